@@ -1,0 +1,1 @@
+"""The ``lamnet`` command. Each command is one file; nothing here imports torch before a command runs."""

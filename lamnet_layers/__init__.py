@@ -1,0 +1,32 @@
+"""The layers of LAMNet, each usable alone in any PyTorch network.
+
+Every layer maps feature maps (B, C, H, W) to feature maps of the same shape and takes ``device=`` and ``dtype=``.
+"""
+
+from .attention import FocalPass, FocalSeparableAttention
+from .block import LAMBlock
+from .channel import CSM
+from .exchange import IEM
+from .feedforward import DGFN, FFN, GDFN
+from .functional import focal_aggregate
+from .mixer import ULM
+from .norm import ChannelLayerNorm
+from .residual import PreNormResidual, ScaledResidual
+from .window import FocalWindow
+
+__all__ = [
+    "CSM",
+    "DGFN",
+    "FFN",
+    "GDFN",
+    "IEM",
+    "ULM",
+    "ChannelLayerNorm",
+    "FocalPass",
+    "FocalSeparableAttention",
+    "FocalWindow",
+    "LAMBlock",
+    "PreNormResidual",
+    "ScaledResidual",
+    "focal_aggregate",
+]

@@ -1,0 +1,1 @@
+"""Implementations of the focal aggregation, one a file."""

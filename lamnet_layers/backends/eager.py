@@ -1,0 +1,42 @@
+"""The reference: focal aggregation in plain PyTorch, traceable, differentiable, on any device."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..window import FocalWindow
+
+
+def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+    """Returns the weighted sum of cell means around each pixel; arguments are those of the public function, checked."""
+    batch, channels, height, width = x.shape
+    size, radius = x.shape[dim], window.radius
+    # A head's channels share weights, so with channels last in memory each product would run over few neighbours:
+    # several times slower than one copy to planes.
+    padded = F.pad(x.contiguous(), (radius, radius) if dim == 3 else (0, 0, radius, radius))
+    sums = _box_sums(padded, {length for _, length in window.cells}, dim)
+    weights = weights.contiguous().unflatten(1, (heads, window.taps))
+
+    # Half precision would lose digits in a running sum of K products.
+    dtype = torch.promote_types(x.dtype, weights.dtype)
+    exact = torch.promote_types(dtype, torch.float32)
+    out = padded.new_zeros((batch, heads, channels // heads, height, width), dtype=exact)
+    for tap, (first, length) in enumerate(window.spans):
+        values = sums[length].narrow(dim, radius + first, size).unflatten(1, (heads, -1))
+        out = out.addcmul_(weights[:, :, tap, None].to(exact), values.to(exact), value=1 / length)
+    return out.flatten(1, 2).to(dtype)
+
+
+def _box_sums(x: Tensor, lengths: set[int], dim: int) -> dict[int, Tensor]:
+    """Returns for each length l the sums over x[q … q + l − 1] along ``dim``, from sums of half the length."""
+    sums = {1: x}
+
+    def box(length: int) -> Tensor:
+        if length not in sums:
+            half = box(length // 2)
+            rest = box(length - length // 2)
+            size = x.shape[dim] - length + 1
+            sums[length] = half.narrow(dim, 0, size) + rest.narrow(dim, length // 2, size)
+        return sums[length]
+
+    return {length: box(length) for length in sorted(lengths)}

@@ -1,0 +1,70 @@
+"""LAM block: the repeated part of LAMNet."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import check_choice, check_int
+from .feedforward import DGFN, FFN, GDFN
+from .mixer import ULM
+from .residual import PreNormResidual, ScaledResidual
+from .window import WindowLike
+
+FEED_FORWARDS = {"dgfn": DGFN, "gdfn": GDFN, "ffn": FFN}
+
+
+class LAMBlock(nn.Module):
+    """Linear Adaptive Mixer block: token mixers and feed-forward networks in turn, around them a scaled residual.
+
+    ``depth`` × (ULM sub-block, DGFN sub-block), then ``x + α·y``; each sub-block is itself ``x + α·layer(LN(x))``.
+
+    Source: paper, section 3.1 and figure 3; table 4 for the alternatives.
+
+    Args:
+        channels: Number of channels C; see :class:`~lamnet_layers.ULM`.
+        depth: Number of mixers N, each followed by a feed-forward network.
+        heads: Number of groups of channels that share attention weights.
+        window: A window, a pair (strides, steps), or None for the default one.
+        channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``.
+        exchange: Whether the mixer's branches gate each other.
+        feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.
+        hidden_channels: Hidden channels of the feed-forward network; None for its own default.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W), any H, W ≥ 1.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the input has another shape.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        depth: int = 6,
+        heads: int = 4,
+        window: WindowLike = None,
+        channel_mixer: str = "csm",
+        exchange: bool = True,
+        feed_forward: str = "dgfn",
+        hidden_channels: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("feed_forward", feed_forward, tuple(FEED_FORWARDS))
+        factory = {"device": device, "dtype": dtype}
+        layers = []
+        for _ in range(check_int("depth", depth, minimum=1)):
+            layers += [
+                ULM(channels, heads, window, channel_mixer, exchange, **factory),
+                FEED_FORWARDS[feed_forward](channels, hidden_channels, **factory),
+            ]
+        self.layers = nn.Sequential(*(PreNormResidual(channels, layer, **factory) for layer in layers))
+        self.residual = ScaledResidual(channels, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the refined features, (B, C, H, W)."""
+        return self.residual(x, self.layers(x))

@@ -1,0 +1,39 @@
+"""CSM: the channel branch of the token mixer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import check_divides, check_feature_map
+
+
+class CSM(nn.Module):
+    """Channel Selective Mixer: a bottleneck of two 1×1 convolutions at each pixel, ``Conv C→C/2, ReLU, Conv C/2→C``.
+
+    Source: paper, section 3.3.
+
+    Args:
+        channels: Number of channels C, even.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If ``channels`` is odd or below 2, or the input has another shape.
+    """
+
+    def __init__(
+        self, channels: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.channels = check_divides("channels", channels, "the bottleneck's reduction", 2)
+        self.reduce = nn.Conv2d(channels, channels // 2, 1, device=device, dtype=dtype)
+        self.expand = nn.Conv2d(channels // 2, channels, 1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the mixed channels, (B, C, H, W)."""
+        check_feature_map("x", x, self.channels)
+        return self.expand(torch.relu(self.reduce(x)))

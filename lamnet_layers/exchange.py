@@ -1,0 +1,60 @@
+"""IEM: what the channel branch and the spatial branch tell each other."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import check_feature_map
+
+
+class IEM(nn.Module):
+    """Information Exchange Module: gates each branch by how it agrees with a summary of the other. No parameters.
+
+    With n = H·W pixels and C channels a branch::
+
+        spatial gate (B, 1, n) = sigmoid(mean over pixels of a, multiplied with c over the channels, / C)   → scales c
+        channel gate (B, C, 1) = sigmoid(a, multiplied over the pixels with the mean over channels of c, / n) → scales a
+
+    Means and products are taken over the whole image, in float32 for half precision, whose range the sums exceed.
+
+    Source: paper, section 3.3, equations 9 and 10. Equation 9 writes the query as a sum and the text as a mean: the mean
+    is what the released network computes.
+
+    Shape:
+        c and a, each (B, C, H, W) → c·spatial gate and a·channel gate, each (B, C, H, W), any H, W ≥ 1.
+    """
+
+    def gates(self, c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the spatial gate (B, 1, H, W) and the channel gate (B, C, 1, 1), both in (0, 1)."""
+        check_feature_map("c", c)
+        check_feature_map("a", a)
+        if a.shape != c.shape:
+            raise ValueError(f"a has shape {tuple(a.shape)}, but it must have the shape of c, {tuple(c.shape)}")
+        exact = torch.promote_types(torch.promote_types(c.dtype, a.dtype), torch.float32)
+        height, width = c.shape[2:]
+        c, a = c.flatten(2).to(exact), a.flatten(2).to(exact)
+        with _without_autocast(c.device.type):
+            similarity = a.mean(2, keepdim=True).transpose(1, 2) @ c / c.shape[1]
+            agreement = a @ c.mean(1, keepdim=True).transpose(1, 2) / (height * width)
+        return torch.sigmoid(similarity).unflatten(2, (height, width)), torch.sigmoid(agreement).unsqueeze(3)
+
+    def forward(self, c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the gated channel branch and the gated spatial branch, in the types they came in.
+
+        Args:
+            c: Output of the channel branch, (B, C, H, W).
+            a: Output of the spatial branch, (B, C, H, W).
+
+        Raises:
+            ValueError: If the two are not feature maps of the same shape.
+        """
+        spatial, channel = self.gates(c, a)
+        return c * spatial.to(c.dtype), a * channel.to(a.dtype)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager:
+    # Only where it is on: the context is unknown to the meta device and would end up in exported programs.
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,128 @@
+"""Feed-forward networks: DGFN, and the two it is compared with in the paper's table 4."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._checks import check_feature_map, check_int
+
+
+class _GatedFeedForward(nn.Module):
+    """What DGFN and GDFN share: expand to two halves, depthwise 3×3 over both, gate, contract."""
+
+    gated_halves: int
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = check_int("channels", channels, minimum=1)
+        hidden = channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
+        self.hidden_channels = hidden
+        self.proj_in = nn.Conv2d(channels, 2 * hidden, 1, device=device, dtype=dtype)
+        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
+        self.proj_out = nn.Conv2d(self.gated_halves * hidden, channels, 1, device=device, dtype=dtype)
+
+    def _gate(self, x1: Tensor, x2: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the transformed features, (B, C, H, W)."""
+        check_feature_map("x", x, self.channels)
+        return self.proj_out(self._gate(*self.depthwise(self.proj_in(x)).chunk(2, dim=1)))
+
+
+class DGFN(_GatedFeedForward):
+    """Dual-Gated Feed-forward Network: one activation gates both halves.
+
+    ``x1, x2 = DWConv3×3(Conv1×1(x)); u = GELU(x1)``, exact; ``Conv1×1(concat(u·x1, u·x2))``. The self-gate u·x1 keeps what
+    the cross-gate u·x2 alone would lose.
+
+    Source: paper, section 3.4.
+
+    Args:
+        channels: Number of channels C.
+        hidden_channels: Number of channels h of each half; ``channels`` if None.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If an argument is below 1, or the input has another shape.
+    """
+
+    gated_halves = 2
+
+    def _gate(self, x1: Tensor, x2: Tensor) -> Tensor:
+        gate = F.gelu(x1)
+        return torch.cat((gate * x1, gate * x2), dim=1)
+
+
+class GDFN(_GatedFeedForward):
+    """Gated-Dconv Feed-forward Network, the cross-gate alone: ``Conv1×1(GELU(x1)·x2)``.
+
+    Source: Zamir et al., "Restormer" (2022); the row DGFN → GDFN of the paper's table 4.
+
+    Args:
+        channels: Number of channels C.
+        hidden_channels: Number of channels h of each half; ``channels`` if None.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If an argument is below 1, or the input has another shape.
+    """
+
+    gated_halves = 1
+
+    def _gate(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.gelu(x1) * x2
+
+
+class FFN(nn.Module):
+    """The Transformer's feed-forward network at each pixel: ``Conv1×1 C→h, GELU, Conv1×1 h→C``.
+
+    Source: the row DGFN → FFN of the paper's table 4.
+
+    Args:
+        channels: Number of channels C.
+        hidden_channels: Number of hidden channels h; 2·``channels`` if None.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If an argument is below 1, or the input has another shape.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = check_int("channels", channels, minimum=1)
+        hidden = 2 * channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
+        self.hidden_channels = hidden
+        self.proj_in = nn.Conv2d(channels, hidden, 1, device=device, dtype=dtype)
+        self.proj_out = nn.Conv2d(hidden, channels, 1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the transformed features, (B, C, H, W)."""
+        check_feature_map("x", x, self.channels)
+        return self.proj_out(F.gelu(self.proj_in(x)))

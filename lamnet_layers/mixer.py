@@ -1,0 +1,78 @@
+"""ULM: the token mixer, one half of the channels mixed in space and the other among themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import check_choice, check_divides, check_feature_map, check_int
+from .attention import FocalSeparableAttention
+from .channel import CSM
+from .exchange import IEM
+from .window import WindowLike
+
+CHANNEL_MIXERS = ("csm", "linear", "none")
+
+
+class ULM(nn.Module):
+    """Unified Linear Mixer: channel branch and spatial branch side by side, exchanging information.
+
+    ``c, s = split(Conv1×1(x)); c = CSM(c); a = FSA(s); Conv1×1(concat(IEM(c, a)))``.
+
+    Source: paper, section 3.3 and figure 3. ``channel_mixer`` and ``exchange`` build the rows of its table 4.
+
+    Args:
+        channels: Number of channels C; a multiple of 2·``heads``, and of 4 with ``channel_mixer="csm"``.
+        heads: Number of groups of channels that share attention weights.
+        window: A window, a pair (strides, steps), or None for the default one.
+        channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (the half as it is).
+        exchange: Whether the branches gate each other with :class:`~lamnet_layers.IEM` before they are joined. The state
+            dict of a mixer without it carries a marker, as the exchange has no parameters to tell it by.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W), any H, W ≥ 1.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the input has another shape.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 4,
+        window: WindowLike = None,
+        channel_mixer: str = "csm",
+        exchange: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        heads = check_int("heads", heads, minimum=1)
+        self.channels = check_divides("channels", channels, "2·heads", 2 * heads)
+        check_choice("channel_mixer", channel_mixer, CHANNEL_MIXERS)
+        if channel_mixer == "csm":
+            check_divides("channels", channels, "the halves times CSM's reduction", 4)
+        half = channels // 2
+        self.proj_in = nn.Conv2d(channels, channels, 1, device=device, dtype=dtype)
+        if channel_mixer == "csm":
+            self.channel = CSM(half, device=device, dtype=dtype)
+        elif channel_mixer == "linear":
+            self.channel = nn.Conv2d(half, half, 1, device=device, dtype=dtype)
+        else:
+            self.channel = nn.Identity()
+        self.spatial = FocalSeparableAttention(half, heads, window, device=device, dtype=dtype)
+        self.exchange = IEM() if exchange else None
+        if not exchange:
+            self.register_buffer("without_exchange", torch.tensor(True, device=device))
+        self.proj_out = nn.Conv2d(channels, channels, 1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the mixed features, (B, C, H, W)."""
+        check_feature_map("x", x, self.channels)
+        c, s = self.proj_in(x).chunk(2, dim=1)
+        c, a = self.channel(c), self.spatial(s)
+        if self.exchange is not None:
+            c, a = self.exchange(c, a)
+        return self.proj_out(torch.cat((c, a), dim=1))

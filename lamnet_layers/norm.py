@@ -1,0 +1,49 @@
+"""Layer normalisation over the channels of a feature map."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._checks import check_feature_map, check_int
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer norm over the channels at each pixel: biased variance, affine scale and shift.
+
+    Args:
+        channels: Number of channels C.
+        eps: Added to the variance.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W), channels last in memory.
+
+    Raises:
+        ValueError: If ``channels`` is below 1, or the input has another shape.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        eps: float = 1e-5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = check_int("channels", channels, minimum=1)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(channels, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the normalised features, (B, C, H, W)."""
+        check_feature_map("x", x, self.channels)
+        normalised = F.layer_norm(x.permute(0, 2, 3, 1), (self.channels,), self.weight, self.bias, self.eps)
+        return normalised.permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        """Returns the constructor's arguments."""
+        return f"{self.channels}, eps={self.eps}"

@@ -1,0 +1,65 @@
+"""Residual connections with a learnable gain for each channel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import check_int
+from .norm import ChannelLayerNorm
+
+
+class ScaledResidual(nn.Module):
+    """Adds a branch to its shortcut, each channel of the branch scaled: ``shortcut + α·branch``, α starting at 1.
+
+    In the released network and not in the paper.
+
+    Args:
+        channels: Number of channels C.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        shortcut and branch, each (B, C, H, W) → (B, C, H, W).
+    """
+
+    def __init__(
+        self, channels: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        check_int("channels", channels, minimum=1)
+        self.alpha = nn.Parameter(torch.ones(channels, 1, 1, device=device, dtype=dtype))
+
+    def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
+        """Returns ``shortcut + α·branch``, (B, C, H, W)."""
+        return torch.addcmul(shortcut, self.alpha, branch)
+
+
+class PreNormResidual(nn.Module):
+    """Wraps a layer as ``x + α·layer(LN(x))``, the sub-block that LAMNet is made of.
+
+    Args:
+        channels: Number of channels C.
+        layer: Any module (B, C, H, W) → (B, C, H, W).
+        device: Device of the parameters of the norm and of α.
+        dtype: Type of those parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        layer: nn.Module,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = ChannelLayerNorm(channels, device=device, dtype=dtype)
+        self.layer = layer
+        self.residual = ScaledResidual(channels, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns ``x + α·layer(LN(x))``, (B, C, H, W)."""
+        return self.residual(x, self.layer(self.norm(x)))

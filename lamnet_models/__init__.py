@@ -1,0 +1,1 @@
+"""LAMNet for image super-resolution: models, checkpoints, upscaling and evaluation."""

@@ -1,0 +1,87 @@
+"""Reading the architecture off a state dict: its shapes, and the tensors that say what shapes cannot."""
+
+from __future__ import annotations
+
+import re
+from math import isqrt
+from typing import Any
+
+from torch import Tensor
+
+from lamnet_layers import FocalWindow
+
+from .errors import CheckpointError
+
+
+def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
+    """Returns the arguments of :class:`~lamnet_models.LAMNet` that a state dict was made with.
+
+    Args:
+        state: State dict under our names (see :func:`~lamnet_models.released.from_released`).
+
+    Raises:
+        CheckpointError: If the state dict is not a LAMNet's.
+    """
+    channels, in_chans = _shape(state, "conv_first.weight", 4)[:2]
+    upsampled = _shape(state, "upsample.0.weight", 4)[0]
+    scale = isqrt(upsampled // max(in_chans, 1))
+    if scale < 1 or scale**2 * in_chans != upsampled:
+        raise CheckpointError(
+            f"not a LAMNet checkpoint: upsample.0.weight has {upsampled} outputs, which is no square times {in_chans}"
+        )
+    spatial, mixer, feed_forward = (
+        "blocks.0.layers.0.layer.spatial",
+        "blocks.0.layers.0.layer",
+        "blocks.0.layers.1.layer",
+    )
+    cells = _shape(state, f"{spatial}.cells", 2) and state[f"{spatial}.cells"]
+    try:
+        window = FocalWindow.from_cells(cells.tolist())
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"not a LAMNet checkpoint: {spatial}.cells: {error}") from None
+    weights = _shape(state, f"{spatial}.horizontal.pointwise.weight", 4)[0]
+    if weights % window.taps:
+        raise CheckpointError(
+            f"not a LAMNet checkpoint: {weights} attention weights for a window of {window.taps} taps"
+        )
+    kind, hidden_channels = _feed_forward(state, feed_forward)
+    return {
+        "scale": scale,
+        "in_chans": in_chans,
+        "channels": channels,
+        "num_blocks": _count(state, r"blocks\.(\d+)\."),
+        "depth": (_count(state, r"blocks\.0\.layers\.(\d+)\.") + 1) // 2,
+        "heads": weights // window.taps,
+        "window": [list(window.strides), list(window.steps)],
+        "channel_mixer": _channel_mixer(state, mixer),
+        "exchange": f"{mixer}.without_exchange" not in state,
+        "feed_forward": kind,
+        "hidden_channels": hidden_channels,
+    }
+
+
+def _channel_mixer(state: dict[str, Tensor], mixer: str) -> str:
+    if f"{mixer}.channel.reduce.weight" in state:
+        return "csm"
+    return "linear" if f"{mixer}.channel.weight" in state else "none"
+
+
+def _feed_forward(state: dict[str, Tensor], layer: str) -> tuple[str, int]:
+    expanded = _shape(state, f"{layer}.proj_in.weight", 4)[0]
+    if f"{layer}.depthwise.weight" not in state:
+        return "ffn", expanded
+    gated = _shape(state, f"{layer}.proj_out.weight", 4)[1]
+    return ("dgfn" if gated == expanded else "gdfn"), expanded // 2
+
+
+def _shape(state: dict[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
+    if name not in state:
+        raise CheckpointError(f"not a LAMNet checkpoint: it has no {name}")
+    shape = tuple(state[name].shape)
+    if len(shape) != dims or 0 in shape:
+        raise CheckpointError(f"not a LAMNet checkpoint: {name} has shape {shape}")
+    return shape
+
+
+def _count(state: dict[str, Tensor], pattern: str) -> int:
+    return len({match[1] for key in state if (match := re.match(pattern, key))})

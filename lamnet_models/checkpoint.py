@@ -1,0 +1,197 @@
+"""Checkpoints: our safetensors files, and the released network's pickles, read and written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .architecture import infer_config
+from .errors import CheckpointError
+from .files import atomic_path
+from .lamnet import LAMNet
+from .released import from_released, is_released, to_released
+
+FORMAT_VERSION = 1
+"""Version of what stands in the metadata of our files; a reader refuses files of a later one."""
+
+_METADATA_KEY = "lamnet"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        state: State dict under our names, on the CPU, in the types of the file.
+        config: Arguments of :class:`~lamnet_models.LAMNet`.
+        training: Facts about the training, as the file tells them: data, recipe, steps, hardware …
+        format: ``"lamnet"`` or ``"released"``: whose names the file has.
+    """
+
+    state: dict[str, Tensor]
+    config: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    format: str = "lamnet"
+
+
+def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Reads a checkpoint: safetensors, or a pickle with a state dict under ``params_ema``, ``params`` or at its top.
+
+    Both may have our names or the released network's, with or without the prefix ``module.``. No code of the file is run.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or not a LAMNet's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
+    with open(path, "rb") as file:
+        is_safetensors = file.read(9)[8:] == b"{"  # its header is JSON, after eight bytes of length
+    state, metadata = _read_safetensors(path) if is_safetensors else (_read_pickle(path), {})
+    state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    released = is_released(state)
+    if released:
+        state = from_released(state)
+    try:
+        config = metadata.get("config") or infer_config(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return Checkpoint(state, config, metadata.get("training", {}), "released" if released else "lamnet")
+
+
+def load_model(path: str | os.PathLike) -> LAMNet:
+    """Builds the model that a checkpoint holds, in evaluation mode on the CPU, in float32.
+
+    Args:
+        path: The file; see :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or not a LAMNet's.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        skeleton = LAMNet(**checkpoint.config, device="meta")  # so that a file that lies about sizes costs no memory
+        check_state(skeleton, checkpoint.state)
+        model = LAMNet(**checkpoint.config)
+    except (CheckpointError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    _load_state(model, checkpoint.state, path)
+    return model.eval()
+
+
+def load_weights(model: LAMNet, path: str | os.PathLike) -> None:
+    """Loads a checkpoint's weights into a model of the same architecture.
+
+    Args:
+        model: The model, changed in place.
+        path: The file; see :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged, or does not fit the model: the message names keys that are
+            missing, unexpected or of another shape.
+    """
+    _load_state(model, read_checkpoint(path).state, path)
+
+
+def save_checkpoint(
+    model: LAMNet, path: str | os.PathLike, training: dict[str, Any] | None = None, format: str = "lamnet"
+) -> None:
+    """Writes a model to a file, which is either whole or not there.
+
+    Args:
+        model: The model, on any device.
+        path: The file; its folder must exist.
+        training: Facts about the training to keep with the weights, JSON-ready.
+        format: ``"lamnet"``: safetensors with metadata from which :func:`load_model` builds the model again.
+            ``"released"``: a pickle in the released network's format, for the authors' own code; keeps no ``training``.
+
+    Raises:
+        CheckpointError: If the model has something that the released format cannot say.
+        ValueError: If ``format`` is neither of the two.
+        OSError: If the file cannot be written.
+    """
+    if format not in ("lamnet", "released"):
+        raise ValueError(f"format is {format!r}, but it must be 'lamnet' or 'released'")
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    metadata = {"version": FORMAT_VERSION, "config": model.config, "training": training or {}}
+    if format == "released":
+        state = to_released(state)
+    with atomic_path(path) as temporary:
+        if format == "released":
+            torch.save({"params_ema": state}, temporary)
+        else:
+            save_file(state, temporary, metadata={"format": "pt", _METADATA_KEY: json.dumps(metadata)})
+
+
+def check_state(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    """Raises CheckpointError unless a state dict has exactly the model's keys and shapes."""
+    own = model.state_dict()
+    problems = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "misshapen": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ],
+    }
+    found = [f"{kind}: {_shorten(items)}" for kind, items in problems.items() if items]
+    if found:
+        raise CheckpointError(f"the weights do not fit the model; {'; '.join(found)}")
+
+
+def _shorten(items: list[str], most: int = 5) -> str:
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def _load_state(model: LAMNet, state: dict[str, Tensor], path: str | os.PathLike) -> None:
+    try:
+        check_state(model, state)
+        model.load_state_dict(state)
+    except (CheckpointError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            text = (file.metadata() or {}).get(_METADATA_KEY, "{}")
+        metadata = json.loads(text)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("config", {}), dict):
+        raise CheckpointError(f"{path}: its metadata is damaged")
+    version = metadata.get("version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(f"{path}: written by a later version of LAMNet (format {version}): upgrade to read it")
+    return state, metadata
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the bytes of a damaged file lead it to
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{path}: neither a safetensors file nor a readable PyTorch checkpoint ({reason})"
+        ) from None
+    for key in ("params_ema", "params"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    is_state = isinstance(content, dict) and content
+    if not is_state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
+        raise CheckpointError(f"{path}: holds no state dict, neither under params_ema or params nor at its top")
+    return content

@@ -1,0 +1,20 @@
+"""Errors that a user can act on.
+
+Each message is one line that says what is wrong and what to do; the command line prints it as it stands.
+"""
+
+
+class LAMNetError(Exception):
+    """Base of all errors whose message is meant for the user."""
+
+
+class CheckpointError(LAMNetError):
+    """A checkpoint is missing, damaged, or does not fit the model."""
+
+
+class ImageError(LAMNetError):
+    """An image cannot be read, written or processed."""
+
+
+class DatasetError(LAMNetError):
+    """A dataset is missing, incomplete or not laid out in a known way."""

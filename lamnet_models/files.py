@@ -1,0 +1,31 @@
+"""Files that are either whole or not there."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    The temporary file has the same suffix, so that writers which choose the format by it do the right thing. When the
+    block raises, the temporary file is removed and ``path`` is left as it was.
+
+    Args:
+        path: Where the file shall be. Its folder must exist.
+
+    Yields:
+        The path to write to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".lamnet-{secrets.token_hex(4)}{path.suffix}")  # short, whatever the name's length
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""LAMNet, the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lamnet_layers import FocalWindow, LAMBlock, ScaledResidual
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K; what the published models subtract
+
+
+class LAMNet(nn.Module):
+    """Linear Adaptive Mixer Network for image super-resolution.
+
+    ::
+
+        x − mean ─ Conv3×3 ─┬─ LAM blocks ─ Conv3×3 ─ ·α ─ + ─ Conv3×3 ─ PixelShuffle ─ + mean
+                            └──────────────────────────────┘
+
+    Source: Hu and Sun, "Unifying Dimensions: A Linear Adaptive Approach to Lightweight Image Super-Resolution" (2024),
+    section 3.1 and figure 3; the arguments below it builds with are those of ``lamnet_x4``.
+
+    Args:
+        scale: Factor of enlargement r, any integer ≥ 1.
+        in_chans: Number of image channels: 3 for RGB, whose mean colour is subtracted, or any other number.
+        channels: Width C; a multiple of 2·``heads``, and of 4.
+        num_blocks: Number of LAM blocks G.
+        depth: Number of mixers N in each block.
+        heads: Number of groups of channels that share attention weights.
+        window: A window, a pair (strides, steps), or None for the default one.
+        channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``: rows CSM → Linear and CSM → None of table 4.
+        exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
+        feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
+        hidden_channels: Hidden channels of the feed-forward network; None for its own default.
+
+    Shape:
+        Images (B, in_chans, H, W) in [0, 1] → (B, in_chans, r·H, r·W), near [0, 1] but not clamped; any H, W ≥ 1.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the input has another shape.
+    """
+
+    # timm's model interface: there is no classifier.
+    num_classes = 0
+
+    mean: Tensor
+
+    def __init__(
+        self,
+        scale: int = 4,
+        in_chans: int = 3,
+        channels: int = 64,
+        num_blocks: int = 4,
+        depth: int = 6,
+        heads: int = 4,
+        window: FocalWindow | tuple | None = None,
+        channel_mixer: str = "csm",
+        exchange: bool = True,
+        feed_forward: str = "dgfn",
+        hidden_channels: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("scale", scale), ("in_chans", in_chans), ("num_blocks", num_blocks)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} is {value!r}, but it must be an integer of at least 1")
+        window = FocalWindow.of(window)
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.scale = scale
+        self.in_chans = in_chans
+        self.num_features = channels
+        self.window = window
+        self.grad_checkpointing = False
+
+        self.blocks = nn.ModuleList(
+            LAMBlock(channels, depth, heads, window, channel_mixer, exchange, feed_forward, hidden_channels, **factory)
+            for _ in range(num_blocks)
+        )
+        self.config = {
+            "scale": scale,
+            "in_chans": in_chans,
+            "channels": channels,
+            "num_blocks": num_blocks,
+            "depth": depth,
+            "heads": heads,
+            "window": [list(window.strides), list(window.steps)],
+            "channel_mixer": channel_mixer,
+            "exchange": exchange,
+            "feed_forward": feed_forward,
+            "hidden_channels": self.blocks[0].layers[1].layer.hidden_channels,
+        }
+        self.conv_first = nn.Conv2d(in_chans, channels, 3, padding=1, **factory)
+        self.conv_body = nn.Conv2d(channels, channels, 3, padding=1, **factory)
+        self.residual = ScaledResidual(channels, **factory)
+        self.upsample = nn.Sequential(
+            nn.Conv2d(channels, in_chans * scale**2, 3, padding=1, **factory), nn.PixelShuffle(scale)
+        )
+        mean = RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
+        self.register_buffer("mean", torch.tensor(mean, **factory).view(-1, 1, 1), persistent=False)
+        self.apply(_initialise)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recomputes each block's activations in the backward pass instead of keeping them."""
+        self.grad_checkpointing = enable
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the enlarged images, (B, in_chans, r·H, r·W)."""
+        if x.dim() != 4 or x.shape[1] != self.in_chans:
+            raise ValueError(f"x has shape {tuple(x.shape)}, but it must be (B, {self.in_chans}, H, W)")
+        # Channels last from here on: the norms and the 1×1 convolutions, most of the work, read all channels of a pixel.
+        shallow = self.conv_first(x - self.mean).contiguous(memory_format=torch.channels_last)
+        features = shallow
+        for block in self.blocks:
+            if self.grad_checkpointing and self.training:
+                features = checkpoint(block, features, use_reentrant=False)
+            else:
+                features = block(features)
+        return self.upsample(self.residual(shallow, self.conv_body(features))) + self.mean
+
+
+def _initialise(module: nn.Module) -> None:
+    # The released configuration: convolutions truncated normal with std 0.02, biases 0.
+    if isinstance(module, nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

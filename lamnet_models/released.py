@@ -1,0 +1,98 @@
+"""The released network's names for what is in a state dict, mapped one to one to ours."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor
+
+from .errors import CheckpointError
+
+# Ours on the left. {i} counts blocks, {m} mixers' sub-blocks and {f} the feed-forward networks', {g} is the number of
+# blocks, {p} is weight or bias.
+_NAMES = {
+    "conv_first.{p}": "shallow_feature_extraction.{p}",
+    "conv_body.{p}": "deep_feature_extraction.{g}.{p}",
+    "residual.alpha": "alpha",
+    "upsample.0.{p}": "upsample.0.{p}",
+    "blocks.{i}.residual.alpha": "deep_feature_extraction.{i}.alpha",
+}
+_SUB_BLOCK_NAMES = {"residual.alpha": "alpha", "norm.weight": "norm.alpha", "norm.bias": "norm.beta"}
+_MIXER_NAMES = _SUB_BLOCK_NAMES | {
+    "layer.proj_in.{p}": "fn.proj_in.{p}",
+    "layer.channel.reduce.{p}": "fn.channel_branch.0.{p}",
+    "layer.channel.expand.{p}": "fn.channel_branch.2.{p}",
+    "layer.channel.{p}": "fn.channel_branch.{p}",
+    "layer.spatial.cells": "fn.kernel_map",
+    "layer.spatial.horizontal.depthwise.{p}": "fn.h_kernel.0.{p}",
+    "layer.spatial.horizontal.pointwise.{p}": "fn.h_kernel.1.{p}",
+    "layer.spatial.vertical.depthwise.{p}": "fn.v_kernel.0.{p}",
+    "layer.spatial.vertical.pointwise.{p}": "fn.v_kernel.1.{p}",
+    "layer.proj_out.{p}": "fn.proj_out.{p}",
+}
+_FEED_FORWARD_NAMES = _SUB_BLOCK_NAMES | {
+    "layer.proj_in.{p}": "fn.project_in.{p}",
+    "layer.depthwise.{p}": "fn.dwconv.{p}",
+    "layer.proj_out.{p}": "fn.project_out.{p}",
+}
+for _names, _j in ((_MIXER_NAMES, "{m}"), (_FEED_FORWARD_NAMES, "{f}")):
+    for _ours, _released in _names.items():
+        _NAMES[f"blocks.{{i}}.layers.{_j}.{_ours}"] = f"deep_feature_extraction.{{i}}.mixers.{_j}.{_released}"
+
+_PARTS = {"i": r"\d+", "g": r"\d+", "m": r"\d*[02468]", "f": r"\d*[13579]", "p": "weight|bias"}
+
+
+def _rules(names: dict[str, str]) -> list[tuple[re.Pattern, str]]:
+    """Returns for each name a pattern that matches it and the form of the other name."""
+    groups = {part: f"(?P<{part}>{pattern})" for part, pattern in _PARTS.items()}
+    return [(re.compile(name.replace(".", r"\.").format(**groups)), other) for name, other in names.items()]
+
+
+_TO_RELEASED = _rules(_NAMES)
+_FROM_RELEASED = _rules({released: ours for ours, released in _NAMES.items()})
+
+
+def is_released(state: dict[str, Tensor]) -> bool:
+    """Returns whether a state dict has the released network's names."""
+    return any(key.startswith(("shallow_feature_extraction.", "deep_feature_extraction.")) for key in state)
+
+
+def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state dict of the released network under our names and shapes.
+
+    Keys that the released network does not have stay as they are, for the loader to name.
+    """
+    renamed = {}
+    for key, tensor in state.items():
+        name = _rename(key, _FROM_RELEASED) or key
+        if tensor.dim() == 4 and name.endswith("residual.alpha"):
+            tensor = tensor.flatten(0, 1)
+        elif tensor.dim() == 4 and ".norm." in name:
+            tensor = tensor.flatten()
+        renamed[name] = tensor
+    return renamed
+
+
+def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state dict of ours under the released network's names and shapes: the inverse of :func:`from_released`.
+
+    Raises:
+        CheckpointError: If the model has something that the released format cannot say.
+    """
+    num_blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
+    renamed = {}
+    for key, tensor in state.items():
+        name = _rename(key, _TO_RELEASED, g=num_blocks)
+        if name is None:
+            raise CheckpointError(f"the released format has no place for {key}: keep this model in our own format")
+        if name.endswith(("alpha", "beta")):
+            tensor = tensor.reshape(1, -1, 1, 1)
+        renamed[name] = tensor
+    return renamed
+
+
+def _rename(key: str, rules: list[tuple[re.Pattern, str]], **parts: int) -> str | None:
+    for pattern, other in rules:
+        if match := pattern.fullmatch(key):
+            return other.format(**(parts | match.groupdict()))
+    return None
