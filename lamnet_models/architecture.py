@@ -6,11 +6,15 @@ import re
 from math import isqrt
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lamnet_layers import FocalWindow
 
 from .errors import CheckpointError
+
+PUBLISHED_WINDOWS = (FocalWindow(), FocalWindow((1, 2), (3, 3)), FocalWindow((1,), (6,)))
+"""The windows of the paper's table 4, all of different sizes."""
 
 
 def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
@@ -34,11 +38,7 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         "blocks.0.layers.0.layer",
         "blocks.0.layers.1.layer",
     )
-    cells = _shape(state, f"{spatial}.cells", 2) and state[f"{spatial}.cells"]
-    try:
-        window = FocalWindow.from_cells(cells.tolist())
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"not a LAMNet checkpoint: {spatial}.cells: {error}") from None
+    window = _window(state, spatial)
     weights = _shape(state, f"{spatial}.horizontal.pointwise.weight", 4)[0]
     if weights % window.taps:
         raise CheckpointError(
@@ -58,6 +58,30 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         "feed_forward": kind,
         "hidden_channels": hidden_channels,
     }
+
+
+def with_cells(state: dict[str, Tensor], window: FocalWindow) -> dict[str, Tensor]:
+    """Returns a state dict with the cells of every attention's window, put in where a file leaves them out."""
+    cells = torch.tensor(window.cells, dtype=torch.int32)
+    suffix = "horizontal.depthwise.weight"
+    missing = {f"{key.removesuffix(suffix)}cells": cells for key in state if key.endswith(suffix)}
+    return missing | state
+
+
+def _window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
+    if f"{spatial}.cells" not in state:  # some files in the released format leave it out
+        size = _shape(state, f"{spatial}.horizontal.depthwise.weight", 4)[3]
+        for window in PUBLISHED_WINDOWS:
+            if window.size == size:
+                return window
+        raise CheckpointError(
+            f"not a LAMNet checkpoint: it has no {spatial}.cells, and no published window is {size} wide"
+        )
+    _shape(state, f"{spatial}.cells", 2)
+    try:
+        return FocalWindow.from_cells(state[f"{spatial}.cells"].tolist())
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"not a LAMNet checkpoint: {spatial}.cells: {error}") from None
 
 
 def _channel_mixer(state: dict[str, Tensor], mixer: str) -> str:

@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .architecture import infer_config
+from lamnet_layers import FocalWindow
+
+from .architecture import infer_config, with_cells
 from .errors import CheckpointError
 from .files import atomic_path
 from .lamnet import LAMNet
@@ -41,11 +43,32 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     format: str = "lamnet"
 
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> Checkpoint:
+        """Returns the checkpoint that a state dict makes, whoever's names it has.
+
+        Args:
+            state: State dict with our names or the released network's, with or without the prefix ``module.``.
+            metadata: What came with it; without a configuration, that is read off the shapes.
+
+        Raises:
+            CheckpointError: If the state dict is not a LAMNet's.
+        """
+        metadata = metadata or {}
+        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+        released = is_released(state)
+        if released:
+            state = from_released(state)
+        config = metadata.get("config") or infer_config(state)
+        if released:
+            state = with_cells(state, FocalWindow.of(config["window"]))
+        return cls(state, config, metadata.get("training", {}), "released" if released else "lamnet")
+
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Reads a checkpoint: safetensors, or a pickle with a state dict under ``params_ema``, ``params`` or at its top.
 
-    Both may have our names or the released network's, with or without the prefix ``module.``. No code of the file is run.
+    Both may have our names or the released network's, with or without the prefix ``module.``; no code in them is run.
 
     Args:
         path: The file.
@@ -59,15 +82,10 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     with open(path, "rb") as file:
         is_safetensors = file.read(9)[8:] == b"{"  # its header is JSON, after eight bytes of length
     state, metadata = _read_safetensors(path) if is_safetensors else (_read_pickle(path), {})
-    state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    released = is_released(state)
-    if released:
-        state = from_released(state)
     try:
-        config = metadata.get("config") or infer_config(state)
+        return Checkpoint.from_state(state, metadata)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return Checkpoint(state, config, metadata.get("training", {}), "released" if released else "lamnet")
 
 
 def load_model(path: str | os.PathLike) -> LAMNet:

@@ -18,3 +18,7 @@ class ImageError(LAMNetError):
 
 class DatasetError(LAMNetError):
     """A dataset is missing, incomplete or not laid out in a known way."""
+
+
+class ModelError(LAMNetError):
+    """A model's name is unknown, or there are no weights for it."""

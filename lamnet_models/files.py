@@ -22,8 +22,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".lamnet-{secrets.token_hex(4)}{path.suffix}")  # short, whatever the name's length
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode  # the user's own; some writers make files that nobody else may read
     try:
         yield temporary
+        temporary.chmod(mode)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -1,0 +1,93 @@
+"""Where pretrained weights come from: decided at the call, never at import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from .checkpoint import check_state, read_checkpoint
+from .errors import CheckpointError, ModelError
+from .lamnet import LAMNet
+
+WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
+"""Environment variable: a folder of checkpoints that is searched before the packaged ones."""
+
+HUB_VARIABLE = "LAMNET_HUB"
+"""Environment variable: a Hugging Face repository that holds ``NAME.TAG.safetensors``, asked last."""
+
+_PACKAGED = Path(__file__).parent / "weights"
+
+
+def packaged_weights() -> dict[str, Path]:
+    """Returns the checkpoints that come with the package, by ``NAME.TAG``, best tag of each name first."""
+    return {path.name.removesuffix(".safetensors"): path for path in sorted(_PACKAGED.glob("*.safetensors"))}
+
+
+def find_weights(name: str, tag: str = "") -> Path:
+    """Finds the pretrained weights of a model.
+
+    Looked for in this order: the folder ``LAMNET_WEIGHTS``, the package, and the Hugging Face repository ``LAMNET_HUB``
+    if one is configured.
+
+    Args:
+        name: Name of the model, such as ``"lamnet_x4"``.
+        tag: Which of its weights; any if empty.
+
+    Returns:
+        A checkpoint file.
+
+    Raises:
+        ModelError: If there are none; the message lists what there is.
+        CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder, or the download fails.
+    """
+    if folder := os.environ.get(WEIGHTS_VARIABLE):
+        if not Path(folder).is_dir():
+            raise CheckpointError(f"{WEIGHTS_VARIABLE} is {folder}, which is not a folder")
+        patterns = [f"{name}.{tag}.*"] if tag else [f"{name}.safetensors", f"{name}.pth", f"{name}.*.safetensors"]
+        for pattern in patterns:
+            if found := sorted(Path(folder).glob(pattern)):
+                return found[0]
+    for key, path in packaged_weights().items():
+        if key == f"{name}.{tag}" or (not tag and key.startswith(f"{name}.")):
+            return path
+    if repository := os.environ.get(HUB_VARIABLE):
+        return _download(repository, f"{name}.{tag}.safetensors" if tag else f"{name}.safetensors")
+    raise ModelError(f"there are no pretrained weights for {name}{tag and '.'}{tag}; {_what_there_is()}")
+
+
+def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
+    """Loads pretrained weights into a model of the same architecture.
+
+    Args:
+        model: The model, changed in place.
+        path: A checkpoint file.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or holds a model built with other arguments; the message names them
+            and lists what weights there are.
+    """
+    checkpoint = read_checkpoint(path)
+    differences = [
+        f"{key}={checkpoint.config[key]} (yours: {own})"
+        for key, own in model.config.items()
+        if checkpoint.config.get(key, own) != own
+    ]
+    if differences:
+        raise CheckpointError(f"{path} holds weights for {', '.join(differences)}; {_what_there_is()}")
+    check_state(model, checkpoint.state)
+    model.load_state_dict(checkpoint.state)
+
+
+def _what_there_is() -> str:
+    return f"packaged weights: {', '.join(packaged_weights()) or 'none'}"
+
+
+def _download(repository: str, file: str) -> Path:
+    try:
+        return Path(hf_hub_download(repository, file))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{file} cannot be had from {HUB_VARIABLE}={repository}: {reason}") from None
