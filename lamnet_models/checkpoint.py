@@ -64,6 +64,33 @@ class Checkpoint:
             state = with_cells(state, FocalWindow.of(config["window"]))
         return cls(state, config, metadata.get("training", {}), "released" if released else "lamnet")
 
+    def build(self) -> LAMNet:
+        """Builds the model, in evaluation mode on the CPU, in float32.
+
+        Raises:
+            CheckpointError: If the configuration is not a LAMNet's, or the weights do not fit it.
+        """
+        try:
+            # Compared without memory first, so that a file that lies about sizes costs none.
+            check_state(LAMNet(**self.config, device="meta"), self.state)
+            model = LAMNet(**self.config)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"not a LAMNet's configuration: {error}") from None
+        self.load_into(model)
+        return model.eval()
+
+    def load_into(self, model: LAMNet) -> None:
+        """Loads the weights into a model of the same architecture, changed in place.
+
+        Raises:
+            CheckpointError: If they do not fit: the message names keys that are missing, unexpected or misshapen.
+        """
+        check_state(model, self.state)
+        try:
+            model.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise CheckpointError(" ".join(str(error).split())) from None
+
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Reads a checkpoint: safetensors, or a pickle with a state dict under ``params_ema``, ``params`` or at its top.
@@ -99,27 +126,9 @@ def load_model(path: str | os.PathLike) -> LAMNet:
     """
     checkpoint = read_checkpoint(path)
     try:
-        skeleton = LAMNet(**checkpoint.config, device="meta")  # so that a file that lies about sizes costs no memory
-        check_state(skeleton, checkpoint.state)
-        model = LAMNet(**checkpoint.config)
-    except (CheckpointError, TypeError, ValueError) as error:
+        return checkpoint.build()
+    except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    _load_state(model, checkpoint.state, path)
-    return model.eval()
-
-
-def load_weights(model: LAMNet, path: str | os.PathLike) -> None:
-    """Loads a checkpoint's weights into a model of the same architecture.
-
-    Args:
-        model: The model, changed in place.
-        path: The file; see :func:`read_checkpoint`.
-
-    Raises:
-        CheckpointError: If the file is missing or damaged, or does not fit the model: the message names keys that are
-            missing, unexpected or of another shape.
-    """
-    _load_state(model, read_checkpoint(path).state, path)
 
 
 def save_checkpoint(
@@ -172,14 +181,6 @@ def check_state(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
 def _shorten(items: list[str], most: int = 5) -> str:
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
-
-
-def _load_state(model: LAMNet, state: dict[str, Tensor], path: str | os.PathLike) -> None:
-    try:
-        check_state(model, state)
-        model.load_state_dict(state)
-    except (CheckpointError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from .checkpoint import check_state, read_checkpoint
+from .checkpoint import read_checkpoint
 from .errors import CheckpointError, ModelError
 from .lamnet import LAMNet
 
@@ -77,8 +77,7 @@ def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
     ]
     if differences:
         raise CheckpointError(f"{path} holds weights for {', '.join(differences)}; {_what_there_is()}")
-    check_state(model, checkpoint.state)
-    model.load_state_dict(checkpoint.state)
+    checkpoint.load_into(model)
 
 
 def _what_there_is() -> str:

@@ -1,0 +1,45 @@
+"""``lamnet create``: a model by its name, with weights if asked, as a file if asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import Json, Overwrite, check_output, print_json, print_table
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="Model, such as lamnet_x4 or lamnet_large_x2; see: lamnet list")],
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Load its pretrained weights.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it as a checkpoint.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Creates a model, and writes it as a checkpoint that rebuilds it anywhere.
+
+    Example: lamnet create lamnet_x4 --pretrained -o my.safetensors
+    """
+    if output:
+        check_output(output, overwrite)
+    from lamnet_models import create_model, save_checkpoint
+
+    model = create_model(name, pretrained=pretrained)
+    weights = model.pretrained_cfg["file"] if pretrained else None
+    if output:
+        training = {"initialised_from": Path(weights).name} if weights else None
+        save_checkpoint(model, output, training=training)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    if as_json:
+        written = str(output) if output else None
+        print_json({"name": name, "params": params, "weights": weights, "file": written, "config": model.config})
+        return
+    print_table(
+        ["", ""],
+        [
+            ["model", f"{name}, ×{model.scale}, {params:,} parameters"],
+            ["weights", weights or "random (load the trained ones with --pretrained)"],
+            ["written to", output or "nowhere (name a file with -o)"],
+        ],
+    )

@@ -1,0 +1,72 @@
+"""``lamnet info``: what a model is and what it costs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from .output import Json, print_json, print_table
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)[x×](\d+)", text.strip())
+    if not match or 0 in (width := int(match[1]), height := int(match[2])):
+        raise typer.BadParameter(f"{text!r} is no size: write WIDTHxHEIGHT, such as 1920x1080")
+    return height, width
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="Name of a model, or a checkpoint file.")],
+    size: Annotated[
+        str | None, typer.Option("--size", help="Input to count at, WIDTHxHEIGHT in pixels. [default: output 1280x720]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prints a model's parameters, multiply-accumulates, receptive field and, for a file, its training.
+
+    Example: lamnet info lamnet_x4 --size 1920x1080
+    """
+    input_size = _parse_size(size) if size else None
+    from pathlib import Path
+
+    import torch
+
+    from lamnet_models import LAMNet, complexity, create_model
+    from lamnet_models.checkpoint import read_checkpoint
+
+    facts: dict[str, Any] = {"model": model}
+    if Path(model).exists() or Path(model).suffix in (".safetensors", ".pth", ".pt"):
+        checkpoint = read_checkpoint(model)
+        network = checkpoint.build()
+        facts |= {"format": checkpoint.format, "training": checkpoint.training}
+    else:
+        network = create_model(model, device=torch.device("meta"))
+    assert isinstance(network, LAMNet)
+    cost = complexity(network, input_size)
+    height, width = cost.input_size
+    facts |= {
+        "config": network.config,
+        "params": cost.params,
+        "macs": cost.macs,
+        "operations": cost.operations,
+        "receptive_field": cost.receptive_field,
+        "input_size": [width, height],
+    }
+    if as_json:
+        print_json(facts)
+        return
+    output = f"{width * network.scale}×{height * network.scale}"
+    rows = [
+        ["parameters", f"{cost.params:,}"],
+        ["input → output", f"{width}×{height} → {output}"],
+        ["MACs (paper)", f"{cost.macs / 1e9:.2f}G: convolutions and matrix products, as papers count"],
+        ["operations", f"{cost.operations / 1e9:.2f}G: aggregation, norms, gates and activations too"],
+        ["receptive field", f"{cost.receptive_field} pixels, beyond it IEM's means of the whole image"],
+    ]
+    strides, steps = network.window.strides, network.window.steps
+    shown = network.config | {"window": f"{network.window.size} pixels, strides {strides}, steps {steps}"}
+    rows += [[key.replace("_", " "), value] for key, value in shown.items()]
+    rows += [[f"training: {key}", value] for key, value in facts.get("training", {}).items()]
+    print_table(["", ""], [["model", model], *rows])

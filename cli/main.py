@@ -1,0 +1,74 @@
+"""The ``lamnet`` command: its sub-commands, and what a person sees when something fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from . import convert, create, env, info, models
+from .output import print_error
+
+app = typer.Typer(
+    name="lamnet",
+    help="LAMNet: super-resolution of images, fast.\n\nStart with: lamnet upscale photo.jpg",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("create")(create.create)
+app.command("list")(models.list_models)
+app.command("info")(info.info)
+app.command("convert")(convert.convert)
+app.command("env")(env.env)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"lamnet {version('lamnet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command and exits: 0 done, 1 some inputs failed, 2 wrong usage, 130 interrupted.
+
+    Args:
+        arguments: What stands behind ``lamnet``; by default the process's own arguments.
+    """
+    try:
+        code = app(arguments, prog_name="lamnet", standalone_mode=False)
+    except typer.TyperException as error:  # wrong usage, found by typer
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "lamnet"
+        if message := error.format_message():  # none where it has printed the help already
+            print_error(f"{message} (see {path} --help)")
+        code = error.exit_code
+    except typer.Abort:
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone: nobody is left to tell
+        sys.stderr.close()
+        code = 1
+    except OSError as error:
+        print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        code = 1
+    except Exception as error:
+        # Not imported at the top: it would bring in torch. Where such an error was raised, the module is there.
+        errors = sys.modules.get("lamnet_models.errors")
+        if errors is None or not isinstance(error, errors.LAMNetError):
+            raise
+        print_error(str(error))
+        code = 2 if isinstance(error, errors.ModelError) else 1
+    sys.exit(code)

@@ -1,0 +1,44 @@
+"""``lamnet list``: the models there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .output import Json, print_json, print_table
+
+
+def list_models(
+    pattern: Annotated[str, typer.Argument(help="Names to list, such as '*_x4'.")] = "lamnet*",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with packaged weights.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Lists the models, their sizes and the weights that come with the package.
+
+    Example: lamnet list --pretrained
+    """
+    import torch
+
+    import lamnet_models
+
+    packaged = lamnet_models.list_models(pretrained=True)
+    rows = []
+    for name in sorted(lamnet_models.list_models(pattern), key=lambda name: ("large" in name, name)):
+        weights = [key for key in packaged if key.startswith(f"{name}.")]
+        if pretrained and not weights:
+            continue
+        cost = lamnet_models.complexity(lamnet_models.create_model(name, device=torch.device("meta")))
+        scale = int(name.rpartition("x")[2])
+        rows.append({"name": name, "scale": scale, "params": cost.params, "macs": cost.macs, "weights": weights})
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["Model", "Scale", "Parameters", "MACs", "Packaged weights"],
+        [
+            [row["name"], f"×{row['scale']}", f"{row['params']:,}", f"{row['macs'] / 1e9:.1f}G", ", ".join(row["weights"])]
+            for row in rows
+        ],
+        numeric=("Parameters", "MACs"),
+    )
