@@ -1,0 +1,150 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from lamnet_cli.main import app, main
+
+import lamnet_models
+
+COMMANDS = [command.name for command in app.registered_commands]
+
+
+@pytest.fixture
+def lamnet(capsys, monkeypatch):
+    """Runs the command in this process; returns its exit code, standard output and standard error."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+def assert_one_line_error(result, code, *words):
+    assert result[0] == code
+    lines = result[2].splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("lamnet: error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upscale", "--help"], ["list", "--nonsense"]])
+def test_answers_without_torch(arguments):
+    code = (
+        "import sys\nfrom lamnet_cli.main import main\n"
+        f"try: main({arguments})\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'PIL', 'timm'} & sys.modules.keys(), 'heavy imports'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_has_an_example(lamnet, command):
+    code, out, _ = lamnet(command, "--help")
+    assert code == 0
+    assert f"Example: lamnet {command}" in out
+
+
+def test_version(lamnet):
+    code, out, _ = lamnet("--version")
+    assert code == 0
+    assert out.startswith("lamnet 0.")
+
+
+def test_near_misses_get_a_hint(lamnet):
+    assert_one_line_error(lamnet("upscle"), 2, "'upscale'")
+    assert_one_line_error(lamnet("create", "lamnt_x4"), 2, "did you mean lamnet_x4?")
+
+
+def test_nothing_prints_the_help(lamnet):
+    code, out, err = lamnet()
+    assert code == 2
+    assert "upscale" in out + err
+    assert "error" not in err
+
+
+def test_wrong_usage_is_one_line(lamnet):
+    assert_one_line_error(lamnet("list", "--nonsense"), 2, "--nonsense", "lamnet list --help")
+    assert_one_line_error(lamnet("create"), 2)
+
+
+def test_list(lamnet):
+    code, out, _ = lamnet("list")
+    assert code == 0
+    assert "849,136" in out
+    rows = json.loads(lamnet("list", "*_x4", "--pretrained", "--json")[1])
+    assert [row["name"] for row in rows] == ["lamnet_x4"]
+    assert rows[0]["weights"] == ["lamnet_x4.photos691_v1"]
+
+
+def test_info_of_a_name(lamnet):
+    facts = json.loads(lamnet("info", "lamnet_large_x2", "--size", "1920x1080", "--json")[1])
+    assert facts["params"] == 1_024_028
+    assert facts["input_size"] == [1920, 1080]
+    assert facts["operations"] > facts["macs"]
+    assert_one_line_error(lamnet("info", "lamnet_x2", "--size", "12"), 2, "WIDTHxHEIGHT")
+
+
+def test_info_of_a_file_tells_its_training(lamnet):
+    path = lamnet_models.pretrained.packaged_weights()["lamnet_x4.photos691_v1"]
+    code, out, _ = lamnet("info", path)
+    assert code == 0
+    assert "8139" in out
+
+
+def test_create_writes_a_file_that_rebuilds_the_model(lamnet, tmp_path):
+    file = tmp_path / "x4.safetensors"
+    code, out, _ = lamnet("create", "lamnet_x4", "--pretrained", "-o", file, "--json")
+    assert code == 0
+    assert json.loads(out)["params"] == 849_136
+    image = torch.rand(1, 3, 8, 9)
+    expected = lamnet_models.create_model("lamnet_x4", pretrained=True)(image)
+    assert torch.equal(lamnet_models.load_model(file)(image), expected)
+
+
+def test_create_never_writes_over_a_file(lamnet, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(b"mine")
+    assert_one_line_error(lamnet("create", "lamnet_x2", "-o", file), 2, "--overwrite")
+    assert file.read_bytes() == b"mine"
+    assert lamnet("create", "lamnet_x2", "-o", file, "--overwrite")[0] == 0
+    assert lamnet_models.load_model(file).scale == 2
+
+
+def test_create_without_weights_says_what_there_is(lamnet):
+    assert_one_line_error(lamnet("create", "lamnet_x2", "--pretrained"), 2, "lamnet_x4.photos691_v1")
+
+
+def test_create_into_a_missing_folder(lamnet, tmp_path):
+    assert_one_line_error(lamnet("create", "lamnet_x2", "-o", tmp_path / "no" / "x.safetensors"), 2, "does not exist")
+
+
+def test_convert_there_and_back(lamnet, tmp_path):
+    model = lamnet_models.LAMNet(scale=2, channels=16, num_blocks=1, depth=2)
+    ours, released, again = (tmp_path / name for name in ("a.safetensors", "b.pth", "c.safetensors"))
+    lamnet_models.save_checkpoint(model, ours)
+    assert lamnet("convert", ours, released)[0] == 0
+    assert "params_ema" in torch.load(released, weights_only=True)
+    assert lamnet("convert", released, again)[0] == 0
+    state = lamnet_models.load_model(again).state_dict()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
+
+
+def test_convert_refuses_what_is_no_checkpoint(lamnet, tmp_path):
+    bad, out = tmp_path / "bad.pth", tmp_path / "out.safetensors"
+    bad.write_bytes(b"no checkpoint")
+    assert_one_line_error(lamnet("convert", bad, out), 1, str(bad))
+    assert_one_line_error(lamnet("convert", tmp_path / "none.pth", out), 1, "no such file")
+    assert not out.exists()
+
+
+def test_env(lamnet):
+    facts = json.loads(lamnet("env", "--json")[1])
+    assert facts["torch"] == torch.__version__.partition("+")[0]
+    assert "eager" in facts["focal_aggregate"]
