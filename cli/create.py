@@ -11,7 +11,9 @@ from .output import Json, Overwrite, check_output, print_json, print_table
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="Model, such as lamnet_x4 or lamnet_large_x2; see: lamnet list")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Model, such as lamnet_x4 or lamnet_large_x2; see: lamnet list")
+    ],
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Load its pretrained weights.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it as a checkpoint.")] = None,
     overwrite: Overwrite = False,

@@ -13,7 +13,7 @@ from .output import Json, print_json, print_table
 def demo(
     photo: Annotated[
         str, typer.Argument(help="A sample (astronaut, chelsea, coffee, motorcycle) or an image file.")
-    ] = "coffee",
+    ] = "astronaut",
     model: Annotated[str, typer.Option("--model", "-n", help="Name of a model, or a checkpoint file.")] = "lamnet_x4",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Picture to write. [default: lamnet_demo_PHOTO.png]")
@@ -24,16 +24,18 @@ def demo(
 
     Prints PSNR and SSIM, and writes a detail of all of them side by side.
 
-    Example: lamnet demo astronaut
+    Example: lamnet demo coffee
     """
     output = output or Path(f"lamnet_demo_{Path(photo).stem}.png")
     from lamnet_models.demo import demo as run
-    from lamnet_models.images import save_picture
+    from lamnet_models.images import write_image
 
     result = run(photo, model)
-    save_picture(result.picture, output)
+    write_image(output, result.picture)
     if as_json:
-        print_json({"photo": photo, "scale": result.scale, "psnr": result.psnr, "ssim": result.ssim, "file": str(output)})
+        print_json(
+            {"photo": photo, "scale": result.scale, "psnr": result.psnr, "ssim": result.ssim, "file": str(output)}
+        )
         return
     print_table(
         ["", "PSNR", "SSIM"],

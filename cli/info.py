@@ -18,7 +18,7 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="Name of a model, or a checkpoint file.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or a checkpoint file.")],
     size: Annotated[
         str | None, typer.Option("--size", help="Input to count at, WIDTHxHEIGHT in pixels. [default: output 1280x720]")
     ] = None,

@@ -10,7 +10,7 @@ from .output import Json, print_json, print_table
 
 
 def list_models(
-    pattern: Annotated[str, typer.Argument(help="Names to list, such as '*_x4'.")] = "lamnet*",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Names to list, such as '*_x4'.")] = "lamnet*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with packaged weights.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -37,7 +37,13 @@ def list_models(
     print_table(
         ["Model", "Scale", "Parameters", "MACs", "Packaged weights"],
         [
-            [row["name"], f"×{row['scale']}", f"{row['params']:,}", f"{row['macs'] / 1e9:.1f}G", ", ".join(row["weights"])]
+            [
+                row["name"],
+                f"×{row['scale']}",
+                f"{row['params']:,}",
+                f"{row['macs'] / 1e9:.1f}G",
+                ", ".join(row["weights"]),
+            ]
             for row in rows
         ],
         numeric=("Parameters", "MACs"),

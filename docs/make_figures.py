@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from lamnet_layers import FocalWindow
+from lamnet_models.demo import demo
+from lamnet_models.images import write_image
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -30,11 +32,9 @@ def window_svg(window: FocalWindow, pixel: int = 28) -> str:
 
 def main() -> None:
     """Writes all pictures."""
-    from lamnet_models.demo import demo
-
     ASSETS.mkdir(exist_ok=True)
     (ASSETS / "window.svg").write_text(window_svg(FocalWindow()), encoding="utf-8")
-    demo("coffee").picture.save(ASSETS / "before-after.png")
+    write_image(ASSETS / "before-after.png", demo("astronaut").picture)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The layers of LAMNet, each usable alone in any PyTorch network.
 
-Every layer maps feature maps (B, C, H, W) to feature maps of the same shape and takes ``device=`` and ``dtype=``.
+Every layer maps feature maps (B, C, H, W) to feature maps of the same shape; those with parameters take ``device=`` and
+``dtype=``.
 """
 
 from .attention import FocalPass, FocalSeparableAttention

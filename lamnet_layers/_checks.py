@@ -34,9 +34,11 @@ def check_choice(name: str, value: object, choices: tuple) -> None:
 
 
 def check_feature_map(name: str, x: Tensor, channels: int | None = None) -> None:
-    """Raises ValueError unless ``x`` is a floating-point (B, C, H, W) with the given number of channels."""
-    if x.dim() != 4:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}, but it must have 4 dimensions (B, C, H, W)")
+    """Raises ValueError unless ``x`` is a floating-point (B, C, H, W), H, W ≥ 1, with the given number of channels."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} is of type {type(x).__name__}, but it must be a torch.Tensor")
+    if x.dim() != 4 or 0 in x.shape[2:]:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, but it must have 4 dimensions (B, C, H, W), H and W ≥ 1")
     if channels is not None and x.shape[1] != channels:
         raise ValueError(f"{name} has {x.shape[1]} channels (shape {tuple(x.shape)}), but it must have {channels}")
     if not x.is_floating_point():

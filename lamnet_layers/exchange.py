@@ -18,8 +18,8 @@ class IEM(nn.Module):
 
     Means and products are taken over the whole image, in float32 for half precision, whose range the sums exceed.
 
-    Source: paper, section 3.3, equations 9 and 10. Equation 9 writes the query as a sum and the text as a mean: the mean
-    is what the released network computes.
+    Source: paper, section 3.3, equations 9 and 10. Equation 9 writes the query as a sum and the text as a mean: the
+    mean is what the released network computes.
 
     Shape:
         c and a, each (B, C, H, W) → c·spatial gate and a·channel gate, each (B, C, H, W), any H, W ≥ 1.

@@ -41,8 +41,8 @@ class _GatedFeedForward(nn.Module):
 class DGFN(_GatedFeedForward):
     """Dual-Gated Feed-forward Network: one activation gates both halves.
 
-    ``x1, x2 = DWConv3×3(Conv1×1(x)); u = GELU(x1)``, exact; ``Conv1×1(concat(u·x1, u·x2))``. The self-gate u·x1 keeps what
-    the cross-gate u·x2 alone would lose.
+    ``x1, x2 = DWConv3×3(Conv1×1(x)); u = GELU(x1)``, exact; ``Conv1×1(concat(u·x1, u·x2))``. The self-gate u·x1 keeps
+    what the cross-gate u·x2 alone would lose.
 
     Source: paper, section 3.4.
 

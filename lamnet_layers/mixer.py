@@ -26,8 +26,8 @@ class ULM(nn.Module):
         heads: Number of groups of channels that share attention weights.
         window: A window, a pair (strides, steps), or None for the default one.
         channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (the half as it is).
-        exchange: Whether the branches gate each other with :class:`~lamnet_layers.IEM` before they are joined. The state
-            dict of a mixer without it carries a marker, as the exchange has no parameters to tell it by.
+        exchange: Whether the branches gate each other with :class:`~lamnet_layers.IEM` before they are joined. The
+            state dict of a mixer without it carries a marker, as the exchange has no parameters to tell it by.
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -52,6 +52,7 @@ class ULM(nn.Module):
         heads = check_int("heads", heads, minimum=1)
         self.channels = check_divides("channels", channels, "2·heads", 2 * heads)
         check_choice("channel_mixer", channel_mixer, CHANNEL_MIXERS)
+        check_choice("exchange", exchange, (True, False))
         if channel_mixer == "csm":
             check_divides("channels", channels, "the halves times CSM's reduction", 4)
         half = channels // 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_int
+from ._checks import check_feature_map, check_int
 from .norm import ChannelLayerNorm
 
 
@@ -21,17 +21,25 @@ class ScaledResidual(nn.Module):
 
     Shape:
         shortcut and branch, each (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If ``channels`` is below 1, or an input has another shape.
     """
 
     def __init__(
         self, channels: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
-        check_int("channels", channels, minimum=1)
+        self.channels = check_int("channels", channels, minimum=1)
         self.alpha = nn.Parameter(torch.ones(channels, 1, 1, device=device, dtype=dtype))
 
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         """Returns ``shortcut + α·branch``, (B, C, H, W)."""
+        check_feature_map("shortcut", shortcut, self.channels)
+        if branch.shape != shortcut.shape:
+            raise ValueError(
+                f"branch has shape {tuple(branch.shape)}, but it must have that of shortcut, {tuple(shortcut.shape)}"
+            )
         return torch.addcmul(shortcut, self.alpha, branch)
 
 
@@ -46,6 +54,9 @@ class PreNormResidual(nn.Module):
 
     Shape:
         (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If ``channels`` is below 1, or the input, or what the layer makes of it, has another shape.
     """
 
     def __init__(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 from ._checks import check_int
@@ -16,14 +16,16 @@ class FocalWindow:
     """A one-dimensional window whose cells grow with their distance from the centre.
 
     A window is given for one side of the centre and mirrored on the other; the centre is a cell of its own. With
-    ``strides=(1, 2, 4)`` and ``steps=(3, 2, 1)`` there are, on each side, three cells of 1 pixel, two cells of 2 pixels and
-    one cell of 4 pixels: 13 taps that see 23 pixels.
+    ``strides=(1, 2, 4)`` and ``steps=(3, 2, 1)`` there are, on each side, three cells of 1 pixel, two cells of 2 pixels
+    and one cell of 4 pixels: 13 taps that see 23 pixels.
+
+    Neighbouring rings of the same stride become one, so that two windows are equal exactly when their cells are.
 
     Source: paper, section 3.2 (focal window); the default is the one of the published models.
 
     Attributes:
         strides: Length in pixels of the cells of each ring, from the centre outwards, each ≥ 1.
-        steps: Number of cells of each ring, each ≥ 1. As many as ``strides``; both may be empty (a window of one pixel).
+        steps: Number of cells of each ring, each ≥ 1. As many as ``strides``; both may be empty: a window of one pixel.
 
     Raises:
         ValueError: If a stride or step is not an integer ≥ 1, or their numbers differ.
@@ -44,6 +46,12 @@ class FocalWindow:
                 f"strides {self.strides} and steps {self.steps} must have the same length, "
                 f"but have {len(self.strides)} and {len(self.steps)}"
             )
+        rings = [
+            (stride, sum(step for _, step in ring))
+            for stride, ring in groupby(zip(self.strides, self.steps, strict=True), key=itemgetter(0))
+        ]
+        object.__setattr__(self, "strides", tuple(stride for stride, _ in rings))
+        object.__setattr__(self, "steps", tuple(step for _, step in rings))
 
     @classmethod
     def of(cls, window: WindowLike) -> FocalWindow:
@@ -66,16 +74,17 @@ class FocalWindow:
         Raises:
             ValueError: If the cells are not those of a focal window.
         """
-        cells = tuple((int(offset), int(length)) for offset, length in cells)
-        right = cells[len(cells) // 2 + 1 :]
-        rings = [(length, len(list(ring))) for length, ring in groupby(length for _, length in right)]
-        if all(length >= 1 for length, _ in rings):
-            window = cls(tuple(length for length, _ in rings), tuple(count for _, count in rings))
-            if window.cells == cells:
+        try:
+            given = tuple(tuple(cell) for cell in cells)
+            lengths = [int(length) for _, length in given[len(given) // 2 + 1 :]]
+            window = cls(lengths, [1] * len(lengths))
+            if window.cells == given:
                 return window
-        raise ValueError(f"cells {list(cells)} are not a centre with contiguous cells mirrored on both sides")
+        except (TypeError, ValueError, OverflowError):  # whatever a damaged checkpoint has there
+            pass
+        raise ValueError(f"cells are {cells!r}, which is not a centre with contiguous cells mirrored on both sides")
 
-    @cached_property
+    @property
     def cells(self) -> tuple[tuple[int, int], ...]:
         """The K cells as pairs (offset, length), from the most negative offset to the most positive.
 
@@ -90,7 +99,7 @@ class FocalWindow:
         left = [(-offset, length) for offset, length in reversed(right)]
         return (*left, (0, 1), *right)
 
-    @cached_property
+    @property
     def spans(self) -> tuple[tuple[int, int], ...]:
         """The K cells as pairs (first pixel relative to the centre, length), in the order of :attr:`cells`."""
         return tuple((offset if offset >= 0 else offset - length + 1, length) for offset, length in self.cells)

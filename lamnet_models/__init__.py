@@ -18,6 +18,7 @@ from .registry import (
     list_models,
     resolve_model,
 )
+from .upscaling import Upscaler, upscale
 
 __all__ = [
     "CheckpointError",
@@ -26,6 +27,7 @@ __all__ = [
     "LAMNet",
     "LAMNetError",
     "ModelError",
+    "Upscaler",
     "complexity",
     "create_model",
     "lamnet_large_x2",
@@ -38,4 +40,5 @@ __all__ = [
     "load_model",
     "resolve_model",
     "save_checkpoint",
+    "upscale",
 ]

@@ -45,12 +45,16 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
             f"not a LAMNet checkpoint: {weights} attention weights for a window of {window.taps} taps"
         )
     kind, hidden_channels = _feed_forward(state, feed_forward)
+    num_blocks = _count(state, r"blocks\.(\d+)\.")
+    depth = (_count(state, r"blocks\.0\.layers\.(\d+)\.") + 1) // 2
+    if 2 * num_blocks * depth > len(state):  # else a few odd keys could ask for any number of layers
+        raise CheckpointError(f"not a LAMNet checkpoint: its {num_blocks} blocks are of different depths")
     return {
         "scale": scale,
         "in_chans": in_chans,
         "channels": channels,
-        "num_blocks": _count(state, r"blocks\.(\d+)\."),
-        "depth": (_count(state, r"blocks\.0\.layers\.(\d+)\.") + 1) // 2,
+        "num_blocks": num_blocks,
+        "depth": depth,
         "heads": weights // window.taps,
         "window": [list(window.strides), list(window.steps)],
         "channel_mixer": _channel_mixer(state, mixer),
@@ -80,7 +84,7 @@ def _window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
     _shape(state, f"{spatial}.cells", 2)
     try:
         return FocalWindow.from_cells(state[f"{spatial}.cells"].tolist())
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(f"not a LAMNet checkpoint: {spatial}.cells: {error}") from None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,17 +51,25 @@ class Checkpoint:
 
         Args:
             state: State dict with our names or the released network's, with or without the prefix ``module.``.
-            metadata: What came with it; without a configuration, that is read off the shapes.
+            metadata: What came with it: facts about the training, and the configuration, with which the weights, off
+                whose shapes it is read too, must agree.
 
         Raises:
-            CheckpointError: If the state dict is not a LAMNet's.
+            CheckpointError: If the state dict is not a LAMNet's, or its metadata another's.
         """
         metadata = metadata or {}
         state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
         released = is_released(state)
         if released:
             state = from_released(state)
-        config = metadata.get("config") or infer_config(state)
+        config = infer_config(state)
+        contradictions = [
+            f"{reprlib.repr(key)} is {reprlib.repr(value)} instead of {config.get(key, 'nothing')}"
+            for key, value in metadata.get("config", {}).items()
+            if key not in config or config[key] != value
+        ]
+        if contradictions:
+            raise CheckpointError(f"its metadata contradicts its weights: {_shorten(contradictions)}")
         if released:
             state = with_cells(state, FocalWindow.of(config["window"]))
         return cls(state, config, metadata.get("training", {}), "released" if released else "lamnet")
@@ -74,8 +84,8 @@ class Checkpoint:
             # Compared without memory first, so that a file that lies about sizes costs none.
             check_state(LAMNet(**self.config, device="meta"), self.state)
             model = LAMNet(**self.config)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"not a LAMNet's configuration: {error}") from None
+        except (RuntimeError, ValueError) as error:  # torch's, for sizes beyond its range, or ours
+            raise CheckpointError(f"not a LAMNet's configuration: {_one_line(error)}") from None
         self.load_into(model)
         return model.eval()
 
@@ -83,13 +93,11 @@ class Checkpoint:
         """Loads the weights into a model of the same architecture, changed in place.
 
         Raises:
-            CheckpointError: If they do not fit: the message names keys that are missing, unexpected or misshapen.
+            CheckpointError: If they do not fit: the message names keys that are missing, unexpected or misshapen, or of
+                another window.
         """
         check_state(model, self.state)
-        try:
-            model.load_state_dict(self.state)
-        except RuntimeError as error:
-            raise CheckpointError(" ".join(str(error).split())) from None
+        model.load_state_dict(self.state)
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -106,8 +114,11 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-    with open(path, "rb") as file:
-        is_safetensors = file.read(9)[8:] == b"{"  # its header is JSON, after eight bytes of length
+    try:
+        with open(path, "rb") as file:
+            is_safetensors = file.read(9)[8:] == b"{"  # its header is JSON, after eight bytes of length
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     state, metadata = _read_safetensors(path) if is_safetensors else (_read_pickle(path), {})
     try:
         return Checkpoint.from_state(state, metadata)
@@ -161,9 +172,10 @@ def save_checkpoint(
             save_file(state, temporary, metadata={"format": "pt", _METADATA_KEY: json.dumps(metadata)})
 
 
-def check_state(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
-    """Raises CheckpointError unless a state dict has exactly the model's keys and shapes."""
+def check_state(model: LAMNet, state: dict[str, Tensor]) -> None:
+    """Raises CheckpointError unless a state dict has exactly the model's keys, shapes and window."""
     own = model.state_dict()
+    cells = [list(cell) for cell in model.window.cells]
     problems = {
         "missing": sorted(own.keys() - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),
@@ -171,6 +183,12 @@ def check_state(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
             f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
             for key in own
             if key in state and state[key].shape != own[key].shape
+        ],
+        f"not of the window {model.window.strides}, {model.window.steps}": [
+            key
+            for key in own
+            if key.endswith(".cells") and key in state and state[key].shape == own[key].shape
+            if state[key].tolist() != cells
         ],
     }
     found = [f"{kind}: {_shorten(items)}" for kind, items in problems.items() if items]
@@ -180,7 +198,11 @@ def check_state(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
 
 def _shorten(items: list[str], most: int = 5) -> str:
     more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+    return ", ".join(_one_line(item) for item in items[:most]) + more
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -189,28 +211,40 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             text = (file.metadata() or {}).get(_METADATA_KEY, "{}")
         metadata = json.loads(text)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("config", {}), dict):
-        raise CheckpointError(f"{path}: its metadata is damaged")
-    version = metadata.get("version", FORMAT_VERSION)
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({_one_line(error)})") from None
+    version = metadata.get("version", FORMAT_VERSION) if isinstance(metadata, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(f"{path}: written by a later version of LAMNet (format {version}): upgrade to read it")
+    if version != FORMAT_VERSION or not all(isinstance(metadata.get(key, {}), dict) for key in ("config", "training")):
+        raise CheckpointError(f"{path}: its metadata is damaged")
     return state, metadata
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the bytes of a damaged file lead it to
-        reason = str(error).strip().partition("\n")[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # torch.load raises whatever the bytes lead it to, and advises to run the code in them
         raise CheckpointError(
-            f"{path}: neither a safetensors file nor a readable PyTorch checkpoint ({reason})"
+            f"{path}: neither a safetensors file nor a PyTorch checkpoint of tensors alone; it is damaged, of another "
+            "kind, or holds code, which is never run"
         ) from None
-    for key in ("params_ema", "params"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    if isinstance(content, dict):
+        content = next(
+            (content[key] for key in ("params_ema", "params") if isinstance(content.get(key), dict)), content
+        )
     is_state = isinstance(content, dict) and content
     if not is_state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise CheckpointError(f"{path}: holds no state dict, neither under params_ema or params nor at its top")
+    if not all(_is_plain(tensor) for tensor in content.values()):
+        raise CheckpointError(f"{path}: has tensors without the data that their shapes claim")
     return content
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Returns whether every element lies in the file: expanded, sparse and meta tensors take more than it holds."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -51,7 +51,7 @@ def complexity(model: nn.Module, input_size: tuple[int, int] | None = None) -> C
     """
     if input_size is None:
         input_size = (PAPER_OUTPUT[0] // model.scale, PAPER_OUTPUT[1] // model.scale)
-    meta = copy.deepcopy(model).to("meta").eval()
+    meta = copy.deepcopy(model).to("meta", torch.float32).eval()
     image = torch.empty(1, model.in_chans, *input_size, device="meta")
     products = FlopCounterMode(display=False)
     elementwise = _ElementwiseCounter()

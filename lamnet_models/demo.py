@@ -13,7 +13,7 @@ from torch import nn
 
 from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
-from .images import read_image
+from .images import Picture, read_image
 from .registry import resolve_model
 from .upscaling import upscale
 
@@ -37,16 +37,16 @@ class Demo:
         psnr: PSNR in dB on the luma, by method: ``"bicubic"`` and the model's name.
         ssim: SSIM on the luma, by method.
         scale: Factor of reduction and enlargement.
-        picture: A detail side by side: bicubic, the model, the original.
+        picture: The detail with the finest structure side by side: bicubic, the model, the original.
     """
 
     psnr: dict[str, float]
     ssim: dict[str, float]
     scale: int
-    picture: Image.Image
+    picture: Picture
 
 
-def demo(photo: str | os.PathLike = "coffee", model: nn.Module | str | os.PathLike = "lamnet_x4") -> Demo:
+def demo(photo: str | os.PathLike = "astronaut", model: nn.Module | str | os.PathLike = "lamnet_x4") -> Demo:
     """Reduces a photograph by the model's scale, enlarges it again and compares with the original.
 
     Args:
@@ -67,7 +67,9 @@ def demo(photo: str | os.PathLike = "coffee", model: nn.Module | str | os.PathLi
     truth = _read_photo(photo)
     height, width = (side // scale * scale for side in truth.shape[:2])
     if min(height, width) < MIN_SIDE:
-        raise ImageError(f"{photo} has {truth.shape[1]}×{truth.shape[0]} pixels, but a comparison needs {MIN_SIDE}×{MIN_SIDE}")
+        raise ImageError(
+            f"{photo} has {truth.shape[1]}×{truth.shape[0]} pixels, but a comparison needs {MIN_SIDE}×{MIN_SIDE}"
+        )
     truth = truth[:height, :width]
     reduced = imresize(truth, 1 / scale)
     name = model if isinstance(model, str) else type(network).__name__
@@ -87,7 +89,11 @@ def _read_photo(photo: str | os.PathLike) -> np.ndarray:
         photo = Path(skimage.data.__file__).parent / SAMPLES[photo]
     elif not Path(photo).exists():
         raise ImageError(f"{photo}: no such file, nor one of the samples {', '.join(SAMPLES)}")
-    return read_image(photo).to_rgb8()
+    pixels = read_image(photo).pixels
+    if pixels.dtype == np.uint16:
+        pixels = np.round(pixels / 257).astype(np.uint8)
+    colour = pixels[..., : pixels.shape[2] - (pixels.shape[2] + 1) % 2]  # without alpha, which is in 2 or 4 channels
+    return np.ascontiguousarray(np.broadcast_to(colour, (*pixels.shape[:2], 3)))
 
 
 def _busiest_detail(image: np.ndarray, side: int = 160, step: int = 16) -> tuple[int, int, int, int]:
@@ -100,13 +106,15 @@ def _busiest_detail(image: np.ndarray, side: int = 160, step: int = 16) -> tuple
         for top in range(0, luma.shape[0] - height + 1, step)
         for left in range(0, luma.shape[1] - width + 1, step)
     ]
-    top, left = max(corners, key=lambda corner: edges[corner[0] : corner[0] + height, corner[1] : corner[1] + width].sum())
+    top, left = max(
+        corners, key=lambda corner: edges[corner[0] : corner[0] + height, corner[1] : corner[1] + width].sum()
+    )
     return top, left, height, width
 
 
 def _side_by_side(
     images: list[np.ndarray], labels: list[str], top: int, left: int, height: int, width: int, zoom: int = 2
-) -> Image.Image:
+) -> Picture:
     gap, caption = 8, 28
     panel_width, panel_height = width * zoom, height * zoom
     size = (len(images) * (panel_width + gap) - gap, panel_height + caption)
@@ -118,4 +126,4 @@ def _side_by_side(
         detail = Image.fromarray(image[top : top + height, left : left + width])
         picture.paste(detail.resize((panel_width, panel_height), Image.Resampling.NEAREST), (x, 0))
         draw.text((x + 4, panel_height + 5), label, fill="black", font=font)
-    return picture
+    return Picture(np.asarray(picture))

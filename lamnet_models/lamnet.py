@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lamnet_layers import FocalWindow, LAMBlock, ScaledResidual
+from lamnet_layers._checks import check_feature_map, check_int
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K; what the published models subtract
 
@@ -66,9 +67,12 @@ class LAMNet(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("scale", scale), ("in_chans", in_chans), ("num_blocks", num_blocks)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} is {value!r}, but it must be an integer of at least 1")
+        scale = check_int("scale", scale, minimum=1)
+        in_chans = check_int("in_chans", in_chans, minimum=1)
+        channels = check_int("channels", channels, minimum=1)
+        num_blocks = check_int("num_blocks", num_blocks, minimum=1)
+        depth = check_int("depth", depth, minimum=1)
+        heads = check_int("heads", heads, minimum=1)
         window = FocalWindow.of(window)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.scale = scale
@@ -90,7 +94,7 @@ class LAMNet(nn.Module):
             "heads": heads,
             "window": [list(window.strides), list(window.steps)],
             "channel_mixer": channel_mixer,
-            "exchange": exchange,
+            "exchange": bool(exchange),
             "feed_forward": feed_forward,
             "hidden_channels": self.blocks[0].layers[1].layer.hidden_channels,
         }
@@ -110,9 +114,8 @@ class LAMNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the enlarged images, (B, in_chans, r·H, r·W)."""
-        if x.dim() != 4 or x.shape[1] != self.in_chans:
-            raise ValueError(f"x has shape {tuple(x.shape)}, but it must be (B, {self.in_chans}, H, W)")
-        # Channels last from here on: the norms and the 1×1 convolutions, most of the work, read all channels of a pixel.
+        check_feature_map("x", x, self.in_chans)
+        # Channels last from here on: the norms and the 1×1 convolutions, most of the work, read all of a pixel's.
         shallow = self.conv_first(x - self.mean).contiguous(memory_format=torch.channels_last)
         features = shallow
         for block in self.blocks:

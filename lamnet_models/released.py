@@ -60,11 +60,13 @@ def is_released(state: dict[str, Tensor]) -> bool:
 def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns a state dict of the released network under our names and shapes.
 
-    Keys that the released network does not have stay as they are, for the loader to name.
+    Keys that the released network does not have, or has once, stay as they are, for the loader to name.
     """
     renamed = {}
     for key, tensor in state.items():
-        name = _rename(key, _FROM_RELEASED) or key
+        name = _rename(key, _FROM_RELEASED)
+        if name is None or name in renamed:
+            name = key
         if tensor.dim() == 4 and name.endswith("residual.alpha"):
             tensor = tensor.flatten(0, 1)
         elif tensor.dim() == 4 and ".norm." in name:

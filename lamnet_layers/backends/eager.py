@@ -11,19 +11,19 @@ def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int,
     """Returns the weighted sum of cell means around each pixel; arguments are those of the public function, checked."""
     batch, channels, height, width = x.shape
     size, radius = x.shape[dim], window.radius
+    dtype = torch.promote_types(x.dtype, weights.dtype)
+    exact = torch.promote_types(dtype, torch.float32)  # half precision would lose digits in the sums, and overflow
     # A head's channels share weights, so with channels last in memory each product would run over few neighbours:
     # several times slower than one copy to planes.
-    padded = F.pad(x.contiguous(), (radius, radius) if dim == 3 else (0, 0, radius, radius))
+    planes = x.to(exact, memory_format=torch.contiguous_format)
+    padded = F.pad(planes, (radius, radius) if dim == 3 else (0, 0, radius, radius))
     sums = _box_sums(padded, {length for _, length in window.cells}, dim)
     weights = weights.contiguous().unflatten(1, (heads, window.taps))
 
-    # Half precision would lose digits in a running sum of K products.
-    dtype = torch.promote_types(x.dtype, weights.dtype)
-    exact = torch.promote_types(dtype, torch.float32)
-    out = padded.new_zeros((batch, heads, channels // heads, height, width), dtype=exact)
+    out = padded.new_zeros((batch, heads, channels // heads, height, width))
     for tap, (first, length) in enumerate(window.spans):
         values = sums[length].narrow(dim, radius + first, size).unflatten(1, (heads, -1))
-        out = out.addcmul_(weights[:, :, tap, None].to(exact), values.to(exact), value=1 / length)
+        out = out.addcmul_(weights[:, :, tap, None].to(exact), values, value=1 / length)
     return out.flatten(1, 2).to(dtype)
 
 

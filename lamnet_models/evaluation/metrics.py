@@ -28,8 +28,9 @@ def psnr(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
     """Returns the peak signal-to-noise ratio in dB, infinite for equal images.
 
     Args:
-        image: The image to judge: an array (H, W) or (H, W, C) in [0, 255] of any type, or a tensor (C, H, W) in [0, 1],
-            which is clamped and rounded to 8 bit first. C is 1 (grey) or 3 (RGB); grey counts as three equal channels.
+        image: The image to judge: an array (H, W) or (H, W, C) in [0, 255] of any type, or a tensor (C, H, W) in
+            [0, 1], which is clamped and rounded to 8 bit first. C is 1 (grey) or 3 (RGB); grey counts as three equal
+            channels.
         reference: The truth, of the same shape.
         border: Width in pixels of the frame to leave out.
         channel: ``"y"``: on the luma alone; ``"rgb"``: over all channels.
@@ -54,7 +55,8 @@ def ssim(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
         channel: ``"y"``: on the luma alone; ``"rgb"``: the mean over the channels.
 
     Raises:
-        ValueError: If the images do not have the same shape or are smaller than the window, or an argument is out of range.
+        ValueError: If the images do not have the same shape or are smaller than the window, or an argument is out of
+            range.
     """
     image, reference = _prepare(image, reference, border, channel)
     if min(image.shape[:2]) < SSIM_WINDOW:

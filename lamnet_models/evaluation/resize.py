@@ -111,7 +111,5 @@ def _resize_tensor(image: Tensor, scale: float, border: str) -> Tensor:
             f"image has shape {tuple(image.shape)} and type {image.dtype}, but as a tensor it must be (…, H, W), not "
             "empty, of floating point"
         )
-    rows, columns = (
-        torch.from_numpy(_weights(size, scale, border).toarray()).to(image) for size in image.shape[-2:]
-    )
+    rows, columns = (torch.from_numpy(_weights(size, scale, border).toarray()).to(image) for size in image.shape[-2:])
     return rows @ image @ columns.mT

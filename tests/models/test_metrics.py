@@ -25,7 +25,9 @@ def test_psnr_is_its_definition_in_float64(pair):
     error = rgb_to_y(image)[4:-4, 4:-4] - rgb_to_y(reference)[4:-4, 4:-4]
     assert psnr(image, reference, border=4) == pytest.approx(10 * math.log10(255**2 / (error**2).mean()), abs=1e-12)
     error = image.astype(float) - reference
-    assert psnr(image, reference, channel="rgb") == pytest.approx(10 * math.log10(255**2 / (error**2).mean()), abs=1e-12)
+    assert psnr(image, reference, channel="rgb") == pytest.approx(
+        10 * math.log10(255**2 / (error**2).mean()), abs=1e-12
+    )
 
 
 def test_ssim_is_its_definition_where_the_window_fits(pair):

@@ -1,0 +1,60 @@
+"""Pillow's images and ours, there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from .colour import cmyk_to_rgb, fitting_profile
+from .picture import Picture
+
+
+def from_pillow(image: Image.Image) -> Picture:
+    """Converts a Pillow image of any mode but ``F``, as it lies (an EXIF orientation is not applied).
+
+    Palettes become RGB, transparency of any kind becomes an alpha channel, CMYK becomes RGB by its profile if it has
+    one; 16-bit grey stays 16-bit.
+
+    Raises:
+        ValueError: If the mode is ``F``, whose range is unknown, or ``I`` with values beyond 16 bits.
+    """
+    profile = image.info.get("icc_profile") or None
+    if image.mode == "CMYK":
+        pixels, profile = cmyk_to_rgb(np.asarray(image), profile)
+    elif image.mode == "F":
+        raise ValueError("image is of mode F, whose range is unknown; convert it to L or I;16")
+    elif image.mode.startswith("I"):
+        pixels = _sixteen_bits(np.asarray(image))[..., None]
+    else:
+        if image.mode == "LAB":
+            lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            image, profile = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"), None
+        grey = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        pixels = np.asarray(image.convert(grey + "A" if image.has_transparency_data else grey))
+        pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return Picture(pixels, fitting_profile(profile, pixels.shape[2]), checked_dpi(image.info.get("dpi")))
+
+
+def to_pillow(picture: Picture) -> Image.Image:
+    """Converts a picture to a Pillow image of mode L, LA, RGB, RGBA or, where it is 16-bit grey, I;16."""
+    image = Image.fromarray(picture.pixels[..., 0] if picture.channels == 1 else picture.pixels)
+    if picture.icc_profile:
+        image.info["icc_profile"] = picture.icc_profile
+    if picture.dpi:
+        image.info["dpi"] = picture.dpi
+    return image
+
+
+def checked_dpi(dpi: object) -> tuple[float, float] | None:
+    """Returns a resolution as a file states it, or None if it makes no sense."""
+    try:
+        across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
+
+
+def _sixteen_bits(values: np.ndarray) -> np.ndarray:
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise ValueError(f"image has values from {values.min()} to {values.max()}, but grey has only 0 to 65535")
+    return values.astype(np.uint16)

@@ -1,0 +1,181 @@
+"""Images in, larger images out: colours, transparency, bit depth, devices, memory."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from .images import Picture
+from .images.pillow import from_pillow, to_pillow
+from .inference import PRECISIONS, Inference, resolve_device
+from .registry import resolve_model
+from .tiling import Progress
+
+TILE_PAD = 32
+"""Default of ``tile_pad``, in pixels."""
+
+ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
+
+
+def upscale(
+    image: ImageT,
+    model: nn.Module | str | os.PathLike | None = None,
+    *,
+    scale: int | None = None,
+    tile: int | str = "auto",
+    tile_pad: int = TILE_PAD,
+    device: torch.device | str = "auto",
+    precision: str = "auto",
+    progress: Progress | None = None,
+) -> ImageT:
+    """Enlarges an image; for several with one model, :class:`Upscaler` loads it once.
+
+    Args:
+        image: The image, see :class:`Upscaler`.
+        model: See :class:`Upscaler`, as for all that follow.
+        scale: Factor of enlargement.
+        tile: Side of the tiles.
+        tile_pad: Pixels around a tile.
+        device: Where to compute.
+        precision: Type to compute in.
+        progress: Called after each step with the number of steps done and of all steps.
+
+    Returns:
+        The enlarged image, of the kind that came.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        LAMNetError: If there is no such model or not enough memory.
+    """
+    upscaler = Upscaler(model, scale=scale, tile=tile, tile_pad=tile_pad, device=device, precision=precision)
+    return upscaler(image, progress=progress)
+
+
+class Upscaler:
+    """A network made ready to enlarge any number of images, of any kind.
+
+    An image is one of
+
+    - an array (H, W) or (H, W, C), uint8, uint16, or floating-point in [0, 1];
+    - a Pillow image of any mode but F: it comes back as L, LA, RGB, RGBA or, if it was 16-bit grey, I;16; profile,
+      resolution and EXIF data go with it. As in Pillow's ``resize``, an EXIF orientation is not applied;
+    - a tensor (C, H, W) or (B, C, H, W), floating-point in [0, 1], on any device;
+    - a :class:`~lamnet_models.images.Picture`.
+
+    C is 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha), or whatever the network has. With a network for RGB, grey
+    and alpha run as three equal channels, and come back as the luma of the three: what an eye, or a metric on Y, would
+    make of the slightly tinted result. With a network for grey, each channel runs by itself. Under fully transparent
+    pixels, colours are first filled in from around, so that no fringes appear (see
+    :func:`~lamnet_models.transparency.fill_transparent`); an alpha of one value stays exactly that.
+
+    Args:
+        model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``, a model's name, or the path of a
+            checkpoint. None is ``"lamnet_x4"``, or the one for ``scale``.
+        scale: Factor of enlargement; it must be the network's. None takes whatever that is.
+        tile: Side in pixels of the tiles that an image is cut into, see :func:`~lamnet_models.tiling.forward_tiled`; 0
+            for the whole image at once; ``"auto"`` for the whole where memory allows, tiles of 256 otherwise.
+        tile_pad: Pixels around a tile that are run with it.
+        device: ``"auto"`` is where a given network lies already; for others CUDA, then Apple's MPS, then the CPU. Given
+            a device, the network is moved there.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``, the latter two by autocast; a tile with non-finite results is
+            done again in float32, with a warning. ``"auto"`` is fp16 for 8-bit images on CUDA, and fp32 otherwise:
+            fp16 resolves a tenth of an 8-bit level, bf16 about one.
+
+    Attributes:
+        model: The network.
+        scale: Its factor of enlargement.
+        device: Where it computes.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        LAMNetError: If there is no such model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | os.PathLike | None = None,
+        *,
+        scale: int | None = None,
+        tile: int | str = "auto",
+        tile_pad: int = TILE_PAD,
+        device: torch.device | str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        if tile != "auto" and not (isinstance(tile, int) and tile >= 0):
+            raise ValueError(f"tile is {tile!r}, but it must be 'auto', 0 for the whole image, or a number of pixels")
+        if not isinstance(tile_pad, int) or tile_pad < 0:
+            raise ValueError(f"tile_pad is {tile_pad!r}, but it must be an integer of at least 0")
+        if precision not in ("auto", *PRECISIONS):
+            raise ValueError(f"precision is {precision!r}, but it must be one of auto, {', '.join(PRECISIONS)}")
+        given = isinstance(model, nn.Module)
+        target = None if given and device == "auto" else resolve_device(device)
+        network = resolve_model(f"lamnet_x{scale or 4}" if model is None else model)
+        if scale not in (None, network.scale):
+            raise ValueError(
+                f"scale is {scale!r}, but {'the model' if given else model} enlarges {network.scale} times"
+            )
+        if target is None:
+            target = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        self.model = network.to(target)
+        self.scale: int = network.scale
+        self.device = target
+        self._precision = precision
+        self._inference = Inference(self.model, target, tile, tile_pad)
+
+    def tile_for(self, height: int, width: int) -> int:
+        """Returns the side of the tiles that an image of this size would be cut into now; 0 means the whole at once.
+
+        With ``tile="auto"`` that depends on the free memory. Where it runs out all the same, an image is done in tiles,
+        with a warning.
+        """
+        return self._inference.tile_for(height, width)
+
+    def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
+        """Returns the enlarged image, of the kind that came; ``progress`` gets the steps done and all steps."""
+        if isinstance(image, Picture):
+            return Picture(self._array(image.pixels, progress), image.icc_profile, image.dpi)
+        if isinstance(image, Image.Image):
+            picture = from_pillow(image)
+            result = to_pillow(self(picture, progress=progress))
+            result.info.update({key: image.info[key] for key in ("exif", "xmp") if key in image.info})
+            return result
+        if isinstance(image, np.ndarray):
+            return self._array(image[..., None], progress)[..., 0] if image.ndim == 2 else self._array(image, progress)
+        if isinstance(image, Tensor):
+            return self._tensor(image, progress)
+        raise ValueError(f"image is of type {type(image).__name__}, but it must be an array, Pillow image or tensor")
+
+    def _array(self, pixels: np.ndarray, progress: Progress | None) -> np.ndarray:
+        if pixels.ndim != 3 or 0 in pixels.shape:
+            raise ValueError(f"image has shape {pixels.shape}, but it must be (H, W) or (H, W, C), none of them 0")
+        kind = pixels.dtype
+        if kind not in (np.uint8, np.uint16) and kind.kind != "f":
+            raise ValueError(f"image is of type {kind}, but it must be uint8, uint16 or floating-point")
+        top = 1 if kind.kind == "f" else np.iinfo(kind).max
+        planes = np.moveaxis(pixels, 2, 0).astype(np.float64 if kind == np.float64 else np.float32, order="C")
+        planes /= top
+        half = self._half(eight_bit=kind == np.uint8)
+        values = self._inference.enlarge(torch.from_numpy(planes[None]), half, progress)[0].numpy()
+        if kind.kind != "f":
+            np.rint(np.multiply(values, top, out=values), out=values)
+        return np.ascontiguousarray(np.moveaxis(values.astype(kind, copy=False), 0, 2))
+
+    def _tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
+        if image.dim() not in (3, 4) or 0 in image.shape:
+            raise ValueError(f"image has shape {tuple(image.shape)}, but it must be (C, H, W) or (B, C, H, W), none 0")
+        if not image.is_floating_point():
+            raise ValueError(f"image is of type {image.dtype}, but a tensor must be floating-point in [0, 1]")
+        planes = image.detach() if image.dim() == 4 else image.detach()[None]
+        planes = planes.to(torch.promote_types(planes.dtype, torch.float32))
+        result = self._inference.enlarge(planes, self._half(eight_bit=False), progress).to(image.dtype)
+        return result if image.dim() == 4 else result[0]
+
+    def _half(self, eight_bit: bool) -> torch.dtype | None:
+        if self._precision == "auto":
+            return torch.float16 if eight_bit and self.device.type == "cuda" else None
+        return PRECISIONS[self._precision]

@@ -1,0 +1,188 @@
+"""The focal aggregation against its definition, pixel by pixel."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from lamnet_layers import FocalWindow, focal_aggregate
+
+SIZES = [(1, 1), (1, 6), (6, 1), (2, 3), (5, 4), (3, 27)]
+# The result is rounded once: half a unit in the last place of the largest value, and a little for float32's sums.
+ROUNDING = {torch.float64: 1e-13, torch.float32: 1e-6, torch.float16: 5.1e-4, torch.bfloat16: 4.1e-3}
+
+
+def definition(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+    """The sum of the definition, term by term in Python's floats; nothing of the library but the window's cells."""
+    _, channels, height, width = x.shape
+    values, weights, out = x.tolist(), weights.tolist(), torch.zeros(x.shape, dtype=torch.float64)
+    for b, j, row, column in torch.cartesian_prod(*map(torch.arange, x.shape)).tolist():
+        head, total = j // (channels // heads), 0.0
+        for k, (offset, length) in enumerate(window.cells):
+            first = offset if offset >= 0 else offset - length + 1
+            cell = 0.0
+            for step in range(first, first + length):
+                p, q = (row, column + step) if dim in (-1, 3) else (row + step, column)
+                if 0 <= p < height and 0 <= q < width:
+                    cell += values[b][j][p][q]
+            total += weights[b][head * window.taps + k][row][column] * cell / length
+        out[b, j, row, column] = total
+    return out
+
+
+def sample(window: FocalWindow, size=(4, 5), heads=2, channels=4, batch=2, dtype=torch.float64, seed=0):
+    """Features and weights to aggregate with a window."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (batch, channels, *size), (batch, heads * window.taps, *size)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
+
+
+def relative_error(result: Tensor, expected: Tensor) -> float:
+    return ((result.double() - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("dim", [-1, -2, 3, 2])
+@pytest.mark.parametrize("size", SIZES)
+def test_published_window(size, dim):
+    window = FocalWindow()
+    x, weights = sample(window, size)
+    result = focal_aggregate(x, weights, heads=2, dim=dim)
+    assert result.shape == x.shape
+    assert relative_error(result, definition(x, weights, window, 2, dim)) < 1e-14
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_windows_heads_and_sizes(seed):
+    rng = random.Random(seed)
+    rings = rng.randrange(4)
+    window = FocalWindow([rng.randint(1, 7) for _ in range(rings)], [rng.randint(1, 3) for _ in range(rings)])
+    heads = rng.choice((1, 2, 3, 6))
+    x, weights = sample(window, (rng.randint(1, 7), rng.randint(1, 7)), heads, 6, batch=rng.randint(1, 2), seed=seed)
+    for dim in (-1, -2):
+        result = focal_aggregate(x, weights, window, heads=heads, dim=dim)
+        assert relative_error(result, definition(x, weights, window, heads, dim)) < 1e-14
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+def test_types(dtype, dim):
+    window = FocalWindow()
+    x, weights = sample(window, dtype=dtype)
+    result = focal_aggregate(x, weights, heads=2, dim=dim)
+    assert result.dtype == dtype
+    assert relative_error(result, definition(x, weights, window, 2, dim)) < ROUNDING[dtype]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wider"),
+    [
+        (torch.float16, torch.float32, torch.float32),
+        (torch.float64, torch.float16, torch.float64),
+        (torch.float16, torch.bfloat16, torch.float32),
+    ],
+    ids=str,
+)
+def test_mixed_types_give_the_wider(one, other, wider):
+    window = FocalWindow()
+    x, weights = (t.to(dtype) for t, dtype in zip(sample(window), (one, other), strict=True))
+    result = focal_aggregate(x, weights, heads=2)
+    assert result.dtype == wider
+    assert relative_error(result, definition(x, weights, window, 2, -1)) < ROUNDING[wider]
+
+
+def test_float16_sums_of_a_cell_do_not_overflow():
+    window = FocalWindow((8,), (1,))
+    x = torch.full((1, 1, 1, 24), 60000.0, dtype=torch.float16)
+    weights = torch.full((1, window.taps, 1, 24), 1 / window.taps, dtype=torch.float16)
+    result = focal_aggregate(x, weights, window, heads=1)
+    assert result[..., 8:-8].sub(60000).abs().max() <= 64  # float16 is 32 apart there
+
+
+LAYOUTS = {
+    "channels last": lambda t: t.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda t: t.transpose(2, 3).contiguous().transpose(2, 3),
+    "every other column": lambda t: torch.stack((t, torch.full_like(t, torch.nan)), dim=-1)[..., 0],
+    "part of the channels": lambda t: torch.cat((torch.full_like(t, torch.nan), t), dim=1)[:, t.shape[1] :],
+}
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts_give_the_same(layout, dim):
+    window = FocalWindow()
+    x, weights = sample(window, dtype=torch.float32)
+    expected = focal_aggregate(x, weights, heads=2, dim=dim)
+    for inputs in ((layout(x), weights), (x, layout(weights)), (layout(x), layout(weights))):
+        torch.testing.assert_close(focal_aggregate(*inputs, heads=2, dim=dim), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+def test_broadcast_strides(dim):
+    window = FocalWindow((1, 2), (1, 1))
+    x, weights = (t[:1, :, :1, :1] for t in sample(window))
+    expanded = [t.expand(3, -1, 4, 5) for t in (x, weights)]
+    expected = focal_aggregate(*(t.contiguous() for t in expanded), window, heads=2, dim=dim)
+    torch.testing.assert_close(focal_aggregate(*expanded, window, heads=2, dim=dim), expected, rtol=0, atol=0)
+
+
+def test_inputs_are_left_alone():
+    inputs = sample(FocalWindow())
+    copies = [t.clone() for t in inputs]
+    focal_aggregate(*inputs, heads=2)
+    assert all(map(torch.equal, inputs, copies))
+
+
+def test_empty_batch():
+    x, weights = sample(FocalWindow(), batch=0)
+    assert focal_aggregate(x, weights, heads=2).shape == x.shape
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+@pytest.mark.parametrize(
+    "window", [FocalWindow((1, 3), (1, 1)), FocalWindow((2, 1), (2, 1)), FocalWindow((), ())], ids=str
+)
+def test_first_and_second_derivatives(window, dim):
+    inputs = [t.requires_grad_() for t in sample(window, (2, 3), batch=1)]
+
+    def function(x: Tensor, weights: Tensor) -> Tensor:
+        return focal_aggregate(x, weights, window, heads=2, dim=dim)
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_aggregates_one_axis_only():
+    x, weights = sample(FocalWindow(), (5, 6))
+    for dim, other in ((-1, -2), (-2, -1)):
+        lines = [
+            focal_aggregate(a, b, heads=2, dim=dim)
+            for a, b in zip(x.split(1, other), weights.split(1, other), strict=True)
+        ]
+        torch.testing.assert_close(focal_aggregate(x, weights, heads=2, dim=dim), torch.cat(lines, other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": torch.zeros(4, 4, 5)}, r"x has shape \(4, 4, 5\), but it must have 4 dimensions"),
+        ({"x": torch.zeros(2, 4, 0, 5)}, r"x has shape \(2, 4, 0, 5\), .* H and W ≥ 1"),
+        ({"x": torch.zeros(2, 4, 4, 5, dtype=torch.int64)}, r"x is of type torch\.int64, .* floating-point"),
+        ({"x": [[1.0]]}, r"x is of type list, but it must be a torch\.Tensor"),
+        ({"weights": torch.zeros(2, 25, 4, 5)}, r"weights has shape \(2, 25, 4, 5\), .* it must be \(2, 26, 4, 5\)"),
+        ({"weights": torch.zeros(1, 26, 4, 5)}, r"weights has shape \(1, 26, 4, 5\)"),
+        ({"weights": torch.zeros(2, 26, 4, 1)}, r"weights has shape \(2, 26, 4, 1\)"),
+        ({"weights": torch.zeros(2, 26, 4, 5).int()}, r"weights is of type torch\.int32"),
+        ({"weights": torch.zeros(2, 26, 4, 5, device="meta")}, "weights is on meta, .* the device of x, cpu"),
+        ({"heads": 3}, "number of channels of x is 4, but it must be a multiple of heads = 3"),
+        ({"heads": 0}, "heads is 0, but it must be an integer of at least 1"),
+        ({"heads": 2.0}, r"heads is 2\.0"),
+        ({"dim": 1}, "dim is 1, but it must be one of -1, -2, 2, 3"),
+        ({"dim": "width"}, "dim is 'width'"),
+        ({"window": 23}, "window is 23"),
+    ],
+)
+def test_wrong_arguments_are_named(changes, message):
+    arguments = {"x": torch.zeros(2, 4, 4, 5), "weights": torch.zeros(2, 26, 4, 5), "heads": 2} | changes
+    with pytest.raises(ValueError, match=message):
+        focal_aggregate(**arguments)

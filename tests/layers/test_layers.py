@@ -1,0 +1,319 @@
+"""Every public layer: what a stranger's network may do with it."""
+
+import copy
+import os
+import pickle
+import shutil
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lamnet_layers import (
+    CSM,
+    DGFN,
+    FFN,
+    GDFN,
+    IEM,
+    ULM,
+    ChannelLayerNorm,
+    FocalPass,
+    FocalSeparableAttention,
+    FocalWindow,
+    LAMBlock,
+    PreNormResidual,
+    ScaledResidual,
+)
+
+CHANNELS = 4
+WINDOW = FocalWindow((1, 2), (1, 1))  # 7 pixels, 5 taps
+
+LAYERS = {
+    "ChannelLayerNorm": partial(ChannelLayerNorm, CHANNELS),
+    "ScaledResidual": partial(ScaledResidual, CHANNELS),
+    "PreNormResidual": lambda **factory: PreNormResidual(CHANNELS, CSM(CHANNELS, **factory), **factory),
+    "FocalPass-horizontal": partial(FocalPass, CHANNELS, 2, WINDOW),
+    "FocalPass-vertical": partial(FocalPass, CHANNELS, 2, WINDOW, axis="vertical"),
+    "FocalSeparableAttention": partial(FocalSeparableAttention, CHANNELS, 2, WINDOW),
+    "CSM": partial(CSM, CHANNELS),
+    "IEM": lambda **_: IEM(),
+    "ULM": partial(ULM, CHANNELS, 2, WINDOW),
+    "ULM-ablated": partial(ULM, CHANNELS, 1, WINDOW, channel_mixer="linear", exchange=False),
+    "DGFN": partial(DGFN, CHANNELS),
+    "GDFN": partial(GDFN, CHANNELS, 3),
+    "FFN": partial(FFN, CHANNELS),
+    "LAMBlock": partial(LAMBlock, CHANNELS, 1, 1, WINDOW),
+}
+TWO_INPUTS = ("ScaledResidual", "IEM")
+
+every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def build(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The layer with parameters none of which is 0 or 1, as some are at the start."""
+    layer = LAYERS[name](dtype=torch.float64)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return layer.to(dtype)
+
+
+def sample(name: str, size=(5, 6), batch=2, dtype=torch.float32) -> tuple[Tensor, ...]:
+    return tuple(torch.randn(batch, CHANNELS, *size, dtype=dtype) for _ in range(1 + (name in TWO_INPUTS)))
+
+
+def outputs(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    result = layer(*inputs)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def assert_equal(results: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolerance: float = 1e-5) -> None:
+    """Compares with a tolerance relative to the largest value."""
+    for result, reference in zip(results, expected, strict=True):
+        assert result.shape == reference.shape
+        error = (result.double() - reference.double()).abs().max() / reference.abs().max()
+        assert error <= tolerance
+
+
+@every_layer
+@pytest.mark.parametrize("size", [(1, 1), (1, 8), (9, 1), (3, 2)], ids=str)
+def test_any_size(name, size):
+    inputs = sample(name, size)
+    for output in outputs(build(name), inputs):
+        assert output.shape == inputs[0].shape
+        assert output.isfinite().all()
+
+
+@every_layer
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 5e-2)], ids=str
+)
+def test_types(name, dtype, tolerance):
+    layer, inputs = build(name, dtype), sample(name, dtype=dtype)
+    expected = outputs(copy.deepcopy(layer).double(), tuple(t.double() for t in inputs))
+    results = outputs(layer, inputs)
+    assert all(result.dtype == dtype for result in results)
+    assert_equal(results, expected, tolerance)
+
+
+@every_layer
+def test_autocast(name):
+    layer, inputs = build(name), sample(name)
+    expected = outputs(layer, inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        results = outputs(layer, inputs)
+    assert_equal(results, expected, 5e-2)
+    if name != "IEM":  # which has no parameters
+        sum(result.float().sum() for result in results).backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in layer.parameters())
+
+
+@every_layer
+def test_memory_layouts_give_the_same(name):
+    layer, inputs = build(name), sample(name)
+    expected = outputs(layer, inputs)
+    channels_last = tuple(t.contiguous(memory_format=torch.channels_last) for t in inputs)
+    assert_equal(outputs(layer, channels_last), expected)
+    assert_equal(outputs(copy.deepcopy(layer).to(memory_format=torch.channels_last), channels_last), expected)
+    assert_equal(outputs(layer, tuple(t.mT.contiguous().mT for t in inputs)), expected)
+    assert_equal(outputs(layer, tuple(torch.cat((t, t), dim=3)[..., :6] for t in inputs)), expected)
+    broadcast = tuple(t[:1].expand(2, -1, -1, -1) for t in inputs)
+    assert_equal(outputs(layer, broadcast), outputs(layer, tuple(t.clone() for t in broadcast)))
+
+
+@every_layer
+def test_device_and_dtype_at_construction(name):
+    layer = LAYERS[name](device="meta", dtype=torch.bfloat16)
+    assert all(tensor.is_meta for tensor in layer.state_dict().values())
+    assert all(parameter.dtype == torch.bfloat16 for parameter in layer.parameters())
+    inputs = tuple(t.to("meta") for t in sample(name, dtype=torch.bfloat16))
+    assert all(output.is_meta and output.shape == inputs[0].shape for output in outputs(layer, inputs))
+
+
+@every_layer
+def test_built_on_meta_and_filled_later(name):
+    layer, inputs = build(name), sample(name)
+    filled = LAYERS[name](device="meta").to_empty(device="cpu")
+    filled.load_state_dict(layer.state_dict())
+    assert_equal(outputs(filled, inputs), outputs(layer, inputs), 0)
+    assigned = LAYERS[name](device="meta")
+    assigned.load_state_dict(layer.state_dict(), assign=True)
+    assert_equal(outputs(assigned, inputs), outputs(layer, inputs), 0)
+
+
+@every_layer
+def test_copies_and_state_dict(name):
+    layer, inputs = build(name), sample(name)
+    fresh = LAYERS[name]()
+    fresh.load_state_dict(layer.state_dict())
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), fresh):
+        assert_equal(outputs(twin, inputs), outputs(layer, inputs), 0)
+        assert repr(twin) == repr(layer)
+
+
+@every_layer
+def test_derivatives_of_inputs_and_parameters(name):
+    layer, inputs = build(name, torch.float64), sample(name, (2, 3), batch=1, dtype=torch.float64)
+    names = [key for key, _ in layer.named_parameters()]
+
+    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+        parameters = dict(zip(names, tensors[len(inputs) :], strict=True))
+        return torch.func.functional_call(layer, parameters, tensors[: len(inputs)])
+
+    tensors = [tensor.detach().requires_grad_() for tensor in (*inputs, *layer.parameters())]
+    assert torch.autograd.gradcheck(function, tensors)
+
+
+@every_layer
+def test_compiles_to_one_graph(name):
+    torch.compiler.reset()
+    layer, inputs = build(name), tuple(t.requires_grad_() for t in sample(name))
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    expected, results = outputs(layer, inputs), outputs(compiled, inputs)
+    assert_equal(results, expected)
+    tensors = (*inputs, *layer.parameters())
+    gradients = [torch.autograd.grad(sum(o.sin().sum() for o in out), tensors) for out in (results, expected)]
+    assert_equal(*gradients, tolerance=1e-4)
+
+
+def test_autocast_compiles_to_one_graph():
+    torch.compiler.reset()
+    layer, inputs = build("ULM"), sample("ULM")
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_equal(outputs(compiled, inputs), outputs(layer, inputs))
+
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="needs a C++ compiler")
+def test_compiles_to_machine_code():
+    torch.compiler.reset()
+    layer, inputs = build("FocalSeparableAttention"), sample("FocalSeparableAttention")
+    with torch.no_grad():
+        assert_equal(outputs(torch.compile(layer, fullgraph=True), inputs), outputs(layer, inputs))
+
+
+@every_layer
+def test_exports_with_dynamic_batch_and_size(name):
+    layer, inputs = build(name), sample(name)
+    batch, height, width = (torch.export.Dim(dim, min=1, max=64) for dim in ("batch", "height", "width"))
+    with torch.no_grad():
+        exported = torch.export.export(
+            layer, inputs, dynamic_shapes=tuple({0: batch, 2: height, 3: width} for _ in inputs)
+        ).module()
+        for size, count in (((5, 6), 2), ((9, 7), 3), ((1, 1), 1), ((1, 4), 2)):
+            other = sample(name, size, count)
+            assert_equal(outputs(exported, other), outputs(layer, other))
+
+
+def test_normalises_the_channels_of_each_pixel():
+    norm, (x,) = build("ChannelLayerNorm", torch.float64), sample("ChannelLayerNorm", dtype=torch.float64)
+    variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+    expected = (x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+    assert_equal((norm(x),), (expected,), 1e-14)
+
+
+def test_gates_follow_the_definition():
+    c, a = sample("IEM", dtype=torch.float64)
+    gated_c, gated_a = IEM()(c, a)
+    pixels = c.shape[2] * c.shape[3]
+    spatial = torch.sigmoid(torch.einsum("bj,bjhw->bhw", a.mean((2, 3)), c) / CHANNELS)
+    channel = torch.sigmoid(torch.einsum("bjhw,bhw->bj", a, c.mean(1)) / pixels)
+    assert_equal((gated_c, gated_a), (c * spatial[:, None], a * channel[:, :, None, None]), 1e-14)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_exchange_of_large_values_in_float16(autocast):
+    # Sums over 16,384 pixels of products near 4·10⁸: far beyond float16, whose largest number is 65,504.
+    shape = (1, CHANNELS, 128, 128)
+    c, a = ((2 * torch.rand(shape) - 1) * 20000 + 100 for _ in range(2))
+    c, a = c.half(), a.half()
+    exact = [gate.double() for gate in IEM().gates(c.float(), a.float())]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        gates, results = IEM().gates(c, a), IEM()(c, a)
+    for gate, reference in zip(gates, exact, strict=True):
+        assert gate.dtype == torch.float32
+        torch.testing.assert_close(gate.double(), reference, rtol=1e-5, atol=1e-6)
+    assert all(result.dtype == torch.float16 and result.isfinite().all() for result in results)
+    assert_equal(results, (c.double() * exact[0], a.double() * exact[1]), 1e-3)
+
+
+def test_new_residuals_add_their_branch():
+    shortcut, branch = sample("ScaledResidual")
+    torch.testing.assert_close(ScaledResidual(CHANNELS)(shortcut, branch), shortcut + branch)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_window_of_the_same_shapes_is_told_apart(strict):
+    one, other = (FocalSeparableAttention(4, 1, window) for window in (((1, 2), (2, 1)), ((2, 1), (1, 2))))
+    assert [t.shape for t in one.state_dict().values()] == [t.shape for t in other.state_dict().values()]
+    with pytest.raises(RuntimeError, match=r"cells: the checkpoint's window has the cells .* built for FocalWindow"):
+        other.load_state_dict(one.state_dict(), strict=strict)
+
+
+def test_a_mixer_without_exchange_is_told_apart():
+    plain, alone = ULM(8), ULM(8, exchange=False)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*without_exchange"):
+        plain.load_state_dict(alone.state_dict())
+    with pytest.raises(RuntimeError, match=r"Missing key.*without_exchange"):
+        alone.load_state_dict(plain.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("construct", "message"),
+    [
+        (lambda: ChannelLayerNorm(0), "channels is 0, but it must be an integer of at least 1"),
+        (lambda: ScaledResidual(1.5), r"channels is 1\.5"),
+        (lambda: PreNormResidual("8", nn.Identity()), "channels is '8'"),
+        (lambda: FocalPass(6, heads=4), "channels is 6, but it must be a multiple of heads = 4"),
+        (lambda: FocalPass(8, heads=0), "heads is 0"),
+        (lambda: FocalPass(8, axis="diagonal"), "axis is 'diagonal', but it must be one of 'horizontal', 'vertical'"),
+        (lambda: FocalPass(8, window=23), "window is 23"),
+        (lambda: FocalSeparableAttention(6, heads=4), "channels is 6"),
+        (lambda: FocalSeparableAttention(8, window=((1,), (0,))), r"steps\[0\] is 0"),
+        (lambda: CSM(3), "channels is 3, but it must be a multiple of .* 2"),
+        (lambda: ULM(12, heads=4), "channels is 12, but it must be a multiple of 2·heads = 8"),
+        (lambda: ULM(6, heads=1), "channels is 6, but it must be a multiple of .* 4"),
+        (lambda: ULM(8, channel_mixer="mlp"), "channel_mixer is 'mlp', but it must be one of 'csm', 'linear', 'none'"),
+        (lambda: DGFN(True), "channels is True"),
+        (lambda: GDFN(8, hidden_channels=0), "hidden_channels is 0"),
+        (lambda: FFN(8, hidden_channels=-1), "hidden_channels is -1"),
+        (lambda: LAMBlock(8, depth=0), "depth is 0"),
+        (lambda: LAMBlock(8, feed_forward="mlp"), "feed_forward is 'mlp', but it must be one of 'dgfn', 'gdfn', 'ffn'"),
+    ],
+)
+def test_wrong_arguments_are_named(construct, message):
+    with pytest.raises(ValueError, match=message):
+        construct()
+
+
+@every_layer
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.zeros(CHANNELS, 5, 6), "has shape .* it must have 4 dimensions"),
+        (torch.zeros(2, CHANNELS, 0, 6), "has shape .* H and W ≥ 1"),
+        (torch.zeros(2, CHANNELS, 5, 6, dtype=torch.uint8), r"is of type torch\.uint8, .* floating-point"),
+        ("image.png", r"is of type str, but it must be a torch\.Tensor"),
+        (torch.zeros(2, 5, 5, 6), r"has (5 channels|shape) .* it must have"),
+    ],
+    ids=["dimensions", "empty", "type", "no tensor", "channels"],
+)
+def test_wrong_inputs_are_named(name, wrong, message):
+    argument = {"ScaledResidual": "shortcut", "IEM": "(c|a)"}.get(name, "x")
+    others = sample(name)[1:]
+    with pytest.raises(ValueError, match=f"^{argument} {message}"):
+        LAYERS[name]()(wrong, *others)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"), [(ScaledResidual(CHANNELS), "branch"), (IEM(), "a")], ids=["residual", "IEM"]
+)
+def test_inputs_of_other_shapes_are_not_broadcast(layer, name):
+    x = torch.zeros(2, CHANNELS, 5, 6)
+    with pytest.raises(ValueError, match=f"^{name} has shape"):
+        layer(x, x[:1])

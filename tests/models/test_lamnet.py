@@ -1,0 +1,229 @@
+"""The network: sizes, costs, arguments, and what may be done with it."""
+
+import pytest
+import torch
+from torch import nn
+
+from lamnet_layers import FocalWindow
+from lamnet_models import LAMNet, complexity
+
+TINY = {"channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
+
+
+def tiny(**changes) -> LAMNet:
+    torch.manual_seed(0)
+    model = LAMNet(**(TINY | changes))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def printed(macs: int) -> set[str]:
+    """The ways a paper prints a count: as 185G, 47.5G or 83.11G."""
+    return {f"{macs / 1e9:.{digits}f}G" for digits in (0, 1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "scale", "params", "macs"),
+    [
+        (4, 2, 828364, "185G"),
+        (4, 3, 837019, "83.11G"),
+        (4, 4, 849136, "47.5G"),
+        (5, 2, 1024028, "229G"),
+        (5, 3, 1032683, "103G"),
+        (5, 4, 1044800, "58.4G"),
+    ],
+)
+def test_table_3(num_blocks, scale, params, macs):
+    cost = complexity(LAMNet(scale, num_blocks=num_blocks, device="meta"))
+    assert cost.params == params
+    assert macs in printed(cost.macs)
+    assert cost.input_size == (720 // scale, 1280 // scale)
+    assert 1.02 < cost.operations / cost.macs < 1.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "params", "macs"),
+    [
+        ({"window": ((1, 2), (3, 3))}, "822K", "184G"),
+        ({"window": ((1,), (6,))}, "813K", "182G"),
+        ({"channel_mixer": "linear"}, "828K", "185G"),
+        ({"channel_mixer": "none"}, "803K", "180G"),
+        ({"exchange": False}, "828K", "185G"),
+        ({"feed_forward": "gdfn", "hidden_channels": 70}, "761K", "169.6G"),
+        ({"feed_forward": "ffn"}, "798K", "179G"),
+    ],
+    ids=str,
+)
+def test_table_4(arguments, params, macs):
+    cost = complexity(LAMNet(scale=2, device="meta", **arguments))
+    assert f"{cost.params / 1e3:.0f}K" == params
+    assert macs in printed(cost.macs)
+
+
+def test_gated_ablation_is_the_nearest_to_the_papers():
+    assert sum(p.numel() for p in LAMNet(2, feed_forward="gdfn", hidden_channels=70).parameters()) == 760876
+
+
+def test_cost_is_counted_by_hand():
+    height, width, c, k, p = 6, 7, 8, 5, 7
+    cost = complexity(tiny(scale=2, num_blocks=1, exchange=False), (height, width))
+    mixer = 2 * c * c + 2 * (c // 2) * (c // 4) + 2 * (c // 2) * (p + 2 * k)
+    feed_forward = 2 * c * c + 9 * 2 * c + 2 * c * c
+    convolutions = 9 * (3 * c + c * c + 3 * 4 * c)
+    assert cost.macs == height * width * (mixer + feed_forward + convolutions)
+    gates = complexity(tiny(scale=2, num_blocks=1), (height, width))
+    assert gates.macs - cost.macs == 2 * height * width * (c // 2)
+    assert gates.operations - gates.macs > cost.operations - cost.macs
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_cost_does_not_depend_on_type(dtype):
+    model = tiny()
+    assert complexity(model.to(dtype)) == complexity(tiny())
+    assert next(model.parameters()).dtype == dtype
+
+
+def test_cost_of_a_network_that_is_not_ours():
+    network = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+    network.in_chans, network.scale = 1, 2
+    cost = complexity(network, (5, 5))
+    assert (cost.params, cost.macs, cost.operations, cost.receptive_field) == (36, 900, 900, None)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"feed_forward": "ffn"}, {"window": ((), ())}, {"depth": 2, "window": ((3,), (1,))}], ids=str
+)
+def test_receptive_field_is_the_support_of_the_gradient(changes):
+    model = tiny(scale=1, exchange=False, **changes).double()
+    field = complexity(model, (8, 8)).receptive_field
+    side = field + 4
+    image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    model(image)[0, :, side // 2, side // 2].sum().backward()
+    support = image.grad.abs().sum((0, 1)).nonzero()
+    assert (support.amax(0) - support.amin(0) + 1).tolist() == [field, field]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"scale": scale} for scale in (1, 2, 3, 4, 5)),
+        {"in_chans": 1},
+        {"in_chans": 4},
+        {"channels": 24, "heads": 3},
+        {"channels": 12, "heads": 1, "depth": 2},
+        {"window": ((), ())},
+        {"window": FocalWindow()},
+        {"channel_mixer": "linear"},
+        {"channel_mixer": "none", "channels": 6, "heads": 3},
+        {"exchange": False},
+        {"feed_forward": "gdfn", "hidden_channels": 5},
+        {"feed_forward": "ffn"},
+    ],
+    ids=str,
+)
+def test_enlarges_by_its_scale(changes):
+    model = tiny(**changes)
+    image = torch.rand(2, model.in_chans, 5, 7)
+    output = model(image)
+    assert output.shape == (2, model.in_chans, 5 * model.scale, 7 * model.scale)
+    output.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    twin = LAMNet(**model.config)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(twin(image), output)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3)], ids=str)
+def test_any_size(size):
+    output = tiny()(torch.rand(1, 3, *size))
+    assert output.shape == (1, 3, 4 * size[0], 4 * size[1])
+    assert output.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_near(dtype):
+    model, image = LAMNet(**TINY).eval(), torch.rand(1, 3, 6, 8)
+    expected = model(image)
+    assert (model.to(dtype)(image.to(dtype)).float() - expected).abs().max() < 0.02
+
+
+def test_mean_colour_is_subtracted_from_rgb_alone():
+    assert LAMNet(**TINY).mean.flatten().tolist() == pytest.approx([0.4488, 0.4371, 0.4040])
+    assert not LAMNet(in_chans=4, **TINY).mean.any()
+    assert "mean" not in LAMNet(**TINY).state_dict()
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    model = LAMNet()
+    for name, parameter in model.named_parameters():
+        if "norm.weight" in name or name.endswith("alpha"):
+            assert (parameter == 1).all()
+        elif name.endswith("bias"):
+            assert (parameter == 0).all()
+        elif parameter.numel() > 1000:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    image = torch.rand(1, 3, 5, 6, dtype=torch.float64)
+    gradients, calls = [], []
+    for enable in (False, True):
+        model = tiny().double().train()
+        model.blocks[0].register_forward_hook(lambda *_, enable=enable: calls.append(enable))
+        model.set_grad_checkpointing(enable)
+        model(image).sin().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert (calls.count(False), calls.count(True)) == (1, 2)  # with it, run again in the backward pass
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_exports_with_dynamic_size():
+    model, image = tiny(scale=2), torch.rand(1, 3, 6, 7)
+    sizes = {2: torch.export.Dim("height", min=1, max=256), 3: torch.export.Dim("width", min=1, max=256)}
+    with torch.no_grad():
+        exported = torch.export.export(model, (image,), dynamic_shapes=(sizes,)).module()
+        for size in ((6, 7), (9, 4), (1, 1)):
+            other = torch.rand(1, 3, *size)
+            torch.testing.assert_close(exported(other), model(other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": 0}, "scale is 0, but it must be an integer of at least 1"),
+        ({"scale": 2.0}, r"scale is 2\.0"),
+        ({"in_chans": True}, "in_chans is True"),
+        ({"channels": 10}, "channels is 10, but it must be a multiple of 2·heads = 4"),
+        ({"channels": 6, "heads": 1}, "channels is 6, but it must be a multiple of .* 4"),
+        ({"num_blocks": "4"}, "num_blocks is '4'"),
+        ({"depth": 0}, "depth is 0"),
+        ({"heads": -1}, "heads is -1"),
+        ({"window": 23}, "window is 23"),
+        ({"window": ((1,), (1, 2))}, "must have the same length"),
+        ({"channel_mixer": "conv"}, "channel_mixer is 'conv', but it must be one of"),
+        ({"exchange": "no"}, "exchange is 'no', but it must be one of True, False"),
+        ({"feed_forward": None}, "feed_forward is None, but it must be one of"),
+        ({"hidden_channels": 0}, "hidden_channels is 0"),
+    ],
+)
+def test_wrong_arguments_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        LAMNet(**(TINY | changes))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.rand(3, 8, 8), r"x has shape \(3, 8, 8\), but it must have 4 dimensions"),
+        (torch.rand(1, 1, 8, 8), r"x has 1 channels .* it must have 3"),
+        (torch.rand(1, 3, 0, 8), r"x has shape \(1, 3, 0, 8\)"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"x is of type torch\.uint8"),
+    ],
+    ids=["dimensions", "channels", "empty", "type"],
+)
+def test_wrong_images_are_named(image, message):
+    with pytest.raises(ValueError, match=message):
+        tiny()(image)
