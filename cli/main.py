@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import convert, create, demo, env, info, models
+from . import convert, create, demo, env, info, models, upscale
 from .output import print_error
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command("upscale")(upscale.upscale)
 app.command("demo")(demo.demo)
 app.command("create")(create.create)
 app.command("list")(models.list_models)

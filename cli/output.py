@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over an exis
 def print_error(message: str) -> None:
     """Prints one line on standard error."""
     print(f"lamnet: error: {message}", file=sys.stderr)
+
+
+def print_note(message: str) -> None:
+    """Prints one line on standard error that is no error."""
+    print(f"lamnet: {message}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -42,7 +48,7 @@ def print_table(columns: list[str], rows: list[list[object]], numeric: tuple[str
     Console().print(table)
 
 
-def check_output(path: Any, overwrite: bool) -> None:
+def check_output(path: Path, overwrite: bool) -> None:
     """Ends with a usage error if a file cannot be written to a path, before any work is done.
 
     Args:

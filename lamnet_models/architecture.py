@@ -73,8 +73,8 @@ def with_cells(state: dict[str, Tensor], window: FocalWindow) -> dict[str, Tenso
 
 
 def _window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
+    size = _shape(state, f"{spatial}.horizontal.depthwise.weight", 4)[3]
     if f"{spatial}.cells" not in state:  # some files in the released format leave it out
-        size = _shape(state, f"{spatial}.horizontal.depthwise.weight", 4)[3]
         for window in PUBLISHED_WINDOWS:
             if window.size == size:
                 return window
@@ -83,9 +83,14 @@ def _window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
         )
     _shape(state, f"{spatial}.cells", 2)
     try:
-        return FocalWindow.from_cells(state[f"{spatial}.cells"].tolist())
+        window = FocalWindow.from_cells(state[f"{spatial}.cells"].tolist())
     except ValueError as error:
         raise CheckpointError(f"not a LAMNet checkpoint: {spatial}.cells: {error}") from None
+    if window.size != size:
+        raise CheckpointError(
+            f"not a LAMNet checkpoint: {spatial}.cells is a window of {window.size} pixels, its weights are {size} wide"
+        )
+    return window
 
 
 def _channel_mixer(state: dict[str, Tensor], mixer: str) -> str:

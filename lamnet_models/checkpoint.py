@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lamnet_layers import FocalWindow
@@ -85,7 +85,8 @@ class Checkpoint:
             check_state(LAMNet(**self.config, device="meta"), self.state)
             model = LAMNet(**self.config)
         except (RuntimeError, ValueError) as error:  # torch's, for sizes beyond its range, or ours
-            raise CheckpointError(f"not a LAMNet's configuration: {_one_line(error)}") from None
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"not a LAMNet's configuration: {reason}") from None
         self.load_into(model)
         return model.eval()
 
@@ -165,11 +166,11 @@ def save_checkpoint(
     metadata = {"version": FORMAT_VERSION, "config": model.config, "training": training or {}}
     if format == "released":
         state = to_released(state)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         if format == "released":
-            torch.save({"params_ema": state}, temporary)
+            torch.save({"params_ema": state}, file)
         else:
-            save_file(state, temporary, metadata={"format": "pt", _METADATA_KEY: json.dumps(metadata)})
+            file.write(save(state, metadata={"format": "pt", _METADATA_KEY: json.dumps(metadata)}))
 
 
 def check_state(model: LAMNet, state: dict[str, Tensor]) -> None:

@@ -40,8 +40,8 @@ def forward_tiled(
         progress: Called after each tile.
 
     Returns:
-        The enlarged images, (B, C', scale·H, scale·W), on the device of ``image``, wherever ``forward`` computes. Beyond
-        them, memory holds one tile at a time.
+        The enlarged images, (B, C', scale·H, scale·W), on the device of ``image``, wherever ``forward`` computes.
+        Beyond them, memory holds one tile at a time.
     """
     height, width = image.shape[-2:]
     rows, columns = _cells(height, tile, tile_pad), _cells(width, tile, tile_pad)

@@ -43,26 +43,24 @@ def test_table_3(num_blocks, scale, params, macs):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "params", "macs"),
+    ("arguments", "params", "thousands", "macs"),
     [
-        ({"window": ((1, 2), (3, 3))}, "822K", "184G"),
-        ({"window": ((1,), (6,))}, "813K", "182G"),
-        ({"channel_mixer": "linear"}, "828K", "185G"),
-        ({"channel_mixer": "none"}, "803K", "180G"),
-        ({"exchange": False}, "828K", "185G"),
-        ({"feed_forward": "gdfn", "hidden_channels": 70}, "761K", "169.6G"),
-        ({"feed_forward": "ffn"}, "798K", "179G"),
+        ({"window": ((1, 2), (3, 3))}, 822220, 822, "184G"),
+        ({"window": ((1,), (6,))}, 813004, 813, "182G"),
+        ({"channel_mixer": "linear"}, 827980, 828, "185G"),
+        ({"channel_mixer": "none"}, 802636, 803, "180G"),
+        ({"exchange": False}, 828364, 828, "185G"),
+        # The paper does not say how wide it was; 70 is nearest, and the count is then cut to 760K, not rounded.
+        ({"feed_forward": "gdfn", "hidden_channels": 70}, 760876, 760, "169.6G"),
+        ({"feed_forward": "ffn"}, 797644, 798, "179G"),
     ],
     ids=str,
 )
-def test_table_4(arguments, params, macs):
+def test_table_4(arguments, params, thousands, macs):
     cost = complexity(LAMNet(scale=2, device="meta", **arguments))
-    assert f"{cost.params / 1e3:.0f}K" == params
+    assert cost.params == params
+    assert abs(params / 1000 - thousands) < 1
     assert macs in printed(cost.macs)
-
-
-def test_gated_ablation_is_the_nearest_to_the_papers():
-    assert sum(p.numel() for p in LAMNet(2, feed_forward="gdfn", hidden_channels=70).parameters()) == 760876
 
 
 def test_cost_is_counted_by_hand():
@@ -171,7 +169,7 @@ def test_gradient_checkpointing_changes_no_gradient():
     gradients, calls = [], []
     for enable in (False, True):
         model = tiny().double().train()
-        model.blocks[0].register_forward_hook(lambda *_, enable=enable: calls.append(enable))
+        model.blocks[0].register_forward_pre_hook(lambda *_, enable=enable: calls.append(enable))
         model.set_grad_checkpointing(enable)
         model(image).sin().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
@@ -181,7 +179,7 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 
 def test_exports_with_dynamic_size():
-    model, image = tiny(scale=2), torch.rand(1, 3, 6, 7)
+    model, image = tiny(scale=2, num_blocks=1), torch.rand(1, 3, 6, 7)
     sizes = {2: torch.export.Dim("height", min=1, max=256), 3: torch.export.Dim("width", min=1, max=256)}
     with torch.no_grad():
         exported = torch.export.export(model, (image,), dynamic_shapes=(sizes,)).module()

@@ -1,0 +1,153 @@
+"""``lamnet upscale``: the main job."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import Json, Overwrite, print_error, print_json, print_note
+
+
+class Device(str, Enum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(str, Enum):
+    """Type to compute in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+def _parse_tile(text: str) -> int | str:
+    if text != "auto" and not text.isdecimal():
+        raise typer.BadParameter(
+            f"--tile is {text!r}, but it must be auto, 0 for the whole image, or a number of pixels"
+        )
+    return text if text == "auto" else int(text)
+
+
+def upscale(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, folders of them, or patterns.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder, or for one image a file. [default: beside the image]")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-n", help="Name of a model, or a checkpoint file. [default: lamnet_x4, or by --scale]"
+        ),
+    ] = None,
+    scale: Annotated[int | None, typer.Option("--scale", "-s", min=1, help="Factor of enlargement.")] = None,
+    tile: Annotated[
+        str,
+        typer.Option("--tile", "-t", help="Side of the tiles in pixels; 0: the whole image; auto: as memory allows."),
+    ] = "auto",
+    tile_pad: Annotated[int, typer.Option(min=0, help="Pixels around a tile that are run with it.")] = 32,
+    suffix: Annotated[str | None, typer.Option(help="Put behind the name. [default: _x4 and so on]")] = None,
+    ext: Annotated[str, typer.Option(help="Format: png, jpg, webp, tiff, bmp; auto: the image's own.")] = "auto",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    overwrite: Overwrite = False,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    precision: Annotated[Precision, typer.Option(help="Type to compute in.")] = Precision.auto,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Short for --precision fp32.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Enlarges images.
+
+    Depth of 16 bits, transparency, colour profile and resolution are kept; a photograph's orientation is applied. What
+    cannot be read gets one line, the rest is done, and the exit code is 1.
+
+    Example: lamnet upscale photo.jpg scans/ -o enlarged --ext png
+    """
+    sides = _parse_tile(tile)
+    from lamnet_models import ImageError, Upscaler
+    from lamnet_models.upscaling_files import run_jobs
+    from lamnet_models.upscaling_plan import plan_jobs
+
+    try:
+        upscaler = Upscaler(
+            model,
+            scale=scale,
+            tile=sides,
+            tile_pad=tile_pad,
+            device=device.value,
+            precision="fp32" if fp32 else precision.value,
+        )
+        jobs = plan_jobs(inputs, output, scale=upscaler.scale, suffix=suffix, ext=ext)
+    except (ImageError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+    results = []
+    with _Progress(len(jobs)) as progress:
+        for result in run_jobs(jobs, upscaler, overwrite=overwrite, quality=quality, progress=progress.step):
+            progress.finish()
+            results.append(result)
+            for note in result.notes:
+                print_note(f"{result.source}: {note}")
+            if result.error:
+                print_error(result.error)
+            elif not as_json:
+                print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}", flush=True)
+    if as_json:
+        print_json(
+            [
+                {
+                    "source": str(result.source),
+                    "target": str(result.target) if result.target else None,
+                    "error": result.error,
+                    "size": result.size,
+                    "tile": result.tile,
+                    "notes": result.notes,
+                }
+                for result in results
+            ]
+        )
+    if any(result.error for result in results):
+        raise typer.Exit(1)
+
+
+class _Progress:
+    """Bars on standard error, where that is a terminal: one over the files, one over the tiles of a file."""
+
+    def __init__(self, files: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._files = self._bars.add_task("files", total=files, visible=files > 1)
+        self._file = self._bars.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> _Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def step(self, job, done: int, total: int) -> None:
+        """Shows how far a job is."""
+        self._bars.update(self._file, description=job.source.name, completed=done, total=total, visible=True)
+
+    def finish(self) -> None:
+        """Counts a job as done."""
+        self._bars.update(self._files, advance=1)

@@ -1,0 +1,541 @@
+"""Checkpoints: what is written comes back, what is foreign is understood, what is damaged is refused in one line."""
+
+import contextlib
+import json
+import os
+import pickle
+import resource
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lamnet_models import CheckpointError, LAMNet, load_model, save_checkpoint
+from lamnet_models.architecture import infer_config
+from lamnet_models.checkpoint import FORMAT_VERSION, Checkpoint, read_checkpoint
+from lamnet_models.released import from_released, to_released
+
+TINY = {"scale": 2, "channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
+
+VARIANTS = [
+    {},
+    {"scale": 1},
+    {"scale": 4, "in_chans": 1},
+    {"scale": 3, "in_chans": 4},
+    {"in_chans": 2, "scale": 1},
+    {"num_blocks": 1, "depth": 6},
+    {"channels": 24, "heads": 3},
+    {"channels": 12, "heads": 1},
+    {"window": None},
+    {"window": ((1, 2), (3, 3))},
+    {"window": ((1,), (6,))},
+    {"window": ((2, 1, 3), (1, 2, 1))},
+    {"window": ((), ())},
+    {"channel_mixer": "linear"},
+    {"channel_mixer": "none"},
+    {"channel_mixer": "none", "channels": 6, "heads": 3, "scale": 1, "in_chans": 3},
+    {"exchange": False},
+    {"feed_forward": "gdfn"},
+    {"feed_forward": "gdfn", "hidden_channels": 5},
+    {"feed_forward": "gdfn", "hidden_channels": 16},
+    {"feed_forward": "dgfn", "hidden_channels": 4},
+    {"feed_forward": "dgfn", "hidden_channels": 16},
+    {"feed_forward": "ffn"},
+    {"feed_forward": "ffn", "hidden_channels": 8},
+    {"exchange": False, "channel_mixer": "linear", "feed_forward": "ffn", "in_chans": 1, "window": ((5,), (2,))},
+]
+every_variant = pytest.mark.parametrize("changes", VARIANTS, ids=str)
+
+
+def build(**changes) -> LAMNet:
+    torch.manual_seed(0)
+    model = LAMNet(**(TINY | changes))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def assert_same(model: LAMNet, expected: LAMNet) -> None:
+    assert model.config == expected.config
+    assert model.state_dict().keys() == expected.state_dict().keys()
+    assert all(torch.equal(tensor, model.state_dict()[key]) for key, tensor in expected.state_dict().items())
+    image = torch.rand(1, expected.in_chans, 3, 4)
+    assert torch.equal(model(image), expected(image))
+
+
+def rewrite(path: Path, **metadata) -> Path:
+    """Writes a checkpoint of ours again, with other metadata."""
+    save_file(read_checkpoint(path).state, path, {"lamnet": json.dumps(metadata)})
+    return path
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(build(), path, training={"steps": 7})
+    return path
+
+
+def refused(path: Path) -> str:
+    """Returns the message with which a file is refused, after the file's name."""
+    with pytest.raises(CheckpointError) as info:
+        load_model(path)
+    message = str(info.value)
+    assert "\n" not in message
+    assert message.isprintable()
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+# What we write
+
+
+@every_variant
+def test_round_trip(tmp_path, changes):
+    model, path = build(**changes), tmp_path / "model.safetensors"
+    save_checkpoint(model, path)
+    loaded = load_model(path)
+    assert_same(loaded, model)
+    assert not loaded.training
+
+
+@every_variant
+def test_metadata_alone_rebuilds_the_model(tmp_path, changes):
+    model, path = build(**changes), tmp_path / "model.safetensors"
+    save_checkpoint(model, path, training={"data": "noise"})
+    with safe_open(path, framework="pt") as file:
+        metadata = json.loads(file.metadata()["lamnet"])
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    assert metadata == {"version": FORMAT_VERSION, "config": model.config, "training": {"data": "noise"}}
+    rebuilt = LAMNet(**metadata["config"]).eval()
+    rebuilt.load_state_dict(state)
+    assert_same(rebuilt, model)
+
+
+@every_variant
+def test_state_dict_alone_rebuilds_the_model(tmp_path, changes):
+    model = build(**changes)
+    assert infer_config(model.state_dict()) == model.config
+    save_file(model.state_dict(), tmp_path / "bare.safetensors")
+    assert_same(load_model(tmp_path / "bare.safetensors"), model)
+    torch.save({f"module.{key}": tensor for key, tensor in model.state_dict().items()}, tmp_path / "bare.pth")
+    assert_same(load_model(tmp_path / "bare.pth"), model)
+
+
+def test_facts_about_the_training_are_kept(saved):
+    checkpoint = read_checkpoint(saved)
+    assert checkpoint.training == {"steps": 7}
+    assert checkpoint.format == "lamnet"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_other_types_load_as_float32(tmp_path, dtype):
+    model = build().to(dtype)
+    for file_format in ("lamnet", "released"):
+        save_checkpoint(model, tmp_path / file_format, format=file_format)
+        for key, tensor in load_model(tmp_path / file_format).state_dict().items():
+            assert tensor.dtype == (torch.int32 if key.endswith(".cells") else torch.float32)
+            assert torch.equal(tensor, model.state_dict()[key].to(tensor.dtype))
+
+
+def test_numbers_of_other_libraries_are_written_as_json(tmp_path):
+    model = LAMNet(**(TINY | {"channels": torch.tensor(8), "scale": torch.tensor(2)}))
+    save_checkpoint(model, tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.safetensors").config == model.config
+
+
+# The released format
+
+
+@every_variant
+def test_released_names_are_a_bijection(changes):
+    if changes.get("exchange") is False:
+        pytest.skip("the released format cannot say that there is no exchange")
+    state = build(**changes).state_dict()
+    released = to_released(state)
+    assert len(released) == len(state)
+    back = from_released(released)
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], tensor) for key, tensor in state.items())
+    assert infer_config(back) == infer_config(state)
+
+
+@pytest.mark.parametrize("name", ["lamnet_x2", "lamnet_large_x4", "window19_x2"])
+def test_released_files_come_back_bit_for_bit(shared, tmp_path, name):
+    original = torch.load(shared / "golden" / f"{name}.pth", weights_only=True)
+    original = original.get("params_ema") or original["params"]
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    save_checkpoint(load_model(shared / "golden" / f"{name}.pth"), ours)
+    save_checkpoint(load_model(ours), back, format="released")
+    copy = torch.load(back, weights_only=True)
+    assert copy.keys() == {"params_ema"}
+    copy = copy["params_ema"]
+    assert copy.keys() == original.keys()
+    for key, tensor in original.items():
+        assert copy[key].dtype == tensor.dtype
+        assert torch.equal(copy[key], tensor)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("under", ["params_ema", "params", None])
+def test_released_files_in_all_their_forms(tmp_path, under, prefix):
+    model = build()
+    state = {prefix + key: tensor for key, tensor in to_released(model.state_dict()).items()}
+    torch.save({under: state} if under else state, tmp_path / "model.pth")
+    assert read_checkpoint(tmp_path / "model.pth").format == "released"
+    assert_same(load_model(tmp_path / "model.pth"), model)
+
+
+def test_averaged_weights_are_preferred(tmp_path):
+    averaged, last = build(), build()
+    nn.init.ones_(last.conv_first.weight)
+    states = {"params": to_released(last.state_dict()), "params_ema": to_released(averaged.state_dict())}
+    torch.save(states, tmp_path / "model.pth")
+    assert_same(load_model(tmp_path / "model.pth"), averaged)
+
+
+@pytest.mark.parametrize("window", [None, ((1, 2), (3, 3)), ((1,), (6,))])
+def test_released_files_without_their_window(tmp_path, window):
+    model = build(window=window)
+    state = {key: t for key, t in to_released(model.state_dict()).items() if not key.endswith("kernel_map")}
+    torch.save(state, tmp_path / "model.pth")
+    assert_same(load_model(tmp_path / "model.pth"), model)
+
+
+def test_unpublished_windows_cannot_be_guessed(tmp_path):
+    state = to_released(build().state_dict())
+    torch.save({key: t for key, t in state.items() if not key.endswith("kernel_map")}, tmp_path / "model.pth")
+    assert "no published window is 7 wide" in refused(tmp_path / "model.pth")
+
+
+def test_what_the_released_format_cannot_say(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no place for .*without_exchange: keep this model in our own format"):
+        save_checkpoint(build(exchange=False), tmp_path / "model.pth", format="released")
+    assert not list(tmp_path.iterdir())
+
+
+# Weights that do not fit
+
+
+def without(state: dict[str, Tensor], *keys: str) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in state.items() if key not in keys}
+
+
+OTHER_WINDOW = torch.tensor([[-2, 1], [-1, 1], [0, 1], [1, 1], [2, 1]], dtype=torch.int32)
+
+MISFITS = {
+    "missing": (
+        lambda state: without(state, "conv_body.bias", "blocks.1.layers.0.layer.proj_in.weight"),
+        "missing: blocks.1.layers.0.layer.proj_in.weight, conv_body.bias",
+    ),
+    "missing and needed": (lambda state: without(state, "conv_first.weight"), "it has no conv_first.weight"),
+    "missing layer": (
+        lambda state: {k: t for k, t in state.items() if not k.startswith("blocks.1.layers.1.")},
+        "missing: blocks.1.layers.1.layer.depthwise.bias, ",
+    ),
+    "unexpected": (lambda state: state | {"extra.weight": torch.zeros(1)}, "unexpected: extra.weight"),
+    "unexpected line": (lambda state: state | {"extra\nline": torch.zeros(1)}, "unexpected: extra line"),
+    "misshapen": (
+        lambda state: state | {"conv_body.weight": torch.zeros(8, 8, 1, 1)},
+        "misshapen: conv_body.weight (8, 8, 1, 1) instead of (8, 8, 3, 3)",
+    ),
+    "several": (
+        lambda state: without(state, "conv_body.bias") | {"extra": torch.zeros(1)},
+        "missing: conv_body.bias; unexpected: extra",
+    ),
+    "many": (lambda state: state | {f"extra.{i}": torch.zeros(1) for i in range(9)}, "extra.4 and 4 more"),
+    "no square": (lambda state: state | {"upsample.0.weight": torch.zeros(7, 8, 3, 3)}, "no square times 3"),
+    "flat": (lambda state: state | {"conv_first.weight": torch.zeros(8)}, "conv_first.weight has shape (8,)"),
+    "empty tensor": (lambda state: state | {"conv_first.weight": torch.zeros(8, 0, 3, 3)}, "has shape (8, 0, 3, 3)"),
+    "odd heads": (
+        lambda state: state | {"blocks.0.layers.0.layer.spatial.horizontal.pointwise.weight": torch.zeros(9, 4, 1, 1)},
+        "9 attention weights for a window of 5 taps",
+    ),
+    "no window": (
+        lambda state: state | {"blocks.0.layers.0.layer.spatial.cells": torch.full((5, 2), float("nan"))},
+        "not a centre with contiguous cells",
+    ),
+    "two windows": (
+        lambda state: state | {"blocks.1.layers.0.layer.spatial.cells": OTHER_WINDOW},
+        "not of the window (1, 2), (1, 1): blocks.1.layers.0.layer.spatial.cells",
+    ),
+    "immense window": (
+        lambda state: (
+            state
+            | {
+                "blocks.0.layers.0.layer.spatial.cells": torch.tensor(
+                    [[-2, 2**62], [-1, 1], [0, 1], [1, 1], [2, 2**62]], dtype=torch.int64
+                )
+            }
+        ),
+        "window of 9223372036854775811 pixels, its weights are 7 wide",
+    ),
+    "odd keys": (
+        lambda state: (
+            state
+            | {f"blocks.{i}.x": torch.zeros(1) for i in range(2000)}
+            | {f"blocks.0.layers.{i}.x": torch.zeros(1) for i in range(2000)}
+        ),
+        "2000 blocks are of different depths",
+    ),
+    "another network": (lambda _: nn.Linear(2, 3).state_dict(), "not a LAMNet checkpoint: it has no conv_first.weight"),
+}
+
+
+@pytest.mark.parametrize("form", ["ours", "pickle"])
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_misfits_are_named(tmp_path, misfit, form):
+    change, message = MISFITS[misfit]
+    path = tmp_path / "model"
+    state = change(build().state_dict())
+    if form == "ours":
+        save_file(state, path, {"lamnet": json.dumps({"version": 1, "config": build().config})})
+    else:
+        torch.save(state, path)
+    found = refused(path)
+    assert message in found
+    assert len(found) < 1000
+
+
+def test_misfits_of_released_files_are_named(tmp_path):
+    state = to_released(build().state_dict())
+    torch.save(without(state, "alpha") | {"deep_feature_extraction.9.weight": torch.zeros(1)}, tmp_path / "model.pth")
+    message = refused(tmp_path / "model.pth")
+    assert "missing: residual.alpha; unexpected: deep_feature_extraction.9.weight" in message
+
+
+def test_loading_into_another_model_is_refused(saved):
+    checkpoint = read_checkpoint(saved)
+    with pytest.raises(CheckpointError, match=r"misshapen: .*upsample\.0\.weight \(12, 8, 3, 3\) instead of \(27,"):
+        checkpoint.load_into(build(scale=3))
+    with pytest.raises(CheckpointError, match=r"missing: .*without_exchange"):
+        checkpoint.load_into(build(exchange=False))
+    with pytest.raises(CheckpointError, match=r"not of the window \(2, 1\), \(1, 1\): .* and 0 more|not of the window"):
+        checkpoint.load_into(build(window=((2, 1), (1, 1))))
+    target = build()
+    nn.init.zeros_(target.conv_first.weight)
+    checkpoint.load_into(target)
+    assert_same(target, build())
+
+
+# Files that are damaged, or lie
+
+
+def safetensors(header: object, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+BROKEN = {
+    "empty": b"",
+    "one byte": b"\x80",
+    "random": bytes(torch.randint(256, (4096,), generator=torch.Generator().manual_seed(0)).tolist()),
+    "page": b"<!DOCTYPE html><title>404</title>" * 9,
+    "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 3\n",
+    "pickle of nothing": pickle.dumps(None),
+    "pickle of a list": pickle.dumps([1, 2]),
+    "cut pickle": pickle.dumps({"a": 1}, protocol=2)[:-3],
+    "header of 2^60 bytes": (2**60).to_bytes(8, "little") + b'{"a":1}',
+    "header cut": safetensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})[:20],
+    "no JSON": safetensors(b"{'a': 1}"),
+    "data missing": safetensors({"a": {"dtype": "F32", "shape": [1 << 30], "data_offsets": [0, 4 << 30]}}),
+    "shape too large": safetensors({"a": {"dtype": "F32", "shape": [1 << 30], "data_offsets": [0, 4]}}, b"1234"),
+    "unknown type": safetensors({"a": {"dtype": "X1", "shape": [1], "data_offsets": [0, 4]}}, b"1234"),
+    "no tensors": safetensors({"__metadata__": {"lamnet": "{}"}}),
+    "metadata no JSON": safetensors({"__metadata__": {"lamnet": "{"}}),
+    "metadata too deep": safetensors({"__metadata__": {"lamnet": "[" * 100000}}),
+    "metadata of long numbers": safetensors({"__metadata__": {"lamnet": "1" * 100000}}),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_broken_files_are_refused(tmp_path, content):
+    (tmp_path / "model").write_bytes(content)
+    assert refused(tmp_path / "model")
+
+
+@pytest.mark.parametrize("file_format", ["lamnet", "released"])
+def test_cut_and_altered_files_are_refused_or_load(tmp_path, file_format):
+    path = tmp_path / "model"
+    save_checkpoint(build(num_blocks=1), path, format=file_format)
+    content = path.read_bytes()
+    for end in (1, 8, 9, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:end])
+        assert refused(path)
+    generator = torch.Generator().manual_seed(0)
+    for position in torch.randint(len(content), (60,), generator=generator).tolist():
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
+        with contextlib.suppress(CheckpointError):
+            load_model(path)  # a weight may be another number; that nobody can see
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    assert refused(tmp_path / "nothing.pth") == "no such file"
+    assert refused(tmp_path) == "not a file"
+
+
+def test_unreadable_files_are_named(saved):
+    with mock.patch("builtins.open", side_effect=PermissionError(13, "Permission denied")):
+        assert refused(saved) == "cannot be read (Permission denied)"
+
+
+class Hostile:
+    """A pickle of this makes a file when it is read without care."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("write", ["pickle", "zip", "legacy"])
+def test_hostile_pickles_do_not_run(tmp_path, write):
+    path, trace = tmp_path / "model.pth", tmp_path / "trace"
+    content = {"params_ema": build().state_dict() | {"extra": Hostile(trace)}}
+    if write == "pickle":
+        path.write_bytes(pickle.dumps({"params_ema": Hostile(trace)}))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=write == "zip")
+    message = refused(path)
+    assert "holds code, which is never run" in message
+    assert "weights_only" not in message  # torch's own message advises to switch the protection off
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Hostile(trace)))
+    assert trace.exists(), "the trap itself does not work"
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1, 1, 1, 1).expand(1 << 20, 3, 3, 3),
+        torch.zeros(8, 3, 3, 3).to_sparse(),
+        torch.zeros(8, 3, 3, 3, device="meta"),
+    ],
+    ids=["expanded", "sparse", "meta"],
+)
+def test_tensors_without_data_are_refused(tmp_path, tensor):
+    torch.save(build().state_dict() | {"conv_first.weight": tensor}, tmp_path / "model.pth")
+    assert refused(tmp_path / "model.pth") == "has tensors without the data that their shapes claim"
+
+
+@pytest.mark.parametrize("content", [{}, {"params": 5}, {"params_ema": {}}, {"a": 1}, {1: torch.zeros(1)}], ids=str)
+def test_pickles_without_a_state_dict_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "model.pth")
+    assert "holds no state dict" in refused(tmp_path / "model.pth")
+
+
+# Metadata
+
+
+def test_later_formats_are_refused(saved):
+    message = refused(rewrite(saved, version=FORMAT_VERSION + 1, config=[], anything=None))
+    assert message == f"written by a later version of LAMNet (format {FORMAT_VERSION + 1}): upgrade to read it"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"version": "1"},
+        {"version": None},
+        {"version": 0},
+        {"version": 1.5},
+        {"config": 5},
+        {"config": "scale"},
+        {"config": [["scale", 2]]},
+        {"config": None},
+        {"training": "long"},
+        {"training": [1]},
+    ],
+    ids=str,
+)
+def test_metadata_of_wrong_types_is_refused(saved, metadata):
+    assert refused(rewrite(saved, **metadata)) == "its metadata is damaged"
+
+
+@pytest.mark.parametrize("text", ["5", "null", '"text"', "[]"])
+def test_metadata_that_is_no_object_is_refused(saved, text):
+    save_file(read_checkpoint(saved).state, saved, {"lamnet": text})
+    assert refused(saved) == "its metadata is damaged"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scale", 3),
+        ("scale", "2"),
+        ("scale", [2]),
+        ("scale", None),
+        ("channels", 10**15),
+        ("channels", 10**30),
+        ("in_chans", 10**12),
+        ("num_blocks", 10**9),
+        ("depth", 10**9),
+        ("heads", 4),
+        ("window", [[1], [10**9]]),
+        ("window", [[10**9], [1]]),
+        ("window", "1" * 10000),
+        ("exchange", False),
+        ("exchange", "no"),
+        ("feed_forward", "ffn"),
+        ("hidden_channels", 10**9),
+        ("channel_mixer", {}),
+        ("device", "cuda"),
+        ("colour\nspace", "lab"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_metadata_that_contradicts_the_weights_costs_no_memory(saved, key, value):
+    rewrite(saved, version=1, config=build().config | {key: value})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    message = refused(saved)
+    assert "its metadata contradicts its weights" in message
+    assert key.partition("\n")[0] in message
+    assert len(message) < 300
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
+def test_metadata_may_leave_arguments_out(saved):
+    assert_same(load_model(rewrite(saved, version=1, config={"scale": 2})), build())
+    assert_same(load_model(rewrite(saved)), build())
+
+
+# Writing
+
+
+@pytest.mark.parametrize("file_format", ["lamnet", "released"])
+def test_a_failing_save_leaves_the_old_file(saved, file_format):
+    old = saved.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(old) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(build(), saved, format=file_format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert saved.read_bytes() == old
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_facts_that_are_no_json_leave_the_old_file(saved):
+    old = saved.read_bytes()
+    with pytest.raises(TypeError):
+        save_checkpoint(build(), saved, training={"data": object()})
+    assert saved.read_bytes() == old
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_an_unknown_format_is_named(tmp_path):
+    with pytest.raises(ValueError, match="format is 'onnx', but it must be 'lamnet' or 'released'"):
+        save_checkpoint(build(), tmp_path / "model.onnx", format="onnx")
+
+
+def test_state_dicts_need_no_file():
+    model = build()
+    checkpoint = Checkpoint.from_state({f"module.{key}": t for key, t in to_released(model.state_dict()).items()})
+    assert checkpoint.format == "released"
+    assert_same(checkpoint.build(), model)
