@@ -28,23 +28,14 @@ def list_models(
         weights = [key for key in packaged if key.startswith(f"{name}.")]
         if pretrained and not weights:
             continue
-        cost = lamnet_models.complexity(lamnet_models.create_model(name, device=torch.device("meta")))
-        scale = int(name.rpartition("x")[2])
-        rows.append({"name": name, "scale": scale, "params": cost.params, "macs": cost.macs, "weights": weights})
+        model = lamnet_models.create_model(name, device=torch.device("meta"))
+        params = sum(parameter.numel() for parameter in model.parameters())
+        rows.append({"name": name, "scale": model.scale, "params": params, "weights": weights})
     if as_json:
         print_json(rows)
         return
     print_table(
-        ["Model", "Scale", "Parameters", "MACs", "Packaged weights"],
-        [
-            [
-                row["name"],
-                f"×{row['scale']}",
-                f"{row['params']:,}",
-                f"{row['macs'] / 1e9:.1f}G",
-                ", ".join(row["weights"]),
-            ]
-            for row in rows
-        ],
-        numeric=("Parameters", "MACs"),
+        ["Model", "Scale", "Parameters", "Packaged weights"],
+        [[row["name"], f"×{row['scale']}", f"{row['params']:,}", ", ".join(row["weights"])] for row in rows],
+        numeric=("Parameters",),
     )

@@ -22,7 +22,7 @@ class LAMBlock(nn.Module):
     Source: paper, section 3.1 and figure 3; table 4 for the alternatives.
 
     Args:
-        channels: Number of channels C; see :class:`~lamnet_layers.ULM`.
+        channels: Number of channels C; see [`ULM`][lamnet_layers.ULM].
         depth: Number of mixers N, each followed by a feed-forward network.
         heads: Number of groups of channels that share attention weights.
         window: A window, a pair (strides, steps), or None for the default one.

@@ -26,7 +26,7 @@ class ULM(nn.Module):
         heads: Number of groups of channels that share attention weights.
         window: A window, a pair (strides, steps), or None for the default one.
         channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (the half as it is).
-        exchange: Whether the branches gate each other with :class:`~lamnet_layers.IEM` before they are joined. The
+        exchange: Whether the branches gate each other with [`IEM`][lamnet_layers.IEM] before they are joined. The
             state dict of a mixer without it carries a marker, as the exchange has no parameters to tell it by.
         device: Device of the parameters.
         dtype: Type of the parameters.

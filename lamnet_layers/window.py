@@ -66,10 +66,10 @@ class FocalWindow:
 
     @classmethod
     def from_cells(cls, cells: Iterable[Sequence[int]]) -> FocalWindow:
-        """Returns the window that has exactly these cells: the inverse of :attr:`cells`.
+        """Returns the window that has exactly these cells: the inverse of [`cells`][lamnet_layers.FocalWindow.cells].
 
         Args:
-            cells: K pairs (offset, length), in the order of :attr:`cells`.
+            cells: K pairs (offset, length), in the order of [`cells`][lamnet_layers.FocalWindow.cells].
 
         Raises:
             ValueError: If the cells are not those of a focal window.
@@ -101,7 +101,7 @@ class FocalWindow:
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """The K cells as pairs (first pixel relative to the centre, length), in the order of :attr:`cells`."""
+        """The K cells as pairs (first pixel relative to the centre, length), in the order of [`cells`][lamnet_layers.FocalWindow.cells]."""
         return tuple((offset if offset >= 0 else offset - length + 1, length) for offset, length in self.cells)
 
     @property

@@ -18,10 +18,10 @@ PUBLISHED_WINDOWS = (FocalWindow(), FocalWindow((1, 2), (3, 3)), FocalWindow((1,
 
 
 def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
-    """Returns the arguments of :class:`~lamnet_models.LAMNet` that a state dict was made with.
+    """Returns the arguments of [`LAMNet`][lamnet_models.LAMNet] that a state dict was made with.
 
     Args:
-        state: State dict under our names (see :func:`~lamnet_models.released.from_released`).
+        state: State dict under our names (see ``from_released``).
 
     Raises:
         CheckpointError: If the state dict is not a LAMNet's.

@@ -35,7 +35,7 @@ class Checkpoint:
 
     Attributes:
         state: State dict under our names, on the CPU, in the types of the file.
-        config: Arguments of :class:`~lamnet_models.LAMNet`.
+        config: Arguments of [`LAMNet`][lamnet_models.LAMNet].
         training: Facts about the training, as the file tells them: data, recipe, steps, hardware …
         format: ``"lamnet"`` or ``"released"``: whose names the file has.
     """
@@ -131,7 +131,7 @@ def load_model(path: str | os.PathLike) -> LAMNet:
     """Builds the model that a checkpoint holds, in evaluation mode on the CPU, in float32.
 
     Args:
-        path: The file; see :func:`read_checkpoint`.
+        path: The file; see [`read_checkpoint`][lamnet_models.checkpoint.read_checkpoint].
 
     Raises:
         CheckpointError: If the file is missing, damaged or not a LAMNet's.
@@ -152,7 +152,7 @@ def save_checkpoint(
         model: The model, on any device.
         path: The file; its folder must exist.
         training: Facts about the training to keep with the weights, JSON-ready.
-        format: ``"lamnet"``: safetensors with metadata from which :func:`load_model` builds the model again.
+        format: ``"lamnet"``: safetensors with metadata from which [`load_model`][lamnet_models.load_model] builds the model again.
             ``"released"``: a pickle in the released network's format, for the authors' own code; keeps no ``training``.
 
     Raises:

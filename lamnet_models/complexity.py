@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from .lamnet import LAMNet
 
@@ -53,15 +53,12 @@ def complexity(model: nn.Module, input_size: tuple[int, int] | None = None) -> C
         input_size = (PAPER_OUTPUT[0] // model.scale, PAPER_OUTPUT[1] // model.scale)
     meta = copy.deepcopy(model).to("meta", torch.float32).eval()
     image = torch.empty(1, model.in_chans, *input_size, device="meta")
-    products = FlopCounterMode(display=False)
-    elementwise = _ElementwiseCounter()
-    with torch.no_grad(), products, elementwise:
+    with torch.no_grad(), _Counter() as counter:
         meta(image)
-    macs = products.get_total_flops() // 2  # the counter's convention: two operations a multiply-accumulate
     return Complexity(
         params=sum(parameter.numel() for parameter in model.parameters()),
-        macs=macs,
-        operations=macs + elementwise.count,
+        macs=counter.macs,
+        operations=counter.macs + counter.elements,
         receptive_field=receptive_field(model) if isinstance(model, LAMNet) else None,
         input_size=input_size,
     )
@@ -78,20 +75,27 @@ def receptive_field(model: LAMNet) -> int:
     return 2 * (mixers * (model.window.radius + feed_forward) + convolutions) + 1
 
 
-class _ElementwiseCounter(TorchDispatchMode):
-    """Counts one operation for each element of the largest tensor that an arithmetic operator reads or writes."""
+class _Counter(TorchDispatchMode):
+    """Counts multiply-accumulates of convolutions and matrix products, and the elements that other arithmetic works on.
+
+    Those are the elements of the largest tensor that an operator reads or writes.
+    """
 
     REDUCTIONS = frozenset(("mean", "sum", "native_layer_norm", "var_mean", "softmax", "_softmax", "native_batch_norm"))
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.macs = 0
+        self.elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if flops := flop_registry.get(func.overloadpacket):
+            self.macs += flops(*args, **kwargs, out_val=result) // 2  # torch counts the product and the sum
         name = func.overloadpacket.__name__
         is_arithmetic = torch.Tag.pointwise in func.tags and name not in ("clone", "copy_", "_to_copy", "fill_")
         if is_arithmetic or name in self.REDUCTIONS:
             tensors = [item for item in (*args, result) if isinstance(item, torch.Tensor)]
-            self.count += max((tensor.numel() for tensor in tensors), default=0)
+            self.elements += max((tensor.numel() for tensor in tensors), default=0)
         return result

@@ -121,9 +121,9 @@ def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwar
     Args:
         name: Its name, with a tag of its weights or without (``"lamnet_x4"``, ``"lamnet_x4.photos691_v1"``), or one of
             timm's forms for other sources: ``"local-dir:FOLDER"``, ``"hf-hub:ORGANISATION/NAME"``.
-        pretrained: Whether to load weights, found by :func:`~lamnet_models.pretrained.find_weights`; or the path of a
+        pretrained: Whether to load weights, found by [`find_weights`][lamnet_models.pretrained.find_weights]; or the path of a
             checkpoint to load.
-        **kwargs: Arguments of :class:`~lamnet_models.LAMNet` that differ from the published model's.
+        **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that differ from the published model's.
 
     Returns:
         The model, on the CPU.
@@ -145,7 +145,7 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
     """Returns the network that somebody means: a module as it is, a checkpoint file's, or a name's pretrained one.
 
     Args:
-        model: A network, the path of a checkpoint, or a name as for :func:`create_model`.
+        model: A network, the path of a checkpoint, or a name as for [`create_model`][lamnet_models.create_model].
 
     Raises:
         ModelError: If there is no model of that name, or no weights for it.

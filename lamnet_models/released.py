@@ -76,7 +76,7 @@ def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict of ours under the released network's names and shapes: the inverse of :func:`from_released`.
+    """Returns a state dict of ours under the released network's names and shapes: the inverse of ``from_released``.
 
     Raises:
         CheckpointError: If the model has something that the released format cannot say.

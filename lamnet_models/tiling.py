@@ -64,7 +64,7 @@ def forward_tiled(
 
 
 def tile_count(height: int, width: int, tile: int) -> int:
-    """Returns how many tiles :func:`forward_tiled` cuts an image into."""
+    """Returns how many tiles ``forward_tiled`` cuts an image into."""
     return len(_edges(height, tile)) * len(_edges(width, tile))
 
 

@@ -33,11 +33,11 @@ def upscale(
     precision: str = "auto",
     progress: Progress | None = None,
 ) -> ImageT:
-    """Enlarges an image; for several with one model, :class:`Upscaler` loads it once.
+    """Enlarges an image; for several with one model, [`Upscaler`][lamnet_models.Upscaler] loads it once.
 
     Args:
-        image: The image, see :class:`Upscaler`.
-        model: See :class:`Upscaler`, as for all that follow.
+        image: The image, see [`Upscaler`][lamnet_models.Upscaler].
+        model: See [`Upscaler`][lamnet_models.Upscaler], as for all that follow.
         scale: Factor of enlargement.
         tile: Side of the tiles.
         tile_pad: Pixels around a tile.
@@ -65,19 +65,19 @@ class Upscaler:
     - a Pillow image of any mode but F: it comes back as L, LA, RGB, RGBA or, if it was 16-bit grey, I;16; profile,
       resolution and EXIF data go with it. As in Pillow's ``resize``, an EXIF orientation is not applied;
     - a tensor (C, H, W) or (B, C, H, W), floating-point in [0, 1], on any device;
-    - a :class:`~lamnet_models.images.Picture`.
+    - a [`Picture`][lamnet_models.images.Picture].
 
     C is 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha), or whatever the network has. With a network for RGB, grey
     and alpha run as three equal channels, and come back as the luma of the three: what an eye, or a metric on Y, would
     make of the slightly tinted result. With a network for grey, each channel runs by itself. Under fully transparent
     pixels, colours are first filled in from around, so that no fringes appear (see
-    :func:`~lamnet_models.transparency.fill_transparent`); an alpha of one value stays exactly that.
+    ``fill_transparent``); an alpha of one value stays exactly that.
 
     Args:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``, a model's name, or the path of a
             checkpoint. None is ``"lamnet_x4"``, or the one for ``scale``.
         scale: Factor of enlargement; it must be the network's. None takes whatever that is.
-        tile: Side in pixels of the tiles that an image is cut into, see :func:`~lamnet_models.tiling.forward_tiled`; 0
+        tile: Side in pixels of the tiles that an image is cut into, see ``forward_tiled``; 0
             for the whole image at once; ``"auto"`` for the whole where memory allows, tiles of 256 otherwise.
         tile_pad: Pixels around a tile that are run with it.
         device: ``"auto"`` is where a given network lies already; for others CUDA, then Apple's MPS, then the CPU. Given

@@ -46,7 +46,7 @@ def run_jobs(
     """Enlarges file after file, whatever becomes of the others.
 
     Args:
-        jobs: What to do, from :func:`~lamnet_models.upscaling_plan.plan_jobs`.
+        jobs: What to do, from ``plan_jobs``.
         upscaler: What to do it with.
         overwrite: Whether results may replace files that exist.
         quality: 1 to 100, of JPEG and WebP.

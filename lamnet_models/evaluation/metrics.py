@@ -49,7 +49,7 @@ def ssim(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004).
 
     Args:
-        image: The image to judge; see :func:`psnr`.
+        image: The image to judge; see [`psnr`][lamnet_models.evaluation.psnr].
         reference: The truth, of the same shape.
         border: Width in pixels of the frame to leave out.
         channel: ``"y"``: on the luma alone; ``"rgb"``: the mean over the channels.

@@ -40,7 +40,8 @@ def to_srgb(pixels: np.ndarray, profile: bytes, cmyk: bool = False) -> tuple[np.
     Relative colorimetric with black point compensation, as image editors do by default.
 
     Returns:
-        RGB pixels in the same type, and sRGB's profile; None if the profile is damaged.
+        RGB pixels in the same type, and sRGB's profile. For a damaged profile libvips takes one of its own for such
+        colours; None if it has none.
     """
     try:
         image = vips.from_pixels(pixels, profile, cmyk).icc_transform(

@@ -52,7 +52,7 @@ def refusal(extension: str, height: int, width: int, channels: int, dtype: np.dt
     """Returns why a format cannot hold a picture, or None if it can.
 
     Args:
-        extension: Extension of the file, one of :data:`WRITABLE` in any case.
+        extension: Extension of the file, one of ``WRITABLE`` in any case.
         height: Rows of the picture.
         width: Columns of the picture.
         channels: Channels of the picture; 2 and 4 include alpha.

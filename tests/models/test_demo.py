@@ -1,0 +1,51 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lamnet_models import ImageError
+from lamnet_models.demo import SAMPLES, demo
+from lamnet_models.pretrained import packaged_weights
+
+
+class Nearest(torch.nn.Module):
+    scale, in_chans = 3, 3
+
+    def forward(self, x):
+        return torch.nn.functional.interpolate(x, scale_factor=3, mode="nearest")
+
+
+@pytest.mark.parametrize("photo", SAMPLES)
+def test_the_card_says_what_the_command_gives(photo):
+    result = demo(photo)
+    card = packaged_weights()["lamnet_x4.photos691_v1"].with_suffix(".md").read_text(encoding="utf-8")
+    row = re.search(rf"`{photo}` \| (.*) / (.*) \| (.*) / (.*) \|", card)
+    bicubic_psnr, bicubic_ssim, psnr, ssim = (float(value) for value in row.groups())
+    assert result.psnr == pytest.approx({"bicubic": bicubic_psnr, "lamnet_x4": psnr}, abs=0.006)
+    assert result.ssim == pytest.approx({"bicubic": bicubic_ssim, "lamnet_x4": ssim}, abs=0.00006)
+    assert psnr > bicubic_psnr + 0.5
+    assert result.picture.pixels.std() > 20
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "I;16"])
+def test_any_photo_of_ones_own(tmp_path, mode):
+    colours = np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8)
+    image = Image.fromarray(colours)
+    if mode == "I;16":
+        image = Image.fromarray(colours[..., 0].astype(np.uint16) * 257)
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "mine.png")
+    result = demo(tmp_path / "mine.png", Nearest())
+    assert set(result.psnr) == {"bicubic", "Nearest"}
+    assert result.scale == 3
+
+
+def test_what_cannot_be_compared_is_one_line(tmp_path):
+    with pytest.raises(ImageError, match="astronaut, chelsea"):
+        demo("nobody")
+    Image.new("RGB", (500, 60)).save(tmp_path / "thin.png")
+    with pytest.raises(ImageError, match="500×60"):
+        demo(tmp_path / "thin.png", Nearest())
