@@ -13,8 +13,8 @@ from .window import FocalWindow, WindowLike
 class FocalPass(nn.Module):
     """One pass of focal separable attention: predicts each pixel's weights along an axis and aggregates with them.
 
-    ``weights = tanh(Conv1×1(DWConv P along the axis (x)))``, then [`focal_aggregate`][lamnet_layers.focal_aggregate]. The tanh is
-    in the released network and not in the paper.
+    ``weights = tanh(Conv1×1(DWConv P along the axis (x)))``, then [`focal_aggregate`][lamnet_layers.focal_aggregate].
+    The tanh is in the released network and not in the paper.
 
     Args:
         channels: Number of channels D.

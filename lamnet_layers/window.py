@@ -101,7 +101,7 @@ class FocalWindow:
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """The K cells as pairs (first pixel relative to the centre, length), in the order of [`cells`][lamnet_layers.FocalWindow.cells]."""
+        """The K cells as pairs (first pixel relative to the centre, length), in the order of ``cells``."""
         return tuple((offset if offset >= 0 else offset - length + 1, length) for offset, length in self.cells)
 
     @property

@@ -152,7 +152,8 @@ def save_checkpoint(
         model: The model, on any device.
         path: The file; its folder must exist.
         training: Facts about the training to keep with the weights, JSON-ready.
-        format: ``"lamnet"``: safetensors with metadata from which [`load_model`][lamnet_models.load_model] builds the model again.
+        format: ``"lamnet"``: safetensors with metadata from which [`load_model`][lamnet_models.load_model] builds the
+            model again.
             ``"released"``: a pickle in the released network's format, for the authors' own code; keeps no ``training``.
 
     Raises:

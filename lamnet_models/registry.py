@@ -121,8 +121,8 @@ def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwar
     Args:
         name: Its name, with a tag of its weights or without (``"lamnet_x4"``, ``"lamnet_x4.photos691_v1"``), or one of
             timm's forms for other sources: ``"local-dir:FOLDER"``, ``"hf-hub:ORGANISATION/NAME"``.
-        pretrained: Whether to load weights, found by [`find_weights`][lamnet_models.pretrained.find_weights]; or the path of a
-            checkpoint to load.
+        pretrained: Whether to load weights, found by [`find_weights`][lamnet_models.pretrained.find_weights]; or the
+            path of a checkpoint to load.
         **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that differ from the published model's.
 
     Returns:

@@ -103,9 +103,9 @@ class _Cell:
     def weights(self, scale: int) -> Tensor:
         """Weights of what is kept; over all cells they add up to 1 at each pixel."""
         write = self.write(scale)
-        weights = torch.ones(write.stop - write.start)
+        weights = torch.ones(write.stop - write.start, dtype=torch.float64)
         length = 2 * scale * self.fade
-        ramp = (torch.arange(length) + 0.5) / max(length, 1)
+        ramp = (torch.arange(length, dtype=torch.float64) + 0.5) / max(length, 1)
         if self.start > 0:
             weights[:length] *= ramp
         if self.stop < self.size:

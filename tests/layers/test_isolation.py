@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ print(json.dumps({"new": sorted(set(sys.modules) - before), "all": sorted(sys.mo
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what ``pip install --no-deps`` puts into somebody's site-packages."""
-    if not util.find_spec("pip") or not util.find_spec("setuptools"):
+    if not {"pip", "setuptools"} <= {distribution.name for distribution in metadata.distributions()}:
         pytest.skip("needs pip and setuptools to install the project")
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site-packages")
     for name in ("pyproject.toml", "README.md", "LICENSE"):

@@ -190,7 +190,7 @@ def test_autocast_compiles_to_one_graph():
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="needs a C++ compiler")
 def test_compiles_to_machine_code():
     torch.compiler.reset()
-    layer, inputs = build("FocalSeparableAttention"), sample("FocalSeparableAttention")
+    layer, inputs = build("FocalPass"), sample("FocalPass")
     with torch.no_grad():
         assert_equal(outputs(torch.compile(layer, fullgraph=True), inputs), outputs(layer, inputs))
 
