@@ -4,25 +4,11 @@ import sys
 
 import pytest
 import torch
-from lamnet_cli.main import app, main
+from lamnet_cli.main import app
 
 import lamnet_models
 
 COMMANDS = [command.name for command in app.registered_commands]
-
-
-@pytest.fixture
-def lamnet(capsys, monkeypatch):
-    """Runs the command in this process; returns its exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
 
 
 def assert_one_line_error(result, code, *words):

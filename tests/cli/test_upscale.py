@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+from PIL import Image
+
+from lamnet_models import LAMNet, load_model, save_checkpoint
+from lamnet_models.images import read_image
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small network that enlarges twice, near enough to what a trained one gives to look at colours."""
+    torch.manual_seed(0)
+    network = LAMNet(scale=2, channels=16, num_blocks=1, depth=1)
+    with torch.no_grad():
+        for parameter in network.upsample.parameters():
+            parameter.mul_(0.1)
+    path = tmp_path_factory.mktemp("model") / "x2.safetensors"
+    save_checkpoint(network, path)
+    return path
+
+
+@pytest.fixture
+def colours():
+    y, x = np.mgrid[0:24, 0:32] / 32
+    return (255 * np.stack([x, y, (x + y) / 2], axis=2)).astype(np.uint8)
+
+
+def test_a_folder_of_all_sorts(lamnet, tmp_path, colours):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    image = Image.fromarray(colours)
+    image.convert("L").save(folder / "grey.png")
+    image.quantize(16).save(folder / "palette.png")
+    transparent = image.convert("RGBA")
+    transparent.putalpha(Image.fromarray(colours[..., 1]))
+    transparent.save(folder / "rgba.png")
+    deep = colours.astype(np.uint16) * 257 + 3
+    pyvips.Image.new_from_array(deep, interpretation="rgb16").write_to_file(str(folder / "deep.png"))
+    exif = image.getexif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    image.save(folder / "rotated.jpg", exif=exif, quality=95)
+    image.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    whole = (folder / "palette.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").touch()
+
+    code, stdout, stderr = lamnet("upscale", folder, "-o", out)
+
+    assert code == 1
+    assert len(stdout.splitlines()) == 6
+    errors = stderr.splitlines()
+    assert len(errors) == 2
+    assert all("lamnet: error: " in error for error in errors)
+    assert "empty.png" in errors[0]
+    assert "truncated.png" in errors[1]
+    names = {"grey_x4.png", "palette_x4.png", "rgba_x4.png", "deep_x4.png", "rotated_x4.jpg", "cmyk_x4.jpg"}
+    assert {path.name for path in out.iterdir()} == names
+    expected = {"grey_x4.png": (1, np.uint8), "rgba_x4.png": (4, np.uint8), "deep_x4.png": (3, np.uint16)}
+    for name in names:
+        pixels = read_image(out / name).pixels
+        channels, dtype = expected.get(name, (3, np.uint8))
+        assert pixels.shape == ((128, 96) if "rotated" in name else (96, 128)) + (channels,)
+        assert pixels.dtype == dtype
+        # The right picture: brought back to its size it is what came in.
+        small = read_image(folder / name.replace("_x4", "")).pixels / np.iinfo(dtype).max
+        again = pixels.reshape(pixels.shape[0] // 4, 4, pixels.shape[1] // 4, 4, -1).mean((1, 3)) / np.iinfo(dtype).max
+        assert np.abs(again - small).mean() < 0.03
+
+
+def test_beside_the_image_and_never_over_a_file(lamnet, tmp_path, model, colours):
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    assert lamnet("upscale", tmp_path / "a.png", "-n", model)[0] == 0
+    result = tmp_path / "a_x2.png"
+    before = result.read_bytes()
+    result.write_bytes(b"mine")
+    code, _, err = lamnet("upscale", tmp_path / "a.png", "-n", model)
+    assert code == 1
+    assert "--overwrite" in err
+    assert result.read_bytes() == b"mine"
+    assert lamnet("upscale", tmp_path / "a.png", "-n", model, "--overwrite")[0] == 0
+    assert result.read_bytes() == before
+
+
+def test_names_formats_and_json(lamnet, tmp_path, model, colours):
+    for name in ("a.png", "b.bmp"):
+        Image.fromarray(colours).save(tmp_path / name)
+    options = ["-n", model, "-o", tmp_path / "out", "--suffix", "_large", "--ext", "webp", "--quality", "90", "--json"]
+    code, out, err = lamnet("upscale", tmp_path / "*.*", *options)
+    assert (code, err) == (0, "")
+    rows = json.loads(out)
+    assert [row["target"] for row in rows] == [str(tmp_path / f"out/{stem}_large.webp") for stem in "ab"]
+    assert all(row["size"] == [64, 48] and row["error"] is None for row in rows)
+    assert lamnet("upscale", tmp_path / "a.png", "-n", model, "-o", tmp_path / "one.jpg")[0] == 0
+    assert Image.open(tmp_path / "one.jpg").format == "JPEG"
+
+
+def test_tiles_come_close_to_the_whole(lamnet, tmp_path, model, colours):
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    for tile in ("0", "16"):
+        name = tmp_path / f"{tile}.png"
+        assert lamnet("upscale", tmp_path / "a.png", "-n", model, "-o", name, "--tile", tile, "--tile-pad", "8")[0] == 0
+    whole, tiled = (np.asarray(Image.open(tmp_path / f"{tile}.png")).astype(int) for tile in ("0", "16"))
+    assert np.abs(whole - tiled).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["none.png"], 1, "no such file"),
+        (["a.png", "-n", "lamnt_x2"], 2, "did you mean lamnet_x2"),
+        (["a.png", "-n", "none.safetensors"], 1, "no such file"),
+        (["a.png", "-s", "3"], 2, "lamnet_x3"),
+        (["a.png", "--tile", "12px"], 2, "--tile"),
+        (["a.png", "--ext", "gif"], 2, "ext"),
+        (["a.png", "--suffix", "../x"], 2, "suffix"),
+        (["a.png", "--quality", "0"], 2, "quality"),
+        (["a.png", "-o", "a.png", "--overwrite"], 2, "replace an input"),
+        (["a.png", "b.bmp", "-o", "both.png"], 2, "folder"),
+        (["empty"], 2, "no image"),
+        ([], 2, "INPUT"),
+    ],
+)
+def test_wrong_usage_is_one_line(lamnet, tmp_path, monkeypatch, colours, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for name in ("a.png", "b.bmp"):
+        Image.fromarray(colours).save(tmp_path / name)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = lamnet("upscale", *arguments)
+    assert result[0] == code
+    assert result[1] == ""
+    assert len(result[2].splitlines()) == 1
+    assert words in result[2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_scale_must_be_the_models(lamnet, tmp_path, model, colours):
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    code, _, err = lamnet("upscale", tmp_path / "a.png", "-n", model, "-s", "4")
+    assert code == 2
+    assert "enlarges 2 times" in err
+    assert load_model(model).scale == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there(lamnet, tmp_path, model, colours):
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    code, _, err = lamnet("upscale", tmp_path / "a.png", "-n", model, "--device", "cuda")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "cpu" in err
