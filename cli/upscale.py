@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .output import Json, Overwrite, print_error, print_json, print_note
+
+if TYPE_CHECKING:
+    from lamnet_models.upscaling.plan import Job
 
 
 class Device(str, Enum):
@@ -72,8 +75,8 @@ def upscale(
     """
     sides = _parse_tile(tile)
     from lamnet_models import ImageError, Upscaler
-    from lamnet_models.upscaling_files import run_jobs
-    from lamnet_models.upscaling_plan import plan_jobs
+    from lamnet_models.upscaling.files import run_jobs
+    from lamnet_models.upscaling.plan import plan_jobs
 
     try:
         upscaler = Upscaler(
@@ -144,7 +147,7 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def step(self, job, done: int, total: int) -> None:
+    def step(self, job: Job, done: int, total: int) -> None:
         """Shows how far a job is."""
         self._bars.update(self._file, description=job.source.name, completed=done, total=total, visible=True)
 

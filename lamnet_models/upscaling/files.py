@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import ImageError, LAMNetError
-from .images import read_image, refusal, write_image
-from .images.messages import one_line, reason
-from .upscaling import Upscaler
-from .upscaling_plan import Job, path_key
+from ..errors import ImageError, LAMNetError
+from ..images import read_image, refusal, write_image
+from ..images.messages import one_line, reason
+from .plan import Job, path_key
+from .upscaler import Upscaler
 
 
 @dataclass(frozen=True)

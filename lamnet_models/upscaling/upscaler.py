@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .images import Picture
-from .images.pillow import from_pillow, to_pillow
+from ..images import Picture
+from ..images.pillow import from_pillow, to_pillow
+from ..registry import resolve_model
 from .inference import PRECISIONS, Inference, resolve_device
-from .registry import resolve_model
 from .tiling import Progress
 
 TILE_PAD = 32

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ImageError
-from .images import READABLE, WRITABLE
-from .images.messages import one_line, reason
+from ..errors import ImageError
+from ..images import READABLE, WRITABLE
+from ..images.messages import one_line, reason
 
 
 @dataclass(frozen=True)

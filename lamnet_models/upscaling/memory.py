@@ -8,15 +8,15 @@ import psutil
 import torch
 from torch import nn
 
-_FEATURE_MAPS = 24
+_FEATURE_MAPS = 20
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def forward_memory(model: nn.Module, pixels: int) -> int:
     """Estimates the bytes that a forward pass without gradients takes at its peak, weights aside.
 
-    Measured on a CPU in float32 and bfloat16, LAMNet takes what 17 to 24 of its feature maps take in float32, at any
-    depth and scale: with 64 channels 4,200 to 6,000 bytes for each input pixel. The estimate is 24 maps.
+    Measured on a CPU in float32 at scale 4, LAMNet takes what 10 to 18 of its feature maps take, at any depth: with 64
+    channels 2,600 to 4,600 bytes for each input pixel, most for small images. The estimate is 20 maps.
 
     Args:
         model: A network; its width is read off ``num_features``, and is 64 where there is none.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .errors import LAMNetError
+from ..errors import LAMNetError
 from .memory import available_memory, forward_memory
 from .tiling import Progress, forward_tiled
 from .transparency import fill_transparent
