@@ -17,6 +17,11 @@ class Format(str, Enum):
     lamnet = "lamnet"
     released = "released"
 
+    @classmethod
+    def of(cls, path: Path) -> Format:
+        """Returns the format that a file's extension stands for."""
+        return cls.released if path.suffix in (".pth", ".pt") else cls.lamnet
+
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A checkpoint, ours or in the released format.")],
@@ -32,8 +37,7 @@ def convert(
     Example: lamnet convert LAMNet_x4.pth lamnet_x4.safetensors
     """
     check_output(output, overwrite)
-    if to is None:
-        to = Format.released if output.suffix in (".pth", ".pt") else Format.lamnet
+    to = to or Format.of(output)
     from lamnet_models import save_checkpoint
     from lamnet_models.checkpoint import read_checkpoint
 

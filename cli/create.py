@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .convert import Format
 from .output import Json, Overwrite, check_output, print_json, print_table
 
 
@@ -15,7 +16,10 @@ def create(
         str, typer.Argument(metavar="NAME", help="Model, such as lamnet_x4 or lamnet_large_x2; see: lamnet list")
     ],
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Load its pretrained weights.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it as a checkpoint.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Checkpoint to write: .safetensors, or .pth in the released format."),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -31,7 +35,7 @@ def create(
     weights = model.pretrained_cfg["file"] if pretrained else None
     if output:
         training = {"initialised_from": Path(weights).name} if weights else None
-        save_checkpoint(model, output, training=training)
+        save_checkpoint(model, output, training=training, format=Format.of(output).value)
     params = sum(parameter.numel() for parameter in model.parameters())
     if as_json:
         written = str(output) if output else None

@@ -94,6 +94,11 @@ def test_create_writes_a_file_that_rebuilds_the_model(lamnet, tmp_path):
     assert torch.equal(lamnet_models.load_model(file)(image), expected)
 
 
+def test_create_writes_the_format_of_the_extension(lamnet, tmp_path):
+    assert lamnet("create", "lamnet_x3", "-o", tmp_path / "x3.pth")[0] == 0
+    assert "alpha" in torch.load(tmp_path / "x3.pth", weights_only=True)["params_ema"]
+
+
 def test_create_never_writes_over_a_file(lamnet, tmp_path):
     file = tmp_path / "mine.safetensors"
     file.write_bytes(b"mine")
