@@ -41,7 +41,7 @@ def _parse_tile(text: str) -> int | str:
 
 
 def upscale(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, folders of them, or patterns.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images, folders of them, or patterns.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder, or for one image a file. [default: beside the image]")
     ] = None,
@@ -68,8 +68,9 @@ def upscale(
 ) -> None:
     """Enlarges images.
 
-    Depth of 16 bits, transparency, colour profile and resolution are kept; a photograph's orientation is applied. What
-    cannot be read gets one line, the rest is done, and the exit code is 1.
+    Keeps 16 bits, transparency, colour profile and resolution; turns photographs upright.
+
+    What cannot be read gets one line; the rest is done, and the exit code is 1.
 
     Example: lamnet upscale photo.jpg scans/ -o enlarged --ext png
     """
