@@ -93,10 +93,10 @@ def upscale(
         raise typer.BadParameter(str(error)) from None
 
     results = []
-    with _Progress(len(jobs)) as progress:
+    with _Progress(jobs) as progress:
         for result in run_jobs(jobs, upscaler, overwrite=overwrite, quality=quality, progress=progress.step):
-            progress.finish()
             results.append(result)
+            progress.start(len(results))
             for note in result.notes:
                 print_note(f"{result.source}: {note}")
             if result.error:
@@ -124,25 +124,35 @@ def upscale(
 class _Progress:
     """Bars on standard error, where that is a terminal: one over the files, one over the tiles of a file."""
 
-    def __init__(self, files: int) -> None:
+    def __init__(self, jobs: list[Job]) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._files = self._bars.add_task("files", total=files, visible=files > 1)
-        self._file = self._bars.add_task("", total=None, visible=False)
+        self._jobs = jobs
+        self._files = self._bars.add_task("files", total=len(jobs), visible=len(jobs) > 1)
+        self._file = self._bars.add_task("", total=None)
 
     def __enter__(self) -> _Progress:
         self._bars.start()
+        self.start(0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -150,8 +160,10 @@ class _Progress:
 
     def step(self, job: Job, done: int, total: int) -> None:
         """Shows how far a job is."""
-        self._bars.update(self._file, description=job.source.name, completed=done, total=total, visible=True)
+        self._bars.update(self._file, description=job.source.name, completed=done, total=total)
 
-    def finish(self) -> None:
-        """Counts a job as done."""
-        self._bars.update(self._files, advance=1)
+    def start(self, index: int) -> None:
+        """Shows that so many jobs are done and the next one is under way, how far nobody knows yet."""
+        self._bars.update(self._files, completed=index)
+        if index < len(self._jobs):
+            self._bars.reset(self._file, description=self._jobs[index].source.name, total=None)
