@@ -158,12 +158,13 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def step(self, job: Job, done: int, total: int) -> None:
-        """Shows how far a job is."""
-        self._bars.update(self._file, description=job.source.name, completed=done, total=total)
+    def step(self, _: Job, done: int, total: int) -> None:
+        """Shows how far the job under way is."""
+        self._bars.update(self._file, completed=done, total=total)
 
     def start(self, index: int) -> None:
         """Shows that so many jobs are done and the next one is under way, how far nobody knows yet."""
         self._bars.update(self._files, completed=index)
         if index < len(self._jobs):
-            self._bars.reset(self._file, description=self._jobs[index].source.name, total=None)
+            self._bars.remove_task(self._file)
+            self._file = self._bars.add_task(self._jobs[index].source.name, total=None)
