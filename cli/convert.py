@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .output import Overwrite, check_output
+from .options import Overwrite
+from .output import check_output
 
 
 class Format(str, Enum):

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from .convert import Format
-from .output import Json, Overwrite, check_output, print_json, print_table
+from .options import Json, Overwrite
+from .output import check_output, print_json, print_table
 
 
 def create(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .output import Json, print_json, print_table
+from .options import Json
+from .output import print_json, print_table
 
 
 def env(as_json: Json = False) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import Json, print_json, print_table
+from .options import Json
+from .output import print_json, print_table
 
 
 def _parse_size(text: str) -> tuple[int, int]:

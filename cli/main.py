@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import convert, create, demo, env, info, models, upscale
+from . import compare, convert, create, data, demo, env, evaluate, info, models, upscale
 from .output import print_error
 
 app = typer.Typer(
@@ -20,11 +20,14 @@ app = typer.Typer(
 )
 app.command("upscale")(upscale.upscale)
 app.command("demo")(demo.demo)
+app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("create")(create.create)
 app.command("list")(models.list_models)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
 app.command("env")(env.env)
+app.add_typer(data.app, name="data")
 
 
 def _print_version(value: bool) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .output import Json, print_json, print_table
+from .options import Json
+from .output import print_json, print_table
 
 
 def list_models(

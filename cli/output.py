@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over an existing file.")]
 
 
 def print_error(message: str) -> None:
@@ -26,6 +24,13 @@ def print_note(message: str) -> None:
 def print_json(value: Any) -> None:
     """Prints a value as JSON on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_csv(columns: list[str], rows: list[list[object]]) -> None:
+    """Prints comma-separated values on standard output."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
 
 
 def print_table(columns: list[str], rows: list[list[object]], numeric: tuple[str, ...] = ()) -> None:

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Json, Overwrite, print_error, print_json, print_note
+from .options import Device, DeviceName, Json, Overwrite, Precision, PrecisionName, Scale, Tile, parse_tile
+from .output import print_error, print_json, print_note
+from .progress import bars
 
 if TYPE_CHECKING:
     from lamnet_models.upscaling.plan import Job
-
-
-class Device(str, Enum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class Precision(str, Enum):
-    """Type to compute in."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    fp16 = "fp16"
-    bf16 = "bf16"
-
-
-def _parse_tile(text: str) -> int | str:
-    if text != "auto" and not text.isdecimal():
-        raise typer.BadParameter(
-            f"--tile is {text!r}, but it must be auto, 0 for the whole image, or a number of pixels"
-        )
-    return text if text == "auto" else int(text)
 
 
 def upscale(
@@ -51,18 +26,15 @@ def upscale(
             "--model", "-n", help="Name of a model, or a checkpoint file. [default: lamnet_x4, or by --scale]"
         ),
     ] = None,
-    scale: Annotated[int | None, typer.Option("--scale", "-s", min=1, help="Factor of enlargement.")] = None,
-    tile: Annotated[
-        str,
-        typer.Option("--tile", "-t", help="Side of the tiles in pixels; 0: the whole image; auto: as memory allows."),
-    ] = "auto",
+    scale: Scale = None,
+    tile: Tile = "auto",
     tile_pad: Annotated[int, typer.Option(min=0, help="Pixels around a tile that are run with it.")] = 32,
     suffix: Annotated[str | None, typer.Option(help="Put behind the name. [default: _x4 and so on]")] = None,
     ext: Annotated[str, typer.Option(help="Format: png, jpg, webp, tiff, bmp; auto: the image's own.")] = "auto",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     overwrite: Overwrite = False,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
-    precision: Annotated[Precision, typer.Option(help="Type to compute in.")] = Precision.auto,
+    device: Device = DeviceName.auto,
+    precision: Precision = PrecisionName.auto,
     fp32: Annotated[bool, typer.Option("--fp32", help="Short for --precision fp32.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +46,7 @@ def upscale(
 
     Example: lamnet upscale photo.jpg scans/ -o enlarged --ext png
     """
-    sides = _parse_tile(tile)
+    sides = parse_tile(tile)
     from lamnet_models import ImageError, Upscaler
     from lamnet_models.upscaling.files import run_jobs
     from lamnet_models.upscaling.plan import plan_jobs
@@ -125,27 +97,7 @@ class _Progress:
     """Bars on standard error, where that is a terminal: one over the files, one over the tiles of a file."""
 
     def __init__(self, jobs: list[Job]) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bars = bars()
         self._jobs = jobs
         self._files = self._bars.add_task("files", total=len(jobs), visible=len(jobs) > 1)
         self._file = self._bars.add_task("", total=None)

@@ -1,5 +1,6 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and what tells one from another."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -32,3 +33,17 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_digest(path: str | os.PathLike, kind: str = "sha256") -> str:
+    """Returns a digest of a file in hexadecimal digits.
+
+    Args:
+        path: The file.
+        kind: A name that ``hashlib`` knows.
+    """
+    digest = hashlib.new(kind)
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

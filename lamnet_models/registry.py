@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, check_state, load_model
-from .errors import ModelError
+from .errors import CheckpointError, ModelError
 from .lamnet import RGB_MEAN, LAMNet
 from .pretrained import find_weights, load_pretrained, packaged_weights
 
@@ -145,7 +146,8 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
     """Returns the network that somebody means: a module as it is, a checkpoint file's, or a name's pretrained one.
 
     Args:
-        model: A network, the path of a checkpoint, or a name as for [`create_model`][lamnet_models.create_model].
+        model: A network; the path of a checkpoint, LAMNet's or, with the extra ``peers``, of any architecture that
+            spandrel knows; or a name as for [`create_model`][lamnet_models.create_model].
 
     Raises:
         ModelError: If there is no model of that name, or no weights for it.
@@ -155,8 +157,35 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
         return model
     path = Path(model)
     if isinstance(model, os.PathLike) or path.suffix in (".safetensors", ".pth", ".pt") or path.is_file():
-        return load_model(path)
+        return _load_file(path)
     return create_model(model, pretrained=True)
+
+
+def published_name(model: nn.Module) -> str | None:
+    """Returns the name of the paper's model that a network is one of, whatever its weights; None if it is none."""
+    if not isinstance(model, LAMNet):
+        return None
+    for name in NAMES:
+        if name.endswith(f"_x{model.scale}") and create_model(name, device=torch.device("meta")).config == model.config:
+            return name
+    return None
+
+
+def _load_file(path: Path) -> nn.Module:
+    try:
+        return load_model(path)
+    except CheckpointError as error:
+        if not path.is_file():
+            raise
+        try:
+            from .integrations.spandrel import load_peer
+        except ImportError:
+            hint = "networks of other architectures are read with spandrel: pip install 'lamnet[peers]'"
+            raise CheckpointError(f"{error}; {hint}") from None
+        try:
+            return load_peer(path)
+        except CheckpointError as other:
+            raise CheckpointError(f"{error}; {other}") from None
 
 
 def _check_name(name: str) -> None:

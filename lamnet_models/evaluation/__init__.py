@@ -1,6 +1,23 @@
-"""Measuring super-resolution the way papers do: exact bicubic reduction, metrics on the luma."""
+"""Measuring super-resolution the way papers do: exact bicubic reduction, protocols, metrics, whole sets."""
 
+from ..resize import imresize
+from .compare import Comparison, compare
+from .evaluate import Step, evaluate
 from .metrics import psnr, rgb_to_y, ssim
-from .resize import imresize
+from .protocol import PROTOCOLS, Protocol
+from .result import Evaluation, ImageScore
 
-__all__ = ["imresize", "psnr", "rgb_to_y", "ssim"]
+__all__ = [
+    "PROTOCOLS",
+    "Comparison",
+    "Evaluation",
+    "ImageScore",
+    "Protocol",
+    "Step",
+    "compare",
+    "evaluate",
+    "imresize",
+    "psnr",
+    "rgb_to_y",
+    "ssim",
+]

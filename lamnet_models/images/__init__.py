@@ -3,6 +3,7 @@
 from .formats import READABLE, WRITABLE, refusal
 from .picture import Picture
 from .reading import read_image
+from .rgb import read_rgb
 from .writing import write_image
 
-__all__ = ["READABLE", "WRITABLE", "Picture", "read_image", "refusal", "write_image"]
+__all__ = ["READABLE", "WRITABLE", "Picture", "read_image", "read_rgb", "refusal", "write_image"]

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from lamnet_models.evaluation import imresize
-from lamnet_models.evaluation.resize import BORDERS, PIPELINES
+from lamnet_models.resize import BORDERS, PIPELINES
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -1,0 +1,129 @@
+"""``lamnet compare``: several networks on one set, in figures and in a picture."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    BorderRule,
+    Channel,
+    ChannelName,
+    Data,
+    Device,
+    DeviceName,
+    Json,
+    Limit,
+    LRBorder,
+    Overwrite,
+    Precision,
+    PrecisionName,
+    Protocol,
+    ProtocolName,
+    Scale,
+    Tile,
+    parse_tile,
+)
+from .output import check_output, print_error, print_json, print_table
+from .progress import bars
+
+
+def _parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
+    match = re.fullmatch(r"(.+):(\d+),(\d+),(\d+),(\d+)", text)
+    if not match or "0" in match.groups()[3:]:
+        raise typer.BadParameter(f"--detail is {text!r}, but it must be IMAGE:LEFT,TOP,WIDTH,HEIGHT in pixels")
+    return match[1], tuple(int(number) for number in match.groups()[1:])
+
+
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names of models, checkpoint files, bicubic.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="A set: set5, urban100 …; or a folder.")] = "set5",
+    scale: Scale = None,
+    data: Data = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("lamnet_compare.png"),
+    detail: Annotated[
+        list[str] | None,
+        typer.Option(help="Show this: IMAGE:LEFT,TOP,WIDTH,HEIGHT. [default: where the networks differ most]"),
+    ] = None,
+    details: Annotated[int, typer.Option(min=0, help="How many details to choose; 0 writes no picture.")] = 3,
+    side: Annotated[int, typer.Option(min=16, help="Width and height of the chosen details, in pixels.")] = 64,
+    limit: Limit = None,
+    protocol: Protocol = ProtocolName.standard,
+    channel: Channel = ChannelName.y,
+    lr_border: LRBorder = BorderRule.mirror,
+    tile: Tile = "0",
+    device: Device = DeviceName.auto,
+    precision: Precision = PrecisionName.fp32,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Compares networks on one set: a table, and a picture of details with each network's PSNR under it.
+
+    Example: lamnet compare bicubic lamnet_x4 other.pth -d set14 -o compared.png
+    """
+    boxes = [_parse_detail(text) for text in detail or []]
+    sides = parse_tile(tile)
+    draws = bool(boxes) or details > 0
+    if draws:
+        check_output(output, overwrite)
+    from lamnet_models import evaluation
+    from lamnet_models.evaluation.compare import Detail
+    from lamnet_models.images import WRITABLE, write_image
+    from lamnet_models.pictures import Box
+
+    if draws and output.suffix.lower() not in WRITABLE:
+        raise typer.BadParameter(f"{output} must end in one of {', '.join(WRITABLE)}")
+    with bars() as progress:
+        tasks = {}
+
+        def show(name: str, step: evaluation.Step) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=step.total)
+            progress.update(tasks[name], completed=step.done)
+
+        try:
+            result = evaluation.compare(
+                models,
+                dataset,
+                scale,
+                data,
+                details=[Detail(name, Box(*box)) for name, box in boxes] or details,
+                side=side,
+                limit=limit,
+                protocol=protocol.value,
+                channel=channel.value,
+                lr_border=lr_border.value,
+                tile=sides,
+                device=device.value,
+                precision=precision.value,
+                on_step=show,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    if result.picture:
+        write_image(output, result.picture)
+    first = result.evaluations[0]
+    for line in first.skipped:
+        print_error(line)
+    if as_json:
+        print_json(
+            {
+                "evaluations": [evaluation.to_dict() for evaluation in result.evaluations],
+                "details": [{"image": d.image, "box": vars(d.box)} for d in result.details],
+                "file": str(output) if result.picture else None,
+            }
+        )
+    else:
+        print_table(
+            ["", "PSNR", "SSIM", "seconds"],
+            [[e.model, f"{e.psnr:.2f} dB", f"{e.ssim:.4f}", f"{e.forward_seconds:.2f}"] for e in result.evaluations],
+            numeric=("PSNR", "SSIM", "seconds"),
+        )
+        print(f"{first.dataset} ×{first.scale}, {len(first.images)} images; {first.measured}; {first.lr}")
+        if result.picture:
+            print(f"details in {output}")
+    if first.skipped:
+        raise typer.Exit(1)

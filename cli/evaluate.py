@@ -1,0 +1,162 @@
+"""``lamnet eval``: a network's figures on sets of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .data import fetch_with_progress
+from .options import (
+    Border,
+    BorderRule,
+    Channel,
+    ChannelName,
+    Data,
+    Device,
+    DeviceName,
+    Json,
+    Limit,
+    LRBorder,
+    Precision,
+    PrecisionName,
+    Protocol,
+    ProtocolName,
+    Scale,
+    SelfEnsemble,
+    Tile,
+    parse_tile,
+)
+from .output import print_csv, print_error, print_json, print_table
+from .progress import bars
+
+if TYPE_CHECKING:
+    from lamnet_models.evaluation import Evaluation
+
+
+def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Name of a model, a checkpoint file, or bicubic. [default: lamnet_x4, or by --scale]",
+        ),
+    ] = None,
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", "-d", help="Sets, separated by commas: set5, urban100, sample …; or folders."),
+    ] = "set5",
+    scale: Scale = None,
+    data: Data = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download sets that are missing.")] = False,
+    per_image: Annotated[bool, typer.Option("--per-image", help="Print every image's figures too.")] = False,
+    limit: Limit = None,
+    protocol: Protocol = ProtocolName.standard,
+    border: Border = None,
+    channel: Channel = ChannelName.y,
+    lr_border: LRBorder = BorderRule.mirror,
+    self_ensemble: SelfEnsemble = False,
+    tile: Tile = "0",
+    device: Device = DeviceName.auto,
+    precision: Precision = PrecisionName.fp32,
+    save_images: Annotated[
+        Path | None,
+        typer.Option("--save-images", help="Folder for the enlarged images, and details of the worst."),
+    ] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every image's figures as CSV.")] = False,
+) -> None:
+    """Measures a network on sets of images: PSNR and SSIM as papers report them.
+
+    The last line is the mean, how it was measured, and what the paper prints.
+
+    An image that cannot be read gets one line; the rest is measured, and the exit code is 1.
+
+    Example: lamnet eval --dataset set5,urban100 --fetch
+    """
+    sides = parse_tile(tile)
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    from lamnet_models import evaluation
+    from lamnet_models.datasets import open_dataset
+    from lamnet_models.evaluation.methods import open_method
+    from lamnet_models.evaluation.saving import ImageSaver
+
+    names = [name for name in dataset.split(",") if name]
+    if not names:
+        raise typer.BadParameter("--dataset is empty: name a set, such as set5")
+    try:
+        method = open_method(
+            model,
+            scale,
+            tile=sides,
+            device=device.value,
+            precision=precision.value,
+            self_ensemble=self_ensemble,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if fetch:
+        for name in names:
+            fetch_with_progress(name, data)
+    sets = [open_dataset(name, method.scale, data, lr_border.value).first(limit) for name in names]
+    results = []
+    with bars() as progress:
+        for found in sets:
+            saver = ImageSaver(save_images, found, method.name) if save_images else None
+            task = progress.add_task(found.name, total=len(found.pairs))
+            total = {"psnr": 0.0, "count": 0}
+
+            def show(step: evaluation.Step, saver=saver, task=task, total=total, found=found) -> None:
+                total["psnr"] += step.score.psnr
+                total["count"] += 1
+                running = f"{found.name}  {total['psnr'] / total['count']:.2f} dB"
+                progress.update(task, completed=step.done, description=running)
+                if saver:
+                    saver.save(step)
+
+            result = evaluation.evaluate(
+                method,
+                found,
+                border=border,
+                protocol=protocol.value,
+                channel=channel.value,
+                tile=sides,
+                precision=precision.value,
+                on_step=show,
+            )
+            progress.remove_task(task)
+            results.append(result)
+            for line in result.skipped:
+                print_error(line)
+            if saver:
+                saver.save_worst()
+            if not as_json and not as_csv:
+                if per_image:
+                    _print_images(result)
+                print(result.summary(), flush=True)
+    if as_json:
+        print_json([result.to_dict() for result in results])
+    if as_csv:
+        print_csv(
+            ["model", "dataset", "scale", "image", "psnr", "ssim", "width", "height"],
+            [
+                [result.model, result.dataset, result.scale, score.name, score.psnr, score.ssim, *score.size]
+                for result in results
+                for score in result.images
+            ],
+        )
+    if any(result.skipped for result in results):
+        raise typer.Exit(1)
+
+
+def _print_images(result: Evaluation) -> None:
+    print_table(
+        ["image", "size", "PSNR", "SSIM"],
+        [
+            [score.name, f"{score.size[0]}×{score.size[1]}", f"{score.psnr:.2f}", f"{score.ssim:.4f}"]
+            for score in result.images
+        ],
+        numeric=("size", "PSNR", "SSIM"),
+    )

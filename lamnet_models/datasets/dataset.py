@@ -1,0 +1,177 @@
+"""A set of images, found and ready to be read."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DatasetError
+from ..images import read_rgb
+from ..resize import imresize
+from .archives import unpack_found
+from .catalogue import SAMPLE, KnownSet, known_set, suggestion
+from .folders import contents, images_in
+from .layouts import ANY_SET, LAYOUTS, Match, find_matches, looked_for
+from .pairs import Pair, pair_up
+from .places import places
+from .samples import sample_pairs
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of images for one scale.
+
+    Attributes:
+        name: Its name: ours if it is a known one.
+        scale: Factor between the large images (HR) and their reductions (LR).
+        folder: Where the large images lie.
+        layout: Whose layout it has.
+        pairs: Its images.
+        problems: A line for each image that has no partner.
+        lr_border: Edge rule of the reductions made here; see [`imresize`][lamnet_models.evaluation.imresize].
+    """
+
+    name: str
+    scale: int
+    folder: Path
+    layout: str
+    pairs: tuple[Pair, ...]
+    problems: tuple[str, ...] = ()
+    lr_border: str = "mirror"
+
+    @property
+    def makes_lr(self) -> bool:
+        """Whether the reductions are made here, for want of files."""
+        return any(pair.lr is None for pair in self.pairs)
+
+    @property
+    def origin(self) -> str:
+        """Where the reductions come from, in words."""
+        made = f"LR made by imresize ({self.lr_border}, uint8)"
+        return made if self.makes_lr else f"LR as found ({self.layout}'s layout)"
+
+    def first(self, count: int | None) -> Dataset:
+        """Returns the set with no more than so many images; all of them if that is None."""
+        return self if count is None else replace(self, pairs=self.pairs[:count], problems=())
+
+    def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Reads one image and its reduction, or makes that.
+
+        Args:
+            pair: One of ``pairs``.
+
+        Returns:
+            The large image, cropped to a multiple of the scale, (s·H, s·W, 3), and its reduction, (H, W, 3), uint8.
+
+        Raises:
+            ImageError: If a file cannot be read.
+            DatasetError: If the sizes do not fit each other.
+        """
+        large, scale = read_rgb(pair.hr), self.scale
+        height, width = (side // scale for side in large.shape[:2])
+        if 0 in (height, width):
+            raise DatasetError(f"{pair.hr}: {_size(large)} pixels are too few for ×{scale}")
+        large = large[: height * scale, : width * scale]
+        if pair.lr is None:
+            return large, imresize(large, 1 / scale, border=self.lr_border)
+        small = read_rgb(pair.lr)
+        if small.shape != (height, width, 3):
+            raise DatasetError(
+                f"{pair.lr}: has {_size(small)} pixels, but at ×{scale} {pair.hr.name} asks for {width}×{height}"
+            )
+        return large, small
+
+
+def open_dataset(
+    dataset: str | os.PathLike | Dataset,
+    scale: int,
+    data_dir: str | os.PathLike | None = None,
+    lr_border: str = "mirror",
+) -> Dataset:
+    """Finds a set of images, however it is laid out.
+
+    Args:
+        dataset: Name of a known set in any spelling (``"set5"``, ``"B100"``, ``"Urban-100"``); a folder: of images, or
+            of a set in any known layout; the name of such a folder in one of the places where sets are looked for.
+        scale: Factor between the large images and their reductions, at least 1.
+        data_dir: Where to look for it. By default, the folders in ``LAMNET_DATA``, then the user's cache.
+        lr_border: Edge rule for reductions that have to be made: ``"mirror"`` or ``"replicate"``.
+
+    Raises:
+        DatasetError: If there is no such set; the message says what was looked for, and what is there instead.
+    """
+    if isinstance(dataset, Dataset):
+        if dataset.scale != scale:
+            raise DatasetError(f"{dataset.name} was opened for ×{dataset.scale}, but ×{scale} is asked for")
+        return dataset
+    text = os.fspath(dataset)
+    known = None if isinstance(dataset, os.PathLike) or os.sep in text else known_set(text)
+    if known is SAMPLE:
+        pairs = sample_pairs()
+        return Dataset(known.name, scale, pairs[0].hr.parent, "scikit-image", pairs, lr_border=lr_border)
+    if known is None and Path(text).is_dir():
+        match, name = _in_folder(Path(text), scale), Path(text).resolve().name
+    else:
+        match, name = _by_name(known, text, scale, data_dir)
+    pairs, problems = pair_up(match, scale)
+    if not pairs:
+        raise DatasetError(f"{match.hr}: none of its images has a partner; the first: {problems[0]}")
+    return Dataset(name, scale, match.hr, match.layout.name, pairs, problems, lr_border)
+
+
+def _by_name(known: KnownSet | None, text: str, scale: int, data_dir: str | os.PathLike | None) -> tuple[Match, str]:
+    if known is None and (os.sep in text or text in ("", ".", "..")):
+        raise DatasetError(f"{text or 'the empty name'}: no such folder")
+    name, pattern = (known.name, known.pattern) if known else (text, re.escape(text))
+    roots = places(data_dir)
+    for root in roots:
+        matches = _search(root, pattern, scale)
+        if not matches and re.fullmatch(pattern, root.resolve().name, re.IGNORECASE):  # the set itself will do too
+            matches = find_matches(root.resolve().parent, re.escape(root.resolve().name), scale, depth=0)
+        if matches:
+            return matches[0], name
+    if known is None:
+        raise DatasetError(f"there is no set or folder {text!r}: {suggestion(text)}")
+    found = "; ".join(f"{root} has {contents(root)}" for root in roots)
+    raise DatasetError(
+        f"{name} ×{scale} was not found; {known.how_to_get(data_dir)}; {found}; looked for "
+        f"{looked_for(known.title, scale)}"
+    )
+
+
+def _search(home: Path, set_pattern: str, scale: int, depth: int = 2) -> list[Match]:
+    if matches := find_matches(home, set_pattern, scale, depth):
+        return matches
+    unpacked = unpack_found(home, set_pattern, scale, depth)
+    return find_matches(unpacked, set_pattern, scale, depth=0) if unpacked else []
+
+
+def _in_folder(folder: Path, scale: int) -> Match:
+    """Returns the set that a folder is, or the one it holds."""
+    folder = folder.resolve()
+    own = find_matches(folder.parent, re.escape(folder.name), scale, depth=0)
+    if own and own[0].layout is not LAYOUTS[-1]:
+        return own[0]
+    if images_in(folder):
+        if folder.name.casefold() == f"image_srf_{scale}":
+            return find_matches(folder.parent.parent, re.escape(folder.parent.name), scale, depth=0)[0]
+        return own[0]
+    matches = _search(folder, ANY_SET, scale, depth=1)
+    matches = [match for match in matches if match.layout is not LAYOUTS[-1]] or matches
+    if not matches:
+        raise DatasetError(
+            f"{folder}: neither images nor a set ×{scale}; looked for {looked_for('NAME', scale)}: it has "
+            f"{contents(folder)}"
+        )
+    if len(matches) > 1:
+        names = ", ".join(sorted({match.name for match in matches}))
+        raise DatasetError(f"{folder} holds several sets: {names}; name one, and give the folder as the data's")
+    return matches[0]
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}×{image.shape[0]}"
