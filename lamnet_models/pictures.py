@@ -44,7 +44,7 @@ class Panel:
     Attributes:
         pixels: (H, W, 3) uint8.
         lines: What is written under it.
-        box: What is marked in it; a panel with a mark is reduced to the size of the others, not enlarged.
+        box: What is marked in it: such a panel shows where the others of its row lie, at their size.
     """
 
     pixels: np.ndarray
@@ -80,7 +80,7 @@ def grid(rows: list[list[Panel]], side: int = 240) -> Picture:
         rows: The panels; all rows have as many.
         side: Pixels that the longer side of a detail gets at least.
     """
-    drawn = [[_drawn(panel, side) for panel in row] for row in rows]
+    drawn = [_drawn(row, side) for row in rows]
     columns = range(len(drawn[0]))
     widths = [max(row[column].width for row in drawn) for column in columns]
     size = _text_size(rows, widths)
@@ -106,13 +106,20 @@ def grid(rows: list[list[Panel]], side: int = 240) -> Picture:
     return Picture(np.asarray(canvas))
 
 
-def _drawn(panel: Panel, side: int) -> Image.Image:
+def _drawn(row: list[Panel], side: int) -> list[Image.Image]:
+    longest = max(max(panel.pixels.shape[:2]) for panel in row if panel.box is None)
+    zoom = -(-side // longest)
+    return [_enlarged(panel, zoom) if panel.box is None else _overview(panel, zoom * longest) for panel in row]
+
+
+def _enlarged(panel: Panel, zoom: int) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(panel.pixels))
-    longer = max(image.size)
-    if panel.box is None:
-        zoom = -(-side // longer)
-        return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
-    ratio = side / longer
+    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+
+
+def _overview(panel: Panel, side: int) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(panel.pixels))
+    ratio = side / max(image.size)
     image = image.resize(tuple(max(1, round(length * ratio)) for length in image.size), Image.Resampling.LANCZOS)
     box = panel.box
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)

@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from lamnet_models.resize import imresize
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; threads of their own would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,3 +21,51 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference material in {SHARED}")
     return SHARED
+
+
+LAYOUTS = {
+    "EDSR": ("benchmark/{d}/HR/{n}.png", "benchmark/{d}/LR_bicubic/X{s}/{n}x{s}.png"),
+    "HiT-SR": ("{d}/HR/{n}.png", "{d}/LR_bicubic/X{s}/{n}_LRBI_x{s}.png"),
+    "RCAN": ("HR/{d}/x{s}/{n}_HR_x{s}.png", "LR/LRBI/{d}/x{s}/{n}_LRBI_x{s}.png"),
+    "LAMNet": ("HR/{d}/x{s}/{n}.png", "LR/LRBI/{d}/x{s}/{n}_LRBI_x{s}.png"),
+    "BasicSR": ("{d}/GTmod12/{n}.png", "{d}/LRbicx{s}/{n}.png"),
+    "HAT": ("{d}/GTmod{s}/{n}.png", "{d}/LRbicx{s}/{n}.png"),
+    "SelfExSR": ("{d}/image_SRF_{s}/{n}_SRF_{s}_HR.png", "{d}/image_SRF_{s}/{n}_SRF_{s}_LR.png"),
+    "Hugging Face": ("{d}/data/{d}_HR/{n}.png", "{d}/data/{d}_LR_x{s}/{n}.png"),
+    "DIV2K": ("{d}_HR/{n}.png", "{d}_LR_bicubic/X{s}/{n}x{s}.png"),
+    "folder": ("{d}/{n}.png", None),
+}
+
+
+def truth(index, height=52, width=64):
+    """A picture with edges and gradients, another for each index."""
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 100 * np.sin((x * (index + 1) + y * (c + 2)) / 9) + 28 * ((x // 8 + y // 8) % 2) for c in range(3)]
+    return np.stack(waves, axis=-1).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def build_set(tmp_path):
+    """Writes a set of images in somebody's layout; returns the folder that holds it."""
+
+    def build(layout="BasicSR", name="Set5", scale=2, count=3, root=None):
+        root = root or tmp_path / "data"
+        for index in range(count):
+            image = truth(index)
+            pixels = {0: image[: 52 // scale * scale, : 64 // scale * scale], 1: None}
+            pixels[1] = imresize(pixels[0], 1 / scale, border="replicate")
+            for part, pattern in enumerate(LAYOUTS[layout]):
+                if pattern:
+                    path = root / pattern.format(d=name, s=scale, n=f"img_{index:03d}")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels[part]).save(path)
+        return root
+
+    return build
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Keeps the user's sets and cache out of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("LAMNET_DATA", raising=False)

@@ -122,6 +122,8 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             if not (member.isreg() or member.isdir()):
                 raise DatasetError(f"{member.name!r} in it is a link or a device")
             yield member.name, tar.extractfile(member) if member.isreg() else None
+        while tar.fileobj.read(1 << 20):  # on to the end, where the checksum of a compressed archive stands
+            pass
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:

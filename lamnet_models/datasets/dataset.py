@@ -15,7 +15,7 @@ from ..resize import imresize
 from .archives import unpack_found
 from .catalogue import SAMPLE, KnownSet, known_set, suggestion
 from .folders import contents, images_in
-from .layouts import ANY_SET, LAYOUTS, Match, find_matches, looked_for
+from .layouts import ANY_SET, DEPTH, LAYOUTS, Match, find_matches, looked_for
 from .pairs import Pair, pair_up
 from .places import places
 from .samples import sample_pairs
@@ -143,7 +143,7 @@ def _by_name(known: KnownSet | None, text: str, scale: int, data_dir: str | os.P
     )
 
 
-def _search(home: Path, set_pattern: str, scale: int, depth: int = 2) -> list[Match]:
+def _search(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -> list[Match]:
     if matches := find_matches(home, set_pattern, scale, depth):
         return matches
     unpacked = unpack_found(home, set_pattern, scale, depth)

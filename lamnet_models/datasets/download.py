@@ -96,8 +96,11 @@ def _request(partial: Path, file: RemoteFile, offset: int, progress: Progress | 
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:  # there is no more, or it is another
-            return
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            if response.headers.get("Content-Range") == f"bytes */{offset}":  # there is no more
+                return
+            partial.unlink()
+            raise _CutOffError("the server has another file than before")
         response.raise_for_status()
         continued = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         if response.status_code != requests.codes.partial_content or not continued:

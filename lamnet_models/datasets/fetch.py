@@ -132,6 +132,8 @@ def _fetch_from(source: Source, known: KnownSet, home: Path, progress: Callable[
     try:
         for archive, _ in archives:
             unpack(archive, temporary)
+        if not (temporary / source.folders[known.name]).is_dir():
+            raise DatasetError(f"{archives[0][1].url} does not hold {source.folders[known.name]}")
         for name, folder in source.folders.items():
             # Everything an archive brings is kept: fetching the next set of it then takes no time.
             unpacked, target = temporary / folder, home / source.name / KNOWN_SETS[name].title

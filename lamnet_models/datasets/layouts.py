@@ -42,6 +42,9 @@ LAYOUTS = (
 )
 """The layouts, in the order they are looked for."""
 
+DEPTH = 3
+"""Levels of sub-folders that are looked into: of ``data/Set5/data/Set5_HR``, the three above the last."""
+
 ANY_SET = ".+"
 """Pattern of a set's name where it does not matter."""
 
@@ -63,7 +66,7 @@ class Match:
     lr: Path | None
 
 
-def find_matches(home: Path, set_pattern: str, scale: int, depth: int = 2) -> list[Match]:
+def find_matches(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -> list[Match]:
     """Returns the sets of a name that lie in a folder or a few levels below, those with reductions first.
 
     Args:

@@ -61,8 +61,8 @@ def verify(dataset: str | os.PathLike, data_dir: str | os.PathLike | None = None
             except (DatasetError, ImageError) as error:
                 problems[str(error)] = None
     known, first = known_set(found[0].name), found[0]
-    if known and len(first.pairs) + len(first.problems) != known.count:
-        problems[f"{first.folder}: has {len(first.pairs)} images, but {known.title} has {known.count}"] = None
+    if known and len(first.pairs) != known.count:
+        problems[f"{first.folder}: {len(first.pairs)} images can be used, but {known.title} has {known.count}"] = None
     changed = check_manifest(first.folder)
     problems.update(dict.fromkeys(changed or []))
     return Verification(

@@ -114,7 +114,7 @@ def compare(
         shown.append(replace(detail, box=box))
         rows.append(
             [
-                Panel(truth, (pair.name, f"{found.name} ×{found.scale}"), box),
+                Panel(truth, (pair.name, f"{found.name} x{found.scale}"), box),
                 *(
                     Panel(box.cut(output), (method.name, f"{psnr(box.cut(output), box.cut(truth), 0, channel):.2f} dB"))
                     for method, output in zip(methods, outputs, strict=True)

@@ -1,0 +1,140 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_the_last_line_says_it_all(lamnet, build_set):
+    root = build_set("EDSR", "B100")
+    code, out, err = lamnet("eval", "bicubic", "-d", "BSD100", "-s", "2", "--data", root)
+    assert (code, err) == (0, "")
+    assert out.startswith("bsd100 ×2 bicubic: ")
+    assert "PSNR and SSIM on Y, 2 pixels of border left out (standard protocol)" in out.splitlines()[-1]
+
+
+def test_defaults_measure_the_packaged_weights_beside_the_paper(lamnet, build_set):
+    root = build_set("SelfExSR", scale=4)
+    code, out, _ = lamnet("eval", "--data", root, "--limit", "1")
+    assert code == 0
+    assert "set5 ×4 lamnet_x4: " in out
+    assert "32.51 dB, 0.8983" in out
+
+
+def test_tables_json_and_csv(lamnet, build_set):
+    root = build_set()
+    arguments = ("eval", "bicubic", "-d", "set5,sample", "-s", "2", "--data", root)
+    _, out, _ = lamnet(*arguments, "--per-image")
+    assert [line.split()[0] for line in out.splitlines()][:5] == ["image", "img_000", "img_001", "img_002", "set5"]
+    _, out, _ = lamnet(*arguments, "--json")
+    results = json.loads(out)
+    assert [result["dataset"] for result in results] == ["set5", "sample"]
+    _, out, _ = lamnet(*arguments, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 7
+    assert float(rows[0]["psnr"]) == results[0]["images"][0]["psnr"]
+
+
+def test_images_are_saved_with_details_of_the_worst(lamnet, build_set, tmp_path):
+    root = build_set()
+    code, _, _ = lamnet("eval", "bicubic", "-s", "2", "--data", root, "--save-images", tmp_path / "out")
+    assert code == 0
+    folder = tmp_path / "out" / "set5_x2" / "bicubic"
+    assert sorted(p.name for p in folder.iterdir()) == ["img_000.png", "img_001.png", "img_002.png", "worst.png"]
+    assert Image.open(folder / "img_000.png").size == (64, 52)
+
+
+def test_a_broken_image_gets_a_line_and_the_rest_is_measured(lamnet, build_set):
+    root = build_set()
+    (root / "Set5/GTmod12/img_001.png").write_bytes(b"broken")
+    code, out, err = lamnet("eval", "bicubic", "-s", "2", "--data", root)
+    assert code == 1
+    assert "mean of 2 images, 1 left out" in out
+    assert len(err.splitlines()) == 1
+    assert "img_001.png" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--dataset", "urban100"), 1, "lamnet data fetch urban100"),
+        (("--dataset", "manga109"), 1, "apply at"),
+        (("--dataset", "urbn100"), 1, "did you mean urban100?"),
+        (("--dataset", ","), 2, "--dataset is empty"),
+        (("lamnet_x4", "--scale", "2"), 2, "enlarges 4 times"),
+        (("lamnet_x5",), 2, "did you mean"),
+        (("nothing.pth",), 1, "no such file"),
+        (("--tile", "small"), 2, "--tile"),
+        (("--json", "--csv"), 2, "exclude each other"),
+        (("bicubic", "--self-ensemble"), 2, "self_ensemble"),
+    ],
+)
+def test_mistakes_get_one_line(lamnet, tmp_path, arguments, code, words):
+    result, out, err = lamnet("eval", "--data", tmp_path, *arguments)
+    assert (result, out, len(err.splitlines())) == (code, "", 1)
+    assert words in err
+
+
+def test_comparison_prints_a_table_and_draws(lamnet, build_set, tmp_path):
+    root = build_set(scale=4, layout="HAT")
+    target = tmp_path / "compared.png"
+    arguments = ("compare", "bicubic", "lamnet_x4", "--data", root, "-o", target, "--limit", "2", "--side", "16")
+    code, out, err = lamnet(*arguments)
+    assert (code, err) == (0, "")
+    assert "bicubic" in out
+    assert np.asarray(Image.open(target)).std() > 10
+    assert lamnet(*arguments)[0] == 2  # it is there already
+    code, out, _ = lamnet(*arguments, "--overwrite", "--json", "--detail", "img_001:0,4,20,30")
+    facts = json.loads(out)
+    assert facts["details"] == [{"image": "img_001", "box": {"left": 0, "top": 4, "width": 20, "height": 30}}]
+    assert [e["model"] for e in facts["evaluations"]] == ["bicubic", "lamnet_x4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--detail", "img_001"), "IMAGE:LEFT,TOP,WIDTH,HEIGHT"),
+        (("--detail", "img_001:0,0,0,5"), "IMAGE:LEFT,TOP,WIDTH,HEIGHT"),
+        (("-o", "picture.gif"), "must end in one of"),
+        (("--scale", "3"), "enlarges 4 times"),
+    ],
+)
+def test_mistakes_in_comparisons_get_one_line(lamnet, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = lamnet("compare", "lamnet_x4", *arguments)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert words in err
+
+
+def test_sets_are_listed_and_verified(lamnet, build_set):
+    root = build_set("EDSR", "Urban100", count=3)
+    code, out, _ = lamnet("data", "list", "--data", root, "--json")
+    found = {row["name"]: row for row in json.loads(out)}
+    assert found["urban100"]["layout"] == "EDSR"
+    assert found["set5"]["folder"] is None
+    assert "lamnet data fetch set5" in found["set5"]["get"]
+    assert "not here" in lamnet("data", "list", "--data", root)[1]
+    code, out, err = lamnet("data", "verify", "urban100", "--data", root)
+    assert code == 1
+    assert "3 images can be used, but Urban100 has 100" in err
+    assert lamnet("data", "verify", "--data", root / "nowhere")[0] == 0
+    code, out, err = lamnet("data", "verify", "set5", "sample", "--data", root)
+    assert code == 1
+    assert "sample: whole" in out
+    assert "set5 ×2 was not found" in err
+
+
+def test_what_cannot_be_fetched_gets_one_line_each(lamnet, tmp_path):
+    code, out, err = lamnet("data", "fetch", "manga109", "sample", "--data", tmp_path)
+    assert code == 1
+    assert out.startswith("sample: ")
+    assert "apply at" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_eval_fetches_when_asked(lamnet, tmp_path):
+    code, _, err = lamnet("eval", "bicubic", "-d", "manga109", "--fetch", "--data", tmp_path)
+    assert code == 1
+    assert "apply at" in err

@@ -1,0 +1,223 @@
+import hashlib
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lamnet_models import DatasetError, ModelError, create_model, save_checkpoint, upscale
+from lamnet_models.evaluation import PROTOCOLS, compare, evaluate, psnr, ssim
+from lamnet_models.evaluation.compare import Detail
+from lamnet_models.evaluation.ensemble import SelfEnsemble
+from lamnet_models.evaluation.published import published
+from lamnet_models.pictures import Box
+from lamnet_models.registry import NAMES, published_name
+
+
+class Nearest(nn.Module):
+    """Somebody's network: says neither scale nor channels, and leaves [0, 1] now and then."""
+
+    def __init__(self, scale=2):
+        super().__init__()
+        self.factor = scale
+        self.gain = nn.Parameter(torch.tensor(1.01))
+
+    def forward(self, x):
+        return self.gain * nn.functional.interpolate(x, scale_factor=self.factor)
+
+
+@pytest.fixture
+def small(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("lamnet_x2", channels=16, num_blocks=1, depth=1)
+    save_checkpoint(model, tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors"
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [("Set5", (33.67, 30.40, 28.43)), ("Set14", (30.33, 27.63, 26.09))])
+def test_bicubic_scores_what_papers_print(shared, dataset, expected):
+    for scale, value in zip((2, 3, 4), expected, strict=True):
+        result = evaluate("bicubic", dataset, scale, shared / "data/benchmarks")
+        assert result.psnr == pytest.approx(value, abs=0.01)
+        assert "as found" in result.lr
+
+
+def test_figures_are_those_of_the_metrics(build_set):
+    root = build_set("BasicSR", scale=2)
+    result = evaluate(Nearest(), "set5", 2, root)
+    scores = []
+    for file in sorted((root / "Set5/GTmod12").iterdir()):
+        truth, small = np.array(Image.open(file)), np.array(Image.open(root / "Set5/LRbicx2" / file.name))
+        values = small.repeat(2, 0).repeat(2, 1).astype(np.float32) / 255 * np.float32(1.01)
+        large = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+        scores.append((psnr(large, truth, 2), ssim(large, truth, 2)))
+    assert [(score.psnr, score.ssim) for score in result.images] == scores
+    assert (result.psnr, result.ssim) == pytest.approx(tuple(np.mean(scores, axis=0)), abs=1e-12)
+
+
+def test_protocols_differ_in_their_border(build_set):
+    root = build_set(scale=2)
+    standard = evaluate("bicubic", "set5", 2, root)
+    released = evaluate("bicubic", "set5", 2, root, protocol="lamnet")
+    assert (standard.border, released.border) == (2, 4)
+    assert standard.psnr != released.psnr
+    own = evaluate("bicubic", "set5", 2, root, border=4)
+    assert own.psnr == released.psnr
+    assert (own.protocol, own.border) == ("own", 4)
+    assert evaluate("bicubic", "set5", 2, root, channel="rgb").psnr < standard.psnr
+    assert [protocol.border_at(3) for protocol in PROTOCOLS.values()] == [3, 4]
+
+
+def test_limit_steps_and_order(build_set):
+    steps = []
+    result = evaluate(Nearest(), "set5", 2, build_set(count=5), limit=3, on_step=steps.append)
+    assert [score.name for score in result.images] == ["img_000", "img_001", "img_002"]
+    assert [(step.done, step.total) for step in steps] == [(1, 3), (2, 3), (3, 3)]
+    assert steps[0].enlarged.shape == steps[0].truth.shape
+
+
+def test_what_cannot_be_measured_is_left_out_and_counted(build_set):
+    root = build_set(count=6)
+    (root / "Set5/LRbicx2/img_000.png").unlink()
+    Image.new("RGB", (9, 9)).save(root / "Set5/LRbicx2/img_001.png")
+    (root / "Set5/GTmod12/img_002.png").write_bytes(b"GIF89a, or so")
+    Image.new("RGB", (12, 12)).save(root / "Set5/GTmod12/img_003.png")
+    Image.new("RGB", (6, 6)).save(root / "Set5/LRbicx2/img_003.png")
+    result = evaluate("bicubic", "set5", 2, root)
+    assert [score.name for score in result.images] == ["img_004", "img_005"]
+    assert [name in line for name, line in zip(["img_000", "img_001", "img_002", "img_003"], result.skipped, strict=True)]
+    assert all("\n" not in line for line in result.skipped)
+    assert "mean of 2 images, 4 left out" in result.summary()
+    for file in (root / "Set5/GTmod12").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DatasetError, match="none of the images of set5"):
+        evaluate("bicubic", "set5", 2, root)
+
+
+def test_a_name_a_file_and_a_module_are_the_same(build_set, small):
+    root = build_set()
+    from lamnet_models import load_model
+
+    by_file, by_module = (evaluate(model, "set5", data_dir=root) for model in (small, load_model(small)))
+    assert by_file.images[0].psnr == by_module.images[0].psnr
+    assert by_file.model == "small.safetensors"
+    assert by_file.weights_sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
+    assert by_module.weights is None
+    assert len(by_module.weights_sha256) == 64
+    assert by_file.dataset_sha256 == by_module.dataset_sha256
+
+
+def test_the_network_is_used_as_upscale_uses_it(build_set, small):
+    seen = []
+    evaluate(small, "set5", data_dir=build_set(), on_step=seen.append)
+    assert np.array_equal(seen[0].enlarged, upscale(seen[0].reduced, small, tile=0))
+
+
+def test_self_ensemble_is_equivariant(build_set, small):
+    root = build_set()
+    from lamnet_models import load_model
+
+    network = SelfEnsemble(load_model(small)).eval()
+    x = torch.rand(1, 3, 9, 14)
+    with torch.no_grad():
+        expected = network(x)
+        assert torch.allclose(network(x.transpose(2, 3)).transpose(2, 3), expected, atol=1e-5)
+        assert torch.allclose(network(x.flip(3)).flip(3), expected, atol=1e-5)
+    result = evaluate(small, "set5", data_dir=root, self_ensemble=True)
+    assert result.model.endswith("(self-ensemble)")
+    assert result.psnr != evaluate(small, "set5", data_dir=root).psnr
+
+
+def test_scales_must_agree(build_set, small):
+    root = build_set()
+    with pytest.raises(ValueError, match="enlarges 2 times"):
+        evaluate(small, "set5", 4, root)
+    with pytest.raises(ValueError, match="scale is missing"):
+        evaluate(Nearest(), "set5", None, root)
+    with pytest.raises(ModelError, match="returns"):
+        evaluate(Nearest(3), "set5", 2, root)
+    speaking = Nearest()
+    speaking.upscale = 2
+    assert evaluate(speaking, "set5", None, root).scale == 2
+    with pytest.raises(ValueError, match="enlarges 2 times"):
+        evaluate(speaking, "set5", 3, root)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"border": -1}, "border"),
+        ({"scale": 0}, "scale"),
+        ({"scale": 2.0}, "scale"),
+        ({"protocol": "paper"}, "protocol"),
+        ({"channel": "cr"}, "channel"),
+        ({"tile": -1, "model": "lamnet_x4"}, "tile"),
+        ({"self_ensemble": True}, "self_ensemble"),
+        ({"precision": "int8", "model": "lamnet_x4"}, "precision"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, word):
+    with pytest.raises(ValueError, match=f"^{word} "):
+        evaluate(**{"model": "bicubic", "dataset": "sample", **arguments})
+
+
+def test_the_result_can_be_repeated_and_is_json(build_set, small):
+    root = build_set()
+    result = evaluate(small, "set5", data_dir=root)
+    again = evaluate(small, "set5", data_dir=root)
+    assert result.dataset_sha256 == again.dataset_sha256
+    facts = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert {"lamnet", "torch", "python"} <= facts["versions"].keys()
+    assert facts["images"][0]["name"] == "img_000"
+    assert 0 < facts["forward_seconds"] <= facts["seconds"]
+    image = np.array(Image.open(root / "Set5/GTmod12/img_000.png"))
+    image[0, 0, 0] ^= 1
+    Image.fromarray(image).save(root / "Set5/GTmod12/img_000.png")
+    assert evaluate(small, "set5", data_dir=root).dataset_sha256 != result.dataset_sha256
+
+
+def test_equal_images_are_infinitely_good(tmp_path):
+    Image.new("RGB", (24, 24), "red").save(tmp_path / "red.png")
+    result = evaluate("bicubic", tmp_path, 2)
+    assert result.psnr == math.inf
+    assert result.to_dict()["psnr"] is None
+
+
+def test_the_paper_stands_beside_its_models_whatever_their_weights(shared, tmp_path):
+    model = create_model("lamnet_x4")
+    assert [published_name(create_model(name)) for name in NAMES] == list(NAMES)
+    assert published_name(create_model("lamnet_x4", channels=32)) is None
+    save_checkpoint(model, tmp_path / "mine.safetensors")
+    result = evaluate(tmp_path / "mine.safetensors", "set5", data_dir=shared / "data/benchmarks", limit=1)
+    assert result.published == (32.51, 0.8983)
+    assert "(the paper, on all of it: 32.51 dB, 0.8983)" in result.summary()
+    assert published("lamnet_large_x2", "manga109") == (39.38, 0.9785)
+    assert published("lamnet_x2", "sample") is None
+
+
+def test_comparison(build_set, small):
+    root = build_set(count=4)
+    result = compare(["bicubic", small, Nearest()], "set5", 2, root, details=2, side=16)
+    assert [evaluation.model for evaluation in result.evaluations] == ["bicubic", "small.safetensors", "Nearest"]
+    assert len(result.details) == 2
+    assert result.picture.width > 5 * 240
+    chosen = [Detail("img_002", Box(4, 8, 20, 10))]
+    assert compare(["bicubic"], "set5", 2, root, details=chosen).details == tuple(chosen)
+    assert compare(["bicubic"], "set5", 2, root, details=0).picture is None
+    with pytest.raises(DatasetError, match="no image 'img_9'"):
+        compare(["bicubic"], "set5", 2, root, details=[Detail("img_9")])
+    with pytest.raises(DatasetError, match="outside"):
+        compare(["bicubic"], "set5", 2, root, details=[Detail("img_000", Box(60, 0, 16, 16))])
+    with pytest.raises(ValueError, match="different scales"):
+        compare([small, create_model("lamnet_x3", channels=16, num_blocks=1, depth=1)], "set5", None, root)
+    with pytest.raises(ValueError, match="empty"):
+        compare([], "set5")
+
+
+def test_packaged_weights_beat_bicubic_on_the_samples():
+    ours, bicubic = (evaluate(model, "sample", 4, limit=1) for model in ("lamnet_x4", "bicubic"))
+    assert ours.psnr > bicubic.psnr + 1

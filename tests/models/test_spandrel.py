@@ -1,0 +1,113 @@
+"""Other people's networks through spandrel, and LAMNet in spandrel."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lamnet_models import CheckpointError, create_model, resolve_model, save_checkpoint, upscale
+from lamnet_models.checkpoint import Checkpoint
+from lamnet_models.evaluation import evaluate
+
+spandrel = pytest.importorskip("spandrel", reason="needs the extra peers")
+from spandrel.architectures.Compact import Compact  # noqa: E402
+from spandrel.architectures.DnCNN import DnCNN  # noqa: E402
+from spandrel.architectures.SwinIR import SwinIR  # noqa: E402
+
+from lamnet_models.integrations.spandrel import install, load_peer  # noqa: E402
+
+
+@pytest.fixture
+def compact(tmp_path):
+    torch.manual_seed(0)
+    torch.save({"params": Compact(num_feat=8, num_conv=2, upscale=2).state_dict()}, tmp_path / "compact.pth")
+    return tmp_path / "compact.pth"
+
+
+def test_a_peer_is_measured_like_our_own(compact, build_set):
+    result = evaluate(compact, "set5", data_dir=build_set())
+    assert (result.scale, result.model, result.variant) == (2, "compact.pth", None)
+    network = Compact(num_feat=8, num_conv=2, upscale=2).eval()
+    network.load_state_dict(torch.load(compact)["params"])
+    by_python = evaluate(network, "set5", 2, build_set())
+    assert [score.psnr for score in result.images] == [score.psnr for score in by_python.images]
+    with pytest.raises(ValueError, match="enlarges 2 times"):
+        evaluate(compact, "set5", 4, build_set())
+
+
+def test_a_peer_with_a_window_is_padded_as_its_descriptor_says(tmp_path):
+    torch.manual_seed(0)
+    swinir = SwinIR(img_size=64, window_size=8, depths=[1], num_heads=[2], embed_dim=8, upscale=2, upsampler="pixelshuffledirect")
+    save_file({key: tensor.contiguous() for key, tensor in swinir.state_dict().items()}, tmp_path / "swinir.safetensors")
+    descriptor = spandrel.ModelLoader("cpu").load_from_file(tmp_path / "swinir.safetensors")
+    assert descriptor.size_requirements.minimum > 11
+    image = torch.rand(1, 3, 11, 13)
+    peer = load_peer(tmp_path / "swinir.safetensors")
+    assert torch.equal(upscale(image, peer, tile=0), descriptor(image))
+    batch = torch.rand(2, 3, 11, 13)
+    assert torch.allclose(peer(batch)[1:], descriptor(batch[1:]))
+
+
+def test_peers_enlarge_photographs_too(compact):
+    image = torch.rand(4, 20, 30)
+    image[3, :10] = 0
+    assert upscale(image, compact).shape == (4, 40, 60)
+
+
+@pytest.mark.parametrize("format", ["lamnet", "released"])
+@pytest.mark.parametrize("name", ["lamnet_x2", "lamnet_large_x3"])
+def test_spandrel_loads_lamnet(tmp_path, name, format):
+    install()
+    install()  # twice does no harm
+    torch.manual_seed(0)
+    model = create_model(name, window=((1, 2), (3, 3))).eval()
+    path = tmp_path / ("model.safetensors" if format == "lamnet" else "model.pth")
+    save_checkpoint(model, path, format=format)
+    descriptor = spandrel.ModelLoader("cpu").load_from_file(path)
+    assert descriptor.architecture.id == "LAMNet"
+    assert (descriptor.scale, descriptor.input_channels) == (model.scale, 3)
+    image = torch.rand(1, 3, 17, 12)
+    with torch.no_grad():
+        assert torch.equal(descriptor(image), model(image).clamp(0, 1))
+
+
+def test_spandrel_loads_every_variant(tmp_path):
+    install()
+    for options in (
+        {"in_chans": 1},
+        {"channels": 32, "heads": 2},
+        {"channel_mixer": "linear", "feed_forward": "ffn"},
+        {"exchange": False, "window": ((1,), (6,))},
+    ):
+        model = create_model("lamnet_x2", num_blocks=1, depth=2, **options)
+        descriptor = spandrel.MAIN_REGISTRY.load(model.state_dict())
+        assert descriptor.architecture.id == "LAMNet"
+        assert descriptor.model.config == model.config
+
+
+def test_only_lamnet_is_taken_for_lamnet():
+    install()
+    states = [Compact(num_feat=8, num_conv=2).state_dict(), DnCNN(nb=5).state_dict()]
+    for state in states:
+        assert spandrel.MAIN_REGISTRY.load(state).architecture.id != "LAMNet"
+    ours = create_model("lamnet_x2").state_dict()
+    claims = [entry.architecture.id for entry in spandrel.MAIN_REGISTRY if entry.detect(ours)]
+    assert claims == ["LAMNet"]
+
+
+def test_what_is_no_network_is_told(tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "odd.pth")
+    (tmp_path / "damaged.pth").write_bytes(b"x" * 100)
+    for name in ("odd.pth", "damaged.pth"):
+        with pytest.raises(CheckpointError, match=name) as error:
+            resolve_model(tmp_path / name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="no such file"):
+        resolve_model(tmp_path / "missing.pth")
+    with pytest.raises(CheckpointError):
+        Checkpoint.from_state({"a": torch.zeros(3)})
+
+
+def test_without_spandrel_the_extra_is_named(compact, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lamnet_models.integrations.spandrel", None)
+    with pytest.raises(CheckpointError, match=r"pip install 'lamnet\[peers\]'"):
+        resolve_model(compact)
