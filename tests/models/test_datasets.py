@@ -132,7 +132,7 @@ def test_sizes_that_do_not_fit_are_refused(build_set):
     (root / "Set5/LRbicx2/img_001.png").write_bytes(b"no image")
     Image.new("RGB", (1, 1)).save(root / "Set5/GTmod12/img_002.png")
     found = open_dataset("set5", 2, root)
-    with pytest.raises(DatasetError, match="img_000.png: has 31×26 pixels, but at ×2 .* asks for 32×26"):
+    with pytest.raises(DatasetError, match=r"img_000\.png: has 31×26 pixels, but at ×2 .* asks for 32×26"):
         found.read(found.pairs[0])
     with pytest.raises(ImageError, match="img_001"):
         found.read(found.pairs[1])

@@ -88,7 +88,9 @@ def test_what_cannot_be_measured_is_left_out_and_counted(build_set):
     Image.new("RGB", (6, 6)).save(root / "Set5/LRbicx2/img_003.png")
     result = evaluate("bicubic", "set5", 2, root)
     assert [score.name for score in result.images] == ["img_004", "img_005"]
-    assert [name in line for name, line in zip(["img_000", "img_001", "img_002", "img_003"], result.skipped, strict=True)]
+    assert [
+        name in line for name, line in zip(["img_000", "img_001", "img_002", "img_003"], result.skipped, strict=True)
+    ]
     assert all("\n" not in line for line in result.skipped)
     assert "mean of 2 images, 4 left out" in result.summary()
     for file in (root / "Set5/GTmod12").iterdir():

@@ -173,9 +173,7 @@ def edsr(server, build_set, tmp_path, monkeypatch):
         build_set("EDSR", name, count=count, root=tmp_path / "origin")
     server.files["benchmark.tar"] = packed(tmp_path / "origin")
     monkeypatch.setattr(fetch_module, "_EDSR", remote(server, "benchmark.tar"))
-    monkeypatch.setattr(
-        fetch_module, "SOURCES", [source for source in fetch_module.SOURCES if source.name == "edsr"]
-    )
+    monkeypatch.setattr(fetch_module, "SOURCES", [source for source in fetch_module.SOURCES if source.name == "edsr"])
     return server
 
 
@@ -237,7 +235,9 @@ def test_the_hub_serves_a_set_in_several_archives(server, build_set, tmp_path, m
         name = f"datasets/eugenesiow/Set5/resolve/main/data/Set5_{part}.tar.gz"
         server.files[name] = packed(folder, "w:gz")
         server.etags[name] = hashlib.sha256(server.files[name]).hexdigest()
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", server.url("{repo_id}/resolve/{revision}/{filename}"))
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", server.url("{repo_id}/resolve/{revision}/{filename}")
+    )
     found = fetch("set5", tmp_path / "data", source="huggingface")
     assert len(found.pairs) == 5
     assert not open_dataset("set5", 3, tmp_path / "data").makes_lr

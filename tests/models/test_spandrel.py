@@ -36,8 +36,12 @@ def test_a_peer_is_measured_like_our_own(compact, build_set):
 
 def test_a_peer_with_a_window_is_padded_as_its_descriptor_says(tmp_path):
     torch.manual_seed(0)
-    swinir = SwinIR(img_size=64, window_size=8, depths=[1], num_heads=[2], embed_dim=8, upscale=2, upsampler="pixelshuffledirect")
-    save_file({key: tensor.contiguous() for key, tensor in swinir.state_dict().items()}, tmp_path / "swinir.safetensors")
+    swinir = SwinIR(
+        img_size=64, window_size=8, depths=[1], num_heads=[2], embed_dim=8, upscale=2, upsampler="pixelshuffledirect"
+    )
+    save_file(
+        {key: tensor.contiguous() for key, tensor in swinir.state_dict().items()}, tmp_path / "swinir.safetensors"
+    )
     descriptor = spandrel.ModelLoader("cpu").load_from_file(tmp_path / "swinir.safetensors")
     assert descriptor.size_requirements.minimum > 11
     image = torch.rand(1, 3, 11, 13)
