@@ -22,3 +22,7 @@ class DatasetError(LAMNetError):
 
 class ModelError(LAMNetError):
     """A model's name is unknown, or there are no weights for it."""
+
+
+class TrainingError(LAMNetError):
+    """A training run cannot start or go on."""

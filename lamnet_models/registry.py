@@ -156,7 +156,7 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     path = Path(model)
-    if isinstance(model, os.PathLike) or path.suffix in (".safetensors", ".pth", ".pt") or path.is_file():
+    if isinstance(model, os.PathLike) or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.is_file():
         return _load_file(path)
     return create_model(model, pretrained=True)
 

@@ -33,6 +33,7 @@ class Dataset:
         pairs: Its images.
         problems: A line for each image that has no partner.
         lr_border: Edge rule of the reductions made here; see [`imresize`][lamnet_models.evaluation.imresize].
+        crop: Side in pixels of the part at the centre of each large image that is read; 0 for the whole.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dataset:
     pairs: tuple[Pair, ...]
     problems: tuple[str, ...] = ()
     lr_border: str = "mirror"
+    crop: int = 0
 
     @property
     def makes_lr(self) -> bool:
@@ -76,14 +78,16 @@ class Dataset:
         if 0 in (height, width):
             raise DatasetError(f"{pair.hr}: {_size(large)} pixels are too few for ×{scale}")
         large = large[: height * scale, : width * scale]
+        rows, columns = (_middle(side, self.crop // scale or side) for side in (height, width))
+        part = large[rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
         if pair.lr is None:
-            return large, imresize(large, 1 / scale, border=self.lr_border)
+            return part, imresize(part, 1 / scale, border=self.lr_border)
         small = read_rgb(pair.lr)
         if small.shape != (height, width, 3):
             raise DatasetError(
                 f"{pair.lr}: has {_size(small)} pixels, but at ×{scale} {pair.hr.name} asks for {width}×{height}"
             )
-        return large, small
+        return part, small[rows, columns]
 
 
 def open_dataset(
@@ -171,6 +175,11 @@ def _in_folder(folder: Path, scale: int) -> Match:
         names = ", ".join(sorted({match.name for match in matches}))
         raise DatasetError(f"{folder} holds several sets: {names}; name one, and give the folder as the data's")
     return matches[0]
+
+
+def _middle(size: int, wanted: int) -> slice:
+    start = max(size - wanted, 0) // 2
+    return slice(start, start + min(size, wanted))
 
 
 def _size(image: np.ndarray) -> str:

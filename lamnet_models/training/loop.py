@@ -1,0 +1,384 @@
+"""The training loop: one path from a laptop to many nodes."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ..checkpoint import save_checkpoint
+from ..datasets import Dataset, open_dataset
+from ..errors import LAMNetError, TrainingError
+from ..evaluation import evaluate
+from ..registry import create_model
+from .crops import cut, pick
+from .data import training_data
+from .ema import EMA
+from .events import Log, Report, Silent, Validation, Watcher
+from .initialise import initialise_from
+from .recipe import Recipe, load_recipe
+from .schedule import learning_rate
+from .signals import Signals
+from .state import finite, load_state, save_state, set_random_state
+from .store import open_store
+
+_DEVICE_SHARE = 0.3
+"""Largest part of a GPU's free memory that the decoded images may take; beyond it they stay in the main memory."""
+
+
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run came to.
+
+    Attributes:
+        folder: The run's folder.
+        step: Steps done.
+        seconds: Time taken, all parts of the run together.
+        best: PSNR in dB of the best validation; None if there was none.
+        stopped: Whether it was asked to stop before its end.
+    """
+
+    folder: Path
+    step: int
+    seconds: float
+    best: float | None
+    stopped: bool
+
+
+def train(
+    recipe: Recipe | str | os.PathLike = "quick",
+    output: str | os.PathLike = "runs/lamnet",
+    *,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    **overrides: Any,
+) -> TrainingResult:
+    """Trains a model.
+
+    The run's folder gets ``recipe.yaml``, ``log.jsonl``, ``last.safetensors`` and ``best.safetensors`` with averaged
+    weights, and ``states/`` to resume from.
+
+    Args:
+        recipe: A recipe, the name of one (``"quick"``, ``"budget"``, ``"paper_x2"`` …), or a YAML file.
+        output: The run's folder.
+        resume: Whether to go on with the run in that folder, by the recipe saved there; from its start if no state has
+            been saved yet.
+        watcher: Told how it goes.
+        **overrides: Fields of the recipe to change.
+
+    Returns:
+        What it came to.
+
+    Raises:
+        TrainingError: If the run cannot start, or diverges.
+        LAMNetError: If data or weights to start from cannot be had.
+        OSError: If the last state cannot be written.
+    """
+    folder = Path(output)
+    begun = (folder / "recipe.yaml").is_file()
+    if begun and not resume:
+        raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
+    if resume and begun:
+        recipe = load_recipe(folder / "recipe.yaml")
+    elif not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    trainer = Trainer(recipe.with_overrides(overrides), folder, watcher or Silent())
+    return trainer.run()
+
+
+class Trainer:
+    """One run of one recipe.
+
+    Args:
+        recipe: The settings.
+        folder: The run's folder; a state in it is gone on from.
+        watcher: Told how it goes; by the main process alone.
+
+    Raises:
+        LAMNetError: If the run cannot start.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, watcher: Watcher) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.accelerator = Accelerator()
+        self.watcher = watcher if self.accelerator.is_main_process else Silent()
+        self._check_share()
+        torch.manual_seed(recipe.seed)
+        network = create_model(recipe.model, **recipe.model_args)
+        self.scale = network.scale
+        state = load_state(folder / "states")
+        train_set, kept_out = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)
+        self.valid_set = self._validation_set(kept_out)
+        self._open_images(train_set)
+        if recipe.init_from and state is None:
+            self.watcher.note(initialise_from(network, recipe.init_from))
+        network.set_grad_checkpointing(recipe.grad_checkpointing)
+        network = network.to(self.accelerator.device)
+        self.ema = EMA(network, recipe.ema)
+        self.network = network.train()
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=recipe.betas)
+        self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=recipe.precision == "fp16")
+        if recipe.compile:
+            for block in network.blocks:
+                block.compile()
+        self.model = self.accelerator.prepare(network)
+        self.step, self._seconds, self._best = 0, 0.0, None
+        self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
+        if state is not None:
+            self._load(state)
+        if self.accelerator.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            recipe.save(folder / "recipe.yaml")
+            self.log = Log(folder / "log.jsonl", self.step)
+        self._clock, self._begin = self._seconds, time.monotonic()
+
+    def run(self) -> TrainingResult:
+        """Trains to the end, or until it is asked to stop.
+
+        Raises:
+            TrainingError: If the loss is no number any more.
+            OSError: If the last state cannot be written.
+        """
+        recipe, stopped = self.recipe, False
+        self._saved_at = self._validated_at = self._reported_at = (self.step, self.seconds)
+        with Signals() as signals:
+            while self.progress < 1 and not stopped:
+                self._step()
+                stop, save = self._agree(signals)
+                signals.save = False
+                if self.step % recipe.log_every == 0:
+                    self._report()
+                if self._due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
+                    self._validate()
+                if save or self._due(self._saved_at, recipe.save_every, recipe.save_minutes):
+                    self._save(last=stop)
+                if save:
+                    self.watcher.note(f"saved at step {self.step}")
+                stopped = stop
+            if not stopped:
+                if self._validated_at[0] != self.step:
+                    self._validate()
+                if self._saved_at[0] != self.step:
+                    self._save(last=True)
+        self.accelerator.wait_for_everyone()
+        return TrainingResult(self.folder, self.step, self.seconds, self._best, stopped)
+
+    @property
+    def seconds(self) -> float:
+        """Time the run has taken, earlier parts of it included."""
+        return self._seconds + time.monotonic() - self._begin
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, 0 to 1; the same in every process."""
+        if self.recipe.steps is not None:
+            return self.step / self.recipe.steps
+        return self._clock / (60 * self.recipe.minutes)
+
+    def _step(self) -> None:
+        recipe, accelerator = self.recipe, self.accelerator
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, self.step, self.progress)
+        for part, (small, large) in enumerate(self._parts(), start=1):
+            # Gradients are exchanged once a step, with its last part.
+            with accelerator.no_sync(self.model) if part < recipe.accumulate else nullcontext():
+                with self._autocast():
+                    output = self.model(small)
+                loss = self._measure(output, large) / recipe.accumulate
+                self.scaler.scale(loss).backward()
+            self._loss += loss.detach()
+        if recipe.clip:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._count += 1
+        self.ema.update(self.network, self.step)
+
+    def _autocast(self) -> torch.autocast:
+        dtype = _HALF.get(self.recipe.precision)
+        return torch.autocast(self.accelerator.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields this process's share of the step's patches, in as many parts as are accumulated."""
+        recipe, accelerator = self.recipe, self.accelerator
+        picks = pick(self.store.sizes, recipe.patch, recipe.batch, recipe.seed, self.step)
+        share = recipe.batch // recipe.accumulate // accelerator.num_processes
+        for part in range(recipe.accumulate):
+            start = (part * accelerator.num_processes + accelerator.process_index) * share
+            small, large = cut(self.store, picks.part(start, start + share), recipe.patch)
+            yield small.to(accelerator.device), large.to(accelerator.device)
+
+    def _measure(self, output: Tensor, target: Tensor) -> Tensor:
+        difference = output.float() - target
+        if self.recipe.loss == "charbonnier":
+            return (difference**2 + 1e-6).sqrt().mean()
+        return difference.abs().mean()
+
+    def _agree(self, signals: Signals) -> tuple[bool, bool]:
+        """Returns whether any process was asked to stop and to save, and sets the clock that all of them go by."""
+        main = self.accelerator.is_main_process
+        facts = [float(signals.stop), float(signals.save), self.seconds if main else 0.0]
+        if self.accelerator.num_processes > 1:
+            shared = torch.tensor(facts, dtype=torch.float64, device=self.accelerator.device)
+            facts = self.accelerator.reduce(shared, "sum").tolist()
+        self._clock = facts[2]
+        return facts[0] > 0, facts[1] > 0
+
+    def _due(self, last: tuple[int, float], steps: int, minutes: float) -> bool:
+        by_steps = steps > 0 and self.step // steps > last[0] // steps
+        return by_steps or (minutes > 0 and self._clock - last[1] >= 60 * minutes)
+
+    def _report(self) -> None:
+        loss = self.accelerator.reduce(self._loss / self._count, "mean").item()
+        rate = self.optimizer.param_groups[0]["lr"]
+        step, seconds = self._reported_at
+        speed = self.recipe.batch * (self.step - step) / max(self.seconds - seconds, 1e-9)
+        self._loss.zero_()
+        self._count = 0
+        self._reported_at = (self.step, self.seconds)
+        if not math.isfinite(loss):
+            self._give_up(f"the loss is {loss}")
+        report = Report(self.step, loss, rate, self.seconds, speed, self.progress)
+        self.watcher.report(report)
+        self._write("report", report)
+
+    def _check_weights(self) -> None:
+        if not finite(iter(self.network.parameters())):
+            self._give_up("the weights are not finite")
+
+    def _give_up(self, reason: str) -> NoReturn:
+        raise TrainingError(
+            f"{reason} at step {self.step}; the last good state is kept in {self.folder / 'states'}: go on from it by "
+            "--resume, with a lower lr, clip=1 or precision=fp32"
+        )
+
+    def _write(self, kind: str, content: Report | Validation) -> None:
+        if self.accelerator.is_main_process:
+            try:
+                self.log.write(kind, content)
+            except OSError as error:
+                self.watcher.note(f"{self.folder / 'log.jsonl'}: cannot be written ({error.strerror}); going on")
+
+    def _validate(self) -> None:
+        self._validated_at = (self.step, self._clock)
+        if self.valid_set is None:
+            return
+        self._check_weights()
+        if self.accelerator.is_main_process:
+            try:
+                found = evaluate(self.ema.model, self.valid_set)
+            except (LAMNetError, OSError) as error:
+                self.watcher.note(f"validation failed: {error}; going on")
+            else:
+                best = self._best is None or found.psnr > self._best
+                validation = Validation(self.step, found.psnr, found.ssim, found.dataset, self.seconds, best)
+                self.watcher.validation(validation)
+                self._write("validation", validation)
+                if best:
+                    self._best = found.psnr
+                    self._export("best", psnr=found.psnr)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, last: bool = False) -> None:
+        """Saves a state; where that fails, goes on unless it is the last."""
+        self._saved_at = (self.step, self._clock)
+        self._check_weights()
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "model": self.network.state_dict(),
+            "ema": self.ema.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "seconds": self.seconds,
+            "best": self._best,
+            "loss": (self._loss.item(), self._count),
+            "data": self.store.digest,
+        }
+        try:
+            save_state(self.folder / "states", self.step, state, self.recipe.keep)
+            self._export("last")
+        except OSError as error:
+            if last:
+                raise
+            self.watcher.note(f"the state of step {self.step} was not saved: {error}; going on, the one before is kept")
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if state["data"] != self.store.digest:
+            raise TrainingError(f"{self.folder} was trained on other images than {', '.join(self.recipe.data)} has now")
+        self.network.load_state_dict(state["model"])
+        self.ema.model.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
+        loss, self._count = state["loss"]
+        self._loss.fill_(loss)
+        set_random_state(state["random"])
+        self.watcher.note(f"going on from step {self.step}")
+
+    def _export(self, name: str, **facts: Any) -> None:
+        """Writes the averaged weights as a checkpoint that says how they were made."""
+        training = {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "hours": round(self.seconds / 3600, 3),
+            "images": len(self.store.names),
+            "hardware": _hardware(self.accelerator),
+            **facts,
+        }
+        save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training)
+
+    def _check_share(self) -> None:
+        recipe, processes = self.recipe, self.accelerator.num_processes
+        if recipe.batch % (recipe.accumulate * processes):
+            raise TrainingError(
+                f"batch is {recipe.batch}, but it must be a multiple of accumulate × processes, "
+                f"{recipe.accumulate} × {processes}"
+            )
+
+    def _validation_set(self, kept_out: Dataset | None) -> Dataset | None:
+        recipe = self.recipe
+        chosen = kept_out
+        if recipe.valid is not None:
+            try:
+                chosen = open_dataset(recipe.valid, self.scale, lr_border=recipe.lr_border)
+            except LAMNetError as error:
+                self.watcher.note(f"no validation: {error}")
+                return None
+        return chosen and replace(chosen, crop=recipe.valid_crop)
+
+    def _open_images(self, train_set: Dataset) -> None:
+        accelerator = self.accelerator
+        with accelerator.local_main_process_first():  # one process decodes, the others find it done
+            self.store = open_store(train_set, self.recipe.patch)
+        for problem in self.store.problems:
+            self.watcher.note(f"left out: {problem}")
+        if accelerator.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info()
+            if self.store.hr.nbytes + self.store.lr.nbytes < _DEVICE_SHARE * free:
+                self.store = self.store.to(accelerator.device)
+        self.watcher.note(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
+
+
+def _hardware(accelerator: Accelerator) -> str:
+    if accelerator.device.type == "cuda":
+        kind = torch.cuda.get_device_name()
+    else:
+        kind = f"{accelerator.device.type}, {torch.get_num_threads()} threads"
+    return f"{accelerator.num_processes} × {kind}" if accelerator.num_processes > 1 else kind

@@ -1,0 +1,236 @@
+"""Recipes: everything that decides how a training run goes, as one small file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import TrainingError
+from ..files import atomic_path
+
+_FOLDER = Path(__file__).parent / "recipes"
+
+SCHEDULES = ("constant", "multistep", "cosine", "linear")
+PRECISIONS = ("fp32", "bf16", "fp16")
+LOSSES = ("l1", "charbonnier")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run's settings.
+
+    Attributes:
+        model: Name of the model, ``"lamnet_x2"``.
+        model_args: Arguments of [`LAMNet`][lamnet_models.LAMNet] that differ from that model's.
+        data: Folders of images, or names of sets; see [`training_data`][lamnet_models.training.data.training_data].
+        init_from: Checkpoint, or name of packaged weights, to start from; what fits is taken.
+        steps: Optimiser steps; None where ``minutes`` is given.
+        minutes: Wall-clock budget; the schedule then runs by the clock.
+        batch: Patches a step, over all processes and accumulated parts.
+        patch: Side of the patches in pixels of the reduced image.
+        accumulate: Parts that a step's batch is computed in, one after the other.
+        lr: Highest learning rate.
+        warmup: Steps over which the learning rate rises to it.
+        schedule: ``"constant"``, ``"multistep"``, ``"cosine"`` or ``"linear"``; the latter two end at 0.
+        milestones: Steps at which ``"multistep"`` multiplies the learning rate with ``gamma``.
+        gamma: That factor.
+        betas: Adam's.
+        clip: Largest norm of the gradient, longer ones are shortened to it; 0 for no limit.
+        ema: Decay of the running mean of the weights, which is what is validated and kept.
+        loss: ``"l1"``, or ``"charbonnier"`` with ε = 10⁻³.
+        precision: ``"fp32"``, or ``"bf16"`` or ``"fp16"`` by autocast.
+        compile: Whether to compile the blocks with ``torch.compile``.
+        grad_checkpointing: Whether to recompute each block in the backward pass, for less memory.
+        lr_border: Edge rule of reductions that have to be made, see [`imresize`][lamnet_models.evaluation.imresize].
+        holdout: Images of the training data that are kept out of it, for validation.
+        valid: Set to validate on instead; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        valid_crop: Side in pixels of the part of each image that is validated on, at its centre; 0 for the whole.
+        valid_every: Steps between validations; 0 for none by steps.
+        valid_minutes: Minutes between validations; 0 for none by the clock.
+        save_every: Steps between saved states; 0 for none by steps.
+        save_minutes: Minutes between saved states; 0 for none by the clock.
+        keep: Saved states to keep, the last ones.
+        log_every: Steps between lines of the log.
+        seed: Of all random choices.
+    """
+
+    model: str = "lamnet_x2"
+    model_args: dict[str, Any] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
+    init_from: str | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 64
+    patch: int = 64
+    accumulate: int = 1
+    lr: float = 1e-3
+    warmup: int = 0
+    schedule: str = "multistep"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.5
+    betas: tuple[float, ...] = (0.9, 0.99)
+    clip: float = 0.0
+    ema: float = 0.999
+    loss: str = "l1"
+    precision: str = "fp32"
+    compile: bool = False
+    grad_checkpointing: bool = False
+    lr_border: str = "mirror"
+    holdout: int = 0
+    valid: str | None = None
+    valid_crop: int = 0
+    valid_every: int = 0
+    valid_minutes: float = 0.0
+    save_every: int = 0
+    save_minutes: float = 10.0
+    keep: int = 2
+    log_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, smallest in _SMALLEST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= smallest:
+                raise TrainingError(f"{name} is {value}, but it must be at least {smallest}")
+        for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("loss", LOSSES)):
+            if getattr(self, name) not in allowed:
+                raise TrainingError(f"{name} is {getattr(self, name)!r}, but it must be one of {', '.join(allowed)}")
+        if (self.steps is None) == (self.minutes is None):
+            raise TrainingError("the recipe needs either steps or minutes, and not both")
+        if self.minutes is not None and self.schedule == "multistep":
+            raise TrainingError("schedule is multistep, which counts steps: with minutes take cosine or linear")
+        if self.batch % self.accumulate:
+            raise TrainingError(f"batch is {self.batch}, but it must be a multiple of accumulate, {self.accumulate}")
+        if not 0 <= self.ema < 1 or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise TrainingError("ema and both betas must be at least 0 and below 1")
+
+    def with_overrides(self, overrides: list[str] | dict[str, Any]) -> Recipe:
+        """Returns the recipe with some fields changed.
+
+        Args:
+            overrides: Values by field, or texts such as ``"lr=5e-4"`` and ``"model_args={channels: 32}"``.
+
+        Raises:
+            TrainingError: If there is no such field, or its value is of another type.
+        """
+        if not isinstance(overrides, dict):
+            pairs = [text.partition("=") for text in overrides]
+            if bad := [key for key, sign, _ in pairs if not sign]:
+                raise TrainingError(f"{bad[0]!r} is no setting: write FIELD=VALUE, such as lr=5e-4")
+            overrides = {key.strip(): _parse(key, value) for key, _, value in pairs}
+        # A budget of one kind puts the other out of force.
+        other = {"steps": "minutes", "minutes": "steps"}
+        cleared = {other[key]: None for key in overrides if key in other and overrides[key] is not None}
+        return _checked({**dataclasses.asdict(self), **cleared, **overrides})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the recipe, every field, as YAML."""
+        plain = {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+        with atomic_path(path) as temporary:
+            temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+
+
+_SMALLEST = {
+    "steps": 1,
+    "batch": 1,
+    "patch": 1,
+    "accumulate": 1,
+    "lr": 0,
+    "warmup": 0,
+    "gamma": 0,
+    "clip": 0,
+    "holdout": 0,
+    "valid_crop": 0,
+    "valid_every": 0,
+    "valid_minutes": 0,
+    "save_every": 0,
+    "save_minutes": 0,
+    "keep": 1,
+    "log_every": 1,
+    "seed": 0,
+    "minutes": 0,
+}
+
+
+def list_recipes() -> list[str]:
+    """Returns the names of the recipes that come with the package."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def load_recipe(name: str | os.PathLike) -> Recipe:
+    """Reads a recipe: one that comes with the package by its name, or a YAML file.
+
+    Raises:
+        TrainingError: If there is no such recipe, or it is not one.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _FOLDER / f"{name}.yaml"
+        if not path.is_file():
+            near = difflib.get_close_matches(str(name), list_recipes(), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(list_recipes())}, or a file .yaml"
+            raise TrainingError(f"there is no recipe {str(name)!r}: {hint}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise TrainingError(f"{path}: not a recipe: it must have one FIELD: VALUE a line")
+    try:
+        return _checked(content)
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from None
+
+
+def _parse(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise TrainingError(f"{key}={text}: the value is not YAML") from None
+
+
+def _checked(values: dict[str, Any]) -> Recipe:
+    hints = typing.get_type_hints(Recipe)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            raise TrainingError(f"there is no setting {key!r}" + (f": did you mean {near[0]}?" if near else ""))
+    return Recipe(**{key: _cast(key, value, hints[key]) for key, value in values.items()})
+
+
+def _cast(key: str, value: Any, hint: Any) -> Any:
+    """Returns the value in its field's type: YAML takes 1e-3 for a text and 1 for an integer."""
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
+    wrong = TrainingError(f"{key} is {value!r}, but it must be {_KINDS[typing.get_origin(hint) or hint]}")
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise wrong
+        return tuple(_cast(key, item, typing.get_args(hint)[0]) for item in value)
+    if hint in (int, float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise wrong from None
+        if hint is float:
+            return number
+        if number == int(number):
+            return int(number)
+    if isinstance(value, typing.get_origin(hint) or hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise wrong
+
+
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", tuple: "a list", dict: "a mapping"}
