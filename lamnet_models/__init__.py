@@ -5,7 +5,7 @@ Importing the package registers the models with timm.
 
 from .checkpoint import load_model, save_checkpoint
 from .complexity import complexity
-from .errors import CheckpointError, DatasetError, ImageError, LAMNetError, ModelError
+from .errors import CheckpointError, DatasetError, ImageError, LAMNetError, ModelError, TrainingError
 from .lamnet import LAMNet
 from .registry import (
     create_model,
@@ -27,6 +27,7 @@ __all__ = [
     "LAMNet",
     "LAMNetError",
     "ModelError",
+    "TrainingError",
     "Upscaler",
     "complexity",
     "create_model",

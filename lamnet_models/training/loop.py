@@ -28,7 +28,7 @@ from .initialise import initialise_from
 from .recipe import Recipe, load_recipe
 from .schedule import learning_rate
 from .signals import Signals
-from .state import finite, load_state, save_state, set_random_state
+from .state import load_state, save_state, set_random_state
 from .store import open_store
 
 _DEVICE_SHARE = 0.3
@@ -200,6 +200,7 @@ class Trainer:
                 loss = self._measure(output, large) / recipe.accumulate
                 self.scaler.scale(loss).backward()
             self._loss += loss.detach()
+        self._sample = small[:1]
         if recipe.clip:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
@@ -258,9 +259,12 @@ class Trainer:
         self.watcher.report(report)
         self._write("report", report)
 
+    @torch.no_grad()
     def _check_weights(self) -> None:
-        if not finite(iter(self.network.parameters())):
-            self._give_up("the weights are not finite")
+        """Gives up if the weights make no image any more, which the last step's loss, taken before it, cannot tell."""
+        with self._autocast():
+            if not bool(self.network(self._sample).isfinite().all()):
+                self._give_up("the network's output is not finite")
 
     def _give_up(self, reason: str) -> NoReturn:
         raise TrainingError(

@@ -112,20 +112,15 @@ class Recipe:
         if not 0 <= self.ema < 1 or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise TrainingError("ema and both betas must be at least 0 and below 1")
 
-    def with_overrides(self, overrides: list[str] | dict[str, Any]) -> Recipe:
+    def with_overrides(self, overrides: dict[str, Any]) -> Recipe:
         """Returns the recipe with some fields changed.
 
         Args:
-            overrides: Values by field, or texts such as ``"lr=5e-4"`` and ``"model_args={channels: 32}"``.
+            overrides: Values by field.
 
         Raises:
-            TrainingError: If there is no such field, or its value is of another type.
+            TrainingError: If there is no such field, or its value is of another type or out of its range.
         """
-        if not isinstance(overrides, dict):
-            pairs = [text.partition("=") for text in overrides]
-            if bad := [key for key, sign, _ in pairs if not sign]:
-                raise TrainingError(f"{bad[0]!r} is no setting: write FIELD=VALUE, such as lr=5e-4")
-            overrides = {key.strip(): _parse(key, value) for key, _, value in pairs}
         # A budget of one kind puts the other out of force.
         other = {"steps": "minutes", "minutes": "steps"}
         cleared = {other[key]: None for key in overrides if key in other and overrides[key] is not None}
@@ -192,11 +187,22 @@ def load_recipe(name: str | os.PathLike) -> Recipe:
         raise TrainingError(f"{path}: {error}") from None
 
 
-def _parse(key: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise TrainingError(f"{key}={text}: the value is not YAML") from None
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """Returns values by field from texts such as ``"lr=5e-4"`` and ``"model_args={channels: 32}"``.
+
+    Raises:
+        TrainingError: If a text is no setting.
+    """
+    values = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise TrainingError(f"{text!r} is no setting: write FIELD=VALUE, such as lr=5e-4")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise TrainingError(f"{text}: the value is not YAML") from None
+    return values
 
 
 def _checked(values: dict[str, Any]) -> Recipe:
@@ -233,4 +239,11 @@ def _cast(key: str, value: Any, hint: Any) -> Any:
     raise wrong
 
 
-_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", tuple: "a list", dict: "a mapping"}
+_KINDS = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    tuple: "a list",
+    dict: "a mapping",
+}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 def random_state() -> dict[str, Any]:
     """Returns the state of every random generator of this process."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global generator is what has a state to keep
+    kind, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": [kind, keys.tolist(), *rest],
@@ -77,7 +76,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(state["torch"])
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -85,8 +84,3 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*.pt"), reverse=True)
-
-
-def finite(tensors: Iterator[torch.Tensor]) -> bool:
-    """Returns whether every number is one."""
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)

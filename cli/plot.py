@@ -1,0 +1,37 @@
+"""``lamnet plot``: how runs converge."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Overwrite
+from .output import check_output
+
+
+class Axis(str, Enum):
+    """What the curves are drawn over."""
+
+    step = "step"
+    hours = "hours"
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture: .png, .svg or .pdf.")] = Path("training.png"),
+    over: Annotated[Axis, typer.Option(help="What the curves are drawn over.")] = Axis.step,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draws curves of convergence: PSNR and loss of one run or several.
+
+    Example: lamnet plot runs/first runs/second -o curves.png
+    """
+    check_output(output, overwrite)
+    if output.suffix not in (".png", ".svg", ".pdf"):
+        raise typer.BadParameter(f"{output} must end in .png, .svg or .pdf")
+    from lamnet_models.training.plot import plot as draw
+
+    print(draw(runs, output, over.value))

@@ -1,0 +1,72 @@
+"""``lamnet train``: weights of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import print_note
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="[RECIPE]", help="quick, budget, paper_x2, paper_x3 …, or a YAML file."),
+    ] = "quick",
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIELD=VALUE…]", help="Settings that differ, such as lr=5e-4.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="Folder of images, or DIV2K's; may be given again. [default: as the recipe]"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run's folder. [default: runs/RECIPE]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    init_from: Annotated[
+        str | None, typer.Option("--init-from", help="Start from these weights, as far as they fit: a file or a name.")
+    ] = None,
+    valid: Annotated[str | None, typer.Option("--valid", help="Set to validate on. [default: as the recipe]")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
+) -> None:
+    """Trains a model by a recipe, and resumes it exactly.
+
+    SIGTERM saves and stops (exit code 143), SIGUSR1 saves and goes on.
+
+    Several processes: accelerate launch -m lamnet_cli train budget --data photos
+
+    Example: lamnet train budget minutes=60 --data DIV2K -o runs/first
+    """
+    if "=" in recipe:  # no recipe named, settings only
+        recipe, settings = "quick", [recipe, *(settings or [])]
+    from lamnet_models import TrainingError
+    from lamnet_models.training import load_recipe
+    from lamnet_models.training import train as run
+    from lamnet_models.training.recipe import parse_settings
+
+    try:
+        overrides = parse_settings(settings or [])
+        if not resume:
+            load_recipe(recipe).with_overrides(overrides)
+    except TrainingError as error:
+        raise typer.BadParameter(str(error)) from None
+    overrides |= {key: value for key, value in (("init_from", init_from), ("valid", valid)) if value is not None}
+    if data:
+        overrides["data"] = data
+    folder = output or Path("runs") / Path(recipe).stem
+    with _watch(folder, tensorboard) as watcher:
+        result = run(recipe, folder, resume=resume, watcher=watcher, **overrides)
+    if result.stopped:
+        print_note(f"stopped at step {result.step}, state saved; go on with: lamnet train --resume -o {folder}")
+        raise typer.Exit(143)
+    best = "" if result.best is None else f", best {result.best:.2f} dB"
+    print(f"{folder}: {result.step} steps in {result.seconds / 60:.1f} min{best}; weights in best.safetensors")
+
+
+def _watch(folder: Path, tensorboard: bool):
+    from .watching import watch
+
+    return watch(folder, tensorboard)

@@ -1,0 +1,130 @@
+"""A training run on the screen: live in a terminal, one line now and then elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lamnet_models.training.events import Report, Validation, Watcher
+
+from .output import print_note
+
+
+@contextmanager
+def watch(folder: Path, tensorboard: bool) -> Iterator[Watcher]:
+    """Yields a watcher that shows a run on standard error.
+
+    Args:
+        folder: The run's folder.
+        tensorboard: Whether to write ``folder/tensorboard`` too.
+    """
+    console = Console(stderr=True)
+    watchers: list[Watcher] = []
+    if tensorboard:
+        from lamnet_models.training.tensorboard import TensorBoard
+
+        watchers.append(TensorBoard(folder / "tensorboard"))
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            yield _All([_Screen(folder, live), *watchers])
+    else:
+        yield _All([_Lines(), *watchers])
+
+
+class _All:
+    """Several watchers."""
+
+    def __init__(self, watchers: list[Watcher]) -> None:
+        self._watchers = watchers
+
+    def report(self, report: Report) -> None:
+        for watcher in self._watchers:
+            watcher.report(report)
+
+    def validation(self, validation: Validation) -> None:
+        for watcher in self._watchers:
+            watcher.validation(validation)
+
+    def note(self, text: str) -> None:
+        for watcher in self._watchers:
+            watcher.note(text)
+
+
+class _Lines:
+    """One plain line for each thing that happens."""
+
+    def report(self, report: Report) -> None:
+        print_note(
+            f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {report.images_per_second:.1f} images/s  "
+            f"{100 * report.progress:.1f}%  {_time(report.seconds_left)} left"
+        )
+
+    def validation(self, validation: Validation) -> None:
+        print_note(_validated(validation))
+
+    def note(self, text: str) -> None:
+        print_note(text)
+
+
+class _Screen:
+    """A table that stays in its place, notes above it."""
+
+    def __init__(self, folder: Path, live: Live) -> None:
+        self._folder, self._live = folder, live
+        self._report: Report | None = None
+        self._validation: Validation | None = None
+        self._begin = time.monotonic()
+        self._show()
+
+    def report(self, report: Report) -> None:
+        self._report = report
+        self._show()
+
+    def validation(self, validation: Validation) -> None:
+        self._validation = validation
+        self._live.console.print(Text(_validated(validation)))
+        self._show()
+
+    def note(self, text: str) -> None:
+        self._live.console.print(Text(text))
+
+    def _show(self) -> None:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        report, validation = self._report, self._validation
+        if report is None:
+            table.add_row("run", str(self._folder))
+            table.add_row("", "the first report is on its way")
+            self._live.update(table)
+            return
+        table.add_row("run", str(self._folder), "step", f"{report.step}")
+        table.add_row("loss", f"{report.loss:.5f}", "lr", f"{report.lr:.2e}")
+        table.add_row("speed", f"{report.images_per_second:.1f} images/s", "left", _time(report.seconds_left))
+        if validation:
+            table.add_row("PSNR", f"{validation.psnr:.2f} dB", "SSIM", f"{validation.ssim:.4f}")
+        bar = ProgressBar(total=1.0, completed=min(report.progress, 1.0), width=40)
+        self._live.update(Group(table, bar))
+
+
+def _validated(validation: Validation) -> str:
+    best = ", the best so far" if validation.best else ""
+    return (
+        f"step {validation.step}  {validation.psnr:.2f} dB, {validation.ssim:.4f} on {validation.dataset}"
+        f"{best}  (after {_time(validation.seconds)})"
+    )
+
+
+def _time(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,0 +1,41 @@
+"""A run for TensorBoard (extra ``tensorboard``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import TrainingError
+from .events import Report, Validation
+
+
+class TensorBoard:
+    """A watcher that writes what TensorBoard shows.
+
+    Args:
+        folder: Where it looks for it.
+
+    Raises:
+        TrainingError: If TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise TrainingError("TensorBoard is not installed: pip install 'lamnet[tensorboard]'") from None
+        self._writer = SummaryWriter(str(folder))
+
+    def report(self, report: Report) -> None:
+        """Writes loss, learning rate and speed."""
+        for name in ("loss", "lr", "images_per_second"):
+            self._writer.add_scalar(f"training/{name}", getattr(report, name), report.step)
+        self._writer.flush()
+
+    def validation(self, validation: Validation) -> None:
+        """Writes PSNR and SSIM."""
+        for name in ("psnr", "ssim"):
+            self._writer.add_scalar(f"validation/{name}", getattr(validation, name), validation.step)
+        self._writer.flush()
+
+    def note(self, text: str) -> None:
+        """Does nothing: notes are for the screen."""

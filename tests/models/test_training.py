@@ -1,0 +1,376 @@
+"""The parts of training, and short runs in this process; what happens to processes is in test_training_processes."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lamnet_models import TrainingError, create_model, load_model, save_checkpoint
+from lamnet_models.checkpoint import read_checkpoint
+from lamnet_models.datasets import open_dataset
+from lamnet_models.evaluation import evaluate
+from lamnet_models.training import Recipe, list_recipes, load_recipe, train
+from lamnet_models.training.crops import Picks, cut, pick
+from lamnet_models.training.data import training_data
+from lamnet_models.training.ema import EMA
+from lamnet_models.training.events import Log, read_log
+from lamnet_models.training.initialise import initialise_from
+from lamnet_models.training.plot import plot
+from lamnet_models.training.recipe import parse_settings
+from lamnet_models.training.schedule import learning_rate
+from lamnet_models.training.store import open_store
+
+TINY = {
+    "model_args": {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1},
+    "data": ["sample"],
+    "steps": 4,
+    "batch": 2,
+    "patch": 8,
+    "log_every": 1,
+    "valid_crop": 64,
+}
+
+
+class Notes:
+    def __init__(self):
+        self.reports, self.validations, self.notes = [], [], []
+        self.report, self.validation, self.note = self.reports.append, self.validations.append, self.notes.append
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        size = (40 + 2 * index, 60 - index, 3)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(
+            folder / ("below" if index % 2 else ".") / f"{index}.png"
+        )
+    return folder
+
+
+def test_packaged_recipes_load_and_say_what_the_paper_says():
+    assert {"quick", "budget", "paper_x2", "paper_x3", "paper_x4", "paper_large_x4"} <= set(list_recipes())
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        assert create_model(recipe.model, device=torch.device("meta")) is not None
+    x2, x4 = load_recipe("paper_x2"), load_recipe("paper_x4")
+    assert (x2.steps, x2.batch, x2.patch, x2.lr, x2.betas, x2.ema, x2.loss) == (
+        500_000,
+        64,
+        64,
+        1e-3,
+        (0.9, 0.99),
+        0.999,
+        "l1",
+    )
+    assert x2.milestones == (250_000, 400_000, 450_000, 475_000)
+    assert (x4.steps, x4.init_from) == (250_000, "lamnet_x2")
+    assert [m / x4.steps for m in x4.milestones] == [m / x2.steps for m in x2.milestones]
+
+
+def test_recipes_are_saved_whole(tmp_path):
+    recipe = load_recipe("quick").with_overrides(
+        {"lr": "5e-4", "milestones": [1, 2], "minutes": 3, "schedule": "linear"}
+    )
+    assert (recipe.lr, recipe.steps, recipe.minutes) == (5e-4, None, 3.0)
+    recipe.save(tmp_path / "recipe.yaml")
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_settings_are_parsed():
+    assert parse_settings(["lr=5e-4", "model_args={channels: 8}", "compile=true"]) == {
+        "lr": "5e-4",
+        "model_args": {"channels": 8},
+        "compile": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"lrr": 1}, "did you mean lr"),
+        ({"lr": "fast"}, "lr is 'fast', but it must be a number"),
+        ({"batch": 2.5}, "batch is 2.5, but it must be an integer"),
+        ({"batch": True}, "batch is True"),
+        ({"compile": 1}, "compile is 1, but it must be true or false"),
+        ({"data": "here"}, "data is 'here', but it must be a list"),
+        ({"schedule": "warm"}, "schedule is 'warm'"),
+        ({"steps": 0}, "steps is 0"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"batch": 9, "accumulate": 2}, "multiple of accumulate"),
+        ({"ema": 1}, "below 1"),
+        ({"steps": None}, "either steps or minutes"),
+        ({"minutes": 1, "schedule": "multistep"}, "counts steps"),
+    ],
+)
+def test_wrong_settings_are_named(overrides, words):
+    with pytest.raises(TrainingError, match=words):
+        Recipe(steps=4).with_overrides(overrides)
+
+
+@pytest.mark.parametrize("content", ["- a list", "lr: [", "lrr: 1", "\x00", ""])
+def test_files_that_are_no_recipes_are_refused(tmp_path, content):
+    (tmp_path / "odd.yaml").write_text(content)
+    with pytest.raises(TrainingError, match=r"odd\.yaml") as error:
+        load_recipe(tmp_path / "odd.yaml")
+    assert "\n" not in str(error.value)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_recipe(tmp_path / "missing.yaml")
+    with pytest.raises(TrainingError, match=r"did you mean paper_x2\?"):
+        load_recipe("papr_x2")
+
+
+def test_schedules():
+    def rates(**fields):
+        recipe = Recipe(steps=100, lr=1.0, **fields)
+        return [learning_rate(recipe, step, step / 100) for step in (0, 25, 50, 75, 99)]
+
+    assert rates(schedule="constant") == [1] * 5
+    assert rates(schedule="multistep", milestones=(50, 75)) == [1, 1, 0.5, 0.25, 0.25]
+    assert rates(schedule="linear") == pytest.approx([1, 0.75, 0.5, 0.25, 0.01])
+    assert rates(schedule="cosine") == pytest.approx([1, 0.853553, 0.5, 0.146447, 0.000247], abs=1e-6)
+    assert rates(schedule="constant", warmup=50)[:3] == pytest.approx([0.02, 0.52, 1])
+
+
+def test_picks_depend_on_seed_step_and_index_alone():
+    sizes = np.array([[20, 30], [9, 9], [50, 10]])
+    whole = pick(sizes, 8, 64, seed=1, step=7)
+    for field in ("image", "top", "left", "turn"):
+        assert np.array_equal(getattr(pick(sizes, 8, 16, 1, 7), field), getattr(whole.part(0, 16), field))
+        assert not np.array_equal(getattr(pick(sizes, 8, 64, 1, 8), field), getattr(whole, field))
+        assert not np.array_equal(getattr(pick(sizes, 8, 64, 2, 7), field), getattr(whole, field))
+
+
+def test_every_position_is_as_likely_as_any_other():
+    sizes = np.array([[9, 9], [8, 13]])  # 4 and 6 positions of patches of 8
+    picks = pick(sizes, 8, 80_000, seed=0, step=0)
+    counts = np.zeros((2, 2, 6, 8))
+    np.add.at(counts, (picks.image, picks.top, picks.left, picks.turn), 1)
+    assert (counts > 0).sum() == 10 * 8
+    assert counts[counts > 0] == pytest.approx(1000, rel=0.2)
+
+
+def test_patches_are_cut_and_turned_alike_at_both_scales(photos):
+    train_set, _ = training_data([str(photos)], 2)
+    store = open_store(train_set, 8)
+    for turn in range(8):
+        small, large = cut(store, Picks(*(np.array([value]) for value in (3, 4, 5, turn))), 8)
+        hr, lr = train_set.read(train_set.pairs[3])
+        for patch, image, scale in ((small, lr, 1), (large, hr, 2)):
+            expected = torch.from_numpy(image[4 * scale : 12 * scale, 5 * scale : 13 * scale].copy())
+            if turn & 4:
+                expected = expected.flip(1)
+            if turn & 2:
+                expected = expected.flip(0)
+            if turn & 1:
+                expected = expected.transpose(0, 1)
+            assert torch.equal(patch[0], expected.permute(2, 0, 1).float() / 255)
+
+
+def test_the_store_is_made_once_and_names_what_it_leaves_out(photos):
+    Image.new("RGB", (30, 10)).save(photos / "flat.png")
+    (photos / "broken.png").write_bytes(b"not an image")
+    train_set, _ = training_data([str(photos)], 2)
+    seen = []
+    store = open_store(train_set, 8, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (8, 8)
+    assert len(store.names) == 6
+    assert [name in line for name, line in zip(("broken.png", "flat.png"), store.problems, strict=True)] == [True, True]
+    again = open_store(train_set, 8, lambda *_: pytest.fail("decoded again"))
+    assert torch.equal(again.hr, store.hr)
+    assert len(open_store(train_set, 22).names) == 4  # other patches, the same store
+    (photos / "0.png").write_bytes((photos / "2.png").read_bytes())
+    assert open_store(training_data([str(photos)], 2)[0], 8).digest != store.digest
+    with pytest.raises(TrainingError, match="no image can be trained on"):
+        open_store(train_set, 1000)
+
+
+def test_images_are_kept_out_by_name(photos):
+    train_set, kept_out = training_data([str(photos)], 2, holdout=2)
+    assert (len(train_set.pairs), len(kept_out.pairs)) == (4, 2)
+    assert not set(train_set.pairs) & set(kept_out.pairs)
+    assert training_data([str(photos)], 3, holdout=2)[1].pairs == kept_out.pairs
+    with pytest.raises(TrainingError, match="6 images in all"):
+        training_data([str(photos)], 2, holdout=6)
+    with pytest.raises(TrainingError, match="no images"):
+        training_data([], 2)
+
+
+@pytest.mark.parametrize("layout", ["DIV2K", "EDSR"])
+def test_reductions_on_disk_are_taken(build_set, layout):
+    root = build_set(layout, "DIV2K_train", scale=2)
+    train_set, _ = training_data([str(root)], 2)
+    assert not train_set.makes_lr
+    assert training_data([str(root)], 3)[0].makes_lr
+
+
+def test_the_average_forgets_its_beginning_and_then_follows_slowly():
+    model = torch.nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(0)
+    ema = EMA(model, 0.9)
+    model.weight.data.fill_(1)
+    ema.update(model, 1)
+    assert ema.model.weight.item() == pytest.approx(1 - 2 / 11)
+    before = ema.model.weight.item()
+    ema.update(model, 10_000)
+    assert ema.model.weight.item() == pytest.approx(before * 0.9 + 0.1)
+    assert not ema.model.training
+
+
+def test_weights_are_taken_as_far_as_they_fit(tmp_path):
+    torch.manual_seed(0)
+    small = {"channels": 8, "depth": 1, "heads": 1}
+    source = create_model("lamnet_x2", num_blocks=2, **small)
+    save_checkpoint(source, tmp_path / "x2.safetensors")
+    other_scale = create_model("lamnet_x3", num_blocks=2, **small)
+    words = initialise_from(other_scale, tmp_path / "x2.safetensors")
+    assert words.endswith("random: upsample")
+    theirs, ours = source.state_dict(), other_scale.state_dict()
+    assert all(torch.equal(theirs[key], ours[key]) for key in ours if not key.startswith("upsample"))
+    larger = create_model("lamnet_x2", num_blocks=3, **small)
+    assert initialise_from(larger, tmp_path / "x2.safetensors").endswith("random: blocks.2")
+
+
+def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
+    watcher = Notes()
+    recipe = load_recipe("quick").with_overrides({"steps": 60, "valid_every": 30, "save_every": 20, "log_every": 20})
+    result = train(recipe, tmp_path / "run", watcher=watcher)
+    assert (result.step, result.stopped) == (60, False)
+    assert [report.step for report in watcher.reports] == [20, 40, 60]
+    assert watcher.reports[-1].loss < watcher.reports[0].loss / 1.5
+    assert [validation.step for validation in watcher.validations] == [30, 60]
+    assert result.best == watcher.validations[-1].psnr > watcher.validations[0].psnr
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "best.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+        "recipe.yaml",
+        "states",
+    ]
+    assert [path.name for path in sorted((tmp_path / "run/states").iterdir())] == [
+        "step_000000040.pt",
+        "step_000000060.pt",
+    ]
+    again = evaluate(load_model(tmp_path / "run/best.safetensors"), watcher_set(), 2)
+    assert again.psnr == pytest.approx(result.best, abs=1e-6)
+    facts = read_checkpoint(tmp_path / "run/best.safetensors").training
+    assert (facts["step"], facts["recipe"]["lr"], facts["images"]) == (60, 2e-3, 4)
+    assert plot([tmp_path / "run"], tmp_path / "curve.png").stat().st_size > 10_000
+    with pytest.raises(TrainingError, match="holds a run"):
+        train("quick", tmp_path / "run")
+
+
+def watcher_set():
+    from dataclasses import replace
+
+    return replace(open_dataset("sample", 2), crop=192)
+
+
+def losses(folder):
+    return [line["loss"] for line in read_log(Path(folder) / "log.jsonl") if line["kind"] == "report"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_resumes_to_the_last_bit(tmp_path, precision):
+    recipe = Recipe(**TINY).with_overrides({"steps": 8, "precision": precision, "save_every": 3, "clip": 1.0})
+    train(recipe, tmp_path / "whole")
+
+    class Stop(Notes):
+        def __init__(self):
+            super().__init__()
+            self.report = self.stop
+
+        def stop(self, report):
+            if report.step == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "parts", watcher=Stop())
+    train(recipe, tmp_path / "parts", resume=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    ends = [torch.load(tmp_path / name / "states/step_000000008.pt") for name in ("whole", "parts")]
+    for part in ("model", "ema"):
+        assert all(torch.equal(ends[0][part][key], ends[1][part][key]) for key in ends[0][part])
+
+
+def test_accumulated_parts_make_the_same_step(tmp_path):
+    recipe = Recipe(**TINY).with_overrides({"batch": 4})
+    train(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "parts", accumulate=4)
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"grad_checkpointing": True}, {"loss": "charbonnier"}, {"precision": "bf16"}])
+def test_options_train(tmp_path, options):
+    result = train(Recipe(**TINY), tmp_path / "run", **options)
+    assert result.step == 4
+    assert all(math.isfinite(loss) for loss in losses(tmp_path / "run"))
+
+
+def test_a_budget_ends_by_the_clock(tmp_path):
+    result = train(Recipe(**TINY), tmp_path / "run", minutes=0.05, schedule="cosine")
+    assert 3 <= result.seconds < 30
+    assert read_log(tmp_path / "run/log.jsonl")[-1]["progress"] >= 1
+
+
+def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
+    recipe = Recipe(**TINY).with_overrides({"steps": 50, "save_every": 1, "log_every": 1})
+    train(recipe, tmp_path / "run", steps=2)
+    with pytest.raises(TrainingError, match=r"at step \d+; the last good state .* --resume, with a lower lr"):
+        train(recipe, tmp_path / "run", resume=True, steps=50, lr=1e30)
+    state = torch.load(sorted((tmp_path / "run/states").iterdir())[-1])
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    assert train(recipe, tmp_path / "run", resume=True, lr=1e-4, steps=state["step"] + 2).step == state["step"] + 2
+
+
+def test_a_validation_that_fails_does_not_end_the_run(tmp_path, photos):
+    watcher = Notes()
+    train(Recipe(**TINY), tmp_path / "run", watcher=watcher, valid="urban100")
+    assert any("no validation" in note and "lamnet data fetch urban100" in note for note in watcher.notes)
+    for file in photos.rglob("*.png"):
+        file.write_bytes(b"")
+    train(Recipe(**TINY), tmp_path / "other", watcher=watcher, valid=str(photos))
+    assert any(note.startswith("validation failed") for note in watcher.notes)
+    assert not (tmp_path / "other/best.safetensors").exists()
+
+
+def test_other_images_are_no_continuation(tmp_path, photos):
+    train(Recipe(**TINY), tmp_path / "run")
+    with pytest.raises(TrainingError, match="other images"):
+        train(output=tmp_path / "run", resume=True, steps=9, data=[str(photos)])
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path):
+    recipe = Recipe(**TINY).with_overrides({"save_every": 1})
+    train(recipe, tmp_path / "run")
+    (tmp_path / "run/states/step_000000004.pt").write_bytes(b"damaged")
+    watcher = Notes()
+    assert train(recipe, tmp_path / "run", resume=True, watcher=watcher).step == 4
+    assert "going on from step 3" in watcher.notes
+    for path in (tmp_path / "run/states").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(TrainingError, match="none of its 2 states can be read"):
+        train(recipe, tmp_path / "run", resume=True)
+
+
+def test_logs_forget_what_will_be_done_again_and_lines_cut_off(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"kind": "report", "step": step}) + "\n" for step in (1, 2, 3)) + '{"ki')
+    Log(path, step=2)
+    assert [line["step"] for line in read_log(path)] == [1, 2]
+
+
+def test_pictures_of_nothing_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match="holds no run"):
+        plot([tmp_path], tmp_path / "x.png")
+    (tmp_path / "log.jsonl").write_text("")
+    with pytest.raises(TrainingError, match="nothing has been logged"):
+        plot([tmp_path], tmp_path / "x.png")
+    with pytest.raises(ValueError, match="over"):
+        plot([tmp_path], tmp_path / "x.png", over="days")
