@@ -30,15 +30,15 @@ def info(
     Example: lamnet info lamnet_x4 --size 1920x1080
     """
     input_size = _parse_size(size) if size else None
-    from pathlib import Path
 
     import torch
 
     from lamnet_models import LAMNet, complexity, create_model
     from lamnet_models.checkpoint import read_checkpoint
+    from lamnet_models.pretrained import is_checkpoint_path
 
     facts: dict[str, Any] = {"model": model}
-    if Path(model).exists() or Path(model).suffix in (".safetensors", ".pth", ".pt"):
+    if is_checkpoint_path(model):
         checkpoint = read_checkpoint(model)
         network = checkpoint.build()
         facts |= {"format": checkpoint.format, "training": checkpoint.training}

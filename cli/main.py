@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import compare, convert, create, data, demo, env, evaluate, info, models, plot, train, upscale
+from . import compare, convert, create, data, demo, env, evaluate, info, models, plot, release, train, upscale
 from .output import print_error
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("plot")(plot.plot)
+app.command("release")(release.release)
 app.command("create")(create.create)
 app.command("list")(models.list_models)
 app.command("info")(info.info)

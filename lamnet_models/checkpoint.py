@@ -144,7 +144,11 @@ def load_model(path: str | os.PathLike) -> LAMNet:
 
 
 def save_checkpoint(
-    model: LAMNet, path: str | os.PathLike, training: dict[str, Any] | None = None, format: str = "lamnet"
+    model: LAMNet,
+    path: str | os.PathLike,
+    training: dict[str, Any] | None = None,
+    format: str = "lamnet",
+    half: bool = False,
 ) -> None:
     """Writes a model to a file, which is either whole or not there.
 
@@ -155,6 +159,8 @@ def save_checkpoint(
         format: ``"lamnet"``: safetensors with metadata from which [`load_model`][lamnet_models.load_model] builds the
             model again.
             ``"released"``: a pickle in the released network's format, for the authors' own code; keeps no ``training``.
+        half: Whether to round the parameters to half precision, for half the size; they are loaded in single all the
+            same.
 
     Raises:
         CheckpointError: If the model has something that the released format cannot say.
@@ -164,6 +170,8 @@ def save_checkpoint(
     if format not in ("lamnet", "released"):
         raise ValueError(f"format is {format!r}, but it must be 'lamnet' or 'released'")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    if half:
+        state |= {key: state[key].half() for key, _ in model.named_parameters()}
     metadata = {"version": FORMAT_VERSION, "config": model.config, "training": training or {}}
     if format == "released":
         state = to_released(state)

@@ -18,6 +18,8 @@ WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
 HUB_VARIABLE = "LAMNET_HUB"
 """Environment variable: a Hugging Face repository that holds ``NAME.TAG.safetensors``, asked last."""
 
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+
 _PACKAGED = Path(__file__).parent / "weights"
 
 
@@ -56,6 +58,28 @@ def find_weights(name: str, tag: str = "") -> Path:
     if repository := os.environ.get(HUB_VARIABLE):
         return _download(repository, f"{name}.{tag}.safetensors" if tag else f"{name}.safetensors")
     raise ModelError(f"there are no pretrained weights for {name}{tag and '.'}{tag}; {_what_there_is()}")
+
+
+def is_checkpoint_path(source: str | os.PathLike) -> bool:
+    """Returns whether somebody means a file, and not weights by their name."""
+    path = Path(source)
+    return isinstance(source, os.PathLike) or path.suffix in _SUFFIXES or path.is_file()
+
+
+def locate(source: str | os.PathLike) -> Path:
+    """Returns the checkpoint file that somebody means.
+
+    Args:
+        source: Its path, or the name of a model, with a tag or without, whose pretrained weights are meant.
+
+    Raises:
+        ModelError: If there are no such weights.
+        CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder, or the download fails.
+    """
+    if is_checkpoint_path(source):
+        return Path(source)
+    name, _, tag = str(source).partition(".")
+    return find_weights(name, tag)
 
 
 def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:

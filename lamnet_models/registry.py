@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .checkpoint import Checkpoint, check_state, load_model
 from .errors import CheckpointError, ModelError
 from .lamnet import RGB_MEAN, LAMNet
-from .pretrained import find_weights, load_pretrained, packaged_weights
+from .pretrained import find_weights, is_checkpoint_path, load_pretrained, packaged_weights
 
 NAMES = tuple(f"lamnet_{size}x{scale}" for size in ("", "large_") for scale in (2, 3, 4))
 """The models of the paper."""
@@ -155,9 +155,8 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
     """
     if isinstance(model, nn.Module):
         return model
-    path = Path(model)
-    if isinstance(model, os.PathLike) or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.is_file():
-        return _load_file(path)
+    if is_checkpoint_path(model):
+        return _load_file(Path(model))
     return create_model(model, pretrained=True)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..files import file_digest
-from ..pretrained import find_weights
+from ..pretrained import locate
 from ..registry import published_name, resolve_model
 from ..resize import imresize
 from ..upscaling import Upscaler
@@ -88,7 +88,7 @@ def open_method(
         if isinstance(network, Scaled):
             name = type(network.model).__name__
     else:
-        path = Path(model) if Path(model).is_file() else find_weights(*_split(os.fspath(model)))
+        path = locate(model)
         name, weights, digest = Path(model).name, path.name, file_digest(path)
     upscaler = Upscaler(
         SelfEnsemble(network) if self_ensemble else network,
@@ -155,11 +155,6 @@ def with_scale(network: nn.Module, scale: int | None) -> nn.Module:
     if None not in (own, scale) and own != scale:
         raise ValueError(f"scale is {scale}, but the model enlarges {own} times")
     return Scaled(network, own or scale)
-
-
-def _split(name: str) -> tuple[str, str]:
-    base, _, tag = name.partition(".")
-    return base, tag
 
 
 def _state_digest(network: nn.Module) -> str:

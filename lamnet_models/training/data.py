@@ -56,6 +56,11 @@ def training_data(
     )
 
 
+def validation_part(dataset: Dataset, crop: int) -> Dataset:
+    """Returns a set of which only the centre of each image is read, ``crop`` pixels a side; all of it if that is 0."""
+    return replace(dataset, crop=crop)
+
+
 def _open(source: str, scale: int, lr_border: str) -> Dataset:
     folder = Path(source).expanduser()
     if not folder.is_dir():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import Any
 
 from ..checkpoint import read_checkpoint
 from ..lamnet import LAMNet
-from ..pretrained import find_weights
+from ..pretrained import locate
 
 
-def initialise_from(model: LAMNet, source: str | os.PathLike) -> str:
+def initialise_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     """Takes every tensor of a checkpoint that the model has in the same shape.
 
     From another scale that is all but the last convolution, as in the paper's training for ×3 and ×4; from a model with
@@ -21,22 +21,22 @@ def initialise_from(model: LAMNet, source: str | os.PathLike) -> str:
         source: A checkpoint file, or the name of pretrained weights.
 
     Returns:
-        What was taken and what was not, in words.
+        ``taken``: what was taken and what was not, in words; ``before``: how those weights were trained, where the
+        checkpoint says so.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read.
         ModelError: If there are no weights of that name.
     """
-    path = Path(source)
-    if not path.is_file():
-        name, _, tag = str(source).partition(".")
-        path = find_weights(name, tag)
-    theirs, ours = read_checkpoint(path).state, model.state_dict()
+    path = locate(source)
+    checkpoint = read_checkpoint(path)
+    theirs, ours = checkpoint.state, model.state_dict()
     taken = [key for key, tensor in ours.items() if key in theirs and theirs[key].shape == tensor.shape]
     model.load_state_dict({key: theirs[key] for key in taken}, strict=False)
     left = sorted({_part(key) for key in ours if key not in taken}, key=str)
     words = f"{len(taken)} of {len(ours)} tensors from {path.name}"
-    return f"{words}; random: {', '.join(left)}" if left else words
+    words = f"{words}; random: {', '.join(left)}" if left else words
+    return {"taken": words} | ({"before": checkpoint.training} if "recipe" in checkpoint.training else {})
 
 
 def _part(key: str) -> str:

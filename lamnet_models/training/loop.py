@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from ..errors import LAMNetError, TrainingError
 from ..evaluation import evaluate
 from ..registry import create_model
 from .crops import cut, pick
-from .data import training_data
+from .data import training_data, validation_part
 from .ema import EMA
 from .events import Log, Report, Silent, Validation, Watcher
 from .initialise import initialise_from
@@ -123,8 +123,10 @@ class Trainer:
         train_set, kept_out = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)
         self.valid_set = self._validation_set(kept_out)
         self._open_images(train_set)
+        self._before: dict[str, Any] = {}
         if recipe.init_from and state is None:
-            self.watcher.note(initialise_from(network, recipe.init_from))
+            self._before = initialise_from(network, recipe.init_from)
+            self.watcher.note(self._before["taken"])
         network.set_grad_checkpointing(recipe.grad_checkpointing)
         network = network.to(self.accelerator.device)
         self.ema = EMA(network, recipe.ema)
@@ -314,6 +316,7 @@ class Trainer:
             "best": self._best,
             "loss": (self._loss.item(), self._count),
             "data": self.store.digest,
+            "before": self._before,
         }
         try:
             save_state(self.folder / "states", self.step, state, self.recipe.keep)
@@ -331,6 +334,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
+        self._before = state["before"]
         loss, self._count = state["loss"]
         self._loss.fill_(loss)
         set_random_state(state["random"])
@@ -344,6 +348,7 @@ class Trainer:
             "hours": round(self.seconds / 3600, 3),
             "images": len(self.store.names),
             "hardware": _hardware(self.accelerator),
+            **self._before,
             **facts,
         }
         save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training)
@@ -365,7 +370,7 @@ class Trainer:
             except LAMNetError as error:
                 self.watcher.note(f"no validation: {error}")
                 return None
-        return chosen and replace(chosen, crop=recipe.valid_crop)
+        return chosen and validation_part(chosen, recipe.valid_crop)
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator

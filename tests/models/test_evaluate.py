@@ -1,6 +1,7 @@
 import hashlib
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from lamnet_models.evaluation.compare import Detail
 from lamnet_models.evaluation.ensemble import SelfEnsemble
 from lamnet_models.evaluation.published import published
 from lamnet_models.pictures import Box
+from lamnet_models.pretrained import packaged_weights
 from lamnet_models.registry import NAMES, published_name
 
 
@@ -223,3 +225,18 @@ def test_comparison(build_set, small):
 def test_packaged_weights_beat_bicubic_on_the_samples():
     ours, bicubic = (evaluate(model, "sample", 4, limit=1) for model in ("lamnet_x4", "bicubic"))
     assert ours.psnr > bicubic.psnr + 1
+
+
+def test_a_card_claims_what_its_file_scores():
+    claims = {}
+    for name, path in packaged_weights().items():
+        row = re.search(
+            r"^\| sample \| .* \| ([\d.]+) / ([\d.]+) \|", path.with_suffix(".md").read_text(), re.MULTILINE
+        )
+        if row:
+            claims[name] = row.groups()
+    if not claims:
+        pytest.skip("no packaged weights claim a score on the sample photographs")
+    name = next(iter(claims))
+    result = evaluate(name, "sample")
+    assert (f"{result.psnr:.2f}", f"{result.ssim:.4f}") == claims[name]

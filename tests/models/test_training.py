@@ -21,6 +21,7 @@ from lamnet_models.training.events import Log, read_log
 from lamnet_models.training.initialise import initialise_from
 from lamnet_models.training.plot import plot
 from lamnet_models.training.recipe import parse_settings
+from lamnet_models.training.release import release
 from lamnet_models.training.schedule import learning_rate
 from lamnet_models.training.store import open_store
 
@@ -229,12 +230,12 @@ def test_weights_are_taken_as_far_as_they_fit(tmp_path):
     source = create_model("lamnet_x2", num_blocks=2, **small)
     save_checkpoint(source, tmp_path / "x2.safetensors")
     other_scale = create_model("lamnet_x3", num_blocks=2, **small)
-    words = initialise_from(other_scale, tmp_path / "x2.safetensors")
+    words = initialise_from(other_scale, tmp_path / "x2.safetensors")["taken"]
     assert words.endswith("random: upsample")
     theirs, ours = source.state_dict(), other_scale.state_dict()
     assert all(torch.equal(theirs[key], ours[key]) for key in ours if not key.startswith("upsample"))
     larger = create_model("lamnet_x2", num_blocks=3, **small)
-    assert initialise_from(larger, tmp_path / "x2.safetensors").endswith("random: blocks.2")
+    assert initialise_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("random: blocks.2")
 
 
 def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
@@ -374,3 +375,29 @@ def test_pictures_of_nothing_are_refused(tmp_path):
         plot([tmp_path], tmp_path / "x.png")
     with pytest.raises(ValueError, match="over"):
         plot([tmp_path], tmp_path / "x.png", over="days")
+
+
+def test_a_release_is_a_checkpoint_and_a_card(tmp_path, photos):
+    recipe = load_recipe("quick").with_overrides(
+        {"model_args": {}, "steps": 2, "batch": 1, "patch": 8, "data": [str(photos)], "holdout": 2, "valid": None}
+    )
+    recipe = recipe.with_overrides({"valid_crop": 32})
+    train(recipe, tmp_path / "first")
+    train(recipe, tmp_path / "second", model="lamnet_x3", init_from=str(tmp_path / "first/best.safetensors"))
+    made = release(tmp_path / "second", "try_v1", tmp_path, about_data="noise, free for all", data_dir=tmp_path)
+    assert made.weights.name == "lamnet_x3.try_v1.safetensors"
+    assert made.half
+    assert read_checkpoint(made.weights).state["conv_first.weight"].dtype == torch.float16
+    text = made.card.read_text()
+    assert "noise, free for all; 4 images trained on" in text
+    assert "part 2 | lamnet_x3 (705 of 707 tensors from best.safetensors; random: upsample)" in text
+    assert str(tmp_path) not in text
+    assert str(tmp_path).encode() not in made.weights.read_bytes()
+    sample = next(score for score in made.scores if score.dataset == "sample" and score.model != "bicubic")
+    assert f"{sample.psnr:.2f} / {sample.ssim:.4f}" in text
+    assert evaluate(made.weights, "sample").psnr == sample.psnr
+    with pytest.raises(TrainingError, match=r"no best\.safetensors"):
+        release(tmp_path, "x", tmp_path, about_data="")
+    train(Recipe(**TINY), tmp_path / "narrow", valid="sample")
+    with pytest.raises(TrainingError, match="none of the paper's models"):
+        release(tmp_path / "narrow", "x", tmp_path, about_data="")

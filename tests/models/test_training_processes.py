@@ -1,5 +1,6 @@
 """What happens to processes: killed, asked to stop, several at once, on a full disk."""
 
+import contextlib
 import os
 import random
 import signal
@@ -67,7 +68,7 @@ def test_killed_at_random_moments_lamnet_x2_goes_on_to_the_last_bit(tmp_path):
     for kill in range(3):
         process = start(tmp_path / "parts", *settings, resume=True)
         before = len(losses(tmp_path / "parts"))
-        wait_for(lambda b=before: len(losses(tmp_path / "parts")) > b or process.poll() is not None, process)
+        wait_for(lambda known=before: len(losses(tmp_path / "parts")) > known, process)
         if kill == 0:  # in the middle of a save
             wait_for(lambda: any(states.glob(".lamnet-*")), process)
         else:
@@ -114,15 +115,11 @@ def test_a_full_disk_costs_no_state(small_disk):
     finish(start(run, NARROW, "steps=2", "save_every=1"))
     good = {path.name: path.read_bytes() for path in (run / "states").glob("step_*.pt")}
     filler = small_disk / "filler"
-    with open(filler, "wb") as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-                file.flush()
-        except OSError:
-            pass
+    with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
     process = start(run, NARROW, "steps=5", "save_every=1", resume=True)
-    out, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "was not saved" in err or "cannot be written" in err or "No space" in err
     assert "Traceback" not in err

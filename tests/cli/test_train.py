@@ -1,0 +1,50 @@
+import pytest
+
+TINY = ("model_args={channels: 8, num_blocks: 1, depth: 1, heads: 1}", "steps=4", "batch=2", "patch=8", "log_every=2")
+
+
+def test_a_run_from_start_to_picture(lamnet, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = lamnet("train", "quick", *TINY, "-o", run, "--tensorboard")
+    assert code == 0
+    assert "4 steps" in out
+    assert [line for line in err.splitlines() if line.startswith("lamnet: step 4  loss")]
+    assert list((run / "tensorboard").iterdir())
+    assert lamnet("eval", run / "best.safetensors", "-d", "sample", "--limit", "1")[0] == 0
+    assert lamnet("plot", run, "-o", tmp_path / "curve.svg")[0] == 0
+    code, _, err = lamnet("train", *TINY, "-o", run)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "--resume" in err
+    assert lamnet("train", "--resume", "steps=5", "-o", run)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("papr_x2",), 2, "did you mean paper_x2?"),
+        (("quick", "lr"), 2, "FIELD=VALUE"),
+        (("quick", "lrr=1"), 2, "did you mean lr?"),
+        (("quick", "lr=fast"), 2, "must be a number"),
+        (("paper_x2",), 1, "--data"),
+        (("quick", "--data", "nowhere"), 1, "nowhere"),
+        (("quick", "--init-from", "nothing.pth"), 1, "nothing"),
+        (("quick", "model=lamnet_x9"), 2, "lamnet_x9"),
+    ],
+)
+def test_mistakes_get_one_line(lamnet, tmp_path, arguments, code, words):
+    result, out, err = lamnet("train", *arguments, "-o", tmp_path / "run")
+    assert (result, out) == (code, "")
+    assert err.splitlines()[-1].startswith("lamnet: error: ")
+    assert words in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_in_releases_and_pictures(lamnet, tmp_path):
+    for arguments in (
+        ("release", tmp_path, "--tag", "v1", "--about-data", "x", "-o", tmp_path),
+        ("plot", tmp_path, "-o", tmp_path / "x.png"),
+    ):
+        code, _, err = lamnet(*arguments)
+        assert (code, len(err.splitlines())) == (1, 1)
+    assert lamnet("release", tmp_path, "--tag", "a/b", "--about-data", "x")[0] == 2
+    assert lamnet("plot", tmp_path, "-o", tmp_path / "x.gif")[0] == 2
