@@ -5,9 +5,38 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
+
 from ..checkpoint import read_checkpoint
 from ..lamnet import LAMNet
 from ..pretrained import locate
+
+_OTHERS = 0.25
+"""What the last convolution's random weights for the other features are multiplied with: less noise to begin with."""
+
+
+def start_from_interpolation(model: LAMNet) -> None:
+    """Sets a model up to interpolate at first, so that training need not find out what an image is.
+
+    The first channels carry the image, the last convolution interpolates them by parabolas, and what the blocks add
+    starts at zero. All weights stay free.
+
+    Args:
+        model: A model with at least as many features as image channels, changed in place.
+    """
+    scale, in_chans = model.scale, model.in_chans
+    first, last = model.conv_first, model.upsample[0]
+    offsets = (torch.arange(scale) + 0.5) / scale - 0.5  # of the subpixels from their pixel's centre
+    parabola = torch.stack([offsets * (offsets - 1) / 2, 1 - offsets**2, offsets * (offsets + 1) / 2], dim=1)
+    kernels = torch.einsum("ik,jl->ijkl", parabola, parabola).flatten(0, 1)
+    with torch.no_grad():
+        last.weight.mul_(_OTHERS)
+        for channel in range(in_chans):
+            first.weight[channel] = 0
+            first.weight[channel, channel, 1, 1] = 1
+            last.weight[:, channel] = 0
+            last.weight[channel * scale**2 : (channel + 1) * scale**2, channel] = kernels
+        model.conv_body.weight.zero_()
 
 
 def initialise_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .crops import cut, pick
 from .data import training_data, validation_part
 from .ema import EMA
 from .events import Log, Report, Silent, Validation, Watcher
-from .initialise import initialise_from
+from .initialise import initialise_from, start_from_interpolation
 from .recipe import Recipe, load_recipe
 from .schedule import learning_rate
 from .signals import Signals
@@ -123,6 +123,8 @@ class Trainer:
         train_set, kept_out = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)
         self.valid_set = self._validation_set(kept_out)
         self._open_images(train_set)
+        if recipe.start == "interpolation":
+            start_from_interpolation(network)
         self._before: dict[str, Any] = {}
         if recipe.init_from and state is None:
             self._before = initialise_from(network, recipe.init_from)

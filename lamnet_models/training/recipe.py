@@ -21,6 +21,7 @@ _FOLDER = Path(__file__).parent / "recipes"
 SCHEDULES = ("constant", "multistep", "cosine", "linear")
 PRECISIONS = ("fp32", "bf16", "fp16")
 LOSSES = ("l1", "charbonnier")
+STARTS = ("random", "interpolation")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Recipe:
         model: Name of the model, ``"lamnet_x2"``.
         model_args: Arguments of [`LAMNet`][lamnet_models.LAMNet] that differ from that model's.
         data: Folders of images, or names of sets; see [`training_data`][lamnet_models.training.data.training_data].
+        start: ``"random"``, the released configuration's, or ``"interpolation"``: the network interpolates at first.
         init_from: Checkpoint, or name of packaged weights, to start from; what fits is taken.
         steps: Optimiser steps; None where ``minutes`` is given.
         minutes: Wall-clock budget; the schedule then runs by the clock.
@@ -65,6 +67,7 @@ class Recipe:
     model: str = "lamnet_x2"
     model_args: dict[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = ()
+    start: str = "random"
     init_from: str | None = None
     steps: int | None = None
     minutes: float | None = None
@@ -100,7 +103,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value >= smallest:
                 raise TrainingError(f"{name} is {value}, but it must be at least {smallest}")
-        for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("loss", LOSSES)):
+        choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "loss": LOSSES, "start": STARTS}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}, but it must be one of {', '.join(allowed)}")
         if (self.steps is None) == (self.minutes is None):

@@ -18,7 +18,7 @@ from lamnet_models.training.crops import Picks, cut, pick
 from lamnet_models.training.data import training_data
 from lamnet_models.training.ema import EMA
 from lamnet_models.training.events import Log, read_log
-from lamnet_models.training.initialise import initialise_from
+from lamnet_models.training.initialise import initialise_from, start_from_interpolation
 from lamnet_models.training.plot import plot
 from lamnet_models.training.recipe import parse_settings
 from lamnet_models.training.release import release
@@ -222,6 +222,16 @@ def test_the_average_forgets_its_beginning_and_then_follows_slowly():
     ema.update(model, 10_000)
     assert ema.model.weight.item() == pytest.approx(before * 0.9 + 0.1)
     assert not ema.model.training
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_start_from_interpolation_interpolates_and_can_learn(scale):
+    model = create_model(f"lamnet_x{scale}", num_blocks=1, depth=1)
+    start_from_interpolation(model)
+    ours, bicubic = (evaluate(method, "sample", scale, limit=1) for method in (model, "bicubic"))
+    assert ours.psnr > bicubic.psnr - 0.2
+    model(torch.rand(1, 3, 9, 9)).square().mean().backward()
+    assert model.conv_body.weight.grad.abs().max() > 0
 
 
 def test_weights_are_taken_as_far_as_they_fit(tmp_path):
