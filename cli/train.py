@@ -34,7 +34,7 @@ def train(
 ) -> None:
     """Trains a model by a recipe, and resumes it exactly.
 
-    SIGTERM saves and stops (exit code 143), SIGUSR1 saves and goes on.
+    SIGTERM and Ctrl+C save and stop (exit codes 143 and 130), SIGUSR1 saves and goes on.
 
     Several processes: accelerate launch -m lamnet_cli train budget --data photos
 
@@ -59,9 +59,9 @@ def train(
     folder = output or Path("runs") / Path(recipe).stem
     with _watch(folder, tensorboard) as watcher:
         result = run(recipe, folder, resume=resume, watcher=watcher, **overrides)
-    if result.stopped:
+    if result.stopped_by:
         print_note(f"stopped at step {result.step}, state saved; go on with: lamnet train --resume -o {folder}")
-        raise typer.Exit(143)
+        raise typer.Exit(128 + result.stopped_by)
     best = "" if result.best is None else f", best {result.best:.2f} dB"
     print(f"{folder}: {result.step} steps in {result.seconds / 60:.1f} min{best}; weights in best.safetensors")
 

@@ -47,14 +47,14 @@ class TrainingResult:
         step: Steps done.
         seconds: Time taken, all parts of the run together.
         best: PSNR in dB of the best validation; None if there was none.
-        stopped: Whether it was asked to stop before its end.
+        stopped_by: Number of the signal that asked it to stop before its end; 0 for none.
     """
 
     folder: Path
     step: int
     seconds: float
     best: float | None
-    stopped: bool
+    stopped_by: int
 
 
 def train(
@@ -156,7 +156,7 @@ class Trainer:
             TrainingError: If the loss is no number any more.
             OSError: If the last state cannot be written.
         """
-        recipe, stopped = self.recipe, False
+        recipe, stopped = self.recipe, 0
         self._saved_at = self._validated_at = self._reported_at = (self.step, self.seconds)
         with Signals() as signals:
             while self.progress < 1 and not stopped:
@@ -168,7 +168,7 @@ class Trainer:
                 if self._due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
                     self._validate()
                 if save or self._due(self._saved_at, recipe.save_every, recipe.save_minutes):
-                    self._save(last=stop)
+                    self._save(last=stop > 0)
                 if save:
                     self.watcher.note(f"saved at step {self.step}")
                 stopped = stop
@@ -235,15 +235,15 @@ class Trainer:
             return (difference**2 + 1e-6).sqrt().mean()
         return difference.abs().mean()
 
-    def _agree(self, signals: Signals) -> tuple[bool, bool]:
-        """Returns whether any process was asked to stop and to save, and sets the clock that all of them go by."""
+    def _agree(self, signals: Signals) -> tuple[int, bool]:
+        """Returns which signal asked any process to stop, and whether one was asked to save; sets all clocks alike."""
         main = self.accelerator.is_main_process
         facts = [float(signals.stop), float(signals.save), self.seconds if main else 0.0]
         if self.accelerator.num_processes > 1:
-            shared = torch.tensor(facts, dtype=torch.float64, device=self.accelerator.device)
-            facts = self.accelerator.reduce(shared, "sum").tolist()
+            mine = torch.tensor([facts], dtype=torch.float64, device=self.accelerator.device)
+            facts = self.accelerator.gather(mine).amax(dim=0).tolist()
         self._clock = facts[2]
-        return facts[0] > 0, facts[1] > 0
+        return int(facts[0]), facts[1] > 0
 
     def _due(self, last: tuple[int, float], steps: int, minutes: float) -> bool:
         by_steps = steps > 0 and self.step // steps > last[0] // steps

@@ -8,20 +8,22 @@ from types import FrameType, TracebackType
 
 
 class Signals:
-    """While it is entered, SIGTERM asks to save and stop and SIGUSR1 to save and go on; both wait for a step's end.
+    """While it is entered, SIGTERM and SIGINT ask to save and stop, SIGUSR1 to save and go on, each at a step's end.
+
+    A second SIGINT does not wait.
 
     Attributes:
-        stop: Whether to stop.
+        stop: Number of the signal that asked to stop; 0 for none.
         save: Whether to save.
     """
 
     def __init__(self) -> None:
-        self.stop = self.save = False
+        self.stop, self.save = 0, False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
-            for name in ("SIGTERM", "SIGUSR1"):
+            for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
                 if number := getattr(signal, name, None):  # not every system has both
                     self._before[number] = signal.signal(number, self._take)
         return self
@@ -34,4 +36,7 @@ class Signals:
 
     def _take(self, number: int, _: FrameType | None) -> None:
         self.save = True
-        self.stop = self.stop or number == signal.SIGTERM
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self.stop = int(number)
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number])

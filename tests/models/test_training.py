@@ -252,7 +252,7 @@ def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
     watcher = Notes()
     recipe = load_recipe("quick").with_overrides({"steps": 60, "valid_every": 30, "save_every": 20, "log_every": 20})
     result = train(recipe, tmp_path / "run", watcher=watcher)
-    assert (result.step, result.stopped) == (60, False)
+    assert (result.step, result.stopped_by) == (60, 0)
     assert [report.step for report in watcher.reports] == [20, 40, 60]
     assert watcher.reports[-1].loss < watcher.reports[0].loss / 1.5
     assert [validation.step for validation in watcher.validations] == [30, 60]

@@ -80,7 +80,8 @@ def test_killed_at_random_moments_lamnet_x2_goes_on_to_the_last_bit(tmp_path):
     assert len(losses(tmp_path / "whole")) == 14
 
 
-def test_sigterm_saves_and_stops_and_sigusr1_saves_and_goes_on(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_saves_and_stops_asked_to_save_it_goes_on(tmp_path, number, code):
     process = start(tmp_path / "run", NARROW, "steps=100000", "schedule=constant", "save_every=0", "save_minutes=0")
     wait_for(lambda: len(losses(tmp_path / "run")) > 2, process)
     process.send_signal(signal.SIGUSR1)
@@ -89,8 +90,8 @@ def test_sigterm_saves_and_stops_and_sigusr1_saves_and_goes_on(tmp_path):
     first = {path.name for path in states.glob("step_*.pt")}
     done = len(losses(tmp_path / "run"))
     wait_for(lambda: len(losses(tmp_path / "run")) > done + 2, process)
-    process.send_signal(signal.SIGTERM)
-    _, err = finish(process, code=143)
+    process.send_signal(number)
+    _, err = finish(process, code)
     assert "state saved; go on with: lamnet train --resume -o" in err.splitlines()[-1]
     assert "Traceback" not in err
     last = max(states.glob("step_*.pt"))
