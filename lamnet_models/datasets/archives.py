@@ -95,7 +95,7 @@ def unpack_found(home: Path, set_pattern: str, scale: int, depth: int) -> Path |
     folders = [home]
     for _ in range(depth + 1):
         for folder in folders:
-            files = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+            files = _files(folder)
             names = rf"(?P<set>{set_pattern})_(?P<part>HR|LR_x{scale}){_ENDINGS}"
             found = [(match, file) for file in files if (match := re.fullmatch(names, file.name, re.IGNORECASE))]
             large = next((match["set"] for match, _ in found if match["part"].upper() == "HR"), None)
@@ -103,6 +103,13 @@ def unpack_found(home: Path, set_pattern: str, scale: int, depth: int) -> Path |
                 return _unpack_once([file for match, file in found if match["set"] == large])
         folders = [child for folder in folders for child in sub_folders(folder)]
     return None
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError:  # no folder, or not ours to read
+        return []
 
 
 def _unpack_once(archives: list[Path]) -> Path:

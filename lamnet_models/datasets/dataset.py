@@ -117,34 +117,40 @@ def open_dataset(
     if known is SAMPLE:
         pairs = sample_pairs()
         return Dataset(known.name, scale, pairs[0].hr.parent, "scikit-image", pairs, lr_border=lr_border)
-    if known is None and Path(text).is_dir():
-        match, name = _in_folder(Path(text), scale), Path(text).resolve().name
-    else:
-        match, name = _by_name(known, text, scale, data_dir)
+    is_folder = Path(text).is_dir()
+    match = _find(known.pattern if known else re.escape(text), scale, data_dir) if known or not is_folder else None
+    if match is None and is_folder:  # which may have a known set's name
+        match = _in_folder(Path(text), scale)
+    if match is None:
+        raise DatasetError(_not_found(known, text, scale, data_dir))
+    folder_name = Path(text).resolve().name
+    named = known or known_set(folder_name)
+    name = named.name if named else folder_name
     pairs, problems = pair_up(match, scale)
     if not pairs:
         raise DatasetError(f"{match.hr}: none of its images has a partner; the first: {problems[0]}")
     return Dataset(name, scale, match.hr, match.layout.name, pairs, problems, lr_border)
 
 
-def _by_name(known: KnownSet | None, text: str, scale: int, data_dir: str | os.PathLike | None) -> tuple[Match, str]:
-    if known is None and (os.sep in text or text in ("", ".", "..")):
-        raise DatasetError(f"{text or 'the empty name'}: no such folder")
-    name, pattern = (known.name, known.pattern) if known else (text, re.escape(text))
-    roots = places(data_dir)
-    for root in roots:
+def _find(pattern: str, scale: int, data_dir: str | os.PathLike | None) -> Match | None:
+    """Returns the set of a name in the first place that has it."""
+    for root in places(data_dir):
         matches = _search(root, pattern, scale)
         if not matches and re.fullmatch(pattern, root.resolve().name, re.IGNORECASE):  # the set itself will do too
             matches = find_matches(root.resolve().parent, re.escape(root.resolve().name), scale, depth=0)
         if matches:
-            return matches[0], name
-    if known is None:
-        raise DatasetError(f"there is no set or folder {text!r}: {suggestion(text)}")
-    found = "; ".join(f"{root} has {contents(root)}" for root in roots)
-    raise DatasetError(
-        f"{name} ×{scale} was not found; {known.how_to_get(data_dir)}; {found}; looked for "
-        f"{looked_for(known.title, scale)}"
-    )
+            return matches[0]
+    return None
+
+
+def _not_found(known: KnownSet | None, text: str, scale: int, data_dir: str | os.PathLike | None) -> str:
+    if known:
+        found = "; ".join(f"{root} has {contents(root)}" for root in places(data_dir))
+        looked = looked_for(known.title, scale)
+        return f"{known.name} ×{scale} was not found; {known.how_to_get(data_dir)}; {found}; looked for {looked}"
+    if os.sep in text or text in ("", ".", ".."):
+        return f"{text or 'the empty name'}: no such folder"
+    return f"there is no set or folder {text!r}: {suggestion(text)}"
 
 
 def _search(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -> list[Match]:

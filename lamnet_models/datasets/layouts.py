@@ -83,6 +83,10 @@ def find_matches(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -
                 for match in _matches(folder, layout, set_pattern, scale):
                     if match.hr not in found or (match.lr and not found[match.hr].lr):
                         found[match.hr] = match
+        if any(
+            match.lr for match in found.values()
+        ):  # what lies deeper, perhaps many thousand folders, does not matter
+            break
         folders = [child for folder in folders for child in sub_folders(folder)]
     return sorted(found.values(), key=lambda match: match.lr is None)
 

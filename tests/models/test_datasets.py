@@ -247,3 +247,10 @@ def test_samples_are_always_there():
     found = open_dataset("sample", 4)
     assert len(found.pairs) == KNOWN_SETS["sample"].count
     assert found.makes_lr
+
+
+def test_a_folder_here_may_have_a_known_sets_name(build_set, monkeypatch):
+    root = build_set("EDSR", "Set5")
+    monkeypatch.chdir(root / "benchmark")
+    found = open_dataset("Set5", 2, root / "nowhere")
+    assert (found.name, len(found.pairs), found.makes_lr) == ("set5", 3, False)
