@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -25,7 +24,7 @@ from .data import training_data, validation_part
 from .ema import EMA
 from .events import Log, Report, Silent, Validation, Watcher
 from .initialise import initialise_from, start_from_interpolation
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe
 from .schedule import learning_rate
 from .signals import Signals
 from .state import load_state, save_state, set_random_state
@@ -55,47 +54,6 @@ class TrainingResult:
     seconds: float
     best: float | None
     stopped_by: int
-
-
-def train(
-    recipe: Recipe | str | os.PathLike = "quick",
-    output: str | os.PathLike = "runs/lamnet",
-    *,
-    resume: bool = False,
-    watcher: Watcher | None = None,
-    **overrides: Any,
-) -> TrainingResult:
-    """Trains a model.
-
-    The run's folder gets ``recipe.yaml``, ``log.jsonl``, ``last.safetensors`` and ``best.safetensors`` with averaged
-    weights, and ``states/`` to resume from.
-
-    Args:
-        recipe: A recipe, the name of one (``"quick"``, ``"budget"``, ``"paper_x2"`` …), or a YAML file.
-        output: The run's folder.
-        resume: Whether to go on with the run in that folder, by the recipe saved there; from its start if no state has
-            been saved yet.
-        watcher: Told how it goes.
-        **overrides: Fields of the recipe to change.
-
-    Returns:
-        What it came to.
-
-    Raises:
-        TrainingError: If the run cannot start, or diverges.
-        LAMNetError: If data or weights to start from cannot be had.
-        OSError: If the last state cannot be written.
-    """
-    folder = Path(output)
-    begun = (folder / "recipe.yaml").is_file()
-    if begun and not resume:
-        raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
-    if resume and begun:
-        recipe = load_recipe(folder / "recipe.yaml")
-    elif not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
-    trainer = Trainer(recipe.with_overrides(overrides), folder, watcher or Silent())
-    return trainer.run()
 
 
 class Trainer:

@@ -58,6 +58,10 @@ def test_two_processes_make_the_steps_of_one(tmp_path):
     finish(two)
     assert len(losses(tmp_path / "one")) == 6
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    finish(start(tmp_path / "one", "steps=8", launcher=torchrun, resume=True))
+    finish(start(tmp_path / "two", "steps=8", resume=True))  # each by the other's number of processes
+    assert len(losses(tmp_path / "one")) == 8
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
 def test_killed_at_random_moments_lamnet_x2_goes_on_to_the_last_bit(tmp_path):

@@ -1,0 +1,53 @@
+"""A run: begun, or gone on with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import TrainingError
+from .events import Silent, Watcher
+from .loop import Trainer, TrainingResult
+from .recipe import Recipe, load_recipe
+
+
+def train(
+    recipe: Recipe | str | os.PathLike = "quick",
+    output: str | os.PathLike = "runs/lamnet",
+    *,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    **overrides: Any,
+) -> TrainingResult:
+    """Trains a model.
+
+    The run's folder gets ``recipe.yaml``, ``log.jsonl``, ``last.safetensors`` and ``best.safetensors`` with averaged
+    weights, and ``states/`` to resume from.
+
+    Args:
+        recipe: A recipe, the name of one (``"quick"``, ``"budget"``, ``"paper_x2"`` …), or a YAML file.
+        output: The run's folder.
+        resume: Whether to go on with the run in that folder, by the recipe saved there; from its start if no state has
+            been saved yet.
+        watcher: Told how it goes.
+        **overrides: Fields of the recipe to change.
+
+    Returns:
+        What it came to.
+
+    Raises:
+        TrainingError: If the run cannot start, or diverges.
+        LAMNetError: If data or weights to start from cannot be had.
+        OSError: If the last state cannot be written.
+    """
+    folder = Path(output)
+    begun = (folder / "recipe.yaml").is_file()
+    if begun and not resume:
+        raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
+    if resume and begun:
+        recipe = load_recipe(folder / "recipe.yaml")
+    elif not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    trainer = Trainer(recipe.with_overrides(overrides), folder, watcher or Silent())
+    return trainer.run()
