@@ -3,6 +3,9 @@
 Importing the package registers the models with timm.
 """
 
+from importlib import import_module
+from typing import Any
+
 from .checkpoint import load_model, save_checkpoint
 from .complexity import complexity
 from .errors import CheckpointError, DatasetError, ImageError, LAMNetError, ModelError, TrainingError
@@ -20,6 +23,16 @@ from .registry import (
 )
 from .upscaling import Upscaler, upscale
 
+_LATER = {"compare": ".evaluation", "evaluate": ".evaluation", "train": ".training"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first wanted: a second of scipy, or of accelerate, for those who want neither.
+    if name in _LATER:
+        return getattr(import_module(_LATER[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "CheckpointError",
     "DatasetError",
@@ -29,8 +42,10 @@ __all__ = [
     "ModelError",
     "TrainingError",
     "Upscaler",
+    "compare",
     "complexity",
     "create_model",
+    "evaluate",
     "lamnet_large_x2",
     "lamnet_large_x3",
     "lamnet_large_x4",
@@ -41,5 +56,6 @@ __all__ = [
     "load_model",
     "resolve_model",
     "save_checkpoint",
+    "train",
     "upscale",
 ]

@@ -184,3 +184,12 @@ def test_a_configured_hub_is_asked_last(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("lamnet_x3.safetensors cannot be had from LAMNET_HUB=someone/weights")
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_every_verb_is_a_call_of_the_package():
+    import lamnet_models
+
+    for name in lamnet_models.__all__:
+        assert getattr(lamnet_models, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'upscal'"):
+        _ = lamnet_models.upscal
