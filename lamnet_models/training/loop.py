@@ -97,7 +97,7 @@ class Trainer:
         if recipe.compile:
             for block in network.blocks:
                 block.compile()
-        # A remark of DistributedDataParallel on the memory order of 3×3 kernels' gradients, which costs next to nothing.
+        # A remark of DistributedDataParallel on the memory order of some gradients, which costs next to nothing.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.model = self.accelerator.prepare(network)
         self.step, self._seconds, self._best = 0, 0.0, None
