@@ -120,7 +120,7 @@ def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwar
     """Creates a model of the paper, in evaluation mode if it is pretrained.
 
     Args:
-        name: Its name, with a tag of its weights or without (``"lamnet_x4"``, ``"lamnet_x4.photos691_v1"``), or one of
+        name: Its name, with a tag of its weights or without (``"lamnet_x4"``, ``"lamnet_x4.photos310_v1"``), or one of
             timm's forms for other sources: ``"local-dir:FOLDER"``, ``"hf-hub:ORGANISATION/NAME"``.
         pretrained: Whether to load weights, found by [`find_weights`][lamnet_models.pretrained.find_weights]; or the
             path of a checkpoint to load.

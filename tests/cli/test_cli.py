@@ -66,7 +66,7 @@ def test_list(lamnet):
     assert "849,136" in out
     rows = json.loads(lamnet("list", "*_x4", "--pretrained", "--json")[1])
     assert [row["name"] for row in rows] == ["lamnet_x4"]
-    assert rows[0]["weights"] == ["lamnet_x4.photos691_v1"]
+    assert rows[0]["weights"] == ["lamnet_x4.photos310_v1"]
 
 
 def test_info_of_a_name(lamnet):
@@ -78,10 +78,10 @@ def test_info_of_a_name(lamnet):
 
 
 def test_info_of_a_file_tells_its_training(lamnet):
-    path = lamnet_models.pretrained.packaged_weights()["lamnet_x4.photos691_v1"]
+    path = lamnet_models.pretrained.packaged_weights()["lamnet_x4.photos310_v1"]
     code, out, _ = lamnet("info", path)
     assert code == 0
-    assert "8139" in out
+    assert "3707" in out
 
 
 def test_create_writes_a_file_that_rebuilds_the_model(lamnet, tmp_path):
@@ -109,7 +109,7 @@ def test_create_never_writes_over_a_file(lamnet, tmp_path):
 
 
 def test_create_without_weights_says_what_there_is(lamnet):
-    assert_one_line_error(lamnet("create", "lamnet_x2", "--pretrained"), 2, "lamnet_x4.photos691_v1")
+    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v1")
 
 
 def test_create_into_a_missing_folder(lamnet, tmp_path):
