@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_divides, check_feature_map
+from .pointwise import PointwiseConv
 
 
 class CSM(nn.Module):
@@ -30,8 +31,8 @@ class CSM(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = check_divides("channels", channels, "the bottleneck's reduction", 2)
-        self.reduce = nn.Conv2d(channels, channels // 2, 1, device=device, dtype=dtype)
-        self.expand = nn.Conv2d(channels // 2, channels, 1, device=device, dtype=dtype)
+        self.reduce = PointwiseConv(channels, channels // 2, device=device, dtype=dtype)
+        self.expand = PointwiseConv(channels // 2, channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the mixed channels, (B, C, H, W)."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import check_feature_map, check_int
+from .pointwise import PointwiseConv
 
 
 class _GatedFeedForward(nn.Module):
@@ -25,9 +26,9 @@ class _GatedFeedForward(nn.Module):
         self.channels = check_int("channels", channels, minimum=1)
         hidden = channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
         self.hidden_channels = hidden
-        self.proj_in = nn.Conv2d(channels, 2 * hidden, 1, device=device, dtype=dtype)
+        self.proj_in = PointwiseConv(channels, 2 * hidden, device=device, dtype=dtype)
         self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
-        self.proj_out = nn.Conv2d(self.gated_halves * hidden, channels, 1, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(self.gated_halves * hidden, channels, device=device, dtype=dtype)
 
     def _gate(self, x1: Tensor, x2: Tensor) -> Tensor:
         raise NotImplementedError
@@ -119,8 +120,8 @@ class FFN(nn.Module):
         self.channels = check_int("channels", channels, minimum=1)
         hidden = 2 * channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
         self.hidden_channels = hidden
-        self.proj_in = nn.Conv2d(channels, hidden, 1, device=device, dtype=dtype)
-        self.proj_out = nn.Conv2d(hidden, channels, 1, device=device, dtype=dtype)
+        self.proj_in = PointwiseConv(channels, hidden, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(hidden, channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the transformed features, (B, C, H, W)."""

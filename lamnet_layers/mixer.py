@@ -9,6 +9,7 @@ from ._checks import check_choice, check_divides, check_feature_map, check_int
 from .attention import FocalSeparableAttention
 from .channel import CSM
 from .exchange import IEM
+from .pointwise import PointwiseConv
 from .window import WindowLike
 
 CHANNEL_MIXERS = ("csm", "linear", "none")
@@ -56,18 +57,18 @@ class ULM(nn.Module):
         if channel_mixer == "csm":
             check_divides("channels", channels, "the halves times CSM's reduction", 4)
         half = channels // 2
-        self.proj_in = nn.Conv2d(channels, channels, 1, device=device, dtype=dtype)
+        self.proj_in = PointwiseConv(channels, channels, device=device, dtype=dtype)
         if channel_mixer == "csm":
             self.channel = CSM(half, device=device, dtype=dtype)
         elif channel_mixer == "linear":
-            self.channel = nn.Conv2d(half, half, 1, device=device, dtype=dtype)
+            self.channel = PointwiseConv(half, half, device=device, dtype=dtype)
         else:
             self.channel = nn.Identity()
         self.spatial = FocalSeparableAttention(half, heads, window, device=device, dtype=dtype)
         self.exchange = IEM() if exchange else None
         if not exchange:
             self.register_buffer("without_exchange", torch.tensor(True, device=device))
-        self.proj_out = nn.Conv2d(channels, channels, 1, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(channels, channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the mixed features, (B, C, H, W)."""

@@ -1,0 +1,48 @@
+"""1×1 convolutions as what they are: one matrix product over all pixels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PointwiseConv(nn.Conv2d):
+    """1×1 convolution, computed as a matrix product in the layout that its input has in memory.
+
+    The parameters are those of ``nn.Conv2d(in_channels, out_channels, 1)``, and so is the result. On a CPU that
+    convolution may be computed channel by channel, and its result lies in planes whatever the input's layout was.
+
+    Args:
+        in_channels: Number of channels C of the input.
+        out_channels: Number of channels D of the result.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, D, H, W), channels last in memory, or in planes if the input's pixels are neighbours there.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, 1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the convolved features, (B, D, H, W)."""
+        if x.stride(1) != 1:
+            return self.planes(x)
+        batch, _, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, self.in_channels)
+        out = F.linear(pixels, self.weight.flatten(1), self.bias)
+        return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    def planes(self, x: Tensor) -> Tensor:
+        """Returns the same in planes, without a copy of an input of either layout."""
+        batch, _, height, width = x.shape
+        weight = self.weight.flatten(1).expand(batch, -1, -1)
+        return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, (height, width))
