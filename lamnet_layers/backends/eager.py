@@ -1,7 +1,6 @@
 """The reference: focal aggregation in plain PyTorch, traceable, differentiable, on any device."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..window import FocalWindow
@@ -16,7 +15,8 @@ def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int,
     # A head's channels share weights, so with channels last in memory each product would run over few neighbours:
     # several times slower than one copy to planes.
     planes = x.to(exact, memory_format=torch.contiguous_format)
-    padded = F.pad(planes, (radius, radius) if dim == 3 else (0, 0, radius, radius))
+    edge = planes.new_zeros([radius if axis == dim else length for axis, length in enumerate(x.shape)])
+    padded = torch.cat((edge, planes, edge), dim)  # compiled, F.pad would become a test at each read of each tap
     sums = _box_sums(padded, {length for _, length in window.cells}, dim)
     weights = weights.contiguous().unflatten(1, (heads, window.taps))
 
