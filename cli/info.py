@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import typer
 
-from .options import Json
+from .options import Json, parse_size
 from .output import print_json, print_table
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)[x×](\d+)", text.strip())
-    if not match or 0 in (width := int(match[1]), height := int(match[2])):
-        raise typer.BadParameter(f"{text!r} is no size: write WIDTHxHEIGHT, such as 1920x1080")
-    return height, width
 
 
 def info(
@@ -29,7 +21,7 @@ def info(
 
     Example: lamnet info lamnet_x4 --size 1920x1080
     """
-    input_size = _parse_size(size) if size else None
+    input_size = parse_size("--size", size)[::-1] if size else None
 
     import torch
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import compare, convert, create, data, demo, env, evaluate, info, models, plot, release, train, upscale
+from . import bench, compare, convert, create, data, demo, env, evaluate, info, models, plot, release, train, upscale
 from .output import print_error
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("upscale")(upscale.upscale)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("bench")(bench.bench)
 app.command("train")(train.train)
 app.command("plot")(plot.plot)
 app.command("release")(release.release)

@@ -78,3 +78,32 @@ def parse_tile(text: str) -> int | str:
             f"--tile is {text!r}, but it must be auto, 0 for the whole image, or a number of pixels"
         )
     return text if text == "auto" else int(text)
+
+
+def parse_choices(option: str, text: str, choices: tuple[str, ...]) -> list[str]:
+    """Returns the values that an option lists, separated by commas.
+
+    Args:
+        option: Its name, for the error.
+        text: What was given.
+        choices: What it may hold.
+    """
+    values = list(dict.fromkeys(text.split(",")))
+    for value in values:
+        if value not in choices:
+            raise typer.BadParameter(f"{option} is {value!r}, but it must be of {', '.join(choices)}")
+    return values
+
+
+def parse_size(option: str, text: str, form: str = "WIDTHxHEIGHT") -> tuple[int, int]:
+    """Returns the two numbers of at least 1 that an option gives as ``1920x1080``.
+
+    Args:
+        option: Its name, for the error.
+        text: What was given.
+        form: What the numbers are, for the error.
+    """
+    numbers = text.lower().replace("×", "x").split("x")
+    if len(numbers) != 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        raise typer.BadParameter(f"{option} is {text!r}, but it must be {form}, such as 64x48")
+    return int(numbers[0]), int(numbers[1])

@@ -1,6 +1,9 @@
-"""Bars on standard error, where that is a terminal."""
+"""Bars and spinners on standard error, where that is a terminal."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -31,3 +34,14 @@ def bars(downloads: bool = False) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+@contextmanager
+def spinner() -> Iterator[Callable[[str], None]]:
+    """Yields a function that shows what is being done, for as long as nothing else is said."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(text)

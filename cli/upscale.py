@@ -35,6 +35,9 @@ def upscale(
     overwrite: Overwrite = False,
     device: Device = DeviceName.auto,
     precision: Precision = PrecisionName.auto,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: half a minute, then faster.")
+    ] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="Short for --precision fp32.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -59,6 +62,7 @@ def upscale(
             tile_pad=tile_pad,
             device=device.value,
             precision="fp32" if fp32 else precision.value,
+            compile=compile,
         )
         jobs = plan_jobs(inputs, output, scale=upscaler.scale, suffix=suffix, ext=ext)
     except (ImageError, ValueError) as error:

@@ -77,4 +77,6 @@ class ULM(nn.Module):
         c, a = self.channel(c), self.spatial(s)
         if self.exchange is not None:
             c, a = self.exchange(c, a)
+        if c.stride(1) == 1:  # else joined as planes, which the projection and the residual would have to turn again
+            a = a.contiguous(memory_format=torch.channels_last)
         return self.proj_out(torch.cat((c, a), dim=1))

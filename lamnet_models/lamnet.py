@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 from lamnet_layers import FocalWindow, LAMBlock, ScaledResidual
 from lamnet_layers._checks import check_feature_map, check_int
 
+from .compilation import check_compiler
+
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K; what the published models subtract
 
 
@@ -111,6 +113,26 @@ class LAMNet(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recomputes each block's activations in the backward pass instead of keeping them."""
         self.grad_checkpointing = enable
+
+    def compile_blocks(self) -> LAMNet:
+        """Compiles the repeated layers in place with ``torch.compile``, two small graphs for all blocks.
+
+        The work is done at the first image and again at the first of another size: seconds, where the whole network
+        takes more than a minute. Call it in the mode, training or evaluation, that the network is to run in.
+
+        Returns:
+            The network itself.
+
+        Raises:
+            LAMNetError: If there is no C++ compiler.
+        """
+        check_compiler()
+        # The layers lay out memory themselves, and without gradients better than the compiler's rule for convolutions.
+        options = None if self.training else {"layout_optimization": False}
+        for block in self.blocks:
+            for layer in block.layers:
+                layer.compile(options=options)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the enlarged images, (B, in_chans, r·H, r·W)."""

@@ -95,8 +95,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=recipe.betas)
         self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=recipe.precision == "fp16")
         if recipe.compile:
-            for block in network.blocks:
-                block.compile()
+            network.compile_blocks()
         # A remark of DistributedDataParallel on the memory order of some gradients, which costs next to nothing.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.model = self.accelerator.prepare(network)

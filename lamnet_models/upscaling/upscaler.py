@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..compilation import compile_network
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
 from ..registry import resolve_model
@@ -31,6 +32,7 @@ def upscale(
     tile_pad: int = TILE_PAD,
     device: torch.device | str = "auto",
     precision: str = "auto",
+    compile: bool = False,
     progress: Progress | None = None,
 ) -> ImageT:
     """Enlarges an image; for several with one model, [`Upscaler`][lamnet_models.Upscaler] loads it once.
@@ -43,6 +45,7 @@ def upscale(
         tile_pad: Pixels around a tile.
         device: Where to compute.
         precision: Type to compute in.
+        compile: Whether to compile the network.
         progress: Called after each step with the number of steps done and of all steps.
 
     Returns:
@@ -52,7 +55,9 @@ def upscale(
         ValueError: If an argument is out of its range.
         LAMNetError: If there is no such model or not enough memory.
     """
-    upscaler = Upscaler(model, scale=scale, tile=tile, tile_pad=tile_pad, device=device, precision=precision)
+    upscaler = Upscaler(
+        model, scale=scale, tile=tile, tile_pad=tile_pad, device=device, precision=precision, compile=compile
+    )
     return upscaler(image, progress=progress)
 
 
@@ -85,6 +90,8 @@ class Upscaler:
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``, the latter two by autocast; a tile with non-finite results is
             done again in float32, with a warning. ``"auto"`` is fp16 for 8-bit images on CUDA, and fp32 otherwise:
             fp16 resolves a tenth of an 8-bit level, bf16 about one.
+        compile: Whether to compile the network in place, see ``compile_network``: worth its half minute for many
+            images or large ones.
 
     Attributes:
         model: The network.
@@ -93,7 +100,7 @@ class Upscaler:
 
     Raises:
         ValueError: If an argument is out of its range.
-        LAMNetError: If there is no such model.
+        LAMNetError: If there is no such model, or no compiler where one is needed.
     """
 
     def __init__(
@@ -105,6 +112,7 @@ class Upscaler:
         tile_pad: int = TILE_PAD,
         device: torch.device | str = "auto",
         precision: str = "auto",
+        compile: bool = False,
     ) -> None:
         if tile != "auto" and not (isinstance(tile, int) and tile >= 0):
             raise ValueError(f"tile is {tile!r}, but it must be 'auto', 0 for the whole image, or a number of pixels")
@@ -122,6 +130,8 @@ class Upscaler:
         if target is None:
             target = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         self.model = network.to(target)
+        if compile:
+            compile_network(self.model)
         self.scale: int = network.scale
         self.device = target
         self._precision = precision

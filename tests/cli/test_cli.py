@@ -139,3 +139,43 @@ def test_env(lamnet):
     facts = json.loads(lamnet("env", "--json")[1])
     assert facts["torch"] == torch.__version__.partition("+")[0]
     assert "eager" in facts["focal_aggregate"]
+
+
+def test_bench_prints_ratios_to_a_baseline(lamnet, tmp_path):
+    chart = tmp_path / "chart.svg"
+    code, out, _ = lamnet("bench", "lamnet_x4", "safmn", "--size", "16x12", "--rounds", "2", "--chart", chart, "--json")
+    assert code == 0
+    ours, peer = json.loads(out)
+    assert (ours["ratio"], ours["difference"]) == (1, 0)
+    assert peer["ratio"] == pytest.approx(
+        sum(a / b for a, b in zip(peer["seconds"], ours["seconds"], strict=True)) / 2, rel=1e-6
+    )
+    assert "</svg>" in chart.read_text(encoding="utf-8")
+    code, out, _ = lamnet("bench", "safmn", "--train", "1x16", "--rounds", "1")
+    assert code == 0
+    assert "1.000" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--mode", "fast"], "eager, compiled"),
+        (["--size", "large"], "WIDTHxHEIGHT"),
+        (["--baseline", "swinir"], "--baseline"),
+        (["nothing.pth"], "nothing.pth"),
+    ],
+)
+def test_bench_refuses_what_it_cannot_measure(lamnet, arguments, words):
+    code, _, err = lamnet("bench", "lamnet_x4", *arguments)
+    assert code in (1, 2)
+    assert words in err
+
+
+def test_upscale_compiled(lamnet, tmp_path, monkeypatch):
+    from PIL import Image
+
+    Image.new("RGB", (9, 8), "teal").save(tmp_path / "a.png")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    assert_one_line_error(lamnet("upscale", tmp_path / "a.png", "--compile"), 1, "C++ compiler")
+    assert not (tmp_path / "a_x4.png").exists()

@@ -1,0 +1,100 @@
+"""The aggregation against the memory: how near it comes to what the machine copies."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+import torch
+
+from lamnet_layers import FocalWindow, focal_aggregate
+
+from ..upscaling.inference import resolve_device
+from .timing import time_interleaved
+
+AGGREGATION_SIZES = ((16, 32, 180, 320), (4, 32, 360, 640), (128, 32, 64, 64), (1, 32, 180, 320))
+"""Shapes (B, D, H, W) that the aggregation is measured at: three beyond a large GPU's cache, and one within."""
+
+
+@dataclass(frozen=True)
+class OperatorMeasurement:
+    """The aggregation at one size, in one direction.
+
+    Attributes:
+        shape: (B, D, H, W).
+        axis: ``"horizontal"`` or ``"vertical"``.
+        backward: Whether it is the gradient's time.
+        seconds: Median time.
+        bytes: Bytes of each input and each result, once.
+        share: Their bandwidth as a share of the machine's own when it copies, measured in the same rounds.
+    """
+
+    shape: tuple[int, int, int, int]
+    axis: str
+    backward: bool
+    seconds: float
+    bytes: int
+    share: float
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second."""
+        return self.bytes / self.seconds
+
+
+def copy_bandwidth(size: int, rounds: int, device: torch.device | str = "auto") -> float:
+    """Returns the bytes per second, read and written together, of a copy of ``size`` bytes."""
+    where = resolve_device(device)
+    source = torch.empty(size, dtype=torch.uint8, device=where)
+    target = torch.empty_like(source)
+    times = time_interleaved({"copy": lambda: target.copy_(source)}, rounds + 1, where)["copy"]
+    return 2 * size / statistics.median(times[1:])
+
+
+def measure_aggregation(
+    shape: tuple[int, int, int, int],
+    axis: str,
+    *,
+    heads: int = 4,
+    dtype: torch.dtype = torch.float32,
+    backward: bool = False,
+    rounds: int = 20,
+    device: torch.device | str = "auto",
+) -> OperatorMeasurement:
+    """Measures the aggregation with the default window beside a copy of as many bytes.
+
+    Args:
+        shape: (B, D, H, W).
+        axis: ``"horizontal"`` or ``"vertical"``.
+        heads: Number of groups of channels that share weights.
+        dtype: Type of features and weights.
+        backward: Whether to measure the gradients of features and weights in place of the result.
+        rounds: How often.
+        device: Where to compute.
+    """
+    where = resolve_device(device)
+    batch, _, height, width = shape
+    taps = heads * FocalWindow().taps
+    x = torch.randn(shape, device=where, dtype=dtype, requires_grad=backward)
+    weights = torch.randn(batch, taps, height, width, device=where, dtype=dtype).tanh().requires_grad_(backward)
+    dim = -1 if axis == "horizontal" else -2
+    inputs = x.nbytes + weights.nbytes
+    if backward:
+        out = focal_aggregate(x, weights, heads=heads, dim=dim)
+        gradient = torch.randn_like(out)
+        moved = 2 * inputs + out.nbytes
+
+        def run() -> object:
+            return torch.autograd.grad(out, (x, weights), gradient, retain_graph=True)
+    else:
+        moved = inputs + x.nbytes
+
+        def run() -> object:
+            return focal_aggregate(x, weights, heads=heads, dim=dim)
+
+    source = torch.empty(moved // 2, dtype=torch.uint8, device=where)
+    target = torch.empty_like(source)
+    run()
+    times = time_interleaved({"copy": lambda: target.copy_(source), "run": run}, rounds, where)
+    share = statistics.median(copy / own for copy, own in zip(times["copy"], times["run"], strict=True))
+    return OperatorMeasurement(shape, axis, backward, statistics.median(times["run"]), moved, share)

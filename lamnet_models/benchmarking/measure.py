@@ -1,0 +1,219 @@
+"""Networks side by side: time, throughput, memory, and what counts, ratios to one of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..compilation import compile_network
+from ..upscaling.inference import resolve_device
+from .memory import peak_memory, peak_memory_in_child
+from .networks import open_network
+from .timing import time_interleaved
+
+MODES = ("eager", "compiled")
+"""How a network runs: as it is written, or by ``torch.compile``."""
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""Types of weights and activations, by name."""
+
+OUTPUT = (1280, 720)
+"""Width and height of the enlarged image that papers give costs for."""
+
+_TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}  # of the largest value of the eager float32 result
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one network in one mode and precision.
+
+    Attributes:
+        name: The network.
+        mode: ``"eager"`` or ``"compiled"``.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        task: ``"forward"`` or ``"train"``, a step of training: forward, L1, backward, Adam.
+        seconds: Time of each round.
+        images: Number of images a round.
+        memory: Bytes that a call adds at its peak, None where it was not measured.
+        difference: Largest difference to the eager float32 result, as a share of that one's largest value; None for
+            training.
+        valid: Whether that is within rounding. If not, the time means nothing.
+    """
+
+    name: str
+    mode: str
+    precision: str
+    task: str
+    seconds: tuple[float, ...]
+    images: int
+    memory: int | None = None
+    difference: float | None = None
+    valid: bool = True
+
+    @property
+    def label(self) -> str:
+        """Name, mode, precision and task in one."""
+        return f"{self.name}/{self.mode}/{self.precision}/{self.task}"
+
+    @property
+    def median(self) -> float:
+        """Median time in seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance of the quartiles, as a share of the median."""
+        if len(self.seconds) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return (high - low) / 2 / self.median
+
+    def ratio(self, baseline: Measurement) -> float:
+        """Returns this time as a multiple of another's: the median of the rounds' own ratios."""
+        pairs = zip(self.seconds, baseline.seconds, strict=True)
+        return statistics.median(own / other for own, other in pairs)
+
+
+def bench(
+    models: Sequence[str],
+    *,
+    scale: int = 4,
+    size: tuple[int, int] | None = None,
+    modes: Iterable[str] = ("eager",),
+    precisions: Iterable[str] = ("fp32",),
+    train: tuple[int, int] | None = None,
+    rounds: int = 7,
+    threads: int | None = None,
+    device: torch.device | str = "auto",
+    memory: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> list[Measurement]:
+    """Measures networks in turn, in one process.
+
+    Args:
+        models: Names of our models and of peers, and files of checkpoints.
+        scale: Factor of enlargement of peers, and by which ``size`` is chosen.
+        size: Width and height in pixels of the image to enlarge; 1280×720 divided by ``scale`` if None.
+        modes: Which of [`MODES`][lamnet_models.benchmarking.MODES].
+        precisions: Which of [`PRECISIONS`][lamnet_models.benchmarking.PRECISIONS].
+        train: Batch size and side of the square patches in pixels: measures steps of training in place of forward
+            passes.
+        rounds: How often each is measured.
+        threads: Number of threads on the CPU; torch's own choice if None.
+        device: Where to compute.
+        memory: Whether to measure peak memory too; on the CPU that takes a process for each network, in float32, eager.
+        progress: Called with what is about to be done.
+
+    Returns:
+        A measurement for each network, mode and precision, in that order.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        LAMNetError: If there is no such network, or no compiler.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds!r}, but it must be at least 1")
+    where = resolve_device(device)
+    width, height = size or (OUTPUT[0] // scale, OUTPUT[1] // scale)
+    say = progress or (lambda _: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    # Each mode, precision and size of each layer is one more version of its code; beyond the limit it runs uncompiled.
+    with torch._dynamo.config.patch(recompile_limit=64):
+        try:
+            cases = []
+            image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(where)
+            networks = {name: open_network(name, scale) for name in models}
+            for name, network in networks.items():
+                network.to(where)
+                reference = _forward(network, image)() if train is None else None
+                for mode in modes:
+                    for precision in precisions:
+                        say(f"{name}, {mode}, {precision}: first call")
+                        cases.append(_Case(name, network, mode, precision, where, image, train, reference))
+            say(f"{rounds} rounds")
+            times = time_interleaved({case.label: case.run for case in cases}, rounds, where)
+            results = []
+            for case in cases:
+                bytes_used = None
+                if memory and where.type == "cuda":
+                    bytes_used = peak_memory(case.run, where)
+                elif memory and train is None and (case.mode, case.precision) == ("eager", "fp32"):
+                    say(f"{case.name}: memory")
+                    bytes_used = peak_memory_in_child(case.name, scale, (width, height), torch.get_num_threads())
+                results.append(case.measurement(tuple(times[case.label]), bytes_used))
+            return results
+        finally:
+            torch.set_num_threads(before)
+
+
+class _Case:
+    """A network ready to be measured in one mode and precision; it has run once, and been compared."""
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        mode: str,
+        precision: str,
+        device: torch.device,
+        image: Tensor,
+        train: tuple[int, int] | None,
+        reference: Tensor | None,
+    ) -> None:
+        self.name, self.mode, self.precision = name, mode, precision
+        self.task = "forward" if train is None else "train"
+        self.label = f"{name}/{mode}/{precision}/{self.task}"
+        network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
+        network.train(train is not None)
+        if mode == "compiled":
+            compile_network(network)
+        if train is None:
+            self.images = len(image)
+            self.run = _forward(network, image.to(PRECISIONS[precision]))
+        else:
+            self.images = train[0]
+            self.run = _training_step(network, *train, precision, device)
+        result = self.run()
+        self.difference = None if reference is None else self._compare(result, reference)
+
+    def _compare(self, result: Tensor, reference: Tensor) -> float:
+        return ((result.float() - reference).abs().max() / reference.abs().max()).item()
+
+    def measurement(self, seconds: tuple[float, ...], memory: int | None) -> Measurement:
+        """Returns what was measured."""
+        valid = self.difference is None or self.difference <= _TOLERANCES[self.precision]
+        return Measurement(
+            self.name, self.mode, self.precision, self.task, seconds, self.images, memory, self.difference, valid
+        )
+
+
+def _forward(network: nn.Module, image: Tensor) -> Callable[[], Tensor]:
+    @torch.inference_mode()
+    def forward() -> Tensor:
+        return network(image)
+
+    return forward
+
+
+def _training_step(
+    network: nn.Module, batch: int, patch: int, precision: str, device: torch.device
+) -> Callable[[], None]:
+    image = torch.rand(batch, 3, patch, patch, device=device)
+    with torch.no_grad():
+        target = torch.rand_like(network(image))
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+            loss = nn.functional.l1_loss(network(image), target)
+        loss.backward()
+        optimiser.step()
+
+    return step

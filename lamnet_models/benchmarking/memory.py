@@ -1,0 +1,52 @@
+"""Peak memory of a forward pass."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable
+
+import psutil
+import torch
+
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+
+
+def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
+    """Returns how many bytes a call adds to what is allocated on a CUDA device; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    function()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def peak_memory_in_child(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
+    """Returns how many bytes of memory a network's forward pass on the CPU adds to a process of its own.
+
+    Args:
+        name: See [`open_network`][lamnet_models.benchmarking.open_network].
+        scale: Factor of enlargement, for peers.
+        size: Width and height of the image in pixels.
+        threads: Number of threads.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure, (name, scale, size, threads))
+
+
+def _measure(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
+    from .networks import open_network
+
+    torch.set_num_threads(threads)
+    network = open_network(name, scale)
+    width, height = size
+    with torch.inference_mode():
+        network(torch.rand(1, 3, 16, 16))  # what torch loads at first
+        before = psutil.Process().memory_info().rss
+        network(torch.rand(1, 3, height, width))
+    return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT - before)

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from lamnet_models import LAMNet, ModelError, Upscaler, save_checkpoint
+from lamnet_models.benchmarking import PEERS, bench, copy_bandwidth, measure_aggregation, open_network
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+@pytest.mark.parametrize("name", PEERS)
+def test_peers_enlarge(name):
+    pytest.importorskip("spandrel")
+    with torch.inference_mode():
+        assert open_network(name, 3)(torch.rand(1, 3, 10, 9)).shape == (1, 3, 30, 27)
+
+
+def test_a_result_that_differs_is_not_valid(tmp_path, monkeypatch):
+    save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
+    file = str(tmp_path / "a.safetensors")
+    (right,) = bench([file], size=(9, 8), rounds=2)
+    assert right.valid
+    assert right.difference == 0
+
+    def spoil(network):
+        torch.nn.init.ones_(network.upsample[0].bias)
+
+    monkeypatch.setattr("lamnet_models.benchmarking.measure.compile_network", spoil)
+    wrong = bench([file], size=(9, 8), rounds=1, modes=("compiled",))[0]
+    assert wrong.difference > 0
+
+
+def test_training_steps_count_their_images():
+    (step,) = bench(["lamnet_x2"], rounds=1, train=(2, 8), scale=2)
+    assert (step.images, step.task, step.difference) == (2, "train", None)
+
+
+def test_memory_is_measured_in_a_process_of_its_own():
+    (result,) = bench(["lamnet_x4"], size=(64, 48), rounds=1, memory=True)
+    assert 64 * 48 * 64 * 4 < result.memory < 2**31
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_aggregation_beside_a_copy(backward):
+    result = measure_aggregation((1, 8, 16, 16), "vertical", backward=backward, rounds=3, device="cpu")
+    features, weights = 8 * 256 * 4, 52 * 256 * 4
+    assert result.bytes == (3 * features + 2 * weights if backward else 2 * features + weights)
+    assert result.share > 0
+    assert copy_bandwidth(1 << 16, 3, "cpu") > 0
+
+
+def test_what_cannot_be_measured_is_one_line():
+    with pytest.raises(ModelError, match="no model named"):
+        bench(["lamnet_x9"])
+    with pytest.raises(ValueError, match="rounds"):
+        bench(["lamnet_x4"], rounds=0)
+
+
+def test_compiled_blocks_compute_the_same():
+    torch.manual_seed(0)
+    model = LAMNet(scale=2, channels=16, num_blocks=2, depth=1).eval()
+    image = torch.rand(1, 3, 12, 17)
+    with torch.inference_mode():
+        expected = model(image)
+        upscaler = Upscaler(model, compile=True)
+        torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(upscaler(image), expected.clamp(0, 1), rtol=1e-4, atol=1e-5)
