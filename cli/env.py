@@ -14,9 +14,11 @@ def env(as_json: Json = False) -> None:
     import os
     import platform
     from importlib.metadata import version
+    from importlib.util import find_spec
 
     import torch
 
+    from lamnet_layers.backends.select import VARIABLE, select, why_not_triton
     from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     facts = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
@@ -27,8 +29,14 @@ def env(as_json: Json = False) -> None:
     else:
         facts["cuda"] = f"not available (torch built for CUDA {torch.version.cuda or 'none'})"
     facts["mps"] = "available" if torch.backends.mps.is_available() else "not available"
-    facts["focal_aggregate"] = "eager, on every device: this version has no CUDA kernels yet"
-    facts |= {name: os.environ.get(name, "not set") for name in (WEIGHTS_VARIABLE, HUB_VARIABLE)}
+    facts["triton"] = version("triton") if find_spec("triton") else "not installed"
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    reason = why_not_triton(where)
+    try:
+        facts["focal_aggregate"] = f"{select(None, where)} on {where}; kernels: {reason or 'can run'}"
+    except (ValueError, RuntimeError) as error:
+        facts["focal_aggregate"] = str(error)
+    facts |= {name: os.environ.get(name, "not set") for name in (VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
     if as_json:
         print_json(facts)
     else:

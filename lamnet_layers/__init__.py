@@ -5,6 +5,7 @@ Every layer maps feature maps (B, C, H, W) to feature maps of the same shape; th
 """
 
 from .attention import FocalPass, FocalSeparableAttention
+from .backends.select import use_backend
 from .block import LAMBlock
 from .channel import CSM
 from .exchange import IEM
@@ -30,4 +31,5 @@ __all__ = [
     "PreNormResidual",
     "ScaledResidual",
     "focal_aggregate",
+    "use_backend",
 ]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_choice, check_divides, check_feature_map, check_int
+from .backends.select import check_backend
 from .functional import focal_aggregate
 from .pointwise import PointwiseConv
 from .window import FocalWindow, WindowLike
@@ -29,6 +30,7 @@ class FocalPass(nn.Module):
         heads: Number of groups of channels that share weights; divides ``channels``.
         window: A window, a pair (strides, steps), or None for the default one.
         axis: ``"horizontal"`` or ``"vertical"``.
+        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -45,6 +47,7 @@ class FocalPass(nn.Module):
         heads: int = 4,
         window: WindowLike = None,
         axis: str = "horizontal",
+        backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -54,6 +57,7 @@ class FocalPass(nn.Module):
         self.window = FocalWindow.of(window)
         check_choice("axis", axis, ("horizontal", "vertical"))
         self.axis = axis
+        self.backend = check_backend(backend)
         size, radius = self.window.size, self.window.radius
         kernel, padding = ((1, size), (0, radius)) if axis == "horizontal" else ((size, 1), (radius, 0))
         self.depthwise = nn.Conv2d(
@@ -71,7 +75,7 @@ class FocalPass(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the aggregated features, (B, D, H, W)."""
         dim = -1 if self.axis == "horizontal" else -2
-        return focal_aggregate(x, self.predict(x), self.window, heads=self.heads, dim=dim)
+        return focal_aggregate(x, self.predict(x), self.window, heads=self.heads, dim=dim, backend=self.backend)
 
     def extra_repr(self) -> str:
         """Returns what the two convolutions below do not show."""
@@ -93,6 +97,7 @@ class FocalSeparableAttention(nn.Module):
         channels: Number of channels D.
         heads: Number of groups of channels that share weights; divides ``channels``.
         window: A window, a pair (strides, steps), or None for the default one (23 pixels, 13 taps).
+        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -115,12 +120,15 @@ class FocalSeparableAttention(nn.Module):
         channels: int,
         heads: int = 4,
         window: WindowLike = None,
+        backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.horizontal = FocalPass(channels, heads, window, "horizontal", device=device, dtype=dtype)
-        self.vertical = FocalPass(channels, heads, window, "vertical", device=device, dtype=dtype)
+        self.horizontal, self.vertical = (
+            FocalPass(channels, heads, window, axis, backend, device=device, dtype=dtype)
+            for axis in ("horizontal", "vertical")
+        )
         self.register_buffer("cells", torch.tensor(self.window.cells, dtype=torch.int32, device=device))
 
     @property

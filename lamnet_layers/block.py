@@ -30,6 +30,7 @@ class LAMBlock(nn.Module):
         exchange: Whether the mixer's branches gate each other.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.
         hidden_channels: Hidden channels of the feed-forward network; None for its own default.
+        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -50,6 +51,7 @@ class LAMBlock(nn.Module):
         exchange: bool = True,
         feed_forward: str = "dgfn",
         hidden_channels: int | None = None,
+        backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -59,7 +61,7 @@ class LAMBlock(nn.Module):
         layers = []
         for _ in range(check_int("depth", depth, minimum=1)):
             layers += [
-                ULM(channels, heads, window, channel_mixer, exchange, **factory),
+                ULM(channels, heads, window, channel_mixer, exchange, backend, **factory),
                 FEED_FORWARDS[feed_forward](channels, hidden_channels, **factory),
             ]
         self.layers = nn.Sequential(*(PreNormResidual(channels, layer, **factory) for layer in layers))

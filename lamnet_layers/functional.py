@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ._checks import check_choice, check_divides, check_feature_map, check_int
 from .backends import eager
+from .backends.select import select
 from .window import FocalWindow, WindowLike
 
 
@@ -16,6 +17,7 @@ def focal_aggregate(
     *,
     heads: int = 4,
     dim: int = -1,
+    backend: str | None = None,
 ) -> Tensor:
     """Returns at each pixel the weighted sum of the means of the window's cells around it, along one axis.
 
@@ -33,12 +35,15 @@ def focal_aggregate(
         window: A window, a pair (strides, steps), or None for the default one.
         heads: Number of groups of channels that share weights; divides D.
         dim: Axis to aggregate along: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
+        backend: ``"eager"`` or ``"triton"``; None for what [`use_backend`][lamnet_layers.use_backend] or the
+            environment variable ``LAMNET_BACKEND`` ask for, or else kernels on CUDA devices where they can run.
 
     Returns:
         (B, D, H, W), of the wider of the two types.
 
     Raises:
         ValueError: If a shape, type, head count or axis does not fit.
+        RuntimeError: If a backend was asked for that cannot run here.
     """
     window = FocalWindow.of(window)
     check_feature_map("x", x)
@@ -54,4 +59,8 @@ def focal_aggregate(
         )
     if weights.device != x.device:
         raise ValueError(f"weights is on {weights.device}, but it must be on the device of x, {x.device}")
+    if select(backend, x.device.type) == "triton":
+        from .backends import ops
+
+        return ops.focal_aggregate(x, weights, list(window.strides), list(window.steps), heads, dim % 4)
     return eager.focal_aggregate(x, weights, window, heads, dim % 4)

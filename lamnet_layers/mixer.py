@@ -29,6 +29,7 @@ class ULM(nn.Module):
         channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (the half as it is).
         exchange: Whether the branches gate each other with [`IEM`][lamnet_layers.IEM] before they are joined. The
             state dict of a mixer without it carries a marker, as the exchange has no parameters to tell it by.
+        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -46,6 +47,7 @@ class ULM(nn.Module):
         window: WindowLike = None,
         channel_mixer: str = "csm",
         exchange: bool = True,
+        backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -64,7 +66,7 @@ class ULM(nn.Module):
             self.channel = PointwiseConv(half, half, device=device, dtype=dtype)
         else:
             self.channel = nn.Identity()
-        self.spatial = FocalSeparableAttention(half, heads, window, device=device, dtype=dtype)
+        self.spatial = FocalSeparableAttention(half, heads, window, backend, device=device, dtype=dtype)
         self.exchange = IEM() if exchange else None
         if not exchange:
             self.register_buffer("without_exchange", torch.tensor(True, device=device))

@@ -39,6 +39,10 @@ class LAMNet(nn.Module):
         exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
         hidden_channels: Hidden channels of the feed-forward network; None for its own default.
+        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
+            No part of a checkpoint.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
 
     Shape:
         Images (B, in_chans, H, W) in [0, 1] → (B, in_chans, r·H, r·W), near [0, 1] but not clamped; any H, W ≥ 1.
@@ -65,6 +69,7 @@ class LAMNet(nn.Module):
         exchange: bool = True,
         feed_forward: str = "dgfn",
         hidden_channels: int | None = None,
+        backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -84,7 +89,18 @@ class LAMNet(nn.Module):
         self.grad_checkpointing = False
 
         self.blocks = nn.ModuleList(
-            LAMBlock(channels, depth, heads, window, channel_mixer, exchange, feed_forward, hidden_channels, **factory)
+            LAMBlock(
+                channels,
+                depth,
+                heads,
+                window,
+                channel_mixer,
+                exchange,
+                feed_forward,
+                hidden_channels,
+                backend,
+                **factory,
+            )
             for _ in range(num_blocks)
         )
         self.config = {

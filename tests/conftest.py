@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+if not torch.cuda.is_available():  # before anything imports Triton: its kernels run as Python then
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from lamnet_models.resize import imresize
 

@@ -8,7 +8,6 @@ from ..window import FocalWindow
 
 def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
     """Returns the weighted sum of cell means around each pixel; arguments are those of the public function, checked."""
-    batch, channels, height, width = x.shape
     size, radius = x.shape[dim], window.radius
     dtype = torch.promote_types(x.dtype, weights.dtype)
     exact = torch.promote_types(dtype, torch.float32)  # half precision would lose digits in the sums, and overflow
@@ -20,10 +19,11 @@ def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int,
     sums = _box_sums(padded, {length for _, length in window.cells}, dim)
     weights = weights.contiguous().unflatten(1, (heads, window.taps))
 
-    out = padded.new_zeros((batch, heads, channels // heads, height, width))
+    out: Tensor | None = None
     for tap, (first, length) in enumerate(window.spans):
         values = sums[length].narrow(dim, radius + first, size).unflatten(1, (heads, -1))
-        out = out.addcmul_(weights[:, :, tap, None].to(exact), values, value=1 / length)
+        weight = weights[:, :, tap, None].to(exact)
+        out = weight / length * values if out is None else out.addcmul_(weight, values, value=1 / length)
     return out.flatten(1, 2).to(dtype)
 
 

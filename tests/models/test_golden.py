@@ -36,7 +36,7 @@ def _patch_aggregation(patch: pytest.MonkeyPatch, aggregate: Callable[[Tensor, T
     patch.setattr(
         attention,
         "focal_aggregate",
-        lambda x, weights, window, *, heads, dim: aggregate(x, weights, window, heads, dim),
+        lambda x, weights, window, *, heads, dim, backend: aggregate(x, weights, window, heads, dim),
     )
 
 

@@ -1,0 +1,114 @@
+"""The kernels as operators of PyTorch: what autograd, the compiler, ``torch.func`` and the FLOP counter know of them.
+
+Only kernels are operators. The eager backend is plain PyTorch, which a compiler can look into and fuse.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from ..window import FocalWindow
+
+
+@torch.library.custom_op("lamnet::focal_aggregate", mutates_args=())
+def focal_aggregate(x: Tensor, weights: Tensor, strides: list[int], steps: list[int], heads: int, dim: int) -> Tensor:
+    """Returns the aggregated features by the kernel; arguments are those of the public function, checked."""
+    from .triton import aggregate
+
+    return aggregate.forward(x, weights, FocalWindow(strides, steps), heads, dim)
+
+
+@focal_aggregate.register_fake
+def _(x: Tensor, weights: Tensor, strides: list[int], steps: list[int], heads: int, dim: int) -> Tensor:
+    return torch.empty_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
+
+
+@torch.library.custom_op("lamnet::focal_aggregate_backward", mutates_args=())
+def focal_aggregate_backward(
+    grad: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    strides: list[int],
+    steps: list[int],
+    heads: int,
+    dim: int,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of features and weights; one that is not wanted is empty."""
+    from .triton import aggregate
+
+    window = FocalWindow(strides, steps)
+    return (
+        aggregate.grad_x(grad, weights, x, window, heads, dim) if wanted[0] else x.new_empty(0),
+        aggregate.grad_weights(grad, x, weights, window, heads, dim) if wanted[1] else weights.new_empty(0),
+    )
+
+
+@focal_aggregate_backward.register_fake
+def _(grad, x, weights, strides, steps, heads, dim, wanted) -> tuple[Tensor, Tensor]:
+    return (
+        torch.empty_like(x) if wanted[0] else x.new_empty(0),
+        torch.empty_like(weights) if wanted[1] else weights.new_empty(0),
+    )
+
+
+def _save(ctx, inputs, output) -> None:
+    x, weights, *ctx.rest = inputs
+    ctx.save_for_backward(x, weights)
+
+
+def _backward(ctx, grad: Tensor):
+    x, weights = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[:2])
+    grads = focal_aggregate_backward(grad, x, weights, *ctx.rest, wanted)
+    return (*(value if needed else None for value, needed in zip(grads, wanted, strict=True)), *[None] * 4)
+
+
+def _refuse(ctx, *_: Tensor):
+    raise RuntimeError("the kernels have no second derivative; use backend='eager' for it")
+
+
+focal_aggregate.register_autograd(_backward, setup_context=_save)
+focal_aggregate_backward.register_autograd(_refuse)
+
+
+@focal_aggregate.register_vmap
+def _(info, in_dims, x, weights, *rest):
+    return _unfold(focal_aggregate(*_fold(info, in_dims, (x, weights)), *rest), info), 0
+
+
+@focal_aggregate_backward.register_vmap
+def _(info, in_dims, grad, x, weights, *rest):
+    grads = focal_aggregate_backward(*_fold(info, in_dims, (grad, x, weights)), *rest)
+    wanted = rest[-1]
+    return tuple(
+        _unfold(value, info) if needed else value.expand(info.batch_size, 0)
+        for value, needed in zip(grads, wanted, strict=True)
+    ), (0, 0)
+
+
+def _fold(info, in_dims, tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    # The new dimension becomes part of the batch.
+    moved = (
+        tensor.expand(info.batch_size, *tensor.shape) if place is None else tensor.movedim(place, 0)
+        for tensor, place in zip(tensors, in_dims, strict=False)
+    )
+    return [tensor.flatten(0, 1) for tensor in moved]
+
+
+def _unfold(tensor: Tensor, info) -> Tensor:
+    return tensor.unflatten(0, (info.batch_size, -1))
+
+
+@register_flop_formula(torch.ops.lamnet.focal_aggregate)
+def _(x_shape, weights_shape, strides, steps, heads, dim, *_, **__) -> int:
+    batch, channels, height, width = x_shape
+    return 2 * batch * channels * height * width * FocalWindow(strides, steps).taps
+
+
+@register_flop_formula(torch.ops.lamnet.focal_aggregate_backward)
+def _(grad_shape, x_shape, weights_shape, strides, steps, heads, dim, wanted, *_, **__) -> int:
+    batch, channels, height, width = x_shape
+    return 2 * batch * channels * height * width * FocalWindow(strides, steps).taps * sum(wanted)

@@ -1,0 +1,234 @@
+"""Focal aggregation and its gradients as kernels that read each input about once.
+
+A program computes a tile of pixels for some channels of one head: the weights are read once for all of them, and the
+pixels that neighbours share come from the cache. Gradients are gathered, so that each value is written by one program:
+the sums have one order, and the results are the same every time.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ...window import FocalWindow
+
+# Height and width of a tile, by axis. Along the height it is tall, so that rows above and below are read again by few
+# other programs; along the width the neighbours lie in the same lines of the cache.
+_TILES = {3: (4, 64), 2: (32, 16)}
+_MAX_CHANNELS = 8  # of a head in one program: more do not fit in the registers beside a tile
+_TYPES = {torch.float64: tl.float64}
+
+
+@triton.jit
+def _tile(height, width, TILE_H: tl.constexpr, TILE_W: tl.constexpr, CHUNKS: tl.constexpr, HEADS: tl.constexpr):
+    """Returns which pixels, chunk of channels, head and image are this program's."""
+    program = tl.program_id(0)
+    across = tl.cdiv(width, TILE_W)
+    down = tl.cdiv(height, TILE_H)
+    left = program % across
+    top = (program // across) % down
+    chunk = (program // (across * down)) % CHUNKS
+    head = (program // (across * down * CHUNKS)) % HEADS
+    image = program // (across * down * CHUNKS * HEADS)
+    pixel = tl.arange(0, TILE_H * TILE_W)
+    return top * TILE_H + pixel // TILE_W, left * TILE_W + pixel % TILE_W, chunk, head, image.to(tl.int64)
+
+
+@triton.jit
+def _at(row, column, shift: tl.constexpr, HORIZONTAL: tl.constexpr, height, width):
+    """Returns the pixels that lie a distance away along the axis, and which of them are in the image."""
+    inside = (row < height) & (column < width)
+    if HORIZONTAL:
+        column += shift
+        inside = inside & (column >= 0) & (column < width)
+    else:
+        row += shift
+        inside = inside & (row >= 0) & (row < height)
+    return row, column, inside
+
+
+@triton.jit
+def _mean(x, channel, row, column, strides, cell: tl.constexpr, limits, HORIZONTAL: tl.constexpr, TYPE: tl.constexpr):
+    """Returns the mean of a cell around each pixel, (channels, pixels)."""
+    channels, height, width = limits
+    total = tl.zeros((channel.shape[0], row.shape[0]), TYPE)
+    for step in tl.static_range(cell[1]):
+        r, c, inside = _at(row, column, cell[0] + step, HORIZONTAL, height, width)
+        offsets = channel[:, None] * strides[0] + (r * strides[1] + c * strides[2])[None, :]
+        total += tl.load(x + offsets, mask=(channel < channels)[:, None] & inside[None, :], other=0).to(TYPE)
+    return total * (1.0 / cell[1])
+
+
+@triton.jit
+def _forward_kernel(
+    x,
+    weights,
+    out,
+    height,
+    width,
+    x_strides,
+    weight_strides,
+    out_strides,
+    HEADS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    CELLS: tl.constexpr,
+    HORIZONTAL: tl.constexpr,
+    TILE_H: tl.constexpr,
+    TILE_W: tl.constexpr,
+    BLOCK: tl.constexpr,
+    INDEX: tl.constexpr,
+    TYPE: tl.constexpr,
+):
+    row, column, chunk, head, image = _tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
+    row, column = row.to(INDEX), column.to(INDEX)
+    channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
+    inside = (row < height) & (column < width)
+    x += image * x_strides[0] + (head * CHANNELS).to(tl.int64) * x_strides[1]
+    weights += image * weight_strides[0] + (head * len(CELLS)).to(tl.int64) * weight_strides[1]
+    weights += row * weight_strides[2] + column * weight_strides[3]
+    total = tl.zeros((BLOCK, TILE_H * TILE_W), TYPE)
+    for tap in tl.static_range(len(CELLS)):
+        weight = tl.load(weights + tap * weight_strides[1], mask=inside, other=0).to(TYPE)
+        limits = (CHANNELS, height, width)
+        steps = (x_strides[1], x_strides[2], x_strides[3])
+        total += weight[None, :] * _mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
+    out += image * out_strides[0] + (head * CHANNELS).to(tl.int64) * out_strides[1]
+    offsets = channel[:, None] * out_strides[1] + (row * out_strides[2] + column * out_strides[3])[None, :]
+    tl.store(out + offsets, total, mask=(channel < CHANNELS)[:, None] & inside[None, :])
+
+
+@triton.jit
+def _grad_x_kernel(
+    grad,
+    weights,
+    grad_x,
+    height,
+    width,
+    grad_strides,
+    weight_strides,
+    out_strides,
+    HEADS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    CELLS: tl.constexpr,
+    HORIZONTAL: tl.constexpr,
+    TILE_H: tl.constexpr,
+    TILE_W: tl.constexpr,
+    BLOCK: tl.constexpr,
+    INDEX: tl.constexpr,
+    TYPE: tl.constexpr,
+):
+    row, column, chunk, head, image = _tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
+    row, column = row.to(INDEX), column.to(INDEX)
+    channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
+    grad += image * grad_strides[0] + (head * CHANNELS).to(tl.int64) * grad_strides[1]
+    weights += image * weight_strides[0] + (head * len(CELLS)).to(tl.int64) * weight_strides[1]
+    total = tl.zeros((BLOCK, TILE_H * TILE_W), TYPE)
+    for tap in tl.static_range(len(CELLS)):
+        for step in tl.static_range(CELLS[tap][1]):
+            # The pixel whose cell has this one as its ``step``-th.
+            r, c, inside = _at(row, column, -(CELLS[tap][0] + step), HORIZONTAL, height, width)
+            place = tap * weight_strides[1] + r * weight_strides[2] + c * weight_strides[3]
+            weight = tl.load(weights + place, mask=inside, other=0).to(TYPE) * (1.0 / CELLS[tap][1])
+            offsets = channel[:, None] * grad_strides[1] + (r * grad_strides[2] + c * grad_strides[3])[None, :]
+            values = tl.load(grad + offsets, mask=(channel < CHANNELS)[:, None] & inside[None, :], other=0)
+            total += weight[None, :] * values.to(TYPE)
+    grad_x += image * out_strides[0] + (head * CHANNELS).to(tl.int64) * out_strides[1]
+    offsets = channel[:, None] * out_strides[1] + (row * out_strides[2] + column * out_strides[3])[None, :]
+    inside = (row < height) & (column < width)
+    tl.store(grad_x + offsets, total, mask=(channel < CHANNELS)[:, None] & inside[None, :])
+
+
+@triton.jit
+def _grad_weights_kernel(
+    grad,
+    x,
+    grad_weights,
+    height,
+    width,
+    grad_strides,
+    x_strides,
+    out_strides,
+    HEADS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    CELLS: tl.constexpr,
+    HORIZONTAL: tl.constexpr,
+    TILE_H: tl.constexpr,
+    TILE_W: tl.constexpr,
+    BLOCK: tl.constexpr,
+    INDEX: tl.constexpr,
+    TYPE: tl.constexpr,
+):
+    row, column, _, head, image = _tile(height, width, TILE_H, TILE_W, 1, HEADS)
+    row, column = row.to(INDEX), column.to(INDEX)
+    inside = (row < height) & (column < width)
+    grad += image * grad_strides[0] + (head * CHANNELS).to(tl.int64) * grad_strides[1]
+    x += image * x_strides[0] + (head * CHANNELS).to(tl.int64) * x_strides[1]
+    grad_weights += image * out_strides[0] + (head * len(CELLS)).to(tl.int64) * out_strides[1]
+    grad_weights += row * out_strides[2] + column * out_strides[3]
+    for tap in tl.static_range(len(CELLS)):
+        total = tl.zeros((TILE_H * TILE_W,), TYPE)
+        for first in range(0, CHANNELS, BLOCK):
+            channel = (first + tl.arange(0, BLOCK)).to(INDEX)
+            offsets = channel[:, None] * grad_strides[1] + (row * grad_strides[2] + column * grad_strides[3])[None, :]
+            values = tl.load(grad + offsets, mask=(channel < CHANNELS)[:, None] & inside[None, :], other=0)
+            limits = (CHANNELS, height, width)
+            steps = (x_strides[1], x_strides[2], x_strides[3])
+            means = _mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
+            total += tl.sum(values.to(TYPE) * means, 0)
+        tl.store(grad_weights + tap * out_strides[1], total, mask=inside)
+
+
+def forward(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+    """Returns the aggregated features, (B, D, H, W), laid out as ``x``."""
+    out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
+    _launch(_forward_kernel, x, weights, out, x.shape, window, heads, dim)
+    return out
+
+
+def grad_x(grad: Tensor, weights: Tensor, like: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+    """Returns the gradient of the features, (B, D, H, W), of the type and layout of ``like``."""
+    out = torch.empty_like(like)
+    _launch(_grad_x_kernel, grad, weights, out, like.shape, window, heads, dim)
+    return out
+
+
+def grad_weights(grad: Tensor, x: Tensor, like: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+    """Returns the gradient of the weights, (B, heads·K, H, W), of the type and layout of ``like``."""
+    out = torch.empty_like(like)
+    _launch(_grad_weights_kernel, grad, x, out, x.shape, window, heads, dim)
+    return out
+
+
+def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: FocalWindow, heads: int, dim: int):
+    batch, channels, height, width = shape
+    if 0 in shape:
+        return
+    per_head = channels // heads
+    block = min(_MAX_CHANNELS, triton.next_power_of_2(per_head))
+    tile_h, tile_w = _TILES[dim]
+    chunks = 1 if kernel is _grad_weights_kernel else triton.cdiv(per_head, block)
+    tiles = triton.cdiv(height, tile_h) * triton.cdiv(width, tile_w)
+    tensors = (first, second, out)
+    exact = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
+    arguments = (*tensors, height, width, *(tensor.stride() for tensor in tensors))
+    with torch.cuda.device_of(first):
+        kernel[(tiles * chunks * heads * batch,)](
+            *arguments,
+            HEADS=heads,
+            CHANNELS=per_head,
+            CELLS=window.spans,
+            HORIZONTAL=dim == 3,
+            TILE_H=tile_h,
+            TILE_W=tile_w,
+            BLOCK=block,
+            # Within an image; from one to the next, offsets are of 64 bits anyway.
+            INDEX=tl.int64 if max(map(_extent, tensors)) >= 2**31 else tl.int32,
+            TYPE=_TYPES.get(exact, tl.float32),
+            num_warps=4 if tile_h * tile_w <= 256 else 8,
+        )
+
+
+def _extent(tensor: Tensor) -> int:
+    return sum((size - 1) * stride for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))

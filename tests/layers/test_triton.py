@@ -1,0 +1,293 @@
+"""The kernels against the eager backend in float64: on the GPU where there is one, else by Triton's interpreter."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamnet_layers import FocalWindow, LAMBlock, focal_aggregate, use_backend
+from lamnet_layers.backends import ops
+from lamnet_layers.backends.select import VARIABLE, select
+
+pytest.importorskip("triton")
+
+ROOT = Path(__file__).resolve().parents[2]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TINY = FocalWindow((1, 2), (1, 1))
+# Forward: rounding of the result alone, as sums are of float32. Gradients of the features pass through the same sums.
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+
+
+@pytest.fixture(autouse=True)
+def launches(monkeypatch):
+    """Counts launches of kernels, so that no test passes by falling back."""
+    from lamnet_layers.backends.triton import aggregate
+
+    counts = {}
+
+    class Counted:
+        def __init__(self, name, kernel):
+            self.name, self.kernel = name, kernel
+
+        def __getitem__(self, grid):
+            counts[self.name] = counts.get(self.name, 0) + 1
+            return self.kernel[grid]
+
+    for name in ("_forward_kernel", "_grad_x_kernel", "_grad_weights_kernel"):
+        monkeypatch.setattr(aggregate, name, Counted(name, getattr(aggregate, name)))
+    return counts
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch):
+    """Fills new memory with what is not a number, so that a value nobody writes shows."""
+    empty_like = torch.empty_like
+
+    def poisoned(*args, **kwargs):
+        return empty_like(*args, **kwargs).fill_(float("nan"))
+
+    monkeypatch.setattr("lamnet_layers.backends.triton.aggregate.torch.empty_like", poisoned)
+
+
+def sample(size, window, heads, channels, batch=1, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (batch, channels, *size), (batch, heads * window.taps, *size), (batch, channels, *size)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(DEVICE, dtype) for shape in shapes]
+
+
+def run(backend, x, weights, grad, window, heads, dim):
+    x, weights = (tensor.detach().requires_grad_() for tensor in (x, weights))
+    out = focal_aggregate(x, weights, window, heads=heads, dim=dim, backend=backend)
+    return [out.detach(), *torch.autograd.grad(out, (x, weights), grad.to(out.dtype))]
+
+
+def assert_matches(x, weights, grad, window, heads, dim):
+    results = run("triton", x, weights, grad, window, heads, dim)
+    expected = run("eager", x.double(), weights.double(), grad.double(), window, heads, dim)
+    tolerance = TOLERANCE[torch.promote_types(x.dtype, weights.dtype)]
+    for result, reference in zip(results, expected, strict=True):
+        error = (result.double() - reference).abs()
+        assert error.max() <= tolerance * reference.abs().max()  # NaN fails too
+        assert error.mean() <= tolerance / 3 * reference.abs().max()
+    assert [result.dtype for result in results[1:]] == [x.dtype, weights.dtype]
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (7, 5), (2, 67), (37, 2)])
+def test_awkward_sizes(size, dim, launches):
+    window = FocalWindow()
+    assert_matches(*sample(size, window, 2, 4), window, 2, dim)
+    assert set(launches) == {"_forward_kernel", "_grad_x_kernel", "_grad_weights_kernel"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dim", [-1, -2])
+def test_types(dtype, dim):
+    assert_matches(*sample((6, 11), TINY, 2, 6, batch=2, dtype=dtype), TINY, 2, dim)
+
+
+@pytest.mark.parametrize("types", [(torch.float16, torch.float32), (torch.float32, torch.float64)])
+def test_mixed_types_give_the_wider(types):
+    x, weights, _ = sample((4, 5), TINY, 1, 2)
+    out = focal_aggregate(x.to(types[0]), weights.to(types[1]), TINY, heads=1, backend="triton")
+    assert out.dtype == types[1]
+
+
+@pytest.mark.parametrize(
+    ("window", "heads", "channels"),
+    [(FocalWindow((), ()), 1, 1), (FocalWindow((3,), (2,)), 3, 9), (TINY, 1, 11), (TINY, 5, 5), (TINY, 1, 20)],
+)
+def test_windows_and_heads(window, heads, channels):
+    for dim in (-1, -2):
+        assert_matches(*sample((5, 8), window, heads, channels), window, heads, dim)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "transposed", "every_second", "expanded"])
+def test_any_strides(layout):
+    for dim in (-1, -2):
+        x, weights, grad = sample((6, 7), TINY, 2, 4, batch=2)
+        if layout == "channels_last":
+            x, weights, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, weights, grad))
+        elif layout == "transposed":
+            x, weights, grad = (t.mT.contiguous().mT for t in (x, weights, grad))
+        elif layout == "every_second":
+            x, weights, grad = (t.repeat_interleave(2, 3)[..., ::2] for t in (x, weights, grad))
+        else:
+            x, grad = x[:1].expand(2, -1, -1, -1), grad[:, :, :1].expand(-1, -1, 6, -1)
+        assert_matches(x, weights, grad, TINY, 2, dim)
+
+
+def test_nothing_comes_back_empty(launches):
+    x, weights, _ = sample((3, 4), TINY, 1, 2, batch=0)
+    assert focal_aggregate(x, weights, TINY, heads=1, backend="triton").shape == x.shape
+    assert not launches
+
+
+def test_gradients_numerically():
+    x, weights, _ = sample((2, 3), TINY, 1, 2)
+    inputs = (x.requires_grad_(), weights.requires_grad_())
+    assert gradcheck(lambda x, w: focal_aggregate(x, w, TINY, heads=1, dim=-2, backend="triton"), inputs)
+
+
+def test_only_what_is_wanted_is_computed(launches):
+    x, weights, grad = sample((4, 5), TINY, 1, 2)
+    focal_aggregate(x, weights.requires_grad_(), TINY, heads=1, backend="triton").backward(grad)
+    assert set(launches) == {"_forward_kernel", "_grad_weights_kernel"}
+
+
+def test_the_second_derivative_is_refused_in_a_line():
+    x, weights, _ = sample((4, 5), TINY, 1, 2)
+    out = focal_aggregate(x.requires_grad_(), weights, TINY, heads=1, backend="triton")
+    (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^the kernels have no second derivative; use backend='eager'"):
+        grad.sum().backward()
+
+
+def test_operators_keep_their_promises():
+    x, weights, grad = sample((4, 5), TINY, 2, 4)
+    arguments = [list(TINY.strides), list(TINY.steps), 2, 3]
+    torch.library.opcheck(ops.focal_aggregate, (x.requires_grad_(), weights.requires_grad_(), *arguments))
+    tensors = (grad, x.detach(), weights.detach())
+    for wanted in itertools.product((True, False), repeat=2):
+        torch.library.opcheck(ops.focal_aggregate_backward, (*tensors, *arguments, list(wanted)))
+
+
+@pytest.mark.parametrize("in_dims", [(0, 0), (1, None), (None, 2)])
+def test_vmap(in_dims):
+    x, weights, _ = sample((4, 5), TINY, 1, 2)
+    x = x if in_dims[0] is None else torch.stack([x, -x, 2 * x], in_dims[0])
+    weights = weights if in_dims[1] is None else torch.stack([weights, 3 * weights, weights], in_dims[1])
+
+    def aggregate(backend):
+        return torch.vmap(lambda x, w: focal_aggregate(x, w, TINY, heads=1, backend=backend), in_dims)(x, weights)
+
+    torch.testing.assert_close(aggregate("triton"), aggregate("eager"))
+
+
+def test_batched_gradients():
+    x, weights, grad = sample((4, 5), TINY, 1, 2)
+    inputs, grads = (x.requires_grad_(), weights.requires_grad_()), torch.stack([grad, -2 * grad])
+
+    def batched(backend):
+        out = focal_aggregate(*inputs, TINY, heads=1, backend=backend)
+        return torch.autograd.grad(out, inputs, grads, is_grads_batched=True)
+
+    for result, expected in zip(batched("triton"), batched("eager"), strict=True):
+        torch.testing.assert_close(result, expected)
+
+
+def test_flops_are_counted():
+    x, weights, grad = sample((4, 5), TINY, 2, 4)
+    with FlopCounterMode(display=False) as counter:
+        out = focal_aggregate(x.requires_grad_(), weights, TINY, heads=2, backend="triton")
+        out.backward(grad)
+    assert counter.get_total_flops() == 2 * (2 * 4 * 4 * 5 * TINY.taps)
+
+
+def test_compiled_and_exported_in_one_graph():
+    torch.manual_seed(0)
+    block = LAMBlock(8, depth=1, heads=2, window=TINY, backend="triton").to(DEVICE).eval()
+    x = torch.randn(1, 8, 6, 7, device=DEVICE)
+    with torch.no_grad():
+        expected = block(x)
+        compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), expected)
+        program = torch.export.export(block, (x,))
+    assert any("lamnet.focal_aggregate" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(x), expected)
+
+
+def test_precedence(monkeypatch, launches):
+    x, weights, _ = sample((4, 5), TINY, 1, 2)
+
+    def count(backend=None):
+        launches.clear()
+        focal_aggregate(x, weights, TINY, heads=1, backend=backend)
+        return sum(launches.values())
+
+    monkeypatch.setenv(VARIABLE, "triton")
+    assert count() == 1
+    with use_backend("eager"):
+        assert count() == 0
+        with use_backend("triton"):
+            assert count() == 1
+        assert count("triton") == 1
+    monkeypatch.setenv(VARIABLE, "eager")
+    assert count() == 0
+
+
+def test_requests_that_cannot_be_met_say_why(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert select(None, "cpu") == "eager"
+    with pytest.raises(RuntimeError, match=r"'triton' cannot run: the tensors are on the device cpu"):
+        select("triton", "cpu")
+    monkeypatch.setattr("lamnet_layers.backends.select.find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match="not installed"):
+        select("triton", "cuda")
+    assert select(None, "cuda") == "eager"
+    for call in (lambda: select("cuda", "cpu"), lambda: LAMBlock(8, backend="fast")):
+        with pytest.raises(ValueError, match="must be one of eager, triton"):
+            call()
+    monkeypatch.setenv(VARIABLE, "fast")
+    with pytest.raises(ValueError, match=VARIABLE):
+        select(None, "cpu")
+
+
+COMPILE = """
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from lamnet_layers.backends.triton import aggregate
+
+for kernel in (aggregate._forward_kernel, aggregate._grad_x_kernel, aggregate._grad_weights_kernel):
+    for dim, (height, width) in aggregate._TILES.items():
+        values = {"HEADS": 2, "CHANNELS": 8, "CELLS": ((-2, 2), (0, 1), (1, 2)), "HORIZONTAL": dim == 3, "BLOCK": 8}
+        values |= {"TILE_H": height, "TILE_W": width, "INDEX": tl.int64, "TYPE": tl.float32}
+        types = {"height": "i32", "width": "i32"} | dict.fromkeys(values, "constexpr")
+        types = {
+            name: types.get(name) or (("i64",) * 4 if name.endswith("strides") else "*bf16")
+            for name in kernel.arg_names
+        }
+        binary = triton.compile(ASTSource(kernel, types, values), target=GPUTarget("cuda", 90, 32))
+        print(kernel.__name__, dim, len(binary.asm["cubin"]))
+"""
+
+
+def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", COMPILE]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 6
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+def test_in_a_cuda_graph():
+    x, weights, _ = sample((16, 16), FocalWindow(), 4, 32, dtype=torch.float32)
+    focal_aggregate(x, weights, backend="triton")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = focal_aggregate(x, weights, backend="triton")
+    x.neg_()
+    graph.replay()
+    torch.testing.assert_close(out, focal_aggregate(x, weights, backend="eager"))
+
+
+@pytest.mark.skipif(
+    DEVICE == "cpu" or torch.cuda.mem_get_info()[0] < 40 * 2**30, reason="needs a GPU with 40 GiB of free memory"
+)
+@pytest.mark.parametrize("dim", [-1, -2])
+def test_more_than_two_to_the_31_elements(dim):
+    window = FocalWindow((), ())
+    x = torch.ones(1, 1, 2**16, 2**15 + 8, device=DEVICE, dtype=torch.float16)
+    out = focal_aggregate(x, x, window, heads=1, dim=dim, backend="triton")
+    assert out.sum(dtype=torch.float64) == x.numel()
