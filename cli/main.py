@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -57,6 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What stands behind ``lamnet``; by default the process's own arguments.
     """
+    # Read by torch at its first large allocation. Without it, a fifth of the time on a Linux CPU goes into page faults.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         code = app(arguments, prog_name="lamnet", standalone_mode=False)
     except typer.TyperException as error:  # wrong usage, found by typer
