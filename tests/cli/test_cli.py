@@ -65,8 +65,9 @@ def test_list(lamnet):
     assert code == 0
     assert "849,136" in out
     rows = json.loads(lamnet("list", "*_x4", "--pretrained", "--json")[1])
-    assert [row["name"] for row in rows] == ["lamnet_x4"]
-    assert rows[0]["weights"] == ["lamnet_x4.photos310_v1"]
+    assert {row["name"]: row["weights"] for row in rows} == {
+        name: [f"{name}.photos310_v1"] for name in ("lamnet_x4", "lamnet_large_x4")
+    }
 
 
 def test_info_of_a_name(lamnet):

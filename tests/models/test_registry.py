@@ -36,6 +36,7 @@ def test_timm_knows_the_six():
 
 
 def test_every_packaged_file_has_its_card_and_loads(image):
+    assert {key.partition(".")[0] for key in packaged_weights()} == set(lamnet_models.list_models())
     for key, path in packaged_weights().items():
         card = path.with_name(f"{key}.md")
         assert card.is_file()
