@@ -174,9 +174,10 @@ def test_bench_refuses_what_it_cannot_measure(lamnet, arguments, words):
 
 def test_upscale_compiled(lamnet, tmp_path, monkeypatch):
     from PIL import Image
+    from torch._inductor import config
 
     Image.new("RGB", (9, 8), "teal").save(tmp_path / "a.png")
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
-    assert_one_line_error(lamnet("upscale", tmp_path / "a.png", "--compile"), 1, "C++ compiler")
+    with config.patch({"cpp.cxx": (None, "no-such-compiler")}):
+        assert_one_line_error(lamnet("upscale", tmp_path / "a.png", "--compile"), 1, "C++ compiler")
     assert not (tmp_path / "a_x4.png").exists()
