@@ -54,7 +54,12 @@ Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 Precision = Annotated[PrecisionName, typer.Option(help="Type to compute in.")]
 Scale = Annotated[int | None, typer.Option("--scale", "-s", min=1, help="Factor of enlargement.")]
 Tile = Annotated[
-    str, typer.Option("--tile", "-t", help="Side of the tiles in pixels; 0: the whole image; auto: as memory allows.")
+    str,
+    typer.Option(
+        "--tile",
+        "-t",
+        help="Side of the tiles in pixels; 0: the whole image; exact: tiles with its result; auto: as memory allows.",
+    ),
 ]
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder that holds the sets. [default: LAMNET_DATA, then the cache]")
@@ -73,11 +78,11 @@ SelfEnsemble = Annotated[bool, typer.Option("--self-ensemble", help="Average ove
 
 def parse_tile(text: str) -> int | str:
     """Returns what ``--tile`` means."""
-    if text != "auto" and not text.isdecimal():
+    if text not in ("auto", "exact") and not text.isdecimal():
         raise typer.BadParameter(
-            f"--tile is {text!r}, but it must be auto, 0 for the whole image, or a number of pixels"
+            f"--tile is {text!r}, but it must be auto, exact, 0 for the whole image, or a number of pixels"
         )
-    return text if text == "auto" else int(text)
+    return int(text) if text.isdecimal() else text
 
 
 def parse_choices(option: str, text: str, choices: tuple[str, ...]) -> list[str]:

@@ -78,7 +78,8 @@ def upscale(
             if result.error:
                 print_error(result.error)
             elif not as_json:
-                print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}", flush=True)
+                how = {0: "", "exact": ", in exact tiles"}.get(result.tile, f", in tiles of {result.tile}")
+                print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}{how}", flush=True)
     if as_json:
         print_json(
             [

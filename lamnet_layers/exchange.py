@@ -31,13 +31,30 @@ class IEM(nn.Module):
         check_feature_map("a", a)
         if a.shape != c.shape:
             raise ValueError(f"a has shape {tuple(a.shape)}, but it must have the shape of c, {tuple(c.shape)}")
+        return self.gates_from(c, *self.summarise(c, a))
+
+    def summarise(self, c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the gates need to know of all pixels: the means of a, and of a times c's mean over the channels.
+
+        Both are (B, C). Those of an image are the means of its parts', each weighted by its number of pixels: so an
+        image can be summarised that no memory holds.
+        """
         exact = torch.promote_types(torch.promote_types(c.dtype, a.dtype), torch.float32)
-        height, width = c.shape[2:]
         c, a = c.flatten(2).to(exact), a.flatten(2).to(exact)
         with _without_autocast(c.device.type):
-            similarity = a.mean(2, keepdim=True).transpose(1, 2) @ c / c.shape[1]
-            agreement = a @ c.mean(1, keepdim=True).transpose(1, 2) / (height * width)
-        return torch.sigmoid(similarity).unflatten(2, (height, width)), torch.sigmoid(agreement).unsqueeze(3)
+            agreement = a @ c.mean(1, keepdim=True).transpose(1, 2) / c.shape[2]
+            return a.mean(2), agreement.squeeze(2)
+
+    def gates_from(self, c: Tensor, mean: Tensor, agreement: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the gates for all or some of an image's pixels, given what ``summarise`` returns of all of them."""
+        with _without_autocast(c.device.type):
+            similarity = mean.unsqueeze(1) @ c.flatten(2).to(mean.dtype) / c.shape[1]
+        return torch.sigmoid(similarity).unflatten(2, c.shape[2:]), torch.sigmoid(agreement)[..., None, None]
+
+    @staticmethod
+    def scale(c: Tensor, a: Tensor, spatial: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the branches scaled by the gates, in the types they came in."""
+        return c * spatial.to(c.dtype), a * channel.to(a.dtype)
 
     def forward(self, c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the gated channel branch and the gated spatial branch, in the types they came in.
@@ -49,8 +66,7 @@ class IEM(nn.Module):
         Raises:
             ValueError: If the two are not feature maps of the same shape.
         """
-        spatial, channel = self.gates(c, a)
-        return c * spatial.to(c.dtype), a * channel.to(a.dtype)
+        return self.scale(c, a, *self.gates(c, a))
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager:

@@ -74,11 +74,22 @@ class ULM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the mixed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.channels)
-        c, s = self.proj_in(x).chunk(2, dim=1)
-        c, a = self.channel(c), self.spatial(s)
+        c, a = self.branches(x)
         if self.exchange is not None:
             c, a = self.exchange(c, a)
+        return self.join(c, a)
+
+    def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the channel branch and the spatial branch before they exchange anything, each (B, C/2, H, W).
+
+        Each pixel depends on those within the window's radius.
+        """
+        check_feature_map("x", x, self.channels)
+        c, s = self.proj_in(x).chunk(2, dim=1)
+        return self.channel(c), self.spatial(s)
+
+    def join(self, c: Tensor, a: Tensor) -> Tensor:
+        """Returns the two branches, gated or not, as one, (B, C, H, W); each pixel for itself."""
         if c.stride(1) == 1:  # else joined as planes, which the projection and the residual would have to turn again
             a = a.contiguous(memory_format=torch.channels_last)
         return self.proj_out(torch.cat((c, a), dim=1))

@@ -153,14 +153,22 @@ class LAMNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the enlarged images, (B, in_chans, r·H, r·W)."""
         check_feature_map("x", x, self.in_chans)
-        # Channels last from here on: the norms and the 1×1 convolutions, most of the work, read all of a pixel's.
-        shallow = self.conv_first(x - self.mean).contiguous(memory_format=torch.channels_last)
+        shallow = self.extract(x)
         features = shallow
         for block in self.blocks:
             if self.grad_checkpointing and self.training:
                 features = checkpoint(block, features, use_reentrant=False)
             else:
                 features = block(features)
+        return self.reconstruct(shallow, features)
+
+    def extract(self, x: Tensor) -> Tensor:
+        """Returns the shallow features that the blocks refine, (B, C, H, W); reads 1 pixel around each."""
+        # Channels last from here on: the norms and the 1×1 convolutions, most of the work, read all of a pixel's.
+        return self.conv_first(x - self.mean).contiguous(memory_format=torch.channels_last)
+
+    def reconstruct(self, shallow: Tensor, features: Tensor) -> Tensor:
+        """Returns the enlarged images from shallow and refined features; reads 2 pixels around each."""
         return self.upsample(self.residual(shallow, self.conv_body(features))) + self.mean
 
 

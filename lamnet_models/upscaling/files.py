@@ -23,7 +23,7 @@ class Result:
         target: The larger one; None if it was not written.
         error: Why not, in one line that names the file; None if all went well.
         size: Width and height of the larger one in pixels.
-        tile: Side of the tiles it was cut into; 0 for the whole at once.
+        tile: Side of the tiles it was cut into, or ``"exact"``; 0 for the whole at once.
         notes: Lines worth telling of a job that went well.
     """
 
@@ -31,7 +31,7 @@ class Result:
     target: Path | None = None
     error: str | None = None
     size: tuple[int, int] | None = None
-    tile: int | None = None
+    tile: int | str | None = None
     notes: tuple[str, ...] = ()
 
 

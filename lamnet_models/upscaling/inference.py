@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import LAMNetError
+from ..lamnet import LAMNet
+from .exact import EXACT_TILES, forward_exact
 from .memory import available_memory, forward_memory
 from .tiling import Progress, forward_tiled
 from .transparency import fill_transparent
 
 AUTO_TILE = 256
-"""Side of the tiles that an image too large for the memory is cut into: always the same, so that pixels depend on that
-choice alone and not on how much memory there was."""
+"""Side of the tiles that an image too large for the memory is cut into by networks that have no exact tiles: always the
+same, so that pixels depend on that choice alone and not on how much memory there was."""
 
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Types to compute in by name; None is the network's own."""
@@ -34,7 +36,8 @@ class Inference:
     Attributes:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
         device: Where it is.
-        tile: Side of the tiles; 0 for the whole image, ``"auto"`` for the whole where memory allows.
+        tile: Side of the tiles; 0 for the whole image, ``"exact"`` for tiles with the whole image's result, ``"auto"``
+            for the whole where memory allows, and otherwise exact tiles, or overlapped ones for other networks.
         tile_pad: Pixels around a tile that are run with it.
     """
 
@@ -43,13 +46,14 @@ class Inference:
     tile: int | str
     tile_pad: int
 
-    def tile_for(self, height: int, width: int, batch: int = 1) -> int:
-        """Returns the side of the tiles that images of this size are cut into now; 0 means the whole at once."""
+    def tile_for(self, height: int, width: int, batch: int = 1) -> int | str:
+        """Returns the side of the tiles that images of this size are cut into now, or ``"exact"``; 0 is the whole."""
         tile = self.tile
         if tile == "auto":
-            fits = forward_memory(self.model, batch * height * width) <= 0.8 * available_memory(self.device)
-            tile = 0 if fits else AUTO_TILE
-        return tile if max(height, width) > tile else 0
+            if forward_memory(self.model, batch * height * width) <= 0.8 * available_memory(self.device):
+                return 0
+            tile = "exact" if self._is_exact else AUTO_TILE
+        return tile if tile == "exact" or max(height, width) > tile else 0
 
     @torch.no_grad()
     def enlarge(self, image: Tensor, half: torch.dtype | None = None, progress: Progress | None = None) -> Tensor:
@@ -99,25 +103,65 @@ class Inference:
 
     def _run(self, image: Tensor, half: torch.dtype | None, progress: Progress | None) -> Tensor:
         forward = _Forward(self.model, self.device, half)
-        tile = self.tile_for(*image.shape[-2:], batch=image.shape[0])
-        try:
-            out = forward_tiled(forward, image, self.model.scale, tile, self.tile_pad, progress)
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            out = None
-        if out is None:  # outside the handler, whose traceback would keep the tensors alive
-            smaller = AUTO_TILE if self.tile == "auto" and tile == 0 else None
-            if smaller is None or max(image.shape[-2:]) <= smaller:
-                size = f"{image.shape[3]}x{image.shape[2]} pixels" if tile == 0 else f"tiles of {tile} pixels"
+        tile, *fallbacks = self._ways(image)
+        while (out := self._attempt(forward, image, tile, progress)) is None:
+            if not fallbacks:
+                size = f"{image.shape[3]}x{image.shape[2]} pixels" if tile == 0 else _way(tile)
                 raise LAMNetError(f"out of memory on {self.device} with {size}; take smaller tiles")
             warnings.warn(
-                f"out of memory with the whole image: done in tiles of {smaller}", RuntimeWarning, stacklevel=2
+                f"out of memory with {_way(tile)}: done in {_way(fallbacks[0])}", RuntimeWarning, stacklevel=2
             )
-            out = forward_tiled(forward, image, self.model.scale, smaller, self.tile_pad, progress)
+            tile, *fallbacks = fallbacks
         if forward.overflowed:
             warnings.warn(f"{str(half)[6:]} overflowed: done again in float32", RuntimeWarning, stacklevel=2)
         return out.clamp_(0, 1).to(image.dtype)
+
+    def _ways(self, image: Tensor) -> list[int | _Exactly]:
+        """Returns how to cut an image into tiles, and then what to do where memory runs out all the same."""
+        tile = self.tile_for(*image.shape[-2:], batch=image.shape[0])
+        exact = [_Exactly(side) for side in EXACT_TILES]
+        if tile == "exact":
+            return exact
+        if self.tile == "auto" and tile == 0:
+            smaller = exact if self._is_exact else [AUTO_TILE]
+            return [0, *(way for way in smaller if max(image.shape[-2:]) > (way if way == AUTO_TILE else way.side))]
+        return [tile]
+
+    @property
+    def _is_exact(self) -> bool:
+        return isinstance(self.model, LAMNet)
+
+    def _attempt(
+        self, forward: _Forward, image: Tensor, tile: int | _Exactly, progress: Progress | None
+    ) -> Tensor | None:
+        """Returns the enlarged image, or None if the memory was too small."""
+        try:
+            if not isinstance(tile, _Exactly):
+                return forward_tiled(forward, image, self.model.scale, tile, self.tile_pad, progress)
+            source = image.cpu()
+            out = forward.checked(
+                lambda half: forward_exact(
+                    self.model, source, self.device, tile=tile.side, half=half, progress=progress
+                )
+            )
+            return out.to(image.device)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return None  # and not from here on: the traceback would keep the tensors alive
+
+
+@dataclass(frozen=True)
+class _Exactly:
+    """Exact tiles of at most so many pixels."""
+
+    side: int
+
+
+def _way(tile: int | _Exactly) -> str:
+    if isinstance(tile, _Exactly):
+        return f"exact tiles of {tile.side} pixels"
+    return f"tiles of {tile} pixels" if tile else "the whole image"
 
 
 class _Forward:
@@ -132,13 +176,21 @@ class _Forward:
 
     def __call__(self, image: Tensor) -> Tensor:
         image = image.to(self.device, self.dtype)
+
+        def compute(half: torch.dtype | None) -> Tensor:
+            with torch.autocast(self.device.type, half) if half else nullcontext():
+                return self.model(image)
+
+        return self.checked(compute)
+
+    def checked(self, compute: Callable[[torch.dtype | None], Tensor]) -> Tensor:
+        """Returns what ``compute`` makes in half precision, or, where that is not finite, in the network's own type."""
         if self.half:
-            with torch.autocast(self.device.type, self.half):
-                out = self.model(image)
+            out = compute(self.half)
             if out.isfinite().all():
                 return out.float()
             self.overflowed = True
-        out = self.model(image)
+        out = compute(None)
         if not out.isfinite().all():
             raise LAMNetError("the network's result is not finite; its weights are damaged or do not fit")
         return out.to(torch.promote_types(out.dtype, torch.float32))

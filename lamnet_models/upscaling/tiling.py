@@ -44,7 +44,7 @@ def forward_tiled(
         Beyond them, memory holds one tile at a time.
     """
     height, width = image.shape[-2:]
-    rows, columns = _cells(height, tile, tile_pad), _cells(width, tile, tile_pad)
+    rows, columns = _fading_cells(height, tile, tile_pad), _fading_cells(width, tile, tile_pad)
     total = len(rows) * len(columns)
     out = None
     for done, (row, column) in enumerate(((r, c) for r in rows for c in columns), start=1):
@@ -69,7 +69,7 @@ def tile_count(height: int, width: int, tile: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """One cell along one axis, in input pixels.
 
     Attributes:
@@ -113,11 +113,16 @@ class _Cell:
         return weights
 
 
-def _cells(size: int, tile: int, pad: int) -> list[_Cell]:
+def cells(size: int, tile: int, pad: int) -> list[Cell]:
+    """Returns the cells of an axis of so many pixels, none above ``tile``, each to be run with ``pad`` around it."""
+    return [Cell(start, stop, size, pad, fade=0) for start, stop in _edges(size, tile)]
+
+
+def _fading_cells(size: int, tile: int, pad: int) -> list[Cell]:
     edges = _edges(size, tile)
     # Beside the pad, cells must have room for fading at both ends.
     fade = min(pad, *(stop - start for start, stop in edges)) // 2
-    return [_Cell(start, stop, size, pad, fade) for start, stop in edges]
+    return [Cell(start, stop, size, pad, fade) for start, stop in edges]
 
 
 def _edges(size: int, tile: int) -> list[tuple[int, int]]:

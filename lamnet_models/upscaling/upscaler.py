@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..compilation import compile_network
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
+from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference, resolve_device
 from .tiling import Progress
@@ -83,7 +84,9 @@ class Upscaler:
             checkpoint. None is ``"lamnet_x4"``, or the one for ``scale``.
         scale: Factor of enlargement; it must be the network's. None takes whatever that is.
         tile: Side in pixels of the tiles that an image is cut into, see ``forward_tiled``; 0
-            for the whole image at once; ``"auto"`` for the whole where memory allows, tiles of 256 otherwise.
+            for the whole image at once; ``"exact"`` for tiles with the result of the whole image, see
+            ``forward_exact``; ``"auto"`` for the whole where memory allows, otherwise exact tiles, or for networks
+            other than LAMNet tiles of 256.
         tile_pad: Pixels around a tile that are run with it.
         device: ``"auto"`` is where a given network lies already; for others CUDA, then Apple's MPS, then the CPU. Given
             a device, the network is moved there.
@@ -114,8 +117,10 @@ class Upscaler:
         precision: str = "auto",
         compile: bool = False,
     ) -> None:
-        if tile != "auto" and not (isinstance(tile, int) and tile >= 0):
-            raise ValueError(f"tile is {tile!r}, but it must be 'auto', 0 for the whole image, or a number of pixels")
+        if tile not in ("auto", "exact") and not (isinstance(tile, int) and tile >= 0):
+            raise ValueError(
+                f"tile is {tile!r}, but it must be 'auto', 'exact', 0 for the whole image, or a number of pixels"
+            )
         if not isinstance(tile_pad, int) or tile_pad < 0:
             raise ValueError(f"tile_pad is {tile_pad!r}, but it must be an integer of at least 0")
         if precision not in ("auto", *PRECISIONS):
@@ -127,6 +132,8 @@ class Upscaler:
             raise ValueError(
                 f"scale is {scale!r}, but {'the model' if given else model} enlarges {network.scale} times"
             )
+        if tile == "exact" and not isinstance(network, LAMNet):
+            raise ValueError("tile is 'exact', which is for LAMNet only: give a number of pixels")
         if target is None:
             target = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         self.model = network.to(target)
@@ -137,8 +144,8 @@ class Upscaler:
         self._precision = precision
         self._inference = Inference(self.model, target, tile, tile_pad)
 
-    def tile_for(self, height: int, width: int) -> int:
-        """Returns the side of the tiles that an image of this size would be cut into now; 0 means the whole at once.
+    def tile_for(self, height: int, width: int) -> int | str:
+        """Returns the side of the tiles that an image of this size would be cut into now, or ``"exact"``; 0: none.
 
         With ``tile="auto"`` that depends on the free memory. Where it runs out all the same, an image is done in tiles,
         with a warning.
