@@ -160,13 +160,15 @@ class Hub(BaseHTTPRequestHandler):
 
 def test_a_configured_hub_is_asked_last(tmp_path):
     save_checkpoint(create_model("lamnet_x2"), tmp_path / "x2.safetensors")
-    Hub.files = {"/someone/weights/resolve/main/lamnet_x2.safetensors": (tmp_path / "x2.safetensors").read_bytes()}
+    Hub.files = {"/someone/weights/resolve/main/lamnet_x2.new.safetensors": (tmp_path / "x2.safetensors").read_bytes()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
-        "from lamnet_models import create_model, CheckpointError\n"
-        "assert create_model('lamnet_x2', pretrained=True).scale == 2\n"
-        "try: create_model('lamnet_x3', pretrained=True)\n"
+        "from lamnet_models import CheckpointError, load_model\n"
+        "from lamnet_models.pretrained import locate, packaged_weights\n"
+        "assert locate('lamnet_x3') in packaged_weights().values()\n"
+        "assert load_model(locate('lamnet_x2.new')).scale == 2\n"
+        "try: locate('lamnet_x3.new')\n"
         "except CheckpointError as error: print(error)\n"
     )
     environment = os.environ | {
@@ -182,7 +184,7 @@ def test_a_configured_hub_is_asked_last(tmp_path):
     finally:
         server.shutdown()
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("lamnet_x3.safetensors cannot be had from LAMNET_HUB=someone/weights")
+    assert done.stdout.startswith("lamnet_x3.new.safetensors cannot be had from LAMNET_HUB=someone/weights")
     assert len(done.stdout.splitlines()) == 1
 
 
