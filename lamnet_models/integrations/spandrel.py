@@ -21,7 +21,9 @@ from ..checkpoint import Checkpoint
 from ..errors import CheckpointError
 from ..lamnet import LAMNet
 
-_OURS = ("conv_first.weight", "conv_body.weight", "residual.alpha", "blocks.0.layers.0.layer.spatial.cells")
+_SHARED = ("conv_first.weight", "conv_body.weight", "residual.alpha")
+_OURS = (*_SHARED, "blocks.0.layers.0.layer.spatial.cells")
+_MHDLSA = (*_SHARED, "blocks.0.layers.0.layer.spatial.expand.weight")
 _RELEASED = ("shallow_feature_extraction.weight", "deep_feature_extraction.0.mixers.0.fn.kernel_map")
 
 
@@ -29,7 +31,7 @@ class LAMNetArchitecture(Architecture[LAMNet]):
     """LAMNet as spandrel knows architectures: told by its keys, built from its tensors, ours or the released ones."""
 
     def __init__(self) -> None:
-        super().__init__(id="LAMNet", detect=lambda state: any(all(k in state for k in s) for s in (_OURS, _RELEASED)))
+        super().__init__(id="LAMNet", detect=lambda state: any(all(k in state for k in s) for s in (_OURS, _MHDLSA, _RELEASED)))
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[LAMNet]:
         """Returns the network that a state dict holds.
