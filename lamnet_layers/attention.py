@@ -136,6 +136,11 @@ class FocalSeparableAttention(nn.Module):
         """The window of both passes."""
         return self.horizontal.window
 
+    @property
+    def heads(self) -> int:
+        """Number of groups of channels that share weights."""
+        return self.horizontal.heads
+
     def forward(self, x: Tensor) -> Tensor:
         """Returns the attended features, (B, D, H, W)."""
         return self.vertical(self.horizontal(x))

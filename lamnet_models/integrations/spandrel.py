@@ -31,7 +31,9 @@ class LAMNetArchitecture(Architecture[LAMNet]):
     """LAMNet as spandrel knows architectures: told by its keys, built from its tensors, ours or the released ones."""
 
     def __init__(self) -> None:
-        super().__init__(id="LAMNet", detect=lambda state: any(all(k in state for k in s) for s in (_OURS, _MHDLSA, _RELEASED)))
+        super().__init__(
+            id="LAMNet", detect=lambda state: any(all(k in state for k in s) for s in (_OURS, _MHDLSA, _RELEASED))
+        )
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[LAMNet]:
         """Returns the network that a state dict holds.
