@@ -51,7 +51,7 @@ def info(
         "input_size": [width, height],
     }
     base, differing = difference(network)
-    base_cost = complexity(create_model(base, device=torch.device("meta")), input_size)
+    base_cost = complexity(create_model(base, device=torch.device("meta")), input_size) if differing else cost
     facts["base"] = {
         "model": base,
         "params": base_cost.params,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -101,20 +102,18 @@ def difference(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
 
     Returns:
         The published model's name, and by the keys of [`SETTINGS`][lamnet_models.variants.SETTINGS] the model's value
-        and the published one's. Published models of the same scale come before others.
+        and the published one's. Only models of the same scale are looked at, if there are any.
     """
-    own, best = _flat(model.config), None
-    for name in NAMES:
-        other = _flat(create_model(name, device=torch.device("meta")).config)
-        differing = {key: (value, other[key]) for key, value in own.items() if value != other[key]}
-        if best is None or _distance(differing) < _distance(best[1]):
-            best = name, differing
-    assert best is not None
-    return best
+    own, found = _flat(model.config), {}
+    for name in [name for name in NAMES if name.endswith(f"_x{model.scale}")] or NAMES:
+        other = _flat(_published_config(name))
+        found[name] = {key: (value, other[key]) for key, value in own.items() if value != other[key]}
+    return min(found.items(), key=lambda item: len(item[1]))
 
 
-def _distance(differing: dict[str, Any]) -> tuple[bool, int]:
-    return "scale" in differing, len(differing)
+@cache
+def _published_config(name: str) -> dict[str, Any]:
+    return create_model(name, device=torch.device("meta")).config
 
 
 def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def table2() -> Reproduction:
         (_formulas("Multiply-accumulates by formula, at 1280×720", MACS, HEIGHT * WIDTH, "macs"), _counts("macs")),
         (
             "SwinIR's mixer is printed as 4C² + 2K²; the printed total of 38G needs 2K²C. With G = 4, which alone "
-            "gives the paper's parameters, the formulas come to other figures than the paper's for DLGSANet and LAMNet.",
+            "gives its parameters, the formulas come to other figures than the paper's for DLGSANet and LAMNet.",
             *_without_spandrel(),
         ),
     )

@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..training.events import read_log
-from ..training.plot import plot
+from ..training.plot import plot, read_run
 from .ablation import Budget, train_variants
 from .result import Reproduction, Table
 from .table4 import VARIANTS
@@ -48,8 +47,7 @@ def figure7(
         )
     rows = []
     for run in runs:
-        log = Path(run) / "log.jsonl"
-        found = [line for line in read_log(log) if line.get("kind") == "validation"] if log.is_file() else []
+        found = read_run(run)["validation"]
         best = max((line["psnr"] for line in found), default=None)
         last = found[-1] if found else {}
         shown = [None if value is None else f"{value:.2f}" for value in (best, last.get("psnr"))]

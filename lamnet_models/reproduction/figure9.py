@@ -82,8 +82,8 @@ def figure9(
         (Table("Rank (singular values above 1% of the largest) and Hoyer's sparsity (0 to 1)", columns, tuple(lines)),),
         (
             "The outer product of a pixel's vertical and horizontal weights, which the paper shows, has rank 1. The "
-            "kernel that the two passes apply together is another: the vertical pass reads rows that were made with their own "
-            "horizontal weights, so that its rank is higher.",
+            "kernel that the two passes apply together is another, of higher rank: the vertical pass reads rows that "
+            "were made with their own horizontal weights.",
         ),
         lambda path: _draw(path, part, places, chosen, groups, maps),
     )

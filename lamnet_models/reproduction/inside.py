@@ -33,7 +33,8 @@ def choose_layers(model: LAMNet, layers: Sequence[int] | None, count: int) -> li
     """
     total = len(mixers(model))
     if layers is None:
-        return sorted({round(1 + index * (total - 1) / max(count - 1, 1)) for index in range(min(count, total))})
+        count = min(count, total)
+        return sorted({round(1 + index * (total - 1) / max(count - 1, 1)) for index in range(count)})
     for layer in layers:
         if not 1 <= layer <= total:
             raise ValueError(f"layers has {layer}, but it must be of 1 to {total}")

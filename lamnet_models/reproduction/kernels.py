@@ -21,9 +21,9 @@ def dynamic_kernels(attention: FocalSeparableAttention, x: Tensor, row: int, col
 
     Returns:
         Two tensors (heads, P, P). First the outer product of the pixel's own vertical and horizontal weights, spread
-        over their cells: what the paper shows. Then the exact kernel: the vertical pass reads pixels of other rows, which
-        the horizontal pass has made with those rows' own weights. The layer's output at the pixel is the sum of its
-        surroundings times the exact kernel. Where the window leaves the image, the exact kernel is 0.
+        over their cells: what the paper shows. Then the exact kernel: the vertical pass reads pixels of other rows,
+        which the horizontal pass has made with those rows' own weights. The layer's output at the pixel is the
+        sum of its surroundings times the exact kernel. Where the window leaves the image, the exact kernel is 0.
     """
     window, heads, height = attention.window, attention.heads, x.shape[2]
     spread = x.new_zeros(window.taps, window.size)

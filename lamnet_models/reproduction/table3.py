@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 import torch
 from torch import nn
@@ -86,8 +87,8 @@ _COST_NOTE = (
     "of peers are spandrel's."
 )
 _QUALITY_NOTE = (
-    "The packaged weights were trained on 310 photographs for hours, the paper's on DIV2K for 500,000 steps on two GPUs, "
-    "and score lower. The released weights can be measured too: --weights lamnet_x2=FILE."
+    "The packaged weights were trained on 310 photographs for hours, the paper's on DIV2K for 500,000 steps on two "
+    "GPUs, and score lower. The released weights can be measured too: --weights lamnet_x2=FILE."
 )
 
 
@@ -126,6 +127,7 @@ def _cost_row(row: Published, name: str | None) -> tuple[Cell, ...]:
     return (f"×{row.scale}", row.model, cost.params, row.params, shown, row.macs, said)
 
 
+@cache
 def _cost(name: str, scale: int) -> Complexity | None:
     if name in PEERS:
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..complexity import complexity
+from ..complexity import Complexity, complexity
 from ..evaluation import evaluate
 from ..evaluation.published import Published
 from ..evaluation.published import table4 as published_rows
@@ -67,6 +68,7 @@ def table4(
         ValueError: If there is no variant of a name.
         LAMNetError: If the training cannot run.
     """
+    budget = None if train is None else Budget.of(train)
     chosen = list(VARIANTS) if variants is None else list(variants)
     for name in chosen:
         if name not in VARIANTS:
@@ -74,14 +76,13 @@ def table4(
     rows: dict[str, list[Cell]] = {row.model: _cost_cells(row) for row in published_rows() if row.model in chosen}
     columns = ["variant", "--set", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's"]
     notes = ["MACs are counted over convolutions and matrix products, at an output of 1280×720."]
-    if train is None:
+    if budget is None:
         columns += ["Urban100", "Manga109"]
         for row in published_rows():
             if row.model in chosen:
                 rows[row.model] += [Score(None, row.scores[name]) for name in ("urban100", "manga109")]
         notes.append("PSNR in dB / SSIM in brackets are the paper's; `--train BUDGET` trains the group here.")
     else:
-        budget = Budget.of(train)
         arguments = {name: VARIANTS[name] for name in chosen}
         results = train_variants(arguments, budget, train_data, Path(runs), say, **recipe)
         trained = {}
@@ -107,11 +108,15 @@ def table4(
 
 
 def _cost_cells(row: Published) -> list[Cell]:
-    arguments = VARIANTS[row.model]
-    cost = complexity(create_model("lamnet_x2", device=torch.device("meta"), **arguments))
+    cost = _cost(row.model)
     params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
     said = params if params == macs else f"parameters: {params}; MACs: {macs}"
     if row.model in _REMARKS:
         said = f"{said}; {_REMARKS[row.model]}"
     shown = as_printed(cost.macs, "0.0G")
-    return [row.model, as_settings(arguments) or "–", cost.params, row.params, shown, row.macs, said]
+    return [row.model, as_settings(VARIANTS[row.model]) or "–", cost.params, row.params, shown, row.macs, said]
+
+
+@cache
+def _cost(variant: str) -> Complexity:
+    return complexity(create_model("lamnet_x2", device=torch.device("meta"), **VARIANTS[variant]))
