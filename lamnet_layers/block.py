@@ -31,7 +31,8 @@ class LAMBlock(nn.Module):
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.
         hidden_channels: Hidden channels of the feed-forward network; None for its own default.
         attention: ``"fsa"`` or ``"mhdlsa"``.
-        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        backend: Implementation of the aggregation and of DGFN's gates, see
+            [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -60,11 +61,12 @@ class LAMBlock(nn.Module):
         super().__init__()
         check_choice("feed_forward", feed_forward, tuple(FEED_FORWARDS))
         factory = {"device": device, "dtype": dtype}
+        kernels = {"backend": backend} if feed_forward == "dgfn" else {}  # the others have none
         layers = []
         for _ in range(check_int("depth", depth, minimum=1)):
             layers += [
                 ULM(channels, heads, window, channel_mixer, exchange, attention, backend, **factory),
-                FEED_FORWARDS[feed_forward](channels, hidden_channels, **factory),
+                FEED_FORWARDS[feed_forward](channels, hidden_channels, **kernels, **factory),
             ]
         self.layers = nn.Sequential(*(PreNormResidual(channels, layer, **factory) for layer in layers))
         self.residual = ScaledResidual(channels, **factory)

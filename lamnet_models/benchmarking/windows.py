@@ -72,8 +72,8 @@ MIXERS: dict[str, Callable[[int], nn.Module]] = {
     "separable": lambda side: FocalSeparableAttention(CHANNELS, HEADS, ((1,), (side // 2,))),
     "window": lambda side: WindowAttention(CHANNELS, side, HEADS),
 }
-"""Token mixers on 64 channels by name, each built for a window's side: focal separable attention, the same with a tap for
-every pixel, and self-attention in windows."""
+"""Token mixers on 64 channels by name, each built for a window's side: focal separable attention, the same with a tap
+for every pixel, and self-attention in windows."""
 
 
 @dataclass(frozen=True)
