@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -103,7 +104,9 @@ def load_peer(path: str | os.PathLike) -> Peer:
         CheckpointError: If the file cannot be read, or spandrel does not know its architecture.
     """
     try:
-        return Peer(ModelLoader("cpu").load_from_file(Path(path)).eval())
+        with warnings.catch_warnings():  # of torch functions that networks call in an old way
+            warnings.simplefilter("ignore")
+            return Peer(ModelLoader("cpu").load_from_file(Path(path)).eval())
     except CheckpointError:
         raise
     except UnsupportedModelError:

@@ -86,7 +86,7 @@ class Reproduction:
 
     def markdown(self) -> str:
         """Returns all but the picture in Markdown."""
-        return "\n\n".join([f"### {self.title}", *(table.markdown() for table in self.tables), *self.notes]) + "\n"
+        return "\n\n".join([f"## {self.title}", *(table.markdown() for table in self.tables), *self.notes]) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all but the picture ready for JSON."""
