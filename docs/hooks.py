@@ -1,4 +1,4 @@
-"""Writes what the site shows of the package itself when it is built: commands, model cards, the repository's own pages."""
+"""Writes what the site shows of the package and repository when it is built: commands, model cards, pages."""
 
 import re
 import subprocess

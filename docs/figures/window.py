@@ -35,10 +35,10 @@ def plane_svg(window: FocalWindow, pixel: int = 14) -> str:
     parts = []
     for y, height in window.spans:
         for x, width in window.spans:
-            kind = _kind(0 if x == y == 0 else 1)
+            left, top = (window.radius + x) * pixel + 0.5, (window.radius + y) * pixel + 0.5
             parts.append(
-                f'<rect class="{kind}" opacity="{_opacity(max(width, height))}" x="{(window.radius + x) * pixel + 0.5}" '
-                f'y="{(window.radius + y) * pixel + 0.5}" width="{width * pixel - 1}" height="{height * pixel - 1}" rx="2"/>'
+                f'<rect class="{_kind(0 if x == y == 0 else 1)}" opacity="{_opacity(max(width, height))}" '
+                f'x="{left}" y="{top}" width="{width * pixel - 1}" height="{height * pixel - 1}" rx="2"/>'
             )
     side = window.size * pixel
     return svg(side, side, parts, f"{window.taps}×{window.taps} cells over {window.size}×{window.size} pixels")
