@@ -19,7 +19,13 @@ def main() -> None:
     lines = []
     for block, output in zip(blocks, outputs, strict=True):
         typed = "\n".join(f"$ {line}" for line in block.splitlines() if line.startswith("lamnet"))
-        lines += ["```console", typed.replace("minutes=30", f"minutes={_MINUTES}"), output.replace(folder, "~"), "```", ""]
+        lines += [
+            "```console",
+            typed.replace("minutes=30", f"minutes={_MINUTES}"),
+            output.replace(folder, "~"),
+            "```",
+            "",
+        ]
     TRANSCRIPT.write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Runs the commands of a page as a newcomer would, in a home of its own with ten photographs, and a shorter training."""
+"""Runs the commands of a page as a newcomer would, in a home with ten photographs and with a shorter training."""
 
 from __future__ import annotations
 
