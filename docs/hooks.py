@@ -44,10 +44,11 @@ def _commands() -> str:
 
 
 def _cards() -> str:
-    lines = ["| weights | model | scores, PSNR in dB / SSIM |", "| --- | --- | --- |"]
+    rows = []
     for name, path in packaged_weights().items():
         card = path.with_suffix(".md").read_text(encoding="utf-8")
-        model = re.search(r"^\| model \| (.*) \|$", card, re.MULTILINE)[1]
-        scores = re.findall(r"^\| (\w+) \| [^|]* \| ([^|]*) \| `lamnet eval", card, re.MULTILINE)
-        lines.append(f"| [{name}](weights/{name}.md) | {model} | {', '.join(f'{s} {v}' for s, v in scores)} |")
-    return "\n".join(lines)
+        scores = dict(re.findall(r"^\| (\w+) \| [^|]* \| ([^|]*) \| `lamnet eval", card, re.MULTILINE))
+        rows.append({"weights": f"[{name}](weights/{name}.md)", **scores})
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -11,21 +11,13 @@ _MINUTES = 3
 
 def main() -> None:
     """Runs the commands and writes the transcript."""
-    blocks = commands()
     with TemporaryDirectory() as folder:
         home = Path(folder)
         write_photographs(home / "Pictures", 288)
-        outputs = walk(blocks, home, f"minutes={_MINUTES}")
+        outputs = walk(commands(), home, f"minutes={_MINUTES}")
     lines = []
-    for block, output in zip(blocks, outputs, strict=True):
-        typed = "\n".join(f"$ {line}" for line in block.splitlines() if line.startswith("lamnet"))
-        lines += [
-            "```console",
-            typed.replace("minutes=30", f"minutes={_MINUTES}"),
-            output.replace(folder, "~"),
-            "```",
-            "",
-        ]
+    for output in outputs:
+        lines += ["```console", output.replace("minutes=30", f"minutes={_MINUTES}").replace(folder, "~"), "```", ""]
     TRANSCRIPT.write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -15,6 +15,14 @@ from lamnet_models.datasets.samples import SAMPLES, sample_path
 PAGE = Path(__file__).parent / "your-photos.md"
 _INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install .\n"
 _MARK = "@@ block"
+_SHELL = """
+set -euo pipefail
+lamnet() {{
+    echo "$ lamnet $*"
+    if [ "$1" = train ]; then set -- "$@" {settings}; fi
+    command lamnet "$@"
+}}
+"""
 
 
 def commands(page: Path = PAGE) -> list[str]:
@@ -36,7 +44,7 @@ def write_photographs(folder: Path, side: int) -> None:
 
 
 def walk(blocks: list[str], home: Path, settings: str) -> list[str]:
-    """Runs blocks of commands in one shell that stops at the first failure; returns what each printed.
+    """Runs blocks of commands in one shell that stops at the first failure; returns what each printed, behind its commands.
 
     Args:
         blocks: The commands.
@@ -46,10 +54,7 @@ def walk(blocks: list[str], home: Path, settings: str) -> list[str]:
     Raises:
         RuntimeError: If a command fails.
     """
-    script = (
-        'set -euo pipefail\nlamnet() { if [ "$1" = train ]; then set -- "$@" '
-        f'{settings}; fi; command lamnet "$@"; }}\n' + "".join(f"echo '{_MARK}'\n{block}" for block in blocks)
-    )
+    script = _SHELL.format(settings=settings) + "".join(f"echo '{_MARK}'\n{block}" for block in blocks)
     scripts = str(Path(sys.executable).parent)  # where this environment's lamnet is
     surroundings = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "COLUMNS": "100"}
     surroundings["PATH"] = os.pathsep.join([scripts, os.environ["PATH"]])

@@ -1,4 +1,4 @@
-"""How the network and its layers are wired, as on the page of facts in their docstrings."""
+"""How the network and its layers are wired: what their docstrings say in formulas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def network_svg() -> str:
     """Returns the whole network, from left to right, and below it what a LAM block holds."""
     y, low = 46, 150
     parts = [
-        label(28, y - 18, "image"),
+        label(28, y - 7, "image"),
         wire((6, y), (52, y)),
         box(92, y, 76, 44, "Conv 3×3\n3 → 64"),
         wire((130, y), (172, y)),
@@ -25,8 +25,8 @@ def network_svg() -> str:
         wire((556, y), (582, y)),
         box(630, y, 92, 44, "PixelShuffle\nr times larger"),
         wire((676, y), (714, y)),
-        label(700, y - 18, "enlarged"),
-        label(70, low - 38, "a LAM block"),
+        label(696, y - 7, "result"),
+        label(48, low - 38, "one LAM block"),
         wire((6, low), (60, low)),
         box(100, low, 78, 40, "ULM", "blue"),
         wire((139, low), (172, low)),
@@ -57,9 +57,9 @@ def ulm_svg() -> str:
         label(160, up - 8, "32"),
         label(160, down + 18, "32"),
         box(262, up, 172, 48, "CSM\n32 → 16 → 32, at each pixel"),
-        box(216, down, 80, 48, "FSA\nalong rows", "blue"),
-        wire((256, down), (268, down)),
-        box(308, down, 80, 48, "FSA\nalong columns", "blue"),
+        box(214, down, 76, 48, "FSA\nalong rows", "blue"),
+        wire((252, down), (264, down)),
+        box(306, down, 84, 48, "FSA\nalong columns", "blue"),
         wire((348, up), (476, up)),
         wire((348, down), (476, down)),
         label(366, up - 8, "c"),

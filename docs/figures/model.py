@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from torch import Tensor, nn
 
 from lamnet_layers import DGFN, IEM, FocalSeparableAttention, focal_aggregate
@@ -22,6 +23,8 @@ PIXELS = {"star": (14, 12), "helmet": (38, 50), "rocket": (110, 30), "wall": (78
 """Points of the reduced astronaut, (column, row)."""
 _MIXER = (3, 4)
 """The block, and the mixer in it, whose attention is drawn."""
+_EXCHANGES = ((0, 3), (1, 5), (2, 2), (3, 2))
+"""Blocks, and the mixers in them, whose exchange is drawn: in each block the one whose gates vary most."""
 _QUIET = "#7d879b"  # legible on white and on black
 
 
@@ -74,54 +77,45 @@ def write_kernels(network: LAMNet, folder: Path) -> None:
     _, image = photograph()
     block, mixer = _MIXER
     attention, (x,) = inputs_of(network, image, FocalSeparableAttention)[block * 6 + mixer]
-    heads = attention.horizontal.heads
-    figure = Figure(figsize=(8.4, 3.1), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(2.6, 4))
-    axes = left.subplots()
+    heads = range(attention.horizontal.heads)
+    kernels = [[exact_kernel(attention, x, pixel, head) for head in heads] for pixel in PIXELS.values()]
+    figure = Figure(figsize=(6, 6.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.4, 4))
+    axes = above.subplots()
     axes.imshow(image)
     for name, (column, row) in PIXELS.items():
-        axes.plot(column, row, "o", color="#f0a06a", markeredgecolor="black", markersize=6)
-        axes.annotate(
-            name, (column, row), (6, -3), textcoords="offset points", color="white", fontsize=8, fontweight="bold"
-        ).set_path_effects(_outline())
+        axes.plot(column, row, "o", color="#f0a06a", markeredgecolor="black", markersize=7)
+        text = axes.annotate(name, (column, row), (6, -3), textcoords="offset points", color="white", fontsize=10)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
     _bare(axes)
-    grid = right.subplots(len(PIXELS), heads + 0, squeeze=False)
-    for (name, pixel), line in zip(PIXELS.items(), grid, strict=True):
-        kernels = [exact_kernel(attention, x, pixel, head).numpy() for head in range(heads)]
-        limit = max(np.abs(kernel).max() for kernel in kernels)
-        for head, (axes, kernel) in enumerate(zip(line, kernels, strict=True)):
-            axes.imshow(kernel, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
+    grid = below.subplots(len(PIXELS), len(heads))
+    for head in heads:
+        limit = max(row[head].abs().max() for row in kernels)
+        grid[0, head].set_title(f"head {head}", color=_QUIET, fontsize=10)
+        for axes, row in zip(grid[:, head], kernels, strict=True):
+            axes.imshow(row[head].numpy(), cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
             _bare(axes)
-            if head == 0:
-                axes.set_ylabel(name, color=_QUIET, fontsize=8)
-            if name == next(iter(PIXELS)):
-                axes.set_title(f"head {head}", color=_QUIET, fontsize=8)
+    for axes, name in zip(grid[:, 0], PIXELS, strict=True):
+        axes.set_ylabel(name, color=_QUIET, fontsize=10)
     _save(figure, folder / "kernels.png")
 
 
 def write_exchange(network: LAMNet, folder: Path) -> None:
-    """Draws gates of the exchange: over the photograph for pixels, as bars for channels."""
+    """Draws gates of the exchange over the photograph, a mixer of each block, with the range of all gates."""
     _, image = photograph()
     layers = inputs_of(network, image, IEM)
-    chosen = (3, 9, 15, 21)
-    figure = Figure(figsize=(8.4, 3.0), layout="constrained")
-    top, bottom = figure.subplots(2, len(chosen), height_ratios=(3, 1))
-    for index, above, below in zip(chosen, top, bottom, strict=True):
-        iem, given = layers[index]
+    figure = Figure(figsize=(6, 4.9), layout="constrained")
+    for axes, (block, mixer) in zip(figure.subplots(2, 2).flat, _EXCHANGES, strict=True):
+        iem, given = layers[block * 6 + mixer]
         spatial, channel = (gate.numpy() for gate in iem.gates(*given))
-        shown = above.imshow(spatial[0, 0], cmap="cividis")
-        above.set_title(f"block {index // 6}, mixer {index % 6}", color=_QUIET, fontsize=8)
-        bar = figure.colorbar(shown, ax=above, shrink=0.8)
-        bar.ax.tick_params(labelsize=6, colors=_QUIET)
-        _bare(above)
-        values = channel[0, :, 0, 0]
-        below.bar(range(len(values)), values, color="#5b7fd6")
-        below.set_ylim(0, 1)
-        below.set_xticks([])
-        below.tick_params(labelsize=6, colors=_QUIET)
-        below.set_facecolor("none")
-        for side in below.spines.values():
-            side.set_color(_QUIET)
+        axes.imshow(spatial[0, 0], cmap="cividis")
+        axes.set_title(
+            f"block {block}, mixer {mixer}\nspatial {spatial.min():.4f} … {spatial.max():.4f}\n"
+            f"channel {channel.min():.4f} … {channel.max():.4f}",
+            color=_QUIET,
+            fontsize=9,
+        )
+        _bare(axes)
     _save(figure, folder / "exchange.png")
 
 
@@ -135,12 +129,12 @@ def write_gates(network: LAMNet, folder: Path) -> None:
     energy = (u * x1).std((0, 2, 3)) * (u * x2).std((0, 2, 3))
     channel = int(energy.argmax())
     maps = {"x₁": x1, "x₂": x2, "self-gate  u·x₁": u * x1, "cross-gate  u·x₂": u * x2}
-    figure = Figure(figsize=(8.4, 1.75), layout="constrained")
-    for axes, (name, values) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
+    figure = Figure(figsize=(6, 4.4), layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(2, 2).flat, maps.items(), strict=True):
         plane = values[0, channel].numpy()
         limit = np.quantile(np.abs(plane), 0.995)
-        axes.imshow(plane, cmap="PuOr", vmin=-limit, vmax=limit)
-        axes.set_title(name, color=_QUIET, fontsize=9)
+        axes.imshow(plane, cmap="PuOr_r", vmin=-limit, vmax=limit)
+        axes.set_title(name, color=_QUIET, fontsize=10)
         _bare(axes)
     _save(figure, folder / "gates.png")
 
@@ -152,12 +146,6 @@ def write_all(folder: Path) -> None:
     write_kernels(network, folder)
     write_exchange(network, folder)
     write_gates(network, folder)
-
-
-def _outline() -> list:
-    from matplotlib import patheffects
-
-    return [patheffects.withStroke(linewidth=2, foreground="black")]
 
 
 def _bare(axes) -> None:
