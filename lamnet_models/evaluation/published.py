@@ -39,6 +39,11 @@ class Published:
         form = _OURS.get(self.model)
         return form and form.format(self.scale)
 
+    @property
+    def key(self) -> str:
+        """What the model is called on the command line: our name for it, or ``"swinir_light"`` for SwinIR-light."""
+        return self.name or self.model.lower().replace("-", "_")
+
 
 @cache
 def content() -> dict[str, Any]:

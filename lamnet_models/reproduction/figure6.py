@@ -11,7 +11,6 @@ from ..errors import DatasetError
 from ..evaluation import evaluate
 from ..evaluation.published import SETS, table3
 from .result import Reproduction, Table
-from .table3 import PEER_NAMES
 
 
 def figure6(
@@ -43,12 +42,12 @@ def figure6(
         ValueError: If an argument is out of its range.
         LAMNetError: If a network cannot be measured.
     """
-    rows = {row.name or PEER_NAMES.get(row.model): row for row in table3() if row.scale == scale}
+    rows = {row.key: row for row in table3() if row.scale == scale and (row.name or row.key in PEERS)}
     if not rows or dataset not in SETS:
         raise ValueError(
             f"the paper has no figures for {dataset} at ×{scale}: take scale 2, 3 or 4 and one of {', '.join(SETS)}"
         )
-    names = [name for name in rows if name and (name not in PEERS or _has_spandrel())]
+    names = [name for name in rows if name not in PEERS or _has_spandrel()]
     printed = {name: rows[name].scores[dataset][0] for name in names}
     measured = _measure([name for name in names if name not in PEERS], dataset, scale, data, limit, say)
     times = bench(names, scale=scale, size=size, rounds=rounds, progress=say)

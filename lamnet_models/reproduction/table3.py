@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..benchmarking import PEERS, open_network
 from ..complexity import Complexity, complexity
@@ -17,12 +16,10 @@ from ..evaluation import evaluate
 from ..evaluation.methods import with_scale
 from ..evaluation.published import SETS, Published
 from ..evaluation.published import table3 as published_rows
+from ..explanation.view import Differentiable
 from ..registry import create_model, resolve_model
 from .printed import as_printed, verdict
 from .result import Cell, Reproduction, Score, Table
-
-PEER_NAMES = {"SwinIR-light": "swinir_light", "Omni-SR": "omni_sr"}
-"""Models of the paper that are built here, by spandrel, by the name that the paper prints."""
 
 
 def table3(
@@ -38,7 +35,8 @@ def table3(
     Args:
         scales: Factors of enlargement.
         data: Where the sets are looked for; see [`open_dataset`][lamnet_models.datasets.open_dataset].
-        weights: Pairs of a model's name, ours or a peer's, and a file of its weights; the scale is the file's own.
+        weights: Pairs of a model of the table, such as ``"lamnet_x2"`` or ``"swinir_light"``, and a file of its
+            weights, which may be of any architecture that spandrel reads; a peer's scale is its file's.
         limit: Measure only so many images of each set, the first ones.
         say: Called with what is being done.
 
@@ -60,10 +58,10 @@ def table3(
         for row in published_rows():
             if row.scale != scale:
                 continue
-            name = row.name or PEER_NAMES.get(row.model)
             say(f"{row.model} ×{scale}")
-            costs.append(_cost_row(row, name))
-            network = given.get((name, scale)) or row.name
+            file = given.get((row.key, scale))
+            costs.append(_cost_row(row, file))
+            network = file or row.name
             quality.append((f"×{scale}", row.model, _source(network), *_scores(row, network, found, limit, notes, say)))
     cost_columns = ("scale", "model", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's")
     titles = tuple(KNOWN_SETS[name].title for name in SETS)
@@ -92,16 +90,16 @@ _QUALITY_NOTE = (
 )
 
 
-def _open_weights(weights: Sequence[tuple[str, str | os.PathLike]]) -> dict[tuple[str, int], nn.Module | str]:
-    known = [*PEER_NAMES.values(), *(row.name for row in published_rows() if row.name)]
+def _open_weights(weights: Sequence[tuple[str, str | os.PathLike]]) -> dict[tuple[str, int], str]:
+    """Returns files of weights by the model's key and scale, each of which can be read."""
+    known = {row.key: row for row in published_rows()}
     opened = {}
     for name, file in weights:
         if name not in known:
             raise ModelError(f"there is no model {name!r} to give weights to: there are {', '.join(known)}")
-        network = resolve_model(os.fspath(file))
-        scale = network.scale
-        if name not in PEERS and name != (own := f"{name.rpartition('_x')[0]}_x{scale}"):
-            raise ModelError(f"{file} holds weights for ×{scale}: give them to {own}, not to {name}")
+        row, scale = known[name], resolve_model(Path(file)).scale
+        if row.name and row.scale != scale:
+            raise ModelError(f"{file} holds weights for ×{scale}, not for {name}")
         opened[name, scale] = os.fspath(file)
     return opened
 
@@ -117,8 +115,8 @@ def _find_sets(scale: int, data: str | os.PathLike | None, notes: dict[str, None
     return found
 
 
-def _cost_row(row: Published, name: str | None) -> tuple[Cell, ...]:
-    cost = name and _cost(name, row.scale)
+def _cost_row(row: Published, file: str | None) -> tuple[Cell, ...]:
+    cost = _cost(row, file)
     if not cost:
         return (f"×{row.scale}", row.model, None, row.params, None, row.macs, "printed figures alone")
     params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
@@ -127,14 +125,16 @@ def _cost_row(row: Published, name: str | None) -> tuple[Cell, ...]:
     return (f"×{row.scale}", row.model, cost.params, row.params, shown, row.macs, said)
 
 
-@cache
-def _cost(name: str, scale: int) -> Complexity | None:
-    if name in PEERS:
-        try:
-            return complexity(with_scale(open_network(name, scale), scale))
-        except ModelError:  # spandrel is not there
-            return None
-    return complexity(create_model(name, device=torch.device("meta")))
+def _cost(row: Published, file: str | None) -> Complexity | None:
+    if file is None and row.name:
+        return complexity(create_model(row.name, device=torch.device("meta")))
+    if file is None and row.key not in PEERS:
+        return None
+    try:
+        network = resolve_model(Path(file)) if file else open_network(row.key, row.scale)
+    except ModelError:  # spandrel is not there
+        return None
+    return complexity(Differentiable(with_scale(network, row.scale)))
 
 
 def _source(network: str | None) -> str:

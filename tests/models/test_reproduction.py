@@ -110,14 +110,16 @@ def test_table_3_measures_sets_and_peers(build_set, tmp_path):
     assert scores["LAMNet"].paper == (38.22, 0.9613)
     assert scores["SwinIR-light"].ours is not None
     assert scores["Omni-SR"].ours is None
+    costs = dict(zip(column(result, "model"), column(result, "parameters"), strict=True))
+    assert (costs["SwinIR-light"], costs["HiT-SNG"]) == (910_152, None)
     assert column(result, "measured with", 1)[-4] == "swinir.pth"
     assert "Set5: ours are means of 2 images." in result.tables[1].notes
-    with pytest.raises(ModelError, match="there is no model 'edsr' to give weights to: there are swinir_light"):
+    with pytest.raises(ModelError, match="there is no model 'edsr' to give weights to: there are edsr_baseline, imdn"):
         ITEMS["table3"](weights=[("edsr", tmp_path / "swinir.pth")])
 
 
 def test_weights_for_another_scale_are_refused(small_model):
-    with pytest.raises(ModelError, match="holds weights for ×2: give them to lamnet_x2, not to lamnet_x4"):
+    with pytest.raises(ModelError, match="holds weights for ×2, not for lamnet_x4"):
         ITEMS["table3"](weights=[("lamnet_x4", small_model)])
 
 
