@@ -51,7 +51,7 @@ def reproduce(
 ) -> None:
     """Makes the paper's tables and figures again, our values beside the paper's.
 
-    Prints Markdown, and writes ITEM.md, ITEM.json and, of a figure, ITEM.png and ITEM.svg.
+    Prints Markdown, and writes ITEM.md, ITEM.json and, of a figure, ITEM.png and ITEM.svg; runs go to runs/.
     Options that may be given again add to each other; --list says which items take which.
 
     Example: lamnet reproduce table1 figure9 -o out/
@@ -86,7 +86,7 @@ def reproduce(
         "rounds": rounds,
     }
     given = {name: value for name, value in given.items() if value not in (None, [])}
-    calls = {item: _arguments(item, given, strict=items != ["all"]) for item in chosen}
+    calls = {item: _arguments(item, given, output, strict=items != ["all"]) for item in chosen}
     _check_folder(output, chosen, overwrite)
     facts, failed = [], False
     for item, arguments in calls.items():
@@ -108,7 +108,7 @@ def reproduce(
 _SINGULAR = {"scales": "scale", "models": "model"}
 
 
-def _arguments(item: str, given: dict[str, Any], strict: bool) -> dict[str, Any]:
+def _arguments(item: str, given: dict[str, Any], output: Path, strict: bool) -> dict[str, Any]:
     """Returns an item's arguments; an option that it does not take is refused, or left out for ``all``."""
     from lamnet_models.reproduction import item_options
 
@@ -116,7 +116,7 @@ def _arguments(item: str, given: dict[str, Any], strict: bool) -> dict[str, Any]
         options = item_options(item)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    arguments = {}
+    arguments = {"folder": output / "runs" / item} if "folder" in options else {}
     for name, value in given.items():
         one = _SINGULAR.get(name)
         if name in options:

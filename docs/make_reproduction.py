@@ -14,7 +14,6 @@ from lamnet_models.explanation import explain
 from lamnet_models.reproduction import ITEMS, reproduce
 
 ASSETS = Path(__file__).parent / "assets"
-TRAINED = {"train": "40", "dataset": "set5"}
 
 
 def write(item: str) -> None:
@@ -23,7 +22,9 @@ def write(item: str) -> None:
         if item == "explain":
             explain("astronaut").draw(ASSETS / "explain.png")
             return
-        options = {"runs": Path(folder) / "runs"} | TRAINED if item == "table4-trained" else {}
+        options = {"folder": Path(folder) / "runs"} if item in ("figure7", "table4-trained") else {}
+        if item == "table4-trained":
+            options |= {"train": "40", "dataset": "set5"}
         result = reproduce(item.removesuffix("-trained"), **options)
         (ASSETS / f"{item}.md").write_text(result.markdown(), encoding="utf-8")
         if result.draw:

@@ -46,7 +46,7 @@ def table4(
     train_data: Sequence[str] = ("sample",),
     dataset: str = "sample",
     data: str | os.PathLike | None = None,
-    runs: str | os.PathLike = "runs/table4",
+    folder: str | os.PathLike = "runs/table4",
     limit: int | None = None,
     say: Callable[[str], None] | None = None,
     **recipe: Any,
@@ -59,7 +59,7 @@ def table4(
         train_data: Folders of images or names of sets to train on.
         dataset: Set to measure on after the training.
         data: Where that set is looked for.
-        runs: Folder of the runs; what is there is gone on with, and not trained again.
+        folder: Takes the runs; what is there is gone on with, and not trained again.
         limit: Measure only so many images of the set.
         say: Called with what is being done.
         **recipe: Further fields of [`Recipe`][lamnet_models.training.Recipe] that differ from the ablations' own.
@@ -84,7 +84,7 @@ def table4(
         notes.append("PSNR in dB / SSIM in brackets are the paper's; `--train BUDGET` trains the group here.")
     else:
         arguments = {name: VARIANTS[name] for name in chosen}
-        results = train_variants(arguments, budget, train_data, Path(runs), say, **recipe)
+        results = train_variants(arguments, budget, train_data, Path(folder), say, **recipe)
         trained = {}
         for name, result in results.items():
             if say:

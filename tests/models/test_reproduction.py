@@ -137,7 +137,7 @@ def test_table_4_costs():
 
 
 def test_table_4_trains_the_group(tmp_path):
-    options = {"variants": ["full", "FSA → MHDLSA", "DGFN → GDFN"], "runs": tmp_path, "limit": 1, **SMALL}
+    options = {"variants": ["full", "FSA → MHDLSA", "DGFN → GDFN"], "folder": tmp_path, "limit": 1, **SMALL}
     result = ITEMS["table4"](train="2", **options)
     assert column(result, "steps") == [2, 2, 2]
     assert len(set(column(result, "PSNR on sample"))) == 3
