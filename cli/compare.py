@@ -31,7 +31,8 @@ from .output import check_output, print_error, print_json, print_table
 from .progress import bars
 
 
-def _parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
+def parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
+    """Returns the image's name, and left, top, width and height in pixels, that ``--detail`` means."""
     match = re.fullmatch(r"(.+):(\d+),(\d+),(\d+),(\d+)", text)
     if not match or "0" in match.groups()[3:]:
         raise typer.BadParameter(f"--detail is {text!r}, but it must be IMAGE:LEFT,TOP,WIDTH,HEIGHT in pixels")
@@ -64,7 +65,7 @@ def compare(
 
     Example: lamnet compare bicubic lamnet_x4 other.pth -d set14 -o compared.png
     """
-    boxes = [_parse_detail(text) for text in detail or []]
+    boxes = [parse_detail(text) for text in detail or []]
     sides = parse_tile(tile)
     draws = bool(boxes) or details > 0
     if draws:

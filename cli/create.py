@@ -16,6 +16,19 @@ def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Model, such as lamnet_x4 or lamnet_large_x2; see: lamnet list")
     ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="More settings, as behind --set.", show_default=False),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="What differs from the model: scale, in_chans, channels, num_blocks, depth, heads, attention, "
+            "window.strides, window.steps, channel_mixer, exchange, feed_forward or hidden_channels.",
+        ),
+    ] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Load its pretrained weights.")] = False,
     output: Annotated[
         Path | None,
@@ -26,18 +39,22 @@ def create(
 ) -> None:
     """Creates a model, and writes it as a checkpoint that rebuilds it anywhere.
 
-    Example: lamnet create lamnet_x4 --pretrained -o my.safetensors
+    What differs from a published model is set by name: each row of the paper's table 4, and any other size.
+
+    Example: lamnet create lamnet_x2 --set window.strides=1,2 window.steps=3,3 -o my.safetensors
     """
     if output:
         check_output(output, overwrite)
-    from lamnet_models import create_model, save_checkpoint
+    from lamnet_models import save_checkpoint
+    from lamnet_models.variants import create_variant, difference, parse_settings, shown
 
-    model = create_model(name, pretrained=pretrained)
+    model = create_variant(name, parse_settings([*(set_ or []), *(settings or [])]), pretrained=pretrained)
     weights = model.pretrained_cfg["file"] if pretrained else None
     if output:
         training = {"initialised_from": Path(weights).name} if weights else None
         save_checkpoint(model, output, training=training, format=Format.of(output).value)
     params = sum(parameter.numel() for parameter in model.parameters())
+    _, differing = difference(model)
     if as_json:
         written = str(output) if output else None
         print_json({"name": name, "params": params, "weights": weights, "file": written, "config": model.config})
@@ -46,6 +63,7 @@ def create(
         ["", ""],
         [
             ["model", f"{name}, ×{model.scale}, {params:,} parameters"],
+            *([f"set: {key}", f"{shown(own)} (published: {shown(other)})"] for key, (own, other) in differing.items()),
             ["weights", weights or "random (load the trained ones with --pretrained)"],
             ["written to", output or "nowhere (name a file with -o)"],
         ],

@@ -19,6 +19,8 @@ def info(
 ) -> None:
     """Prints a model's parameters, multiply-accumulates, receptive field and, for a file, its training.
 
+    Of a model that is none of the published ones, it says what differs from the nearest.
+
     Example: lamnet info lamnet_x4 --size 1920x1080
     """
     input_size = parse_size("--size", size)[::-1] if size else None
@@ -28,6 +30,7 @@ def info(
     from lamnet_models import LAMNet, complexity, create_model
     from lamnet_models.checkpoint import read_checkpoint
     from lamnet_models.pretrained import is_checkpoint_path
+    from lamnet_models.variants import difference, shown
 
     facts: dict[str, Any] = {"model": model}
     if is_checkpoint_path(model):
@@ -47,6 +50,14 @@ def info(
         "receptive_field": cost.receptive_field,
         "input_size": [width, height],
     }
+    base, differing = difference(network)
+    base_cost = complexity(create_model(base, device=torch.device("meta")), input_size) if differing else cost
+    facts["base"] = {
+        "model": base,
+        "params": base_cost.params,
+        "macs": base_cost.macs,
+        "differences": {key: {"own": own, "base": other} for key, (own, other) in differing.items()},
+    }
     if as_json:
         print_json(facts)
         return
@@ -59,7 +70,10 @@ def info(
         ["receptive field", f"{cost.receptive_field} pixels, beyond it IEM's means of the whole image"],
     ]
     strides, steps = network.window.strides, network.window.steps
-    shown = network.config | {"window": f"{network.window.size} pixels, strides {strides}, steps {steps}"}
-    rows += [[key.replace("_", " "), value] for key, value in shown.items()]
+    config = network.config | {"window": f"{network.window.size} pixels, strides {strides}, steps {steps}"}
+    rows += [[key.replace("_", " "), value] for key, value in config.items()]
+    if differing:
+        rows.append(["base model", f"{base}: {base_cost.params:,} parameters, {base_cost.macs / 1e9:.2f}G MACs"])
+        rows += [[f"differs: {key}", f"{shown(own)} (base: {shown(other)})"] for key, (own, other) in differing.items()]
     rows += [[f"training: {key}", value] for key, value in facts.get("training", {}).items()]
     print_table(["", ""], [["model", model], *rows])

@@ -8,7 +8,24 @@ from typing import Annotated
 
 import typer
 
-from . import bench, compare, convert, create, data, demo, env, evaluate, info, models, plot, release, train, upscale
+from . import (
+    bench,
+    compare,
+    convert,
+    create,
+    data,
+    demo,
+    env,
+    evaluate,
+    explain,
+    info,
+    models,
+    plot,
+    release,
+    reproduce,
+    train,
+    upscale,
+)
 from .output import print_error
 
 app = typer.Typer(
@@ -23,6 +40,8 @@ app.command("upscale")(upscale.upscale)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
+app.command("reproduce")(reproduce.reproduce)
 app.command("bench")(bench.bench)
 app.command("train")(train.train)
 app.command("plot")(plot.plot)

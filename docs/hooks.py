@@ -1,19 +1,54 @@
-"""Writes what the site shows of the package itself when it is built: the commands' help, the model cards."""
+"""Writes what the site shows of the package and repository when it is built: commands, model cards, pages."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+from mkdocs.structure.files import File
 
 from lamnet_models.pretrained import packaged_weights
 
+_ROOT = Path(__file__).resolve().parents[1]
 _COMMAND = (sys.executable, "-m", "typer", "lamnet_cli.main", "utils", "docs", "--name", "lamnet")
+_MARKER = re.compile(r"^<!-- (commands|cards|file (\S+)) -->$", re.MULTILINE)
 
 
-def on_page_markdown(markdown: str, page, **_) -> str:
-    """Puts the commands' help and the model cards in the place of their markers."""
-    if page.file.src_uri == "cli.md":
-        reference = subprocess.run(_COMMAND, check=True, capture_output=True, text=True).stdout
-        return markdown.replace("<!-- commands -->", "## " + reference.partition("\n## ")[2])
-    if page.file.src_uri == "weights.md":
-        cards = (path.with_suffix(".md").read_text(encoding="utf-8") for path in packaged_weights().values())
-        return markdown.replace("<!-- cards -->", "\n".join(cards))
-    return markdown
+def on_files(files, config, **_):
+    """Adds a page for each model card."""
+    for name, path in packaged_weights().items():
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        page = re.sub(r"\A####? .*\n", f"# {name}\n", card)
+        files.append(File.generated(config, f"weights/{name}.md", content=page))
+    return files
+
+
+def on_page_markdown(markdown: str, **_) -> str:
+    """Puts the commands' help, the list of model cards and files of the repository in the place of their markers."""
+    return _MARKER.sub(lambda match: _content(match[1], match[2]), markdown)
+
+
+def _content(kind: str, path: str | None) -> str:
+    if kind == "commands":
+        return _commands()
+    if kind == "cards":
+        return _cards()
+    text = (_ROOT / path).read_text(encoding="utf-8")
+    return text.replace("](docs/", "](")  # a link for readers of the repository
+
+
+def _commands() -> str:
+    reference = subprocess.run(_COMMAND, check=True, capture_output=True, text=True).stdout
+    reference = "## " + reference.partition("\n## ")[2]
+    return re.sub(r"^Example: (.+)$", r"```bash\n\1\n```", reference, flags=re.MULTILINE)
+
+
+def _cards() -> str:
+    rows = []
+    for name, path in packaged_weights().items():
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        scores = dict(re.findall(r"^\| (\w+) \| [^|]* \| ([^|]*) \| `lamnet eval", card, re.MULTILINE))
+        rows.append({"weights": f"[{name}](weights/{name}.md)", **scores})
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

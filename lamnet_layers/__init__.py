@@ -11,6 +11,7 @@ from .channel import CSM
 from .exchange import IEM
 from .feedforward import DGFN, FFN, GDFN
 from .functional import focal_aggregate
+from .local_attention import MHDLSA
 from .mixer import ULM
 from .norm import ChannelLayerNorm
 from .residual import PreNormResidual, ScaledResidual
@@ -22,6 +23,7 @@ __all__ = [
     "FFN",
     "GDFN",
     "IEM",
+    "MHDLSA",
     "ULM",
     "ChannelLayerNorm",
     "FocalPass",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_choice, check_divides, check_feature_map, check_int
-from .backends.select import check_backend
+from .backends.select import check_backend, is_fused
 from .functional import focal_aggregate
 from .pointwise import PointwiseConv
 from .window import FocalWindow, WindowLike
@@ -68,13 +68,23 @@ class FocalPass(nn.Module):
     def predict(self, x: Tensor) -> Tensor:
         """Returns the weights in (−1, 1) of each pixel's taps, (B, heads·K, H, W)."""
         check_feature_map("x", x, self.channels)
+        return _tanh_(self.pointwise.planes(self._gather(x)))
+
+    def _gather(self, x: Tensor) -> Tensor:
         if self.axis == "horizontal":  # many times faster than along a plane's rows
             x = x.contiguous(memory_format=torch.channels_last)
-        return _tanh_(self.pointwise.planes(self.depthwise(x)))
+        return self.depthwise(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the aggregated features, (B, D, H, W)."""
         dim = -1 if self.axis == "horizontal" else -2
+        if is_fused(self.backend, x.device.type):
+            from .backends import fused
+
+            check_feature_map("x", x, self.channels)
+            matrix, bias = self.pointwise.weight.flatten(1), self.pointwise.bias
+            rings = list(self.window.strides), list(self.window.steps)
+            return fused.focal_pass(x, self._gather(x), matrix, bias, *rings, self.heads, dim % 4)
         return focal_aggregate(x, self.predict(x), self.window, heads=self.heads, dim=dim, backend=self.backend)
 
     def extra_repr(self) -> str:
@@ -135,6 +145,11 @@ class FocalSeparableAttention(nn.Module):
     def window(self) -> FocalWindow:
         """The window of both passes."""
         return self.horizontal.window
+
+    @property
+    def heads(self) -> int:
+        """Number of groups of channels that share weights."""
+        return self.horizontal.heads
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the attended features, (B, D, H, W)."""

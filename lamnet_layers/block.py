@@ -25,12 +25,14 @@ class LAMBlock(nn.Module):
         channels: Number of channels C; see [`ULM`][lamnet_layers.ULM].
         depth: Number of mixers N, each followed by a feed-forward network.
         heads: Number of groups of channels that share attention weights.
-        window: A window, a pair (strides, steps), or None for the default one.
+        window: A window, a pair (strides, steps), or None for the attention's own.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``.
         exchange: Whether the mixer's branches gate each other.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.
         hidden_channels: Hidden channels of the feed-forward network; None for its own default.
-        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        attention: ``"fsa"`` or ``"mhdlsa"``.
+        backend: Implementation of the aggregation and of DGFN's gates, see
+            [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -51,6 +53,7 @@ class LAMBlock(nn.Module):
         exchange: bool = True,
         feed_forward: str = "dgfn",
         hidden_channels: int | None = None,
+        attention: str = "fsa",
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -58,11 +61,12 @@ class LAMBlock(nn.Module):
         super().__init__()
         check_choice("feed_forward", feed_forward, tuple(FEED_FORWARDS))
         factory = {"device": device, "dtype": dtype}
+        kernels = {"backend": backend} if feed_forward == "dgfn" else {}  # the others have none
         layers = []
         for _ in range(check_int("depth", depth, minimum=1)):
             layers += [
-                ULM(channels, heads, window, channel_mixer, exchange, backend, **factory),
-                FEED_FORWARDS[feed_forward](channels, hidden_channels, **factory),
+                ULM(channels, heads, window, channel_mixer, exchange, attention, backend, **factory),
+                FEED_FORWARDS[feed_forward](channels, hidden_channels, **kernels, **factory),
             ]
         self.layers = nn.Sequential(*(PreNormResidual(channels, layer, **factory) for layer in layers))
         self.residual = ScaledResidual(channels, **factory)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import check_feature_map, check_int
+from .backends.select import check_backend, is_fused
 from .pointwise import PointwiseConv
 
 
@@ -50,6 +51,8 @@ class DGFN(_GatedFeedForward):
     Args:
         channels: Number of channels C.
         hidden_channels: Number of channels h of each half; ``channels`` if None.
+        backend: With ``"fused"``, and without gradients, one kernel convolves and gates; else plain PyTorch does, see
+            [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
 
@@ -61,6 +64,26 @@ class DGFN(_GatedFeedForward):
     """
 
     gated_halves = 2
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int | None = None,
+        backend: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(channels, hidden_channels, device, dtype)
+        self.backend = check_backend(backend)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the transformed features, (B, C, H, W)."""
+        check_feature_map("x", x, self.channels)
+        if not is_fused(self.backend, x.device.type):
+            return super().forward(x)
+        from .backends import fused
+
+        return self.proj_out(fused.dual_gate(self.proj_in(x), self.depthwise.weight, self.depthwise.bias))
 
     def _gate(self, halves: Tensor) -> Tensor:
         halves = halves.permute(0, 3, 4, 1, 2)  # a compiler writes what it makes in the order of its axes

@@ -35,8 +35,9 @@ def focal_aggregate(
         window: A window, a pair (strides, steps), or None for the default one.
         heads: Number of groups of channels that share weights; divides D.
         dim: Axis to aggregate along: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
-        backend: ``"eager"`` or ``"triton"``; None for what [`use_backend`][lamnet_layers.use_backend] or the
-            environment variable ``LAMNET_BACKEND`` ask for, or else kernels on CUDA devices where they can run.
+        backend: ``"eager"``, ``"triton"``, or ``"fused"``, which is the same here; None for what
+            [`use_backend`][lamnet_layers.use_backend] or the environment variable ``LAMNET_BACKEND`` ask for, or else
+            kernels on CUDA devices where they can run.
 
     Returns:
         (B, D, H, W), of the wider of the two types.
@@ -59,7 +60,7 @@ def focal_aggregate(
         )
     if weights.device != x.device:
         raise ValueError(f"weights is on {weights.device}, but it must be on the device of x, {x.device}")
-    if select(backend, x.device.type) == "triton":
+    if select(backend, x.device.type) != "eager":
         from .backends import ops
 
         return ops.focal_aggregate(x, weights, list(window.strides), list(window.steps), heads, dim % 4)

@@ -9,10 +9,12 @@ from ._checks import check_choice, check_divides, check_feature_map, check_int
 from .attention import FocalSeparableAttention
 from .channel import CSM
 from .exchange import IEM
+from .local_attention import MHDLSA
 from .pointwise import PointwiseConv
-from .window import WindowLike
+from .window import FocalWindow, WindowLike
 
 CHANNEL_MIXERS = ("csm", "linear", "none")
+ATTENTIONS = ("fsa", "mhdlsa")
 
 
 class ULM(nn.Module):
@@ -20,15 +22,20 @@ class ULM(nn.Module):
 
     ``c, s = split(Conv1×1(x)); c = CSM(c); a = FSA(s); Conv1×1(concat(IEM(c, a)))``.
 
-    Source: paper, section 3.3 and figure 3. ``channel_mixer`` and ``exchange`` build the rows of its table 4.
+    Source: paper, section 3.3 and figure 3. ``attention``, ``channel_mixer`` and ``exchange``
+    build the rows of its table 4.
 
     Args:
-        channels: Number of channels C; a multiple of 2·``heads``, and of 4 with ``channel_mixer="csm"``.
+        channels: Number of channels C; a multiple of 2·``heads``, or of 2 with ``attention="mhdlsa"``, and of 4 with
+            ``channel_mixer="csm"``.
         heads: Number of groups of channels that share attention weights.
-        window: A window, a pair (strides, steps), or None for the default one.
+        window: A window, a pair (strides, steps), or None for the attention's own: 23 pixels in 13 cells for ``"fsa"``,
+            7×7 pixels for ``"mhdlsa"``, whose cells are all of one pixel.
         channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (the half as it is).
         exchange: Whether the branches gate each other with [`IEM`][lamnet_layers.IEM] before they are joined. The
             state dict of a mixer without it carries a marker, as the exchange has no parameters to tell it by.
+        attention: Of the spatial branch: ``"fsa"``, [`FocalSeparableAttention`][lamnet_layers.FocalSeparableAttention],
+            or ``"mhdlsa"``, [`MHDLSA`][lamnet_layers.MHDLSA].
         backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Type of the parameters.
@@ -47,13 +54,18 @@ class ULM(nn.Module):
         window: WindowLike = None,
         channel_mixer: str = "csm",
         exchange: bool = True,
+        attention: str = "fsa",
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         heads = check_int("heads", heads, minimum=1)
-        self.channels = check_divides("channels", channels, "2·heads", 2 * heads)
+        check_choice("attention", attention, ATTENTIONS)
+        if attention == "fsa":
+            self.channels = check_divides("channels", channels, "2·heads", 2 * heads)
+        else:
+            self.channels = check_divides("channels", channels, "the number of branches", 2)
         check_choice("channel_mixer", channel_mixer, CHANNEL_MIXERS)
         check_choice("exchange", exchange, (True, False))
         if channel_mixer == "csm":
@@ -66,7 +78,10 @@ class ULM(nn.Module):
             self.channel = PointwiseConv(half, half, device=device, dtype=dtype)
         else:
             self.channel = nn.Identity()
-        self.spatial = FocalSeparableAttention(half, heads, window, backend, device=device, dtype=dtype)
+        if attention == "fsa":
+            self.spatial = FocalSeparableAttention(half, heads, window, backend, device=device, dtype=dtype)
+        else:
+            self.spatial = MHDLSA(half, heads, _kernel_size(window), device=device, dtype=dtype)
         self.exchange = IEM() if exchange else None
         if not exchange:
             self.register_buffer("without_exchange", torch.tensor(True, device=device))
@@ -93,3 +108,10 @@ class ULM(nn.Module):
         if c.stride(1) == 1:  # else joined as planes, which the projection and the residual would have to turn again
             a = a.contiguous(memory_format=torch.channels_last)
         return self.proj_out(torch.cat((c, a), dim=1))
+
+
+def _kernel_size(window: WindowLike) -> int:
+    window = FocalWindow((1,), (3,)) if window is None else FocalWindow.of(window)
+    if any(stride > 1 for stride in window.strides):
+        raise ValueError(f"window is {window}, but attention='mhdlsa' has cells of one pixel, such as ((1,), (3,))")
+    return window.size

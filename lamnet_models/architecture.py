@@ -38,12 +38,15 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         "blocks.0.layers.0.layer",
         "blocks.0.layers.1.layer",
     )
-    window = _window(state, spatial)
-    weights = _shape(state, f"{spatial}.horizontal.pointwise.weight", 4)[0]
-    if weights % window.taps:
-        raise CheckpointError(
-            f"not a LAMNet checkpoint: {weights} attention weights for a window of {window.taps} taps"
-        )
+    attention = "mhdlsa" if f"{spatial}.expand.weight" in state else "fsa"
+    if attention == "fsa":
+        window = _window(state, spatial)
+        weights, taps = _shape(state, f"{spatial}.horizontal.pointwise.weight", 4)[0], window.taps
+    else:
+        window = _square_window(state, spatial)
+        weights, taps = _shape(state, f"{spatial}.expand.weight", 4)[0], window.size**2
+    if weights % taps:
+        raise CheckpointError(f"not a LAMNet checkpoint: {weights} attention weights for a window of {taps} taps")
     kind, hidden_channels = _feed_forward(state, feed_forward)
     num_blocks = _count(state, r"blocks\.(\d+)\.")
     depth = (_count(state, r"blocks\.0\.layers\.(\d+)\.") + 1) // 2
@@ -55,7 +58,8 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         "channels": channels,
         "num_blocks": num_blocks,
         "depth": depth,
-        "heads": weights // window.taps,
+        "heads": weights // taps,
+        "attention": attention,
         "window": [list(window.strides), list(window.steps)],
         "channel_mixer": _channel_mixer(state, mixer),
         "exchange": f"{mixer}.without_exchange" not in state,
@@ -91,6 +95,11 @@ def _window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
             f"not a LAMNet checkpoint: {spatial}.cells is a window of {window.size} pixels, its weights are {size} wide"
         )
     return window
+
+
+def _square_window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
+    radius = _shape(state, f"{spatial}.depthwise.weight", 4)[3] // 2
+    return FocalWindow((1,), (radius,)) if radius else FocalWindow((), ())
 
 
 def _channel_mixer(state: dict[str, Tensor], mixer: str) -> str:

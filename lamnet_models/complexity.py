@@ -51,17 +51,27 @@ def complexity(model: nn.Module, input_size: tuple[int, int] | None = None) -> C
     """
     if input_size is None:
         input_size = (PAPER_OUTPUT[0] // model.scale, PAPER_OUTPUT[1] // model.scale)
-    meta = copy.deepcopy(model).to("meta", torch.float32).eval()
-    image = torch.empty(1, model.in_chans, *input_size, device="meta")
-    with torch.no_grad(), _Counter() as counter:
-        meta(image)
+    macs, operations = count_operations(model, (1, model.in_chans, *input_size))
     return Complexity(
         params=sum(parameter.numel() for parameter in model.parameters()),
-        macs=counter.macs,
-        operations=counter.macs + counter.elements,
+        macs=macs,
+        operations=operations,
         receptive_field=receptive_field(model) if isinstance(model, LAMNet) else None,
         input_size=input_size,
     )
+
+
+def count_operations(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Returns ``macs`` and ``operations``, as in [`Complexity`][lamnet_models.Complexity], of any module on one tensor.
+
+    Args:
+        module: The module. It does not run, and nothing of the tensor's size is allocated.
+        shape: Shape of its input.
+    """
+    meta = copy.deepcopy(module).to("meta", torch.float32).eval()
+    with torch.no_grad(), _Counter() as counter:
+        meta(torch.empty(shape, device="meta"))
+    return counter.macs, counter.macs + counter.elements
 
 
 def receptive_field(model: LAMNet) -> int:

@@ -6,13 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
-from .datasets.samples import SAMPLES, sample_path
+from .datasets.samples import read_photo
 from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
-from .images import Picture, read_rgb
+from .images import Picture
 from .pictures import Panel, best_box, fine_structure, grid
 from .registry import resolve_model
 from .upscaling import upscale
@@ -58,7 +57,7 @@ def demo(photo: str | os.PathLike = "astronaut", model: nn.Module | str | os.Pat
     """
     network = resolve_model(model)
     scale = network.scale
-    truth = _read_photo(photo)
+    truth = read_photo(photo)
     height, width = (side // scale * scale for side in truth.shape[:2])
     if min(height, width) < MIN_SIDE:
         raise ImageError(
@@ -77,11 +76,3 @@ def demo(photo: str | os.PathLike = "astronaut", model: nn.Module | str | os.Pat
         scale=scale,
         picture=grid([[*panels, Panel(box.cut(truth), ("original",))]], side=2 * _DETAIL),
     )
-
-
-def _read_photo(photo: str | os.PathLike) -> np.ndarray:
-    if photo in SAMPLES:
-        photo = sample_path(photo)
-    elif not Path(photo).exists():
-        raise ImageError(f"{photo}: no such file, nor one of the samples {', '.join(SAMPLES)}")
-    return read_rgb(photo)

@@ -30,15 +30,16 @@ class LAMNet(nn.Module):
     Args:
         scale: Factor of enlargement r, any integer ≥ 1.
         in_chans: Number of image channels: 3 for RGB, whose mean colour is subtracted, or any other number.
-        channels: Width C; a multiple of 2·``heads``, and of 4.
+        channels: Width C; a multiple of 2·``heads``, and of 4; see [`ULM`][lamnet_layers.ULM] for the exceptions.
         num_blocks: Number of LAM blocks G.
         depth: Number of mixers N in each block.
         heads: Number of groups of channels that share attention weights.
-        window: A window, a pair (strides, steps), or None for the default one.
+        window: A window, a pair (strides, steps), or None for the attention's own.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``: rows CSM → Linear and CSM → None of table 4.
         exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
         hidden_channels: Hidden channels of the feed-forward network; None for its own default.
+        attention: ``"fsa"`` or ``"mhdlsa"``: row FSA → MHDLSA.
         backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
             No part of a checkpoint.
         device: Device of the parameters.
@@ -69,6 +70,7 @@ class LAMNet(nn.Module):
         exchange: bool = True,
         feed_forward: str = "dgfn",
         hidden_channels: int | None = None,
+        attention: str = "fsa",
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -80,12 +82,10 @@ class LAMNet(nn.Module):
         num_blocks = check_int("num_blocks", num_blocks, minimum=1)
         depth = check_int("depth", depth, minimum=1)
         heads = check_int("heads", heads, minimum=1)
-        window = FocalWindow.of(window)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.scale = scale
         self.in_chans = in_chans
         self.num_features = channels
-        self.window = window
         self.grad_checkpointing = False
 
         self.blocks = nn.ModuleList(
@@ -98,11 +98,13 @@ class LAMNet(nn.Module):
                 exchange,
                 feed_forward,
                 hidden_channels,
+                attention,
                 backend,
                 **factory,
             )
             for _ in range(num_blocks)
         )
+        self.window: FocalWindow = self.blocks[0].layers[0].layer.spatial.window
         self.config = {
             "scale": scale,
             "in_chans": in_chans,
@@ -110,7 +112,8 @@ class LAMNet(nn.Module):
             "num_blocks": num_blocks,
             "depth": depth,
             "heads": heads,
-            "window": [list(window.strides), list(window.steps)],
+            "attention": attention,
+            "window": [list(self.window.strides), list(self.window.steps)],
             "channel_mixer": channel_mixer,
             "exchange": bool(exchange),
             "feed_forward": feed_forward,
@@ -176,4 +179,5 @@ def _initialise(module: nn.Module) -> None:
     # The released configuration: convolutions truncated normal with std 0.02, biases 0.
     if isinstance(module, nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

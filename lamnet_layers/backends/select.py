@@ -10,8 +10,9 @@ from importlib.util import find_spec
 
 import torch
 
-BACKENDS = ("eager", "triton")
-"""Plain PyTorch, on every device; kernels in Triton, on CUDA devices."""
+BACKENDS = ("eager", "triton", "fused")
+"""Plain PyTorch, on every device; kernels in Triton for the aggregation, on CUDA devices; these and, where no gradients
+are wanted, kernels that take in what stands beside it. The last is never chosen, only asked for."""
 
 VARIABLE = "LAMNET_BACKEND"
 """Environment variable: the backend where neither an argument nor a context asks for one."""
@@ -28,7 +29,7 @@ def use_backend(backend: str) -> Iterator[None]:
     What is compiled within keeps it.
 
     Args:
-        backend: ``"eager"`` or ``"triton"``.
+        backend: ``"eager"``, ``"triton"`` or ``"fused"``.
 
     Raises:
         ValueError: If there is no such backend.
@@ -56,13 +57,23 @@ def select(backend: str | None, device_type: str) -> str:
         backend = _known(variable, VARIABLE)
     if backend is None:  # the interpreter is for tests, and never chosen
         return "triton" if device_type == "cuda" and why_not_triton(device_type) is None else "eager"
-    if backend == "triton" and (reason := why_not_triton(device_type)) is not None:
-        raise RuntimeError(f"backend 'triton' cannot run: {reason}")
+    if backend != "eager" and (reason := why_not_triton(device_type)) is not None:
+        raise RuntimeError(f"backend {backend!r} cannot run: {reason}")
     return backend
 
 
 # What torch.compiler.assume_constant_result sets, without the seconds that importing the compiler takes.
 select._dynamo_marked_constant = True
+
+
+def is_fused(backend: str | None, device_type: str) -> bool:
+    """Returns whether kernels shall take in what stands beside the aggregation: if asked for, and without gradients.
+
+    Raises:
+        ValueError: As ``select`` does.
+        RuntimeError: As ``select`` does.
+    """
+    return select(backend, device_type) == "fused" and not torch.is_grad_enabled()
 
 
 def why_not_triton(device_type: str) -> str | None:

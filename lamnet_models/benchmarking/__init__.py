@@ -1,19 +1,27 @@
 """How long networks take, side by side: every round measures each of them once, and only ratios count."""
 
 from .bandwidth import AGGREGATION_SIZES, OperatorMeasurement, copy_bandwidth, measure_aggregation
+from .chart import draw_chart
 from .measure import MODES, PRECISIONS, Measurement, bench
 from .networks import open_network
 from .peers import PEERS
+from .windows import MIXERS, WINDOW_SIDES, WindowMeasurement, draw_windows, measure_windows
 
 __all__ = [
     "AGGREGATION_SIZES",
+    "MIXERS",
     "MODES",
     "PEERS",
     "PRECISIONS",
+    "WINDOW_SIDES",
     "Measurement",
     "OperatorMeasurement",
+    "WindowMeasurement",
     "bench",
     "copy_bandwidth",
+    "draw_chart",
+    "draw_windows",
     "measure_aggregation",
+    "measure_windows",
     "open_network",
 ]

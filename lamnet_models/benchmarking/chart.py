@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from ..files import atomic_path
 from .measure import Measurement
 from .networks import open_network
@@ -28,6 +26,8 @@ def draw_chart(
         psnr: PSNR in dB by network, along the vertical axis; networks without one are left out. If None, that axis has
             the number of images a second.
     """
+    from matplotlib.figure import Figure  # without pyplot, which would look for a screen
+
     shown = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()

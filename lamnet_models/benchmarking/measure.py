@@ -14,7 +14,7 @@ from ..compilation import compile_network
 from ..upscaling.inference import resolve_device
 from .memory import peak_memory, peak_memory_in_child
 from .networks import open_network
-from .timing import time_interleaved
+from .timing import limited_threads, time_interleaved
 
 MODES = ("eager", "compiled")
 """How a network runs: as it is written, or by ``torch.compile``."""
@@ -121,35 +121,30 @@ def bench(
     where = resolve_device(device)
     width, height = size or (OUTPUT[0] // scale, OUTPUT[1] // scale)
     say = progress or (lambda _: None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
     # Each mode, precision and size of each layer is one more version of its code; beyond the limit it runs uncompiled.
-    with torch._dynamo.config.patch(recompile_limit=64):
-        try:
-            cases = []
-            image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(where)
-            networks = {name: open_network(name, scale) for name in models}
-            for name, network in networks.items():
-                network.to(where)
-                reference = _forward(network, image)() if train is None else None
-                for mode in modes:
-                    for precision in precisions:
-                        say(f"{name}, {mode}, {precision}: first call")
-                        cases.append(_Case(name, network, mode, precision, where, image, train, reference))
-            say(f"{rounds} rounds")
-            times = time_interleaved({case.label: case.run for case in cases}, rounds, where)
-            results = []
-            for case in cases:
-                bytes_used = None
-                if memory and where.type == "cuda":
-                    bytes_used = peak_memory(case.run, where)
-                elif memory and train is None and (case.mode, case.precision) == ("eager", "fp32"):
-                    say(f"{case.name}: memory")
-                    bytes_used = peak_memory_in_child(case.name, scale, (width, height), torch.get_num_threads())
-                results.append(case.measurement(tuple(times[case.label]), bytes_used))
-            return results
-        finally:
-            torch.set_num_threads(before)
+    with limited_threads(threads), torch._dynamo.config.patch(recompile_limit=64):
+        cases = []
+        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(where)
+        networks = {name: open_network(name, scale) for name in models}
+        for name, network in networks.items():
+            network.to(where)
+            reference = _forward(network, image)() if train is None else None
+            for mode in modes:
+                for precision in precisions:
+                    say(f"{name}, {mode}, {precision}: first call")
+                    cases.append(_Case(name, network, mode, precision, where, image, train, reference))
+        say(f"{rounds} rounds")
+        times = time_interleaved({case.label: case.run for case in cases}, rounds, where)
+        results = []
+        for case in cases:
+            bytes_used = None
+            if memory and where.type == "cuda":
+                bytes_used = peak_memory(case.run, where)
+            elif memory and train is None and (case.mode, case.precision) == ("eager", "fp32"):
+                say(f"{case.name}: memory")
+                bytes_used = peak_memory_in_child(case.name, scale, (width, height), torch.get_num_threads())
+            results.append(case.measurement(tuple(times[case.label]), bytes_used))
+        return results
 
 
 class _Case:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 from torch import nn
 
@@ -24,7 +25,9 @@ def open_network(name: str | os.PathLike, scale: int) -> nn.Module:
     """
     if name in PEERS:
         try:
-            return PEERS[name](scale).eval()
+            with warnings.catch_warnings():  # of torch functions that they call in an old way
+                warnings.simplefilter("ignore")
+                return PEERS[name](scale).eval()
         except ImportError:
             raise ModelError(f"{name} comes with spandrel, which is missing: pip install 'lamnet[peers]'") from None
     return (create_model(name) if name in NAMES else resolve_model(name)).eval()

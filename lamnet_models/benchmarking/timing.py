@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """Computes on so many threads of the CPU within a block of code; on as many as before if None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def time_interleaved(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import skimage.data
 
+from ..errors import ImageError
+from ..images import read_rgb
 from .pairs import Pair
 
 _FILES = {
@@ -27,3 +31,19 @@ def sample_path(name: str) -> Path:
 def sample_pairs() -> tuple[Pair, ...]:
     """Returns the sample photographs as a set's images."""
     return tuple(Pair(name, sample_path(name), None) for name in SAMPLES)
+
+
+def read_photo(photo: str | os.PathLike) -> np.ndarray:
+    """Reads a sample photograph by its name, or an image file.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ImageError: If there is no such file, or it cannot be read.
+    """
+    if photo in SAMPLES:
+        photo = sample_path(photo)
+    elif not Path(photo).exists():
+        raise ImageError(f"{photo}: no such file, nor one of the samples {', '.join(SAMPLES)}")
+    return read_rgb(photo)

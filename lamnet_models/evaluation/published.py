@@ -1,17 +1,72 @@
-"""What papers print for the models of this package: Table 3 of the LAMNet paper."""
+"""What the LAMNet paper prints, of its own models and of others: ``published.yaml``, read when first wanted."""
 
 from __future__ import annotations
 
-_SETS = ("set5", "set14", "bsd100", "urban100", "manga109")
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-_TABLE_3 = {
-    "lamnet_x2": "38.22/0.9613 34.00/0.9208 32.35/0.9019 33.03/0.9359 39.33/0.9782",
-    "lamnet_large_x2": "38.27/0.9615 34.07/0.9214 32.38/0.9023 33.16/0.9373 39.38/0.9785",
-    "lamnet_x3": "34.71/0.9295 30.63/0.8472 29.28/0.8097 28.90/0.8668 34.36/0.9491",
-    "lamnet_large_x3": "34.75/0.9299 30.65/0.8478 29.31/0.8107 29.03/0.8692 34.44/0.9497",
-    "lamnet_x4": "32.51/0.8983 28.87/0.7880 27.75/0.7427 26.72/0.8048 31.26/0.9169",
-    "lamnet_large_x4": "32.60/0.9000 28.87/0.7886 27.77/0.7434 26.82/0.8078 31.33/0.9183",
-}
+import yaml
+
+SETS = ("set5", "set14", "bsd100", "urban100", "manga109")
+"""The sets of the paper's table 3, in its order."""
+
+_OURS = {"LAMNet": "lamnet_x{}", "LAMNet-large": "lamnet_large_x{}"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of one of the paper's tables.
+
+    Attributes:
+        model: The model's name as the paper prints it.
+        scale: Factor of enlargement.
+        params: Number of parameters as printed, such as ``"828K"``; None where there is none.
+        macs: Multiply-accumulates as printed, such as ``"185G"``; None where there are none.
+        scores: PSNR in dB and SSIM, by set.
+    """
+
+    model: str
+    scale: int
+    params: str | None
+    macs: str | None
+    scores: dict[str, tuple[float, float]]
+
+    @property
+    def name(self) -> str | None:
+        """Our name for the model, None if it is none of ours."""
+        form = _OURS.get(self.model)
+        return form and form.format(self.scale)
+
+    @property
+    def key(self) -> str:
+        """What the model is called on the command line: our name for it, or ``"swinir_light"`` for SwinIR-light."""
+        return self.name or self.model.lower().replace("-", "_")
+
+
+@cache
+def content() -> dict[str, Any]:
+    """Returns all of the file."""
+    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def table3() -> tuple[Published, ...]:
+    """Returns table 3: models beside each other, at three scales."""
+    return tuple(
+        Published(model, scale, params, macs, _scores(SETS, cells))
+        for scale, model, params, macs, *cells in content()["table3"]
+    )
+
+
+@cache
+def table4() -> tuple[Published, ...]:
+    """Returns table 4: variants of the model for ×2."""
+    return tuple(
+        Published(variant, 2, params, macs, _scores(("urban100", "manga109"), cells))
+        for variant, params, macs, *cells in content()["table4"]
+    )
 
 
 def published(model: str, dataset: str) -> tuple[float, float] | None:
@@ -21,8 +76,10 @@ def published(model: str, dataset: str) -> tuple[float, float] | None:
         model: Name of a model.
         dataset: Name of a set.
     """
-    row = _TABLE_3.get(model)
-    if row is None or dataset not in _SETS:
-        return None
-    psnr, ssim = row.split()[_SETS.index(dataset)].split("/")
-    return float(psnr), float(ssim)
+    row = next((row for row in table3() if row.name == model), None)
+    return row and row.scores.get(dataset)
+
+
+def _scores(sets: tuple[str, ...], cells: list[str | None]) -> dict[str, tuple[float, float]]:
+    pairs = ((name, cell.split("/")) for name, cell in zip(sets, cells, strict=True) if cell)
+    return {name: (float(psnr), float(ssim)) for name, (psnr, ssim) in pairs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -21,7 +22,9 @@ from ..checkpoint import Checkpoint
 from ..errors import CheckpointError
 from ..lamnet import LAMNet
 
-_OURS = ("conv_first.weight", "conv_body.weight", "residual.alpha", "blocks.0.layers.0.layer.spatial.cells")
+_SHARED = ("conv_first.weight", "conv_body.weight", "residual.alpha")
+_OURS = (*_SHARED, "blocks.0.layers.0.layer.spatial.cells")
+_MHDLSA = (*_SHARED, "blocks.0.layers.0.layer.spatial.expand.weight")
 _RELEASED = ("shallow_feature_extraction.weight", "deep_feature_extraction.0.mixers.0.fn.kernel_map")
 
 
@@ -29,7 +32,9 @@ class LAMNetArchitecture(Architecture[LAMNet]):
     """LAMNet as spandrel knows architectures: told by its keys, built from its tensors, ours or the released ones."""
 
     def __init__(self) -> None:
-        super().__init__(id="LAMNet", detect=lambda state: any(all(k in state for k in s) for s in (_OURS, _RELEASED)))
+        super().__init__(
+            id="LAMNet", detect=lambda state: any(all(k in state for k in s) for s in (_OURS, _MHDLSA, _RELEASED))
+        )
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[LAMNet]:
         """Returns the network that a state dict holds.
@@ -99,7 +104,9 @@ def load_peer(path: str | os.PathLike) -> Peer:
         CheckpointError: If the file cannot be read, or spandrel does not know its architecture.
     """
     try:
-        return Peer(ModelLoader("cpu").load_from_file(Path(path)).eval())
+        with warnings.catch_warnings():  # of torch functions that networks call in an old way
+            warnings.simplefilter("ignore")
+            return Peer(ModelLoader("cpu").load_from_file(Path(path)).eval())
     except CheckpointError:
         raise
     except UnsupportedModelError:

@@ -28,7 +28,7 @@ def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str
     """
     if over not in ("step", "hours"):
         raise ValueError(f"over is {over!r}, but it must be 'step' or 'hours'")
-    logs = {str(run): _read(Path(run)) for run in runs}
+    logs = {str(run): read_run(run) for run in runs}
     from matplotlib.figure import Figure  # without pyplot, which would look for a screen
 
     figure = Figure(figsize=(7, 6), layout="constrained")
@@ -49,8 +49,13 @@ def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str
     return Path(output)
 
 
-def _read(run: Path) -> dict[str, list[dict]]:
-    path = run / "log.jsonl"
+def read_run(run: str | os.PathLike) -> dict[str, list[dict]]:
+    """Returns the lines of a run's log by their kind, ``"report"`` and ``"validation"``.
+
+    Raises:
+        TrainingError: If the folder holds no run, or nothing has been logged in it.
+    """
+    path = Path(run) / "log.jsonl"
     if not path.is_file():
         raise TrainingError(f"{run} holds no run: there is no log.jsonl in it")
     lines = read_log(path)

@@ -16,6 +16,7 @@ from lamnet_layers import (
     FFN,
     GDFN,
     IEM,
+    MHDLSA,
     ULM,
     ChannelLayerNorm,
     FocalPass,
@@ -35,9 +36,11 @@ LAYERS = {
     "PreNormResidual": lambda **factory: PreNormResidual(CHANNELS, CSM(CHANNELS, **factory), **factory),
     "FocalPass": partial(FocalPass, CHANNELS, 2, WINDOW, axis="vertical"),
     "FocalSeparableAttention": partial(FocalSeparableAttention, CHANNELS, 2, WINDOW),
+    "MHDLSA": partial(MHDLSA, CHANNELS, 3, 3),
     "CSM": partial(CSM, CHANNELS),
     "IEM": lambda **_: IEM(),
     "ULM": partial(ULM, CHANNELS, 2, WINDOW),
+    "ULM-MHDLSA": partial(ULM, CHANNELS, 2, ((1,), (1,)), attention="mhdlsa"),
     "DGFN": partial(DGFN, CHANNELS),
     "GDFN": partial(GDFN, CHANNELS, 3),
     "FFN": partial(FFN, CHANNELS),
@@ -240,6 +243,19 @@ def test_exchange_of_large_values_in_float16(autocast):
     assert_equal(results, (c.double() * exact[0], a.double() * exact[1]), 1e-3)
 
 
+@pytest.mark.parametrize(("channels", "heads", "size"), [(4, 2, 3), (7, 3, 5), (5, 5, 1), (6, 1, 3)])
+def test_dynamic_local_attention_follows_the_definition(channels, heads, size):
+    layer = MHDLSA(channels, heads, size, hidden_channels=2, dtype=torch.float64)
+    x = torch.randn(2, channels, 5, 4, dtype=torch.float64)
+    v = layer.proj_in(x)
+    kernels = layer.expand(layer.depthwise(layer.reduce(v))).view(2, heads, size**2, 20)
+    seen = nn.functional.unfold(v, size, padding=size // 2).view(2, channels, size**2, 20)
+    head_of = [head for head in range(heads) for _ in torch.arange(channels).tensor_split(heads)[head]]
+    expected = layer.proj_out((seen * kernels[:, head_of]).sum(2).view_as(v))
+    assert_equal((layer(x),), (expected,), 1e-13)
+    assert (layer.window.size, layer.proj_in.bias, layer.proj_out.bias) == (size, None, None)
+
+
 def test_new_residuals_add_their_branch():
     shortcut, branch = sample("ScaledResidual")
     torch.testing.assert_close(ScaledResidual(CHANNELS)(shortcut, branch), shortcut + branch)
@@ -273,6 +289,12 @@ def test_a_mixer_without_exchange_is_told_apart():
         (lambda: FocalPass(8, window=23), "window is 23"),
         (lambda: FocalSeparableAttention(6, heads=4), "channels is 6"),
         (lambda: FocalSeparableAttention(8, window=((1,), (0,))), r"steps\[0\] is 0"),
+        (lambda: MHDLSA(4, heads=5), "heads is 5, but it must be at most channels = 4"),
+        (lambda: MHDLSA(4, kernel_size=4), "kernel_size is 4, but it must be odd"),
+        (lambda: MHDLSA(4, hidden_channels=0), "hidden_channels is 0"),
+        (lambda: ULM(8, attention="global"), "attention is 'global', but it must be one of 'fsa', 'mhdlsa'"),
+        (lambda: ULM(8, window=((2,), (1,)), attention="mhdlsa"), "'mhdlsa' has cells of one pixel"),
+        (lambda: ULM(7, attention="mhdlsa"), "channels is 7, but it must be a multiple of the number of branches = 2"),
         (lambda: CSM(3), "channels is 3, but it must be a multiple of .* 2"),
         (lambda: ULM(12, heads=4), "channels is 12, but it must be a multiple of 2·heads = 8"),
         (lambda: ULM(6, heads=1), "channels is 6, but it must be a multiple of .* 4"),

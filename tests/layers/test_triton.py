@@ -16,43 +16,13 @@ from lamnet_layers.backends import ops
 from lamnet_layers.backends.select import VARIABLE, select
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("launches", "poisoned")
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TINY = FocalWindow((1, 2), (1, 1))
 # Forward: rounding of the result alone, as sums are of float32. Gradients of the features pass through the same sums.
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-
-
-@pytest.fixture(autouse=True)
-def launches(monkeypatch):
-    """Counts launches of kernels, so that no test passes by falling back."""
-    from lamnet_layers.backends.triton import aggregate
-
-    counts = {}
-
-    class Counted:
-        def __init__(self, name, kernel):
-            self.name, self.kernel = name, kernel
-
-        def __getitem__(self, grid):
-            counts[self.name] = counts.get(self.name, 0) + 1
-            return self.kernel[grid]
-
-    for name in ("_forward_kernel", "_grad_x_kernel", "_grad_weights_kernel"):
-        monkeypatch.setattr(aggregate, name, Counted(name, getattr(aggregate, name)))
-    return counts
-
-
-@pytest.fixture(autouse=True)
-def _poisoned(monkeypatch):
-    """Fills new memory with what is not a number, so that a value nobody writes shows."""
-    empty_like = torch.empty_like
-
-    def poisoned(*args, **kwargs):
-        return empty_like(*args, **kwargs).fill_(float("nan"))
-
-    monkeypatch.setattr("lamnet_layers.backends.triton.aggregate.torch.empty_like", poisoned)
 
 
 def sample(size, window, heads, channels, batch=1, dtype=torch.float64, seed=0):
@@ -233,7 +203,7 @@ def test_requests_that_cannot_be_met_say_why(monkeypatch):
         select("triton", "cuda")
     assert select(None, "cuda") == "eager"
     for call in (lambda: select("cuda", "cpu"), lambda: LAMBlock(8, backend="fast")):
-        with pytest.raises(ValueError, match="must be one of eager, triton"):
+        with pytest.raises(ValueError, match="must be one of eager, triton, fused"):
             call()
     monkeypatch.setenv(VARIABLE, "fast")
     with pytest.raises(ValueError, match=VARIABLE):
@@ -241,24 +211,28 @@ def test_requests_that_cannot_be_met_say_why(monkeypatch):
 
 
 COMPILE = """
+import itertools
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from lamnet_layers.backends.triton import aggregate
+from lamnet_layers.backends.triton import aggregate, dual_gate, focal_pass
 
-for kernel in (aggregate._forward_kernel, aggregate._grad_x_kernel, aggregate._grad_weights_kernel):
-    for dim, (height, width) in aggregate._TILES.items():
-        values = {"HEADS": 2, "CHANNELS": 8, "CELLS": ((-2, 2), (0, 1), (1, 2)), "HORIZONTAL": dim == 3, "BLOCK": 8}
-        values |= {"TILE_H": height, "TILE_W": width, "INDEX": tl.int64, "TYPE": tl.float32}
-        types = {"height": "i32", "width": "i32"} | dict.fromkeys(values, "constexpr")
-        types = {
-            name: types.get(name) or (("i64",) * 4 if name.endswith("strides") else "*bf16")
-            for name in kernel.arg_names
-        }
-        binary = triton.compile(ASTSource(kernel, types, values), target=GPUTarget("cuda", 90, 32))
-        print(kernel.__name__, dim, len(binary.asm["cubin"]))
+CONSTANTS = {"HEADS": 2, "CHANNELS": 8, "HIDDEN": 8, "CELLS": ((-2, 2), (0, 1), (1, 2)), "BLOCK": 8, "INPUTS": 16}
+CONSTANTS |= {"INDEX": tl.int64, "TYPE": tl.float32}
+passes = (aggregate._forward_kernel, aggregate._grad_x_kernel, aggregate._grad_weights_kernel)
+cases = list(itertools.product((*passes, focal_pass._focal_pass_kernel), aggregate._TILES.items()))
+for kernel, (dim, (height, width)) in [*cases, (dual_gate._dual_gate_kernel, (0, dual_gate._TILE))]:
+    values = CONSTANTS | {"HORIZONTAL": dim == 3, "TILE_H": height, "TILE_W": width}
+    values = {name: value for name, value in values.items() if name in kernel.arg_names}
+    types = {"height": "i32", "width": "i32"} | dict.fromkeys(values, "constexpr")
+    types = {
+        name: types.get(name) or (("i64",) * 4 if name.endswith("strides") else "*bf16")
+        for name in kernel.arg_names
+    }
+    binary = triton.compile(ASTSource(kernel, types, values), target=GPUTarget("cuda", 90, 32))
+    print(kernel.__name__, dim, len(binary.asm["cubin"]))
 """
 
 
@@ -267,7 +241,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", COMPILE]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == 6
+    assert len(result.stdout.splitlines()) == 9
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")

@@ -1,8 +1,19 @@
 import pytest
 import torch
 
+from lamnet_layers import FocalWindow
 from lamnet_models import LAMNet, ModelError, Upscaler, save_checkpoint
-from lamnet_models.benchmarking import PEERS, bench, copy_bandwidth, measure_aggregation, open_network
+from lamnet_models.benchmarking import (
+    MIXERS,
+    PEERS,
+    bench,
+    copy_bandwidth,
+    draw_windows,
+    measure_aggregation,
+    measure_windows,
+    open_network,
+)
+from lamnet_models.benchmarking.windows import WindowAttention, focal_window
 
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
@@ -63,3 +74,33 @@ def test_compiled_blocks_compute_the_same():
         upscaler = Upscaler(model, compile=True)
         torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(upscaler(image), expected.clamp(0, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_windows_beside_each_other(tmp_path):
+    results = measure_windows((3, 7), size=(8, 9), rounds=2, device="cpu")
+    assert [(result.mixer, result.side) for result in results] == [(name, side) for name in MIXERS for side in (3, 7)]
+    cost = {(result.mixer, result.side): result.operations for result in results}
+    assert cost["focal", 3] == cost["separable", 3]  # cells of one pixel
+    assert all(cost[name, 3] < cost[name, 7] for name in MIXERS)
+    assert all(len(result.seconds) == 2 for result in results)
+    for suffix in (".png", ".svg"):
+        draw_windows(results, tmp_path / f"windows{suffix}")
+    assert "window" in (tmp_path / "windows.svg").read_text()
+
+
+@pytest.mark.parametrize("side", [*range(1, 48, 2)])
+def test_focal_windows_have_the_side_asked_for(side):
+    assert focal_window(side).size == side
+
+
+def test_focal_windows_are_the_published_one_and_odd():
+    assert focal_window(23) == FocalWindow()
+    with pytest.raises(ValueError, match="side is 8"):
+        measure_windows((8,), size=(4, 4))
+
+
+def test_window_attention_looks_into_its_window_alone():
+    layer = WindowAttention(8, side=5, heads=2).double()
+    x = torch.randn(2, 8, 10, 13, dtype=torch.float64)
+    torch.testing.assert_close(layer(x)[:, :, 5:, 5:10], layer(x[:, :, 5:, 5:10]))
+    assert layer(x).shape == x.shape

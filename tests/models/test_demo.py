@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from lamnet_models import ImageError
-from lamnet_models.demo import SAMPLES, demo
+from lamnet_models.datasets.samples import SAMPLES
+from lamnet_models.demo import demo
 
 
 class Nearest(torch.nn.Module):

@@ -53,6 +53,8 @@ def test_table_3(num_blocks, scale, params, macs):
         # The paper does not say how wide it was; 70 is nearest, and the count is then cut to 760K, not rounded.
         ({"feed_forward": "gdfn", "hidden_channels": 70}, 760876, 760, "169.6G"),
         ({"feed_forward": "ffn"}, 797644, 798, "179G"),
+        # Printed as 839K and 186G. The paper says neither width nor groups; 6 groups are the nearest whole number.
+        ({"attention": "mhdlsa", "heads": 6}, 837724, 838, "186.7G"),
     ],
     ids=str,
 )
@@ -210,6 +212,9 @@ def test_exports_with_dynamic_size():
         ({"heads": -1}, "heads is -1"),
         ({"window": 23}, "window is 23"),
         ({"window": ((1,), (1, 2))}, "must have the same length"),
+        ({"attention": "local"}, "attention is 'local', but it must be one of"),
+        ({"attention": "mhdlsa"}, r"window is .*, but attention='mhdlsa' has cells of one pixel"),
+        ({"attention": "mhdlsa", "window": None, "heads": 5}, "heads is 5, but it must be at most channels = 4"),
         ({"channel_mixer": "conv"}, "channel_mixer is 'conv', but it must be one of"),
         ({"exchange": "no"}, "exchange is 'no', but it must be one of True, False"),
         ({"feed_forward": None}, "feed_forward is None, but it must be one of"),

@@ -18,7 +18,6 @@ from ...window import FocalWindow
 # other programs; along the width the neighbours lie in the same lines of the cache.
 _TILES = {3: (4, 64), 2: (32, 16)}
 _MAX_CHANNELS = 8  # of a head in one program: more do not fit in the registers beside a tile
-_TYPES = {torch.float64: tl.float64}
 
 
 @triton.jit
@@ -211,7 +210,6 @@ def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: F
     chunks = 1 if kernel is _grad_weights_kernel else triton.cdiv(per_head, block)
     tiles = triton.cdiv(height, tile_h) * triton.cdiv(width, tile_w)
     tensors = (first, second, out)
-    exact = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
     arguments = (*tensors, height, width, *(tensor.stride() for tensor in tensors))
     with torch.cuda.device_of(first):
         kernel[(tiles * chunks * heads * batch,)](
@@ -223,11 +221,20 @@ def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: F
             TILE_H=tile_h,
             TILE_W=tile_w,
             BLOCK=block,
-            # Within an image; from one to the next, offsets are of 64 bits anyway.
-            INDEX=tl.int64 if max(map(_extent, tensors)) >= 2**31 else tl.int32,
-            TYPE=_TYPES.get(exact, tl.float32),
+            INDEX=index_type(*tensors),
+            TYPE=accumulator(first, second),
             num_warps=4 if tile_h * tile_w <= 256 else 8,
         )
+
+
+def index_type(*tensors: Tensor) -> tl.dtype:
+    """Returns the type of offsets within an image; from one image to the next they are of 64 bits anyway."""
+    return tl.int64 if max(map(_extent, tensors)) >= 2**31 else tl.int32
+
+
+def accumulator(*tensors: Tensor) -> tl.dtype:
+    """Returns the type to compute in: float64 if any tensor is, else float32."""
+    return tl.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else tl.float32
 
 
 def _extent(tensor: Tensor) -> int:

@@ -1,0 +1,159 @@
+"""What the packaged network does to a photograph: its dynamic kernels, its gates, its features."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from torch import Tensor, nn
+
+from lamnet_layers import DGFN, IEM, FocalSeparableAttention, focal_aggregate
+from lamnet_models import LAMNet, create_model
+from lamnet_models.datasets.samples import sample_path
+from lamnet_models.evaluation import imresize
+from lamnet_models.images import Picture, read_rgb, write_image
+from lamnet_models.upscaling import upscale
+
+MODEL = "lamnet_x4"
+PIXELS = {"star": (14, 12), "helmet": (38, 50), "rocket": (110, 30), "wall": (78, 20)}
+"""Points of the reduced astronaut, (column, row)."""
+_MIXER = (3, 4)
+"""The block, and the mixer in it, whose attention is drawn."""
+_EXCHANGES = ((0, 3), (1, 5), (2, 2), (3, 2))
+"""Blocks, and the mixers in them, whose exchange is drawn: in each block the one whose gates vary most."""
+_QUIET = "#7d879b"  # legible on white and on black
+
+
+def photograph(scale: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sample photograph's upper part and its reduction, both (H, W, 3) uint8."""
+    truth = read_rgb(sample_path("astronaut"))[:340]
+    return truth, imresize(truth, 1 / scale)
+
+
+def write_slider(folder: Path) -> None:
+    """Writes the two pictures of the home page's slider."""
+    _, reduced = photograph()
+    write_image(folder / "slider-bicubic.png", Picture(imresize(reduced, 4)))
+    write_image(folder / "slider-lamnet.png", Picture(upscale(reduced, MODEL)))
+
+
+def exact_kernel(attention: FocalSeparableAttention, x: Tensor, pixel: tuple[int, int], head: int) -> Tensor:
+    """Returns the weights with which one output pixel of both passes sums the input, (P, P).
+
+    Given the weights that the layer predicts, its output is linear in what it aggregates: the gradient is the kernel.
+    """
+    window, heads = attention.window, attention.horizontal.heads
+    rows = attention.horizontal.predict(x)
+    columns = attention.vertical.predict(attention.horizontal(x))
+    probe = torch.zeros_like(x, requires_grad=True)
+    passed = focal_aggregate(probe, rows, window, heads=heads, dim=-1)
+    out = focal_aggregate(passed, columns, window, heads=heads, dim=-2)
+    channel, (column, row) = head * x.shape[1] // heads, pixel
+    (kernel,) = torch.autograd.grad(out[0, channel, row, column], probe)
+    radius = window.radius
+    padded = nn.functional.pad(kernel[0, channel], (radius,) * 4)
+    return padded[row : row + window.size, column : column + window.size]
+
+
+def inputs_of(network: nn.Module, image: np.ndarray, kind: type[nn.Module]) -> list[tuple[nn.Module, tuple]]:
+    """Returns the layers of a kind with what each is given for an image, in the order in which they run."""
+    seen: list[tuple[nn.Module, tuple]] = []
+    x = torch.from_numpy(image / np.float32(255)).movedim(2, 0)[None]
+    with ExitStack() as hooks, torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, kind):
+                handle = module.register_forward_pre_hook(lambda layer, given: seen.append((layer, given)))
+                hooks.callback(handle.remove)
+        network(x)
+    return seen
+
+
+def write_kernels(network: LAMNet, folder: Path) -> None:
+    """Draws kernels of one layer at chosen pixels: a row for each pixel, a column for each head."""
+    _, image = photograph()
+    block, mixer = _MIXER
+    attention, (x,) = inputs_of(network, image, FocalSeparableAttention)[block * 6 + mixer]
+    heads = range(attention.horizontal.heads)
+    kernels = [[exact_kernel(attention, x, pixel, head) for head in heads] for pixel in PIXELS.values()]
+    figure = Figure(figsize=(6, 6.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.4, 4))
+    axes = above.subplots()
+    axes.imshow(image)
+    for name, (column, row) in PIXELS.items():
+        axes.plot(column, row, "o", color="#f0a06a", markeredgecolor="black", markersize=7)
+        text = axes.annotate(name, (column, row), (6, -3), textcoords="offset points", color="white", fontsize=10)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
+    _bare(axes)
+    grid = below.subplots(len(PIXELS), len(heads))
+    for head in heads:
+        limit = max(row[head].abs().max() for row in kernels)
+        grid[0, head].set_title(f"head {head}", color=_QUIET, fontsize=10)
+        for axes, row in zip(grid[:, head], kernels, strict=True):
+            axes.imshow(row[head].numpy(), cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
+            _bare(axes)
+    for axes, name in zip(grid[:, 0], PIXELS, strict=True):
+        axes.set_ylabel(name, color=_QUIET, fontsize=10)
+    _save(figure, folder / "kernels.png")
+
+
+def write_exchange(network: LAMNet, folder: Path) -> None:
+    """Draws gates of the exchange over the photograph, a mixer of each block, with the range of all gates."""
+    _, image = photograph()
+    layers = inputs_of(network, image, IEM)
+    figure = Figure(figsize=(6, 4.9), layout="constrained")
+    for axes, (block, mixer) in zip(figure.subplots(2, 2).flat, _EXCHANGES, strict=True):
+        iem, given = layers[block * 6 + mixer]
+        spatial, channel = (gate.numpy() for gate in iem.gates(*given))
+        axes.imshow(spatial[0, 0], cmap="cividis")
+        axes.set_title(
+            f"block {block}, mixer {mixer}\nspatial {spatial.min():.4f} … {spatial.max():.4f}\n"
+            f"channel {channel.min():.4f} … {channel.max():.4f}",
+            color=_QUIET,
+            fontsize=9,
+        )
+        _bare(axes)
+    _save(figure, folder / "exchange.png")
+
+
+def write_gates(network: LAMNet, folder: Path) -> None:
+    """Draws one channel of a feed-forward network before its gates and after both of them."""
+    _, image = photograph()
+    layer, (x,) = inputs_of(network, image, DGFN)[9]
+    with torch.no_grad():
+        x1, x2 = layer.depthwise(layer.proj_in(x)).chunk(2, dim=1)
+        u = nn.functional.gelu(x1)
+    energy = (u * x1).std((0, 2, 3)) * (u * x2).std((0, 2, 3))
+    channel = int(energy.argmax())
+    maps = {"x₁": x1, "x₂": x2, "self-gate  u·x₁": u * x1, "cross-gate  u·x₂": u * x2}
+    figure = Figure(figsize=(6, 4.4), layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(2, 2).flat, maps.items(), strict=True):
+        plane = values[0, channel].numpy()
+        limit = np.quantile(np.abs(plane), 0.995)
+        axes.imshow(plane, cmap="PuOr_r", vmin=-limit, vmax=limit)
+        axes.set_title(name, color=_QUIET, fontsize=10)
+        _bare(axes)
+    _save(figure, folder / "gates.png")
+
+
+def write_all(folder: Path) -> None:
+    """Writes all pictures that the packaged network makes."""
+    network = create_model(MODEL, pretrained=True)
+    write_slider(folder)
+    write_kernels(network, folder)
+    write_exchange(network, folder)
+    write_gates(network, folder)
+
+
+def _bare(axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=160, transparent=True, metadata={"Software": None})

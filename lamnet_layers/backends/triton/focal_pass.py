@@ -1,0 +1,107 @@
+"""The end of a focal pass in one kernel: projection to the taps' weights, tanh, aggregation.
+
+The map of weights, of heads·K channels and so the largest of the layer, is never in memory.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ...window import FocalWindow
+from .aggregate import _MAX_CHANNELS, _TILES, _mean, _tile, accumulator, index_type
+
+_MAX_INPUTS = 32  # channels of the projection's input that are held in registers beside a tile
+
+
+@triton.jit
+def _focal_pass_kernel(
+    x,
+    hidden,
+    matrix,
+    bias,
+    out,
+    height,
+    width,
+    x_strides,
+    hidden_strides,
+    matrix_strides,
+    out_strides,
+    HEADS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    CELLS: tl.constexpr,
+    HORIZONTAL: tl.constexpr,
+    TILE_H: tl.constexpr,
+    TILE_W: tl.constexpr,
+    BLOCK: tl.constexpr,
+    INPUTS: tl.constexpr,
+    INDEX: tl.constexpr,
+    TYPE: tl.constexpr,
+):
+    row, column, chunk, head, image = _tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
+    row, column = row.to(INDEX), column.to(INDEX)
+    channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
+    inside = (row < height) & (column < width)
+    x += image * x_strides[0] + (head * CHANNELS).to(tl.int64) * x_strides[1]
+    hidden += image * hidden_strides[0]
+    matrix += head * len(CELLS) * matrix_strides[0]
+    total = tl.zeros((BLOCK, TILE_H * TILE_W), TYPE)
+    for tap in tl.static_range(len(CELLS)):
+        weight = tl.zeros((TILE_H * TILE_W,), TYPE) + tl.load(bias + head * len(CELLS) + tap).to(TYPE)
+        for first in tl.static_range(0, HEADS * CHANNELS, INPUTS):
+            feature = (first + tl.arange(0, INPUTS)).to(INDEX)
+            known = feature < HEADS * CHANNELS
+            factors = tl.load(matrix + tap * matrix_strides[0] + feature * matrix_strides[1], mask=known, other=0)
+            places = row * hidden_strides[2] + column * hidden_strides[3]
+            offsets = feature[:, None] * hidden_strides[1] + places[None, :]
+            values = tl.load(hidden + offsets, mask=known[:, None] & inside[None, :], other=0)
+            weight += tl.sum(factors.to(TYPE)[:, None] * values.to(TYPE), 0)
+        weight = 2 * tl.sigmoid(2 * weight) - 1  # tanh
+        limits = (CHANNELS, height, width)
+        steps = (x_strides[1], x_strides[2], x_strides[3])
+        total += weight[None, :] * _mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
+    out += image * out_strides[0] + (head * CHANNELS).to(tl.int64) * out_strides[1]
+    offsets = channel[:, None] * out_strides[1] + (row * out_strides[2] + column * out_strides[3])[None, :]
+    tl.store(out + offsets, total, mask=(channel < CHANNELS)[:, None] & inside[None, :])
+
+
+def forward(
+    x: Tensor, hidden: Tensor, matrix: Tensor, bias: Tensor, window: FocalWindow, heads: int, dim: int
+) -> Tensor:
+    """Returns the features aggregated with ``tanh(matrix·hidden + bias)``, (B, D, H, W), laid out as ``x``."""
+    out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, hidden.dtype))
+    if out.numel() == 0:
+        return out
+    batch, channels, height, width = x.shape
+    per_head = channels // heads
+    block = min(_MAX_CHANNELS, triton.next_power_of_2(per_head))
+    tile_h, tile_w = _TILES[dim]
+    tiles = triton.cdiv(height, tile_h) * triton.cdiv(width, tile_w)
+    with torch.cuda.device_of(x):
+        _focal_pass_kernel[(tiles * triton.cdiv(per_head, block) * heads * batch,)](
+            x,
+            hidden,
+            matrix,
+            bias,
+            out,
+            height,
+            width,
+            x.stride(),
+            hidden.stride(),
+            matrix.stride(),
+            out.stride(),
+            HEADS=heads,
+            CHANNELS=per_head,
+            CELLS=window.spans,
+            HORIZONTAL=dim == 3,
+            TILE_H=tile_h,
+            TILE_W=tile_w,
+            BLOCK=block,
+            INPUTS=min(_MAX_INPUTS, triton.next_power_of_2(channels)),
+            INDEX=index_type(x, hidden, out),
+            TYPE=accumulator(x, hidden),
+            num_warps=8,
+        )
+    return out

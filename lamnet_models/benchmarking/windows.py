@@ -1,0 +1,181 @@
+"""What a larger window costs: token mixers by their window, in the manner of the paper's figure 8."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lamnet_layers import FocalSeparableAttention, FocalWindow
+from lamnet_layers._checks import check_int
+
+from ..complexity import count_operations
+from ..files import atomic_path
+from ..upscaling.inference import resolve_device
+from .timing import limited_threads, time_interleaved
+
+CHANNELS, HEADS = 64, 4
+
+WINDOW_SIDES = (7, 15, 23, 31, 39, 47)
+"""Windows measured if none are named, in pixels."""
+
+
+def focal_window(side: int) -> FocalWindow:
+    """Returns the focal window of an odd number of pixels whose cells grow as those of the published one, of 23."""
+    radius = check_int("side", side, minimum=1) // 2
+    if side % 2 == 0:
+        raise ValueError(f"side is {side}, but a focal window has an odd number of pixels")
+    ones = min(3, radius)
+    twos = min(2, (radius - ones) // 2)
+    fours, rest = divmod(radius - ones - 2 * twos, 4)
+    rings = [(stride, steps) for stride, steps in ((1, ones + rest), (2, twos), (4, fours)) if steps]
+    return FocalWindow([stride for stride, _ in rings], [steps for _, steps in rings])
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within windows that tile the image, as in Swin transformers, without shift and position bias.
+
+    Args:
+        channels: Number of channels C.
+        side: Side of the windows in pixels; an image is filled up with zeros to whole ones.
+        heads: Number of heads, divides ``channels``.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, side: int, heads: int) -> None:
+        super().__init__()
+        self.side, self.heads = side, heads
+        self.project_in, self.project_out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the attended features."""
+        _, channels, height, width = x.shape
+        side = self.side
+        x = F.pad(x, (0, -width % side, 0, -height % side))
+        windows = x.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 3, 5, 1)  # B, rows, columns, …
+        tokens = self.project_in(windows.flatten(3, 4)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = tokens.permute(4, 0, 1, 2, 5, 3, 6).flatten(1, 3)
+        out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        out = self.project_out(out).view(windows.shape).permute(0, 5, 1, 3, 2, 4)
+        return out.reshape(-1, channels, *x.shape[2:])[..., :height, :width]
+
+
+MIXERS: dict[str, Callable[[int], nn.Module]] = {
+    "focal": lambda side: FocalSeparableAttention(CHANNELS, HEADS, focal_window(side)),
+    "separable": lambda side: FocalSeparableAttention(CHANNELS, HEADS, ((1,), (side // 2,))),
+    "window": lambda side: WindowAttention(CHANNELS, side, HEADS),
+}
+"""Token mixers on 64 channels by name, each built for a window's side: focal separable attention, the same with a tap
+for every pixel, and self-attention in windows."""
+
+
+@dataclass(frozen=True)
+class WindowMeasurement:
+    """A token mixer with one window.
+
+    Attributes:
+        mixer: Its name.
+        side: Side of the window in pixels.
+        seconds: Time of each round.
+        operations: Multiply-accumulates, and one for each element that other arithmetic works on, as in
+            [`Complexity`][lamnet_models.Complexity].
+    """
+
+    mixer: str
+    side: int
+    seconds: tuple[float, ...]
+    operations: int
+
+    @property
+    def median(self) -> float:
+        """Median time in seconds."""
+        return statistics.median(self.seconds)
+
+
+def measure_windows(
+    sides: Iterable[int] = WINDOW_SIDES,
+    *,
+    mixers: Mapping[str, Callable[[int], nn.Module]] = MIXERS,
+    channels: int = CHANNELS,
+    size: tuple[int, int] = (320, 180),
+    rounds: int = 5,
+    threads: int | None = None,
+    device: torch.device | str = "auto",
+    progress: Callable[[str], None] | None = None,
+) -> list[WindowMeasurement]:
+    """Measures token mixers with windows of several sizes in turn, in float32, eager.
+
+    Args:
+        sides: Sides of the windows in pixels, odd.
+        mixers: Functions from a side to a module (B, channels, H, W) → (B, channels, H, W), by name.
+        channels: Number of channels of the features.
+        size: Width and height of the features.
+        rounds: How often each is measured.
+        threads: Number of threads on the CPU; torch's own choice if None.
+        device: Where to compute.
+        progress: Called with what is about to be done.
+
+    Returns:
+        A measurement for each mixer and side, in that order.
+
+    Raises:
+        ValueError: If a side is even or below 1, or ``rounds`` is.
+    """
+    check_int("rounds", rounds, minimum=1)
+    where = resolve_device(device)
+    shape = (1, channels, size[1], size[0])
+    say = progress or (lambda _: None)
+    with limited_threads(threads):
+        features = torch.randn(shape, device=where)
+        cases, operations = {}, {}
+        for name, build in mixers.items():
+            for side in sides:
+                say(f"{name}, window {side}: first call")
+                module = build(side).to(where).eval()
+                operations[name, side] = count_operations(module, shape)[1]
+                cases[name, side] = _call(module, features)
+                cases[name, side]()
+        say(f"{rounds} rounds")
+        times = time_interleaved(cases, rounds, where)
+    return [WindowMeasurement(*key, tuple(times[key]), operations[key]) for key in cases]
+
+
+def _call(module: nn.Module, features: Tensor) -> Callable[[], Tensor]:
+    @torch.inference_mode()
+    def call() -> Tensor:
+        return module(features)
+
+    return call
+
+
+def draw_windows(results: Iterable[WindowMeasurement], path: str | os.PathLike) -> None:
+    """Writes two charts side by side: median time, and operations, over the window's side, a line for each mixer.
+
+    Args:
+        results: What was measured.
+        path: File to write, ``.png``, ``.svg`` or ``.pdf``.
+    """
+    from matplotlib.figure import Figure  # without pyplot, which would look for a screen
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    time, work = figure.subplots(1, 2)
+    lines: dict[str, list[WindowMeasurement]] = {}
+    for result in results:
+        lines.setdefault(result.mixer, []).append(result)
+    for name, line in lines.items():
+        sides = [result.side for result in line]
+        time.plot(sides, [1000 * result.median for result in line], marker="o", label=name)
+        work.plot(sides, [result.operations / 1e9 for result in line], marker="o", label=name)
+    for axes, label in ((time, "median time in ms"), (work, "operations in 10⁹")):
+        axes.set(xlabel="side of the window in pixels", ylabel=label, yscale="log")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)

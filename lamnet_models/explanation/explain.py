@@ -1,0 +1,183 @@
+"""Networks explained on a photograph: effective receptive fields and local attribution maps side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from ..benchmarking import PEERS, open_network
+from ..datasets.samples import read_photo
+from ..evaluation.methods import with_scale
+from ..files import atomic_path
+from ..pictures import Box
+from ..registry import resolve_model
+from .attribution import STEPS, Attribution, attribution
+from .receptive_field import ReceptiveField, receptive_field
+from .view import MIN_SIDE, to_tensor, view
+
+FIELD_SIDE = 96
+"""Side in input pixels of the images on which receptive fields are measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkExplanation:
+    """One network, explained.
+
+    Attributes:
+        model: Its name.
+        scale: Its factor of enlargement.
+        trained: Whether it has trained weights; peers by name have random ones.
+        image: What it was given, (H, W, 3) uint8.
+        attribution: Which pixels of it the patch is made from.
+        field: Its effective receptive field.
+    """
+
+    model: str
+    scale: int
+    trained: bool
+    image: np.ndarray
+    attribution: Attribution
+    field: ReceptiveField
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures, ready for JSON."""
+        return {
+            "model": self.model,
+            "scale": self.scale,
+            "trained": self.trained,
+            "patch": vars(self.attribution.patch),
+            "diffusion_index": self.attribution.diffusion,
+            "receptive_field_extent": {f"{share:.0%}": side for share, side in self.field.extent.items()},
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Networks explained on one photograph.
+
+    Attributes:
+        networks: Each of them.
+    """
+
+    networks: tuple[NetworkExplanation, ...]
+
+    def draw(self, path: str | os.PathLike) -> None:
+        """Writes a picture with a row for each network.
+
+        Args:
+            path: File to write, ``.png``, ``.svg`` or ``.pdf``.
+        """
+        from matplotlib.figure import Figure  # without pyplot, which would look for a screen
+
+        figure = Figure(figsize=(9.6, 0.2 + 2.7 * len(self.networks)), layout="constrained")
+        rows = figure.subplots(len(self.networks), 4, squeeze=False)
+        for axes, network in zip(rows, self.networks, strict=True):
+            _draw_row(axes, network)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=100)
+
+
+def explain(
+    photo: str | os.PathLike | np.ndarray = "astronaut",
+    models: Sequence[nn.Module | str | os.PathLike] = ("lamnet_x4",),
+    *,
+    scale: int = 4,
+    side: int = 64,
+    at: tuple[int, int] | None = None,
+    reduce: bool = True,
+    patch: int = 16,
+    steps: int = STEPS,
+    samples: int = 4,
+    say: Callable[[str], None] | None = None,
+) -> Explanation:
+    """Explains networks on a photograph: local attribution map, its diffusion index, effective receptive field.
+
+    Args:
+        photo: An image file, the name of a sample photograph, or (H, W, 3) uint8.
+        models: Networks, names of models, files of checkpoints, ours or any that spandrel reads, and names of peers,
+            which have random weights.
+        scale: Factor of enlargement of networks that do not say theirs.
+        side: Width and height in pixels of the part that networks are given for the attribution.
+        at: Column and row of its centre, in the photograph's pixels; by default where there is most fine structure.
+        reduce: Whether to reduce the photograph first, as networks are trained; otherwise it is taken as it is.
+        patch: Side in pixels of the patch of the output, at its centre, that is attributed.
+        steps: Points of the path of the integrated gradients.
+        samples: Parts of the photograph over which the receptive field is averaged.
+        say: Called with what is being done.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        ImageError: If the photograph cannot be read or is too small.
+        LAMNetError: If there is no such model.
+    """
+    for name, value, least in (("side", side, MIN_SIDE), ("patch", patch, 2), ("samples", samples, 1)):
+        if value < least:
+            raise ValueError(f"{name} is {value}, but it must be at least {least}")
+    if not models:
+        raise ValueError("models is empty: name at least one")
+    pixels = photo if isinstance(photo, np.ndarray) else read_photo(photo)
+    explained = []
+    for model in models:
+        trained = not (isinstance(model, str) and model in PEERS)
+        network = with_scale(resolve_model(model) if trained else open_network(model, scale), scale)
+        name = type(network).__name__ if isinstance(model, nn.Module) else Path(model).name
+        watch = say and (lambda text, name=name: say(f"{name}: {text}"))
+        image = view(pixels, network.scale, side, at, reduce)
+        height, width = (network.scale * length for length in image.shape[:2])
+        across, down = min(patch, width), min(patch, height)
+        box = Box((width - across) // 2, (height - down) // 2, across, down)
+        explained.append(
+            NetworkExplanation(
+                name,
+                network.scale,
+                trained,
+                image,
+                attribution(network, to_tensor(image, network), box, steps=steps, say=watch),
+                receptive_field(network, _parts(pixels, network, reduce, samples), watch),
+            )
+        )
+    return Explanation(tuple(explained))
+
+
+def _parts(pixels: np.ndarray, network: nn.Module, reduce: bool, samples: int) -> list[Tensor]:
+    """Returns parts of a photograph, spread over it at random, the same ones each time."""
+    generator = np.random.default_rng(0)
+    height, width = pixels.shape[:2]
+    centres = [(int(generator.integers(width)), int(generator.integers(height))) for _ in range(samples)]
+    step = network.scale if reduce else 1
+    centres = [(min(x, width // step * step - 1), min(y, height // step * step - 1)) for x, y in centres]
+    return [to_tensor(view(pixels, network.scale, FIELD_SIDE, centre, reduce), network) for centre in centres]
+
+
+def _draw_row(axes: Sequence[Any], network: NetworkExplanation) -> None:
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
+
+    shown, box, scale = network.attribution, network.attribution.patch, network.scale
+    grey = network.image.mean(2) / 255
+    heat = np.sqrt(shown.map)[..., None]  # small contributions are many: shown as they are, they would be black
+    overlay = (1 - heat) * grey[..., None] * 0.85 + heat * np.array([0.86, 0.08, 0.24])
+    axes[0].imshow(network.image, interpolation="nearest")
+    axes[1].imshow(overlay, interpolation="nearest")
+    for panel in axes[:2]:
+        corner = box.left / scale - 0.5, box.top / scale - 0.5
+        panel.add_patch(Rectangle(corner, box.width / scale, box.height / scale, fill=False, color="#e0245e"))
+    axes[2].imshow(shown.map, norm=LogNorm(1e-3, 1, clip=True), cmap="magma", interpolation="nearest")
+    axes[3].imshow(network.field.map, norm=LogNorm(1e-4, 1, clip=True), cmap="viridis", interpolation="nearest")
+    extents = ", ".join(f"{share:.0%}: {side}" for share, side in network.field.extent.items())
+    weights = "" if network.trained else ", random weights"
+    titles = (
+        f"{network.model}{weights}\ninput and patch",
+        f"attribution\ndiffusion index {shown.diffusion:.1f}",
+        "attribution, log scale\n10⁻³ to 1",
+        f"receptive field, log scale\n{extents} px",
+    )
+    for panel, title in zip(axes, titles, strict=True):
+        panel.set_title(title, fontsize=8)
+        panel.set_axis_off()

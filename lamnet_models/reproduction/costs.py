@@ -1,0 +1,134 @@
+"""Tables 1 and 2: what token mixers and feed-forward networks cost, by formula and counted on modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..evaluation.published import content
+from .modules import CHANNELS, GROUPS, HEIGHT, WIDTH, count_modules
+from .printed import as_printed, verdict
+from .result import Cell, Reproduction, Table
+
+K = 8
+"""Side of the window, or number of taps, in the paper's example."""
+
+PRINTED_GROUPS = 64
+"""G of the paper's example. Its figures come out with 4."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A cost as a formula of C channels, window K and G groups.
+
+    Attributes:
+        text: The formula.
+        value: What it comes to.
+    """
+
+    text: str
+    value: Callable[[int, int, int], float]
+
+
+PARAMS = {
+    "SwinIR": (
+        Formula("4C² + K⁴", lambda c, k, g: 4 * c**2 + k**4),
+        Formula("4C²", lambda c, k, g: 4 * c**2),
+    ),
+    "DLGSANet": (
+        Formula("5/2·C² + (G+1)/2·K²C", lambda c, k, g: 2.5 * c**2 + (g + 1) / 2 * k**2 * c),
+        Formula("3C² + 18C", lambda c, k, g: 3 * c**2 + 18 * c),
+    ),
+    "LAMNet": (
+        Formula("5/2·C² + (G+1)·KC", lambda c, k, g: 2.5 * c**2 + (g + 1) * k * c),
+        Formula("4C² + 18C", lambda c, k, g: 4 * c**2 + 18 * c),
+    ),
+}
+"""Parameters of token mixer and feed-forward network by method: the paper's table 1."""
+
+MACS = {
+    "SwinIR": (
+        Formula("4C² + 2K²C", lambda c, k, g: 4 * c**2 + 2 * k**2 * c),
+        Formula("4C² + 2C", lambda c, k, g: 4 * c**2 + 2 * c),
+    ),
+    "DLGSANet": (
+        Formula("5/2·C² + (G+3)/2·K²C", lambda c, k, g: 2.5 * c**2 + (g + 3) / 2 * k**2 * c),
+        Formula("3C² + 20C", lambda c, k, g: 3 * c**2 + 20 * c),
+    ),
+    "LAMNet": (
+        Formula("5/2·C² + (G+2)·KC", lambda c, k, g: 2.5 * c**2 + (g + 2) * k * c),
+        Formula("4C² + 21C", lambda c, k, g: 4 * c**2 + 21 * c),
+    ),
+}
+"""Multiply-accumulates of both at each pixel by method: the paper's table 2."""
+
+
+def table1() -> Reproduction:
+    """Reproduces table 1: parameters of the token mixers and feed-forward networks of three methods."""
+    return Reproduction(
+        "table1",
+        "Table 1: parameters of token mixers and feed-forward networks",
+        (_formulas("Parameters by formula", PARAMS, 1, "params"), _counts("params")),
+        (
+            "The paper gives its figures for G = 64. They come out with G = 4, the number of groups of the published "
+            "models, and with no other.",
+            *_without_spandrel(),
+        ),
+    )
+
+
+def table2() -> Reproduction:
+    """Reproduces table 2: multiply-accumulates of the token mixers and feed-forward networks of three methods."""
+    return Reproduction(
+        "table2",
+        "Table 2: multiply-accumulates of token mixers and feed-forward networks",
+        (_formulas("Multiply-accumulates by formula, at 1280×720", MACS, HEIGHT * WIDTH, "macs"), _counts("macs")),
+        (
+            "SwinIR's mixer is printed as 4C² + 2K²; the printed total of 38G needs 2K²C. With G = 4, which alone "
+            "gives its parameters, the formulas come to other figures than the paper's for DLGSANet and LAMNet.",
+            *_without_spandrel(),
+        ),
+    )
+
+
+def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: int, kind: str) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for method, parts in formulas.items():
+        printed = content()["table1_and_2"][method][kind]
+        values = [[pixels * part.value(CHANNELS, K, g) for part in parts] for g in (PRINTED_GROUPS, GROUPS)]
+        unit = "0.0" + printed[-1]
+        for index, name in enumerate(("token mixer", "feed-forward")):
+            each = (as_printed(value[index], unit) for value in values)
+            rows.append((method, name, parts[index].text, *each, None, ""))
+        totals = [sum(value) for value in values]
+        said = f"{verdict(totals[0], printed)} with G = 64, {verdict(totals[1], printed)} with G = 4"
+        if totals[0] == totals[1]:
+            said = verdict(totals[1], printed)
+        rows.append((method, "both", "", *(as_printed(total, unit) for total in totals), printed, said))
+    columns = ("method", "part", "formula", "G = 64, as printed", "G = 4", "paper", "ours and the paper's")
+    return Table(f"{title}; C = {CHANNELS}, K = {K}", columns, tuple(rows))
+
+
+def _counts(kind: str) -> Table:
+    unit, formulas = ("0.00K", PARAMS) if kind == "params" else ("0.00G", MACS)
+    pixels = 1 if kind == "params" else HEIGHT * WIDTH
+    rows = []
+    for module in count_modules():
+        formula = formulas[module.method][module.part == "feed-forward"].value(CHANNELS, module.k or K, GROUPS)
+        counted, terms = (module.params, module.params_apart) if kind == "params" else (module.macs, module.macs_apart)
+        why = "; ".join(f"{_signed(amount * pixels, unit)} {words}" for words, amount in terms.items()) or "equal"
+        values = (as_printed(pixels * value, unit) for value in (formula, counted))
+        rows.append((module.method, module.part, module.name, module.k, *values, why))
+    columns = ("method", "part", "module", "K", "formula", "counted", "what the difference is")
+    title = "Counted on modules, beside the formula for their K"
+    return Table(f"{title}; C = {CHANNELS}, G = {GROUPS}", columns, tuple(rows))
+
+
+def _signed(value: float, unit: str) -> str:
+    return ("+" if value >= 0 else "−") + as_printed(abs(value), unit)
+
+
+def _without_spandrel() -> tuple[str, ...]:
+    if any(module.method == "SwinIR" for module in count_modules()):
+        return ()
+    return ("SwinIR is shown by formula alone: its modules come with spandrel (pip install 'lamnet[peers]').",)

@@ -1,0 +1,100 @@
+"""Figure 6: quality over latency."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from ..benchmarking import PEERS, bench, draw_chart
+from ..datasets import KNOWN_SETS, open_dataset
+from ..errors import DatasetError
+from ..evaluation import evaluate
+from ..evaluation.published import SETS, table3
+from .result import Reproduction, Table
+
+
+def figure6(
+    *,
+    scale: int = 4,
+    dataset: str = "set5",
+    data: str | os.PathLike | None = None,
+    size: tuple[int, int] | None = None,
+    rounds: int = 3,
+    limit: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Reproduction:
+    """Reproduces figure 6: PSNR over the time of a pass, a bubble a network whose area is its number of parameters.
+
+    Args:
+        scale: Factor of enlargement, 2, 3 or 4.
+        dataset: A set of the paper's table 3; where it is not there, all PSNR are printed ones.
+        data: Where it is looked for.
+        size: Width and height of the image to enlarge; 1280×720 divided by ``scale`` if None.
+        rounds: How often each network is measured, in turn with the others.
+        limit: Measure PSNR on so many images only.
+        say: Called with what is being done.
+
+    Returns:
+        Times are measured here. PSNR of ours is measured where the set is there, and the paper's is beside it; that of
+        peers is the paper's.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        LAMNetError: If a network cannot be measured.
+    """
+    rows = {row.key: row for row in table3() if row.scale == scale and (row.name or row.key in PEERS)}
+    if not rows or dataset not in SETS:
+        raise ValueError(
+            f"the paper has no figures for {dataset} at ×{scale}: take scale 2, 3 or 4 and one of {', '.join(SETS)}"
+        )
+    names = [name for name in rows if name not in PEERS or _has_spandrel()]
+    printed = {name: rows[name].scores[dataset][0] for name in names}
+    measured = _measure([name for name in names if name not in PEERS], dataset, scale, data, limit, say)
+    times = bench(names, scale=scale, size=size, rounds=rounds, progress=say)
+    ours = times[names.index(f"lamnet_x{scale}")]
+    quality = printed | measured
+    lines = tuple(
+        (
+            result.name,
+            f"{1000 * result.median:.0f}",
+            f"{result.ratio(ours):.2f}",
+            f"{measured[result.name]:.2f}" if result.name in measured else None,
+            f"{printed[result.name]:.2f}",
+        )
+        for result in times
+    )
+    title = KNOWN_SETS[dataset].title
+    columns = ("network", "ms", "ratio to LAMNet's", f"PSNR on {title}", "paper's")
+    return Reproduction(
+        "figure6",
+        f"Figure 6: PSNR on {title} over the time of a pass at ×{scale}",
+        (Table(f"Median of {rounds} rounds in turn, eager, float32, on this machine", columns, lines),),
+        ("The picture has the measured PSNR where there is one, and otherwise the paper's.",),
+        lambda path: draw_chart(times, path, scale, quality),
+    )
+
+
+def _measure(
+    names: Sequence[str],
+    dataset: str,
+    scale: int,
+    data: str | os.PathLike | None,
+    limit: int | None,
+    say: Callable[[str], None] | None,
+) -> dict[str, float]:
+    try:
+        found = open_dataset(dataset, scale, data)
+    except DatasetError:
+        return {}
+    measured = {}
+    for name in names:
+        if say:
+            say(f"{name} on {dataset}")
+        measured[name] = evaluate(name, found, scale, limit=limit).psnr
+    return measured
+
+
+def _has_spandrel() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("spandrel") is not None

@@ -1,0 +1,71 @@
+"""The items by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+from .costs import table1, table2
+from .figure5 import figure5
+from .figure6 import figure6
+from .figure7 import figure7
+from .figure8 import figure8
+from .figure9 import figure9
+from .figure10 import figure10
+from .result import Reproduction
+from .table3 import table3
+from .table4 import table4
+
+ITEMS: dict[str, Callable[..., Reproduction]] = {
+    "table1": table1,
+    "table2": table2,
+    "table3": table3,
+    "table4": table4,
+    "figure5": figure5,
+    "figure6": figure6,
+    "figure7": figure7,
+    "figure8": figure8,
+    "figure9": figure9,
+    "figure10": figure10,
+}
+"""The tables and figures that are reproduced, as functions of keyword arguments, by name."""
+
+
+def reproduce(item: str, folder: str | os.PathLike | None = None, **options: Any) -> Reproduction:
+    """Reproduces a table or figure of the paper.
+
+    Args:
+        item: Its name, a key of [`ITEMS`][lamnet_models.reproduction.ITEMS].
+        folder: Where to write it; see [`Reproduction.save`][lamnet_models.reproduction.Reproduction.save]. None for
+            nowhere.
+        **options: Arguments of its function.
+
+    Raises:
+        ValueError: If there is no such item, or an option is out of its range.
+        LAMNetError: If models, weights, images or runs cannot be had.
+    """
+    result = find_item(item)(**options)
+    if folder is not None:
+        result.save(folder)
+    return result
+
+
+def find_item(item: str) -> Callable[..., Reproduction]:
+    """Returns an item's function.
+
+    Raises:
+        ValueError: If there is no such item.
+    """
+    if item not in ITEMS:
+        near = difflib.get_close_matches(item, ITEMS, n=1)
+        raise ValueError(f"there is no item {item!r}: " + (f"did you mean {near[0]}?" if near else ", ".join(ITEMS)))
+    return ITEMS[item]
+
+
+def item_options(item: str) -> tuple[str, ...]:
+    """Returns the names of the arguments that an item's function takes."""
+    parameters = inspect.signature(find_item(item)).parameters.values()
+    return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)

@@ -1,0 +1,51 @@
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lamnet_layers
+import lamnet_models
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="session")
+def docs():
+    """The folder of the documentation, whose scripts can be imported."""
+    sys.path.insert(0, str(DOCS))
+    yield DOCS
+    sys.path.remove(str(DOCS))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The site, built strictly."""
+    pytest.importorskip("mkdocstrings", reason="needs the extra docs")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=DOCS.parent, env=quiet, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def public_names():
+    """Names that the packages export, each with all the paths under which the object can be imported."""
+    packages = [lamnet_layers, lamnet_models]
+    for root in (lamnet_layers, lamnet_models):
+        found = pkgutil.walk_packages(root.__path__, f"{root.__name__}.")
+        packages += [importlib.import_module(module.name) for module in found if module.ispkg]
+    paths = {}
+    for package in packages:
+        for name in getattr(package, "__all__", ()):
+            exported = getattr(package, name)
+            aliases = paths.setdefault(id(exported), set())
+            aliases.add(f"{package.__name__}.{name}")
+            if hasattr(exported, "__qualname__"):
+                aliases.add(f"{exported.__module__}.{exported.__qualname__}")
+    return {min(aliases, key=len): aliases for aliases in paths.values()}

@@ -1,0 +1,43 @@
+"""What the tests of kernels share."""
+
+import importlib
+
+import pytest
+import torch
+
+KERNELS = {
+    "aggregate": ("_forward_kernel", "_grad_x_kernel", "_grad_weights_kernel"),
+    "focal_pass": ("_focal_pass_kernel",),
+    "dual_gate": ("_dual_gate_kernel",),
+}
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Counts launches of kernels, so that no test passes by falling back."""
+    counts = {}
+
+    class Counted:
+        def __init__(self, name, kernel):
+            self.name, self.kernel = name, kernel
+
+        def __getitem__(self, grid):
+            counts[self.name] = counts.get(self.name, 0) + 1
+            return self.kernel[grid]
+
+    for file, names in KERNELS.items():
+        module = importlib.import_module(f"lamnet_layers.backends.triton.{file}")
+        for name in names:
+            monkeypatch.setattr(module, name, Counted(name, getattr(module, name)))
+    return counts
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Fills new memory of kernels with what is not a number, so that a value nobody writes shows."""
+    empty_like = torch.empty_like
+
+    def poison(*args, **kwargs):
+        return empty_like(*args, **kwargs).fill_(float("nan"))
+
+    monkeypatch.setattr(torch, "empty_like", poison)

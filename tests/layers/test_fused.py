@@ -1,0 +1,225 @@
+"""The kernels of the backend "fused" against plain PyTorch in float64: on a GPU, else by Triton's interpreter."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamnet_layers import DGFN, FocalPass, FocalSeparableAttention, FocalWindow, LAMBlock, focal_aggregate, use_backend
+from lamnet_layers.backends import fused
+from lamnet_layers.backends.select import VARIABLE, select
+
+pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("launches", "poisoned")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TINY = FocalWindow((1, 2), (1, 1))
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+SIZES = [(1, 1), (1, 9), (9, 1), (7, 5), (2, 67), (37, 2)]
+
+
+def randn(*shape, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(DEVICE, dtype)
+
+
+def assert_matches(result, expected, dtype):
+    error = (result.double() - expected).abs()
+    assert result.dtype == dtype
+    assert error.max() <= TOLERANCE[dtype] * expected.abs().max()  # NaN fails too
+    assert error.mean() <= TOLERANCE[dtype] / 3 * expected.abs().max()
+
+
+def check_pass(x, hidden, window, heads):
+    channels, taps = x.shape[1], heads * window.taps
+    matrix, bias = (randn(*shape, dtype=hidden.dtype, seed=1) / 2 for shape in ((taps, channels), (taps,)))
+    rings = list(window.strides), list(window.steps)
+    for dim, axis in ((3, "horizontal"), (2, "vertical")):
+        plain = FocalPass(channels, heads, window, axis, "eager", DEVICE, torch.float64)
+        plain.depthwise = torch.nn.Identity()
+        plain.pointwise.weight.data.copy_(matrix[..., None, None])
+        plain.pointwise.bias.data.copy_(bias)
+        weights = plain.predict(hidden.double()).detach()
+        expected = focal_aggregate(x.double(), weights, window, heads=heads, dim=dim, backend="eager")
+        result = fused.focal_pass(x, hidden, matrix, bias, *rings, heads, dim)
+        assert_matches(result, expected, torch.promote_types(x.dtype, hidden.dtype))
+
+
+def check_gate(x, dtype=torch.float64):
+    channels = x.shape[1]
+    weight, bias = randn(channels, 1, 3, 3, dtype=dtype, seed=1), randn(channels, dtype=dtype, seed=2)
+    own, other = torch.nn.functional.conv2d(
+        x.double(), weight.double(), bias.double(), padding=1, groups=channels
+    ).chunk(2, 1)
+    gate = torch.nn.functional.gelu(own)
+    assert_matches(fused.dual_gate(x, weight, bias), torch.cat((gate * own, gate * other), 1), x.dtype)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_awkward_sizes(size, launches):
+    window = FocalWindow() if max(size) < 10 else TINY  # the interpreter takes its time
+    check_pass(randn(1, 4, *size), randn(1, 4, *size, seed=3), window, heads=2)
+    check_gate(randn(2, 10, *size))
+    assert launches == {"_focal_pass_kernel": 2, "_dual_gate_kernel": 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_types(dtype):
+    check_pass(randn(2, 6, 6, 11, dtype=dtype), randn(2, 6, 6, 11, dtype=dtype, seed=3), TINY, heads=2)
+    check_gate(randn(2, 6, 6, 11, dtype=dtype), dtype)
+
+
+def test_mixed_types_give_the_wider():
+    check_pass(randn(1, 4, 5, 6, dtype=torch.float32), randn(1, 4, 5, 6, dtype=torch.float16, seed=3), TINY, heads=2)
+    check_gate(randn(1, 4, 5, 6, dtype=torch.float16), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("window", "heads", "channels"), [(FocalWindow((), ()), 1, 1), (TINY, 1, 11), (TINY, 5, 5), (TINY, 2, 40)]
+)
+def test_windows_and_heads(window, heads, channels):
+    check_pass(randn(1, channels, 5, 8), randn(1, channels, 5, 8, seed=3), window, heads)
+
+
+@pytest.mark.parametrize("channels", [2, 66, 70])
+def test_channels_of_the_gate(channels):
+    check_gate(randn(1, channels, 5, 6))
+
+
+LAYOUTS = {
+    "channels last": lambda t: t.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda t: t.mT.contiguous().mT,
+    "every second": lambda t: t.repeat_interleave(2, 3)[..., ::2],
+    "expanded": lambda t: t[:1, :, :1].expand(2, -1, 6, -1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_any_strides(layout):
+    check_pass(layout(randn(2, 4, 6, 7)), layout(randn(2, 4, 6, 7, seed=3)), TINY, heads=2)
+    check_gate(layout(randn(2, 4, 6, 7)))
+
+
+def test_nothing_comes_back_empty(launches):
+    nothing = randn(0, 4, 3, 2)
+    assert fused.focal_pass(nothing, nothing, randn(10, 4), randn(10), [1, 2], [1, 1], 2, 3).shape == nothing.shape
+    assert fused.dual_gate(nothing, randn(4, 1, 3, 3), randn(4)).shape == nothing.shape
+    assert not launches
+
+
+def test_operators_keep_their_promises():
+    x = randn(1, 4, 3, 5)
+    torch.library.opcheck(fused.focal_pass, (x, x + 1, randn(10, 4), randn(10), [1, 2], [1, 1], 2, 3))
+    torch.library.opcheck(fused.dual_gate, (x, randn(4, 1, 3, 3), randn(4)))
+
+
+@pytest.fixture
+def block():
+    torch.manual_seed(0)
+    return LAMBlock(8, depth=1, heads=2, window=TINY, device=DEVICE).eval()
+
+
+def test_reachable_by_request_alone(block, launches, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    x = randn(1, 8, 6, 7, dtype=torch.float32)
+    fused_launches = {"_focal_pass_kernel": 2, "_dual_gate_kernel": 1}
+    with torch.no_grad():
+        expected = block(x)
+        assert not launches.keys() & fused_launches.keys()
+        launches.clear()
+        with use_backend("fused"):
+            torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-6)
+        assert launches == fused_launches
+        launches.clear()
+        monkeypatch.setenv(VARIABLE, "fused")
+        torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-6)
+        assert launches == fused_launches
+        launches.clear()
+        asked = deepcopy(block)
+        for module in asked.modules():
+            if isinstance(module, (FocalPass, DGFN)):
+                module.backend = "eager"
+        asked(x)
+        assert not launches
+
+
+def test_argument_of_the_layers(launches):
+    with torch.no_grad():
+        LAMBlock(8, depth=1, heads=2, window=TINY, backend="fused", device=DEVICE)(randn(1, 8, 2, 3).float())
+        assert launches == {"_focal_pass_kernel": 2, "_dual_gate_kernel": 1}
+        FocalSeparableAttention(4, 2, TINY, backend="fused", device=DEVICE)(randn(1, 4, 2, 3).float())
+        assert launches["_focal_pass_kernel"] == 4
+        DGFN(4, backend="fused", device=DEVICE)(randn(1, 4, 2, 3).float())
+    assert launches["_dual_gate_kernel"] == 2
+    with pytest.raises(ValueError, match="must be one of eager, triton, fused"):
+        DGFN(4, backend="fast")
+
+
+def test_gradients_come_from_the_kernels_that_have_them(block, launches):
+    x = randn(1, 8, 4, 5, dtype=torch.float32)
+    block(x).sum().backward()
+    expected = [parameter.grad.clone() for parameter in block.parameters()]
+    block.zero_grad()
+    launches.clear()
+    with use_backend("fused"):
+        block(x).sum().backward()
+    assert launches == {"_forward_kernel": 2, "_grad_x_kernel": 2, "_grad_weights_kernel": 2}
+    for parameter, grad in zip(block.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-5)
+
+
+def test_compiled_and_exported_in_one_graph(block):
+    x = randn(1, 8, 6, 7, dtype=torch.float32)
+    with torch.no_grad(), use_backend("fused"):
+        expected = block(x)
+        compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), expected)
+        program = torch.export.export(block, (x,))
+    names = " ".join(str(node.target) for node in program.graph.nodes)
+    assert "lamnet.focal_pass" in names
+    assert "lamnet.dual_gate" in names
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_vmap():
+    x, hidden = randn(3, 1, 4, 3, 5), randn(3, 1, 4, 3, 5, seed=3)
+    matrix, bias, weight = randn(10, 4), randn(10), randn(4, 1, 3, 3)
+
+    def compute(x, hidden):
+        aggregated = fused.focal_pass(x, hidden, matrix, bias, [1, 2], [1, 1], 2, 3)
+        return fused.dual_gate(aggregated, weight, bias[:4])
+
+    expected = torch.stack([compute(*pair) for pair in zip(x, hidden, strict=True)])
+    torch.testing.assert_close(torch.vmap(compute)(x, hidden), expected)
+
+
+def test_flops_are_counted(block):
+    x = randn(1, 8, 4, 5, dtype=torch.float32)
+    counts = []
+    for backend in ("triton", "fused"):
+        with torch.no_grad(), use_backend(backend), FlopCounterMode(display=False) as counter:
+            block(x)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+def test_a_request_that_cannot_run_says_why(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert select(None, "cpu") == "eager"
+    with torch.no_grad(), pytest.raises(RuntimeError, match=r"'fused' cannot run: the tensors are on the device cpu"):
+        DGFN(4, backend="fused")(torch.zeros(1, 4, 2, 2))
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+def test_in_a_cuda_graph(block):
+    x = randn(1, 8, 16, 16, dtype=torch.float32)
+    with torch.no_grad(), use_backend("fused"):
+        block(x)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = block(x)
+        x.neg_()
+        graph.replay()
+        torch.testing.assert_close(out, block(x))
