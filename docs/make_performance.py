@@ -1,10 +1,11 @@
-"""Makes the tables and charts of times: python docs/make_performance.py, on a machine that does nothing else.
+"""Makes the tables of times: python docs/make_performance.py [networks] [bandwidth], on a machine that does nothing else.
 
-Some twenty minutes on two cores.
+Both if none is named: some twenty minutes on two cores.
 """
 
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -16,12 +17,8 @@ import torch
 from lamnet_models.benchmarking import (
     AGGREGATION_SIZES,
     PEERS,
-    Measurement,
     bench,
-    draw_chart,
-    draw_windows,
     measure_aggregation,
-    measure_windows,
 )
 
 ASSETS = Path(__file__).parent / "assets"
@@ -29,8 +26,8 @@ CLOSEST = ["swinir_light", "omni_sr"]
 OTHERS = [name for name in PEERS if name not in CLOSEST]
 
 
-def networks(arguments: str, rounds: int, **options) -> tuple[list[str], list[Measurement]]:
-    """Returns the lines of a table of one run, with ratios of the first network to each, and what was measured."""
+def table(arguments: str, rounds: int, **options) -> list[str]:
+    """Returns the lines of a table of one run, with ratios of the first network to each."""
     results = bench(arguments.partition(" --")[0].split(), rounds=rounds, **options)
     ours = {(result.mode, result.precision): result for result in reversed(results) if result.name == results[0].name}
     lines = [f"`lamnet bench {arguments} --rounds {rounds}`:", ""]
@@ -41,20 +38,6 @@ def networks(arguments: str, rounds: int, **options) -> tuple[list[str], list[Me
         ratio = f"{own.ratio(result):.2f}" if own.valid and result.valid else "differs"
         cells = (result.name, result.mode, result.precision, f"{result.median:.2f}", f"±{result.spread:.0%}", memory)
         lines.append(f"| {' | '.join(cells)} | {ratio} |")
-    return [*lines, ""], results
-
-
-def aggregation() -> list[str]:
-    """Returns the lines of a table of the aggregation beside a copy of memory."""
-    lines = ["`lamnet bench --op --rounds 3`:", ""]
-    lines += ["| B×D×H×W | axis | pass | ms | MB | GB/s | of a copy |", "| --- " * 7 + "|"]
-    for shape in AGGREGATION_SIZES:
-        for axis in ("horizontal", "vertical"):
-            for backward in (False, True):
-                result = measure_aggregation(shape, axis, backward=backward, rounds=3)
-                cells = ("×".join(map(str, shape)), axis, "backward" if backward else "forward")
-                figures = (f"{1000 * result.seconds:.0f}", f"{result.bytes / 1e6:.0f}", f"{result.bandwidth / 1e9:.2f}")
-                lines.append(f"| {' | '.join((*cells, *figures))} | {result.share:.1%} |")
     return [*lines, ""]
 
 
@@ -69,24 +52,38 @@ def write(name: str, lines: Iterable[str]) -> None:
     (ASSETS / name).write_text("\n".join([*lines, machine(), ""]), encoding="utf-8")
 
 
-def main() -> None:
-    """Writes the tables and charts."""
+def networks() -> None:
+    """Writes the tables of networks beside each other."""
     both = ("fp32", "bf16") if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ("fp32",)
     closest = f"lamnet_x4 {' '.join(CLOSEST)}"
     lines = []
     for _ in range(2):  # that the ratios hold shows in the second run
-        lines += networks(f"{closest} --mode eager --memory", 5, memory=True)[0]
-    others, results = networks(f"lamnet_x4 {' '.join(OTHERS)} --mode eager", 3)
-    draw_chart(results, ASSETS / "latency.svg")
-    lines += others
+        lines += table(f"{closest} --mode eager --memory", 5, memory=True)
+    lines += table(f"lamnet_x4 {' '.join(OTHERS)} --mode eager", 3)
     for _ in range(2):
-        command = f"{closest} --mode compiled --precision {','.join(both)}"
-        lines += networks(command, 5, modes=("compiled",), precisions=both)[0]
-    lines += networks(f"{closest} --train 4x48", 3, train=(4, 48))[0]
+        lines += table(
+            f"{closest} --mode compiled --precision {','.join(both)}", 5, modes=("compiled",), precisions=both
+        )
+    lines += table(f"{closest} --train 4x48", 3, train=(4, 48))
     write("performance.md", lines)
-    write("bandwidth.md", aggregation())
-    draw_windows(measure_windows(), ASSETS / "windows.svg")
 
+
+def bandwidth() -> None:
+    """Writes the table of the aggregation beside a copy of memory."""
+    lines = ["`lamnet bench --op --rounds 3`:", ""]
+    lines += ["| B×D×H×W | axis | pass | ms | MB | GB/s | of a copy |", "| --- " * 7 + "|"]
+    for shape in AGGREGATION_SIZES:
+        for axis in ("horizontal", "vertical"):
+            for backward in (False, True):
+                result = measure_aggregation(shape, axis, backward=backward, rounds=3)
+                cells = ("×".join(map(str, shape)), axis, "backward" if backward else "forward")
+                figures = (f"{1000 * result.seconds:.0f}", f"{result.bytes / 1e6:.0f}", f"{result.bandwidth / 1e9:.2f}")
+                lines.append(f"| {' | '.join((*cells, *figures))} | {result.share:.1%} |")
+    write("bandwidth.md", [*lines, ""])
+
+
+PARTS = {"networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
-    main()
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()
