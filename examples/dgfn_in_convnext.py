@@ -1,4 +1,4 @@
-"""DGFN in the place of the MLP, in a ConvNeXt of timm: python examples/dgfn_in_convnext.py."""
+"""DGFN in the place of the MLP in a ConvNeXt: python examples/dgfn_in_convnext.py."""
 
 from __future__ import annotations
 

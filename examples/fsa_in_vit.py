@@ -1,4 +1,4 @@
-"""Focal separable attention in the place of attention, in a Vision Transformer of timm: python examples/fsa_in_vit.py."""
+"""Focal separable attention in the place of attention in a Vision Transformer: python examples/fsa_in_vit.py."""
 
 from __future__ import annotations
 
