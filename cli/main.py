@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from . import bench, compare, convert, create, data, demo, env, evaluate, info, models, plot, release, train, upscale
+from . import (
+    bench,
+    compare,
+    convert,
+    create,
+    data,
+    demo,
+    env,
+    evaluate,
+    info,
+    models,
+    page,
+    plot,
+    release,
+    train,
+    upscale,
+)
 from .output import print_error
 
 app = typer.Typer(
@@ -21,6 +37,7 @@ app = typer.Typer(
 )
 app.command("upscale")(upscale.upscale)
 app.command("demo")(demo.demo)
+app.command("app")(page.page)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)
