@@ -124,12 +124,15 @@ class Page:
         except LAMNetError as error:
             return *_before(), _alert(error)
         facts = [f"{result.size[0]} × {result.size[1]} pixels", *result.notes]
-        if max(result.size) > PREVIEW_SIDE:
-            facts.append(f"shown with {PREVIEW_SIDE} on the longer side")
-        facts.append("scroll or pinch to look closer")
+        if result.views is None:
+            facts.append("too many to show here")
+        else:
+            if max(result.size) > PREVIEW_SIDE:
+                facts.append(f"shown with {PREVIEW_SIDE} on the longer side")
+            facts.append("scroll or pinch to look closer")
         return (
-            gr.update(visible=False),
-            gr.update(value=(result.before, result.after), visible=True),
+            gr.update(visible=result.views is None),
+            gr.update(value=result.views, visible=result.views is not None),
             gr.update(value=result.file, label=f"Download {result.file.name}", visible=True),
             _paragraph("; ".join(facts)),
         )

@@ -14,16 +14,14 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from ..images import Picture, read_image, write_image
-from ..images.messages import one_line
+from ..images import Picture, write_image
 from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from ..upscaling import Upscaler
-from ..upscaling.files import run_jobs
 from ..upscaling.inference import resolve_device
-from ..upscaling.plan import Job, plan_jobs
 from ..upscaling.tiling import Progress
+from .uploads import enlarge_upload, read_upload
 
 PREVIEW_SIDE = 4096
 """Longest side in pixels of what the page shows: no more than a telephone's browser can."""
@@ -38,15 +36,14 @@ class Enlarged:
 
     Attributes:
         file: The result, the file that the command would write.
-        before: The original, enlarged by bicubic interpolation.
-        after: The result. Both are reduced where a side is longer than ``PREVIEW_SIDE``.
+        views: The original, enlarged by bicubic interpolation, and the result; reduced where a side is longer than
+            ``PREVIEW_SIDE``. None if the result has more pixels than are read here.
         size: Width and height of the result in pixels.
         notes: Lines worth telling, such as that memory was short.
     """
 
     file: Path
-    before: Path
-    after: Path
+    views: tuple[Path, Path] | None
     size: tuple[int, int]
     notes: tuple[str, ...]
 
@@ -81,7 +78,7 @@ class Workshop:
         Raises:
             ImageError: If it cannot be read, in the words of ``lamnet upscale``.
         """
-        picture = _read(source)
+        picture = read_upload(source)
         return picture, _preview(picture, self._new_folder() / "picture", _shown_size(picture))
 
     def enlarge(self, source: Path, model: str | os.PathLike, ext: str, progress: Progress) -> Enlarged:
@@ -100,20 +97,14 @@ class Workshop:
         """
         upscaler, folder = self.upscaler(model), self._new_folder()
 
-        def step(_: Job, done: int, total: int) -> None:
+        def step(done: int, total: int) -> None:
             for path in (folder, source.parent):  # in use, however long it takes
                 os.utime(path)
             progress(done, total)
 
         try:
-            (job,) = plan_jobs([source], folder, scale=upscaler.scale, ext=ext)
-            (result,) = run_jobs([job], upscaler, progress=step)
-            if result.error:
-                raise ImageError(_without_folders(result.error, source.parent, folder))
-            larger = _read(result.target)
-            size = _shown_size(larger)
-            before, after = _preview(_read(source), folder / "before", size), _preview(larger, folder / "after", size)
-            return Enlarged(result.target, before, after, result.size, result.notes)
+            result = enlarge_upload(source, folder, upscaler, ext, step)
+            return Enlarged(result.target, _views(source, result.target), result.size, result.notes)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -127,18 +118,14 @@ class Workshop:
         return folder
 
 
-def _read(source: Path) -> Picture:
+def _views(source: Path, target: Path) -> tuple[Path, Path] | None:
     try:
-        return read_image(source)
-    except ImageError as error:
-        raise ImageError(_without_folders(str(error), source.parent)) from None
-
-
-def _without_folders(message: str, *folders: Path) -> str:
-    """Takes folders that the user knows nothing of out of a message."""
-    for folder in folders:
-        message = message.replace(f"{one_line(folder)}{os.sep}", "")
-    return message
+        larger = read_upload(target)
+    except ImageError:  # more pixels than a file may have that comes from outside
+        return None
+    size = _shown_size(larger)
+    folder = target.parent
+    return _preview(read_upload(source), folder / "before", size), _preview(larger, folder / "after", size)
 
 
 def _shown_size(picture: Picture) -> tuple[int, int]:
