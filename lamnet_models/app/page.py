@@ -60,11 +60,11 @@ class Page:
                     start = gr.Button("Enlarge", variant="primary", interactive=False)
                     stop = gr.Button("Cancel", visible=False)
                 with gr.Column(scale=2, min_width=300):
+                    facts = gr.HTML(elem_id="facts", padding=False)
                     picture = gr.Image(label="Picture", interactive=False, buttons=["fullscreen"], height="26rem")
                     compare = gr.ImageSlider(
-                        label="Bicubic interpolation | LAMNet", visible=False, buttons=["fullscreen"], max_height=560
+                        label="Before (bicubic) | After", visible=False, buttons=["fullscreen"], max_height=560
                     )
-                    facts = gr.HTML(elem_id="facts")
                     download = gr.DownloadButton(visible=False, variant="primary")
             shown, buttons = [picture, compare, download], [start, stop]
             source.change(self.look, source, [start, *shown, facts], **one_by_one)
