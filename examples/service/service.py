@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
+import torch
 import uvicorn
 from answers import archive, progress_lines
 from fastapi import FastAPI, HTTPException, Request, Response, UploadFile
@@ -143,11 +144,15 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--tile", default="auto", help="side of the tiles, or exact: steps to report, less memory")
+    parser.add_argument("--threads", type=int, default=0, help="threads for one image; 0: all cores")
     parser.add_argument("--max-mb", type=float, default=64, help="largest request in megabytes")
     parser.add_argument("--max-waiting", type=int, default=16, help="most images that wait or are under way")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     try:
-        model = OnnxNetwork(Path(arguments.model)) if arguments.model.endswith(".onnx") else arguments.model
+        is_onnx = arguments.model.endswith(".onnx")
+        model = OnnxNetwork(Path(arguments.model), arguments.threads) if is_onnx else arguments.model
         upscaler = Upscaler(model, tile=int(arguments.tile) if arguments.tile.isdecimal() else arguments.tile)
     except (LAMNetError, ValueError) as error:
         parser.error(str(error))
