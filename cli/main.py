@@ -20,6 +20,7 @@ from . import (
     explain,
     info,
     models,
+    page,
     plot,
     release,
     reproduce,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("upscale")(upscale.upscale)
 app.command("demo")(demo.demo)
+app.command("app")(page.page)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)

@@ -1,0 +1,89 @@
+"""The page on an address of this computer, until somebody ends it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import LAMNetError
+from ..registry import NAMES
+
+MAX_UPLOAD = "256mb"
+"""Largest file that is taken."""
+
+FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")  # what is there: none is fetched
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    model: str | os.PathLike | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    started: Callable[[str], None] | None = None,
+    until: threading.Event | None = None,
+) -> None:
+    """Serves the page until interrupted. Nothing on it, and nothing that serves it, asks another host for anything.
+
+    Uploads and results lie in a temporary folder, for an hour or until the end.
+
+    Args:
+        host: Address to listen on; the default is reached from this computer alone.
+        port: Port to listen on.
+        model: Name or checkpoint of the one network to offer; None offers those of the paper.
+        device: Where to compute, see [`Upscaler`][lamnet_models.Upscaler].
+        precision: Type to compute in, see there.
+        started: Called with the page's address once it answers.
+        until: Ends the page when it is set; None never does.
+
+    Raises:
+        LAMNetError: If Gradio is not installed, the port cannot be had, or there is no such model.
+        ValueError: If there is no such device.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
+    try:
+        import gradio as gr
+    except ImportError:
+        raise LAMNetError("the page is made with Gradio, which is missing: pip install 'lamnet[app]'") from None
+    from .page import STYLE, Page
+    from .workshop import Workshop
+
+    with tempfile.TemporaryDirectory(prefix="lamnet-app-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # read when the page is built
+        workshop = Workshop(Path(folder), device, precision)
+        page = Page(workshop, _networks(model, workshop))
+        blocks = page.build()
+        try:
+            _, address, _ = blocks.launch(
+                server_name=host,
+                server_port=port,
+                theme=gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONTS[0], font_mono=FONTS[1]),
+                css=STYLE,
+                footer_links=[],
+                max_file_size=MAX_UPLOAD,
+                share=False,
+                ssr_mode=False,
+                pwa=False,
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+        except OSError:
+            raise LAMNetError(f"port {port} on {host} is taken or not allowed; choose another one") from None
+        try:
+            if started:
+                started(address)
+            (until or threading.Event()).wait()
+        finally:
+            page.close()
+            blocks.close(verbose=False)
+
+
+def _networks(model: str | os.PathLike | None, workshop) -> dict[str, dict[int, str | os.PathLike]]:
+    if model is not None:
+        return {Path(model).name: {workshop.upscaler(model).scale: model}}
+    sizes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
+    return {size: {int(n[-1]): n for n in NAMES if n.startswith(start)} for size, start in sizes.items()}

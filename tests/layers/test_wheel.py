@@ -1,0 +1,93 @@
+"""``lamnet-layers``, the layers as a distribution of their own."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+import lamnet_layers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+USE = """
+import json, sys
+import lamnet_layers as layers, torch
+
+names = "fsa ulm csm lam dgfn gdfn ffn".split()
+model = torch.nn.Sequential(*(layers.create_layer(name, 8) for name in names))
+tokens = torch.randn(2, 30, 8, requires_grad=True)
+layers.TokenAdapter(model, grid=(5, 6))(tokens).square().mean().backward()
+missing = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.isfinite().all()]
+print(json.dumps({"file": layers.__file__, "missing": missing, "modules": sorted(sys.modules)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of what a checkout holds."""
+    if not {"pip", "setuptools"} <= {distribution.name for distribution in metadata.distributions()}:
+        pytest.skip("needs pip and setuptools to build the wheel")
+    source, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
+    ignore = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+    for folder in ("lamnet_layers", "packaging"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignore, symlinks=True)
+    shutil.copy(ROOT / "LICENSE", source)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    command += ["-w", str(out), "./packaging/layers"]
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    (path,) = out.iterdir()
+    return path
+
+
+def test_wheel_holds_the_layers_and_their_licence_and_nothing_else(wheel):
+    assert wheel.name == f"lamnet_layers-{lamnet_layers.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        info = f"lamnet_layers-{lamnet_layers.__version__}.dist-info"
+        facts = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    modules = {f"lamnet_layers/{path.relative_to(ROOT / 'lamnet_layers')}" for path in _modules()}
+    assert {name for name in names if not name.startswith(info)} == {*modules, "lamnet_layers/py.typed"}
+    assert [name.partition(">")[0] for name in facts.get_all("Requires-Dist")] == ["torch"]
+    assert "lamnet" in facts.get_payload()
+
+
+def _modules():
+    return (ROOT / "lamnet_layers").rglob("*.py")
+
+
+def test_main_distribution_has_the_same_version():
+    assert metadata.version("lamnet") == lamnet_layers.__version__
+
+
+def test_wheel_works_without_timm(wheel, tmp_path):
+    """In an environment of its own, that sees torch and what torch needs, but neither timm nor the rest of ours."""
+    packages = tmp_path / "site-packages"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(packages)
+    torch_folder = Path(torch.__file__).parents[1]
+    for path in torch_folder.iterdir():
+        if path.name.partition("-")[0] not in ("timm", "lamnet", "torchvision") and not path.name.startswith("lamnet"):
+            (packages / path.name).symlink_to(path)
+    code = f"import sys; sys.path.append({str(packages)!r})\n{USE}"
+    result = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert Path(found["file"]).is_relative_to(packages)
+    assert not found["missing"]
+    assert not {name.partition(".")[0] for name in found["modules"]} & {"timm", "torchvision", "lamnet_models"}
+    refused = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(packages)!r}); import timm"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "No module named 'timm'" in refused.stderr, "the environment was not without timm"

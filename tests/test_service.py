@@ -1,0 +1,235 @@
+"""The service of ``examples/service``, started for real and sent real pictures."""
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lamnet_cli.main import app as command
+from lamnet_cli.main import main
+from PIL import Image
+from torch import nn
+
+from lamnet_models import Upscaler
+from lamnet_models.datasets.samples import sample_path
+from lamnet_models.images import Picture, read_image, write_image
+
+SERVICE = Path(__file__).resolve().parents[1] / "examples" / "service" / "service.py"
+DEADLINE = 120
+
+
+@contextmanager
+def serving(folder, model, *arguments):
+    """The running service; yields a client of it and its process."""
+    for module in ("fastapi", "uvicorn", "onnxruntime", "python_multipart"):
+        pytest.importorskip(module)
+    httpx = pytest.importorskip("httpx")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SERVICE), str(model), "--port", str(port), *arguments]
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE) as client:
+            for _ in range(10 * DEADLINE):
+                try:
+                    client.get("/health")
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, (folder / "log.txt").read_text()
+                    time.sleep(0.1)
+            yield client, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    with serving(folder, "lamnet_x2", "--tile", "exact", "--max-mb", "1", "--max-waiting", "4") as (client, process):
+        yield client
+        process.send_signal(signal.SIGTERM)
+        process.wait(DEADLINE)
+        assert not list((folder / "tmp").glob("lamnet-service-*"))
+        assert "Traceback" not in (folder / "log.txt").read_text()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "cat.png"
+    Image.open(sample_path("chelsea")).crop((120, 60, 168, 96)).save(path)
+    return path
+
+
+@pytest.fixture
+def expected(photo):
+    return Upscaler("lamnet_x2", tile="exact")(read_image(photo)).pixels
+
+
+def pixels(content):
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def wait_until_idle(client):
+    deadline = time.monotonic() + DEADLINE
+    while client.get("/health").json()["pending"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_image_comes_back_larger(service, photo, expected):
+    answer = service.post("/enlarge", files={"file": ("../my cat.png", photo.read_bytes())})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert "my%20cat_x2.png" in answer.headers["content-disposition"]
+    assert np.array_equal(pixels(answer.content), expected)
+    jpeg = service.post("/enlarge", params={"ext": "jpg"}, files={"file": ("cat.png", photo.read_bytes())})
+    assert jpeg.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(jpeg.content)).format == "JPEG"
+
+
+def test_deep_colours_and_alpha_are_kept(service, tmp_path):
+    deep = np.random.default_rng(0).integers(0, 65536, (6, 7, 4), dtype=np.uint16)
+    write_image(tmp_path / "deep.png", Picture(deep))
+    answer = service.post("/enlarge", files={"file": ("deep.png", (tmp_path / "deep.png").read_bytes())})
+    (tmp_path / "answer.png").write_bytes(answer.content)
+    result = read_image(tmp_path / "answer.png").pixels
+    assert result.dtype == np.uint16
+    assert np.array_equal(result, Upscaler("lamnet_x2", tile="exact")(deep))
+
+
+def test_a_batch_comes_back_as_a_zip_file_with_reasons_for_what_failed(service, photo, expected):
+    files = [
+        ("files", ("cat.png", photo.read_bytes())),
+        ("files", ("bad.png", photo.read_bytes()[:99])),
+        ("files", ("cat.png", photo.read_bytes())),
+    ]
+    answer = service.post("/batch", files=files)
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["cat_x2.png", "3_cat_x2.png", "errors.txt"]
+        assert all(np.array_equal(pixels(archive.read(name)), expected) for name in archive.namelist()[:2])
+        (error,) = archive.read("errors.txt").decode().splitlines()
+    assert error.startswith("bad.png: ")
+
+
+def test_a_stream_tells_the_progress_and_ends_with_the_image(service, photo, expected):
+    with service.stream("POST", "/stream", files={"file": ("cat.png", photo.read_bytes())}) as answer:
+        lines = [json.loads(line) for line in answer.iter_lines()]
+    assert lines[0] == {"ahead": 0}
+    steps = [line["done"] for line in lines if "done" in line]
+    assert steps == list(range(1, lines[1]["total"] + 1))
+    (facts,) = [line for line in lines if "file" in line]
+    content = b"".join(base64.b64decode(line["data"]) for line in lines if "data" in line)
+    assert facts == {"file": "cat_x2.png", "width": 96, "height": 72, "bytes": len(content)}
+    assert lines[-1] == {"end": True}
+    assert np.array_equal(pixels(content), expected)
+    broken = service.post("/stream", files={"file": ("bad.png", b"\x89PNG\r\n\x1a\n")})
+    assert "bad.png: " in json.loads(broken.text.splitlines()[-1])["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "status", "words"),
+    [
+        (b"no image", {}, 422, "x.png: not a PNG"),
+        (b"", {}, 422, "x.png: the file is empty"),
+        (bytes(2_000_000), {}, 413, "larger than the 1000000 bytes"),
+        (b"", {"ext": "exe"}, 422, "ext"),
+    ],
+)
+def test_refuses_in_one_line(service, content, arguments, status, words):
+    answer = service.post("/enlarge", params=arguments, files={"file": ("x.png", content)})
+    assert answer.status_code == status
+    assert words in answer.text
+
+
+def test_refuses_bodies_of_unknown_length(service):
+    answer = service.post("/enlarge", content=iter([b"a", b"b"]))
+    assert answer.status_code == 411
+
+
+def test_refuses_more_than_may_wait_and_forgets_who_leaves(service, tmp_path):
+    Image.open(sample_path("coffee")).resize((420, 300)).save(tmp_path / "long.jpg", quality=80)
+    content = (tmp_path / "long.jpg").read_bytes()
+    leaving = [threading.Event() for _ in range(4)]
+
+    def person(leave):
+        with service.stream("POST", "/stream", files={"file": ("long.jpg", content)}) as answer:
+            next(answer.iter_lines())
+            leave.wait(DEADLINE)
+
+    people = [threading.Thread(target=person, args=(leave,)) for leave in leaving]
+    for person in people:
+        person.start()
+    deadline = time.monotonic() + DEADLINE
+    while service.get("/health").json()["pending"] < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    refused = service.post("/enlarge", files={"file": ("long.jpg", content)})
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    for leave in leaving:
+        leave.set()
+    for person in people:
+        person.join(DEADLINE)
+    wait_until_idle(service)
+
+
+def any_network(folder):
+    """A network that is not LAMNet, and its ONNX file."""
+    pytest.importorskip("onnxscript")
+    network = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+    network.eval().scale, network.in_chans = 2, 3
+    sides = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    path = folder / "any.onnx"
+    torch.onnx.export(network, (torch.zeros(1, 3, 8, 9),), path, dynamic_shapes=(sides,), verbose=False)
+    return network, path
+
+
+def test_an_onnx_model_is_served_and_what_is_under_way_finished_at_the_end(tmp_path, photo):
+    network, path = any_network(tmp_path)
+    Image.open(sample_path("coffee")).save(tmp_path / "long.png")
+    answers = []
+    with serving(tmp_path, path) as (client, process):
+        assert client.get("/health").json()["scale"] == 2
+        answer = client.post("/enlarge", files={"file": ("cat.png", photo.read_bytes())})
+        assert answer.status_code == 200
+        difference = pixels(answer.content).astype(int) - Upscaler(network)(read_image(photo)).pixels
+        assert np.abs(difference).max() <= 1
+        files = {"file": ("long.png", (tmp_path / "long.png").read_bytes())}
+        person = threading.Thread(target=lambda: answers.append(client.post("/enlarge", files=files)))
+        person.start()
+        while not client.get("/health").json()["pending"] and person.is_alive():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        person.join(DEADLINE)
+        process.wait(DEADLINE)
+    assert pixels(answers[0].content).shape == (800, 1200, 3)
+
+
+def test_the_exported_model_is_served(tmp_path, photo, expected):
+    if "export" not in [known.name for known in command.registered_commands]:
+        pytest.skip("needs lamnet export")
+    path = tmp_path / "lamnet_x2.onnx"
+    with pytest.raises(SystemExit) as end:
+        main(["export", "lamnet_x2", "--format", "onnx", "-o", str(path)])
+    assert not end.value.code
+    with serving(tmp_path, path) as (client, _):
+        answer = client.post("/enlarge", files={"file": ("cat.png", photo.read_bytes())})
+    assert np.abs(pixels(answer.content).astype(int) - expected).max() <= 1
