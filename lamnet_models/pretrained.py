@@ -18,7 +18,7 @@ WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
 HUB_VARIABLE = "LAMNET_HUB"
 """Environment variable: a Hugging Face repository that holds ``NAME.TAG.safetensors``, asked last."""
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
 
 _PACKAGED = Path(__file__).parent / "weights"
 

@@ -147,7 +147,8 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
 
     Args:
         model: A network; the path of a checkpoint, LAMNet's or, with the extra ``peers``, of any architecture that
-            spandrel knows; or a name as for [`create_model`][lamnet_models.create_model].
+            spandrel knows; the path of an exported ``.onnx`` file, with the extra ``onnx``; or a name as for
+            [`create_model`][lamnet_models.create_model].
 
     Raises:
         ModelError: If there is no model of that name, or no weights for it.
@@ -171,6 +172,10 @@ def published_name(model: nn.Module) -> str | None:
 
 
 def _load_file(path: Path) -> nn.Module:
+    if path.suffix == ".onnx":
+        from .integrations.onnxruntime import load_onnx
+
+        return load_onnx(path)
     try:
         return load_model(path)
     except CheckpointError as error:
