@@ -28,14 +28,17 @@ def bench(
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT of the image to enlarge. [default: 1280x720 / scale]")
     ] = None,
-    modes: Annotated[str, typer.Option("--mode", help="eager, compiled, or both separated by a comma.")] = "eager",
+    modes: Annotated[str, typer.Option("--mode", help="eager, compiled, onnxruntime, or several.")] = "eager",
     precisions: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, or several.")] = "fp32",
     train: Annotated[
         str | None, typer.Option(metavar="BATCHxSIDE", help="Measure steps of training, on such patches.")
     ] = None,
     op: Annotated[bool, typer.Option("--op", help="Measure the aggregation alone, against copying memory.")] = False,
     baseline: Annotated[
-        str | None, typer.Option(help="The model that ratios refer to, in the same mode. [default: the first]")
+        str | None,
+        typer.Option(
+            help="The model that ratios refer to, in the same mode; a model alone, to its first. [default: the first]"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn with the others.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU. [default: one a core]")] = None,
@@ -54,7 +57,7 @@ def bench(
 
     Example: lamnet bench lamnet_x4 swinir_light --mode eager,compiled
     """
-    chosen_modes = parse_choices("--mode", modes, ("eager", "compiled"))
+    chosen_modes = parse_choices("--mode", modes, ("eager", "compiled", "onnxruntime"))
     chosen_precisions = parse_choices("--precision", precisions, ("fp32", "fp16", "bf16"))
     pixels = parse_size("--size", size, "WIDTHxHEIGHT") if size else None
     patches = parse_size("--train", train, "BATCHxSIDE") if train else None
@@ -89,7 +92,8 @@ def bench(
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-    bases = {(result.mode, result.precision): result for result in results if result.name == reference}
+    alone = results[0] if len(names) == 1 else None
+    bases = {(result.mode, result.precision): alone or result for result in results if result.name == reference}
     rows = [_row(result, bases[result.mode, result.precision]) for result in results]
     if chart is not None:
         from lamnet_models.benchmarking.chart import draw_chart
@@ -98,7 +102,7 @@ def bench(
     if as_json:
         print_json([{**row, "seconds": list(result.seconds)} for row, result in zip(rows, results, strict=True)])
     else:
-        _print(rows, reference)
+        _print(rows, f"{reference}, {alone.mode}" if alone else reference)
     wrong = [result.label for result in results if not result.valid]
     if wrong:
         print_error(f"not the result of the eager float32 network: {', '.join(wrong)}")

@@ -14,7 +14,8 @@ from .output import check_output, print_json, print_table
 
 def create(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Model, such as lamnet_x4 or lamnet_large_x2; see: lamnet list")
+        str,
+        typer.Argument(metavar="NAME", help="Model, such as lamnet_x4, or hf-hub:ORG/NAME; see: lamnet list"),
     ],
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Load its pretrained weights.")] = False,
     output: Annotated[
@@ -33,7 +34,7 @@ def create(
     from lamnet_models import create_model, save_checkpoint
 
     model = create_model(name, pretrained=pretrained)
-    weights = model.pretrained_cfg["file"] if pretrained else None
+    weights = (model.pretrained_cfg.get("file") or name) if pretrained else None
     if output:
         training = {"initialised_from": Path(weights).name} if weights else None
         save_checkpoint(model, output, training=training, format=Format.of(output).value)

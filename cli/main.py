@@ -8,7 +8,24 @@ from typing import Annotated
 
 import typer
 
-from . import bench, compare, convert, create, data, demo, env, evaluate, info, models, plot, release, train, upscale
+from . import (
+    bench,
+    compare,
+    convert,
+    create,
+    data,
+    demo,
+    env,
+    evaluate,
+    info,
+    models,
+    plot,
+    push,
+    release,
+    train,
+    upscale,
+)
+from . import export as exporting
 from .output import print_error
 
 app = typer.Typer(
@@ -31,6 +48,8 @@ app.command("create")(create.create)
 app.command("list")(models.list_models)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
+app.command("export")(exporting.export)
+app.command("push")(push.push)
 app.command("env")(env.env)
 app.add_typer(data.app, name="data")
 

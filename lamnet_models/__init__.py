@@ -8,7 +8,16 @@ from typing import Any
 
 from .checkpoint import load_model, save_checkpoint
 from .complexity import complexity
-from .errors import CheckpointError, DatasetError, ExportError, ImageError, LAMNetError, ModelError, TrainingError
+from .errors import (
+    CheckpointError,
+    DatasetError,
+    ExportError,
+    HubError,
+    ImageError,
+    LAMNetError,
+    ModelError,
+    TrainingError,
+)
 from .lamnet import LAMNet
 from .registry import (
     create_model,
@@ -23,7 +32,13 @@ from .registry import (
 )
 from .upscaling import Upscaler, upscale
 
-_LATER = {"compare": ".evaluation", "evaluate": ".evaluation", "export": ".exporting", "train": ".training"}
+_LATER = {
+    "compare": ".evaluation",
+    "evaluate": ".evaluation",
+    "export": ".exporting",
+    "push": ".hub",
+    "train": ".training",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -37,6 +52,7 @@ __all__ = [
     "CheckpointError",
     "DatasetError",
     "ExportError",
+    "HubError",
     "ImageError",
     "LAMNet",
     "LAMNetError",
@@ -56,6 +72,7 @@ __all__ = [
     "lamnet_x4",
     "list_models",
     "load_model",
+    "push",
     "resolve_model",
     "save_checkpoint",
     "train",

@@ -16,8 +16,8 @@ from .memory import peak_memory, peak_memory_in_child
 from .networks import open_network
 from .timing import time_interleaved
 
-MODES = ("eager", "compiled")
-"""How a network runs: as it is written, or by ``torch.compile``."""
+MODES = ("eager", "compiled", "onnxruntime")
+"""How a network runs: as it is written, by ``torch.compile``, or exported, by ONNX Runtime on the CPU."""
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Types of weights and activations, by name."""
@@ -34,7 +34,7 @@ class Measurement:
 
     Attributes:
         name: The network.
-        mode: ``"eager"`` or ``"compiled"``.
+        mode: One of [`MODES`][lamnet_models.benchmarking.MODES].
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         task: ``"forward"`` or ``"train"``, a step of training: forward, L1, backward, Adam.
         seconds: Time of each round.
@@ -113,12 +113,15 @@ def bench(
         A measurement for each network, mode and precision, in that order.
 
     Raises:
-        ValueError: If an argument is out of its range.
-        LAMNetError: If there is no such network, or no compiler.
+        ValueError: If an argument is out of its range, or ONNX Runtime is asked for what it cannot do here.
+        LAMNetError: If there is no such network, no compiler, or no ONNX Runtime.
     """
+    modes, precisions = list(modes), list(precisions)
     if rounds < 1:
         raise ValueError(f"rounds is {rounds!r}, but it must be at least 1")
     where = resolve_device(device)
+    if "onnxruntime" in modes and (where.type != "cpu" or train is not None or "bf16" in precisions):
+        raise ValueError("mode is 'onnxruntime', which is for forward passes on the CPU, in fp32 or fp16")
     width, height = size or (OUTPUT[0] // scale, OUTPUT[1] // scale)
     say = progress or (lambda _: None)
     before = torch.get_num_threads()
@@ -169,8 +172,13 @@ class _Case:
         self.name, self.mode, self.precision = name, mode, precision
         self.task = "forward" if train is None else "train"
         self.label = f"{name}/{mode}/{precision}/{self.task}"
-        network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
-        network.train(train is not None)
+        if mode == "onnxruntime":
+            from ..integrations.onnxruntime import to_onnxruntime
+
+            network = to_onnxruntime(network, half=precision == "fp16")
+        else:
+            network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
+            network.train(train is not None)
         if mode == "compiled":
             compile_network(network)
         if train is None:

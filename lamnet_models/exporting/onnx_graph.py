@@ -40,7 +40,8 @@ class Graph:
         """Adds a constant; equal ones are kept once."""
         key = value.dtype.str, value.shape, value.tobytes()
         if key not in self._constants:
-            self._constants[key] = numpy_helper.from_array(np.ascontiguousarray(value), f"constant{len(self._constants)}")
+            name = f"constant{len(self._constants)}"
+            self._constants[key] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return self._constants[key].name
 
     def integers(self, *values: int) -> str:
@@ -52,7 +53,9 @@ class Graph:
         value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         return self.constant(value.astype(self.dtype))
 
-    def op(self, kind: str, *inputs: str, outputs: int | None = None, result: str | None = None, **attributes: Any) -> Any:
+    def op(
+        self, kind: str, *inputs: str, outputs: int | None = None, result: str | None = None, **attributes: Any
+    ) -> Any:
         """Adds a node.
 
         Args:

@@ -48,6 +48,14 @@ class OnnxNetwork(nn.Module):
             raise
         return torch.from_numpy(result).to(x)
 
+    def compile(self, *_: object, **__: object) -> None:
+        """Refuses: there is nothing that ``torch.compile`` could see.
+
+        Raises:
+            LAMNetError: Always.
+        """
+        raise LAMNetError("ONNX Runtime runs this network: there is nothing to compile")
+
     def __deepcopy__(self, memo: dict) -> OnnxNetwork:
         return self  # nothing in it changes
 
