@@ -12,6 +12,8 @@ from spandrel import (
     ArchSupport,
     ImageModelDescriptor,
     ModelLoader,
+    ModelTiling,
+    SizeRequirements,
     StateDict,
     UnsupportedModelError,
 )
@@ -22,7 +24,7 @@ from ..errors import CheckpointError
 from ..lamnet import LAMNet
 
 _OURS = ("conv_first.weight", "conv_body.weight", "residual.alpha", "blocks.0.layers.0.layer.spatial.cells")
-_RELEASED = ("shallow_feature_extraction.weight", "deep_feature_extraction.0.mixers.0.fn.kernel_map")
+_RELEASED = ("shallow_feature_extraction.weight", "deep_feature_extraction.0.mixers.0.fn.h_kernel.0.weight")
 
 
 class LAMNetArchitecture(Architecture[LAMNet]):
@@ -51,6 +53,9 @@ class LAMNetArchitecture(Architecture[LAMNet]):
             scale=model.scale,
             input_channels=model.in_chans,
             output_channels=model.in_chans,
+            size_requirements=SizeRequirements(minimum=1),
+            # The exchange takes means over the whole image: those of a tile are others, and so are its pixels.
+            tiling=ModelTiling.DISCOURAGED if config["exchange"] else ModelTiling.SUPPORTED,
         )
 
 
