@@ -13,7 +13,6 @@ from spandrel import (
     ImageModelDescriptor,
     ModelLoader,
     ModelTiling,
-    SizeRequirements,
     StateDict,
     UnsupportedModelError,
 )
@@ -53,7 +52,6 @@ class LAMNetArchitecture(Architecture[LAMNet]):
             scale=model.scale,
             input_channels=model.in_chans,
             output_channels=model.in_chans,
-            size_requirements=SizeRequirements(minimum=1),
             # The exchange takes means over the whole image: those of a tile are others, and so are its pixels.
             tiling=ModelTiling.DISCOURAGED if config["exchange"] else ModelTiling.SUPPORTED,
         )

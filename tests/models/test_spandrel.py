@@ -122,7 +122,7 @@ def test_spandrel_loads_what_the_authors_released(shared):
         assert descriptor.architecture.id == "LAMNet"
         for image, expected in zip(reference["input"], reference["output"], strict=True):
             difference = descriptor(image[None])[0] - expected.clamp(0, 1)
-            assert difference.abs().max() < 1e-5
+            assert difference.abs().max() < 1e-5 * expected.abs().max()
 
 
 def test_released_files_without_their_window_are_lamnet_too():
