@@ -27,7 +27,7 @@ def bench(
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT of the image to enlarge. [default: 1280x720 / scale]")
     ] = None,
-    modes: Annotated[str, typer.Option("--mode", help="eager, compiled, or both separated by a comma.")] = "eager",
+    modes: Annotated[str, typer.Option("--mode", help="eager, compiled, onnxruntime, or several.")] = "eager",
     precisions: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, or several.")] = "fp32",
     backends: Annotated[
         str | None,
@@ -41,7 +41,10 @@ def bench(
         bool, typer.Option("--windows", help="Measure attentions alone, by the size of their window.")
     ] = False,
     baseline: Annotated[
-        str | None, typer.Option(help="The model that ratios refer to, in the same mode. [default: the first]")
+        str | None,
+        typer.Option(
+            help="The model that ratios refer to, in the same mode; a model alone, to its first. [default: the first]"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn with the others.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU. [default: one a core]")] = None,
@@ -68,7 +71,7 @@ def bench(
 
     Example: lamnet bench lamnet_x4 swinir_light --mode eager,compiled
     """
-    chosen_modes = parse_choices("--mode", modes, ("eager", "compiled"))
+    chosen_modes = parse_choices("--mode", modes, ("eager", "compiled", "onnxruntime"))
     chosen_precisions = parse_choices("--precision", precisions, ("fp32", "fp16", "bf16"))
     chosen_backends = parse_choices("--backend", backends, ("eager", "triton", "fused")) if backends else [None]
     pixels = parse_size("--size", size, "WIDTHxHEIGHT") if size else None
@@ -115,14 +118,17 @@ def bench(
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-    bases = {(result.mode, result.precision): result for result in reversed(results) if result.name == reference}
+    alone = results[0] if len(names) == 1 else None
+    bases = {
+        (result.mode, result.precision): alone or result for result in reversed(results) if result.name == reference
+    }
     rows = [network_row(result, bases[result.mode, result.precision]) for result in results]
     for path in charts:
         draw_chart(results, path, scale, quality)
     if as_json:
         print_json([{**row, "seconds": list(result.seconds)} for row, result in zip(rows, results, strict=True)])
     else:
-        print_networks(rows, reference)
+        print_networks(rows, f"{reference}, {alone.mode}" if alone else reference)
     wrong = [result.label for result in results if not result.valid]
     if wrong:
         print_error(f"not the result of the eager float32 network: {', '.join(wrong)}")

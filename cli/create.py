@@ -14,7 +14,8 @@ from .output import check_output, print_json, print_table
 
 def create(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Model, such as lamnet_x4 or lamnet_large_x2; see: lamnet list")
+        str,
+        typer.Argument(metavar="NAME", help="Model, such as lamnet_x4, or hf-hub:ORG/NAME; see: lamnet list"),
     ],
     settings: Annotated[
         list[str] | None,
@@ -49,7 +50,7 @@ def create(
     from lamnet_models.variants import create_variant, difference, parse_settings, shown
 
     model = create_variant(name, parse_settings([*(set_ or []), *(settings or [])]), pretrained=pretrained)
-    weights = model.pretrained_cfg["file"] if pretrained else None
+    weights = (model.pretrained_cfg.get("file") or name) if pretrained else None
     if output:
         training = {"initialised_from": Path(weights).name} if weights else None
         save_checkpoint(model, output, training=training, format=Format.of(output).value)

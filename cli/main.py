@@ -22,11 +22,13 @@ from . import (
     models,
     page,
     plot,
+    push,
     release,
     reproduce,
     train,
     upscale,
 )
+from . import export as exporting
 from .output import print_error
 
 app = typer.Typer(
@@ -52,6 +54,8 @@ app.command("create")(create.create)
 app.command("list")(models.list_models)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
+app.command("export")(exporting.export)
+app.command("push")(push.push)
 app.command("env")(env.env)
 app.add_typer(data.app, name="data")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,15 @@ from .output import print_error, print_json, print_note
 from .progress import bars
 
 if TYPE_CHECKING:
+    from lamnet_models.integrations.onnxruntime import OnnxNetwork
     from lamnet_models.upscaling.plan import Job
+
+
+class Backend(str, Enum):
+    """What runs a model."""
+
+    torch = "torch"
+    onnxruntime = "onnxruntime"
 
 
 def upscale(
@@ -23,7 +32,7 @@ def upscale(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-n", help="Name of a model, or a checkpoint file. [default: lamnet_x4, or by --scale]"
+            "--model", "-n", help="Name of a model, a checkpoint, or a file.onnx. [default: lamnet_x4, or by --scale]"
         ),
     ] = None,
     scale: Scale = None,
@@ -38,6 +47,9 @@ def upscale(
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: half a minute, then faster.")
     ] = False,
+    backend: Annotated[
+        Backend, typer.Option(help="What runs the model; onnxruntime needs the extra onnx, and runs on the CPU.")
+    ] = Backend.torch,
     fp32: Annotated[bool, typer.Option("--fp32", help="Short for --precision fp32.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -54,9 +66,10 @@ def upscale(
     from lamnet_models.upscaling.files import run_jobs
     from lamnet_models.upscaling.plan import plan_jobs
 
+    network = model if backend == Backend.torch else _in_onnxruntime(model, scale, compile, device, precision)
     try:
         upscaler = Upscaler(
-            model,
+            network,
             scale=scale,
             tile=sides,
             tile_pad=tile_pad,
@@ -96,6 +109,20 @@ def upscale(
         )
     if any(result.error for result in results):
         raise typer.Exit(1)
+
+
+def _in_onnxruntime(
+    model: str | None, scale: int | None, compile: bool, device: DeviceName, precision: PrecisionName
+) -> OnnxNetwork:
+    plain = device in (DeviceName.auto, DeviceName.cpu) and precision in (PrecisionName.auto, PrecisionName.fp32)
+    if compile or not plain:
+        raise typer.BadParameter(
+            "--backend is onnxruntime, which runs on the CPU in the type of the file: "
+            "leave out --device, --precision and --compile"
+        )
+    from lamnet_models.integrations.onnxruntime import to_onnxruntime
+
+    return to_onnxruntime(model or f"lamnet_x{scale or 4}")
 
 
 class _Progress:

@@ -8,7 +8,16 @@ from typing import Any
 
 from .checkpoint import load_model, save_checkpoint
 from .complexity import complexity
-from .errors import CheckpointError, DatasetError, ImageError, LAMNetError, ModelError, TrainingError
+from .errors import (
+    CheckpointError,
+    DatasetError,
+    ExportError,
+    HubError,
+    ImageError,
+    LAMNetError,
+    ModelError,
+    TrainingError,
+)
 from .lamnet import LAMNet
 from .registry import (
     create_model,
@@ -23,7 +32,13 @@ from .registry import (
 )
 from .upscaling import Upscaler, upscale
 
-_LATER = {"compare": ".evaluation", "evaluate": ".evaluation", "train": ".training"}
+_LATER = {
+    "compare": ".evaluation",
+    "evaluate": ".evaluation",
+    "export": ".exporting",
+    "push": ".hub",
+    "train": ".training",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -36,6 +51,8 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "CheckpointError",
     "DatasetError",
+    "ExportError",
+    "HubError",
     "ImageError",
     "LAMNet",
     "LAMNetError",
@@ -46,6 +63,7 @@ __all__ = [
     "complexity",
     "create_model",
     "evaluate",
+    "export",
     "lamnet_large_x2",
     "lamnet_large_x3",
     "lamnet_large_x4",
@@ -54,6 +72,7 @@ __all__ = [
     "lamnet_x4",
     "list_models",
     "load_model",
+    "push",
     "resolve_model",
     "save_checkpoint",
     "train",

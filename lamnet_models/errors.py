@@ -12,6 +12,14 @@ class CheckpointError(LAMNetError):
     """A checkpoint is missing, damaged, or does not fit the model."""
 
 
+class ExportError(LAMNetError):
+    """A network cannot be written as a program, or the program does not compute the same."""
+
+
+class HubError(LAMNetError):
+    """A hub cannot be reached, refuses, or holds something else."""
+
+
 class ImageError(LAMNetError):
     """An image cannot be read, written or processed."""
 

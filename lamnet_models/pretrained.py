@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, ModelError
+from .hub_errors import HUB_ERRORS, explain
 from .lamnet import LAMNet
 
 WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
@@ -18,7 +18,7 @@ WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
 HUB_VARIABLE = "LAMNET_HUB"
 """Environment variable: a Hugging Face repository that holds ``NAME.TAG.safetensors``, asked last."""
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
 
 _PACKAGED = Path(__file__).parent / "weights"
 
@@ -111,6 +111,5 @@ def _what_there_is() -> str:
 def _download(repository: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repository, file))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{file} cannot be had from {HUB_VARIABLE}={repository}: {reason}") from None
+    except HUB_ERRORS as error:
+        raise CheckpointError(f"{file} cannot be had from {HUB_VARIABLE}={repository}: {explain(error)}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, check_state, load_model
 from .errors import CheckpointError, ModelError
+from .hub_errors import explained
 from .lamnet import RGB_MEAN, LAMNet
 from .pretrained import find_weights, is_checkpoint_path, load_pretrained, packaged_weights
 
@@ -132,13 +134,18 @@ def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwar
     Raises:
         ModelError: If there is no model of that name, or no weights for it.
         CheckpointError: If the weights cannot be read or do not fit the model.
+        HubError: If a hub cannot be reached, or what is there is no model in timm's form.
         ValueError: If an argument is out of its range.
     """
-    if ":" not in name:
+    is_elsewhere = ":" in name
+    if not is_elsewhere:
         _check_name(name)
     if isinstance(pretrained, str | os.PathLike):
         kwargs["pretrained_cfg_overlay"] = {"file": str(pretrained)}
-    model = timm.create_model(name, pretrained=bool(pretrained), **kwargs)
+    with explained(name) if is_elsewhere else nullcontext():
+        model = timm.create_model(name, pretrained=bool(pretrained), **kwargs)
+    if not isinstance(model, LAMNet):
+        raise ModelError(f"{name} is of the kind {type(model).__name__}, and no LAMNet")
     return model.eval() if pretrained else model
 
 
@@ -147,7 +154,8 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
 
     Args:
         model: A network; the path of a checkpoint, LAMNet's or, with the extra ``peers``, of any architecture that
-            spandrel knows; or a name as for [`create_model`][lamnet_models.create_model].
+            spandrel knows; the path of an exported ``.onnx`` file, with the extra ``onnx``; or a name as for
+            [`create_model`][lamnet_models.create_model].
 
     Raises:
         ModelError: If there is no model of that name, or no weights for it.
@@ -171,6 +179,10 @@ def published_name(model: nn.Module) -> str | None:
 
 
 def _load_file(path: Path) -> nn.Module:
+    if path.suffix == ".onnx":
+        from .integrations.onnxruntime import load_onnx
+
+        return load_onnx(path)
     try:
         return load_model(path)
     except CheckpointError as error:

@@ -17,8 +17,8 @@ from .memory import peak_memory, peak_memory_in_child
 from .networks import open_network
 from .timing import limited_threads, time_interleaved
 
-MODES = ("eager", "compiled")
-"""How a network runs: as it is written, or by ``torch.compile``."""
+MODES = ("eager", "compiled", "onnxruntime")
+"""How a network runs: as it is written, by ``torch.compile``, or exported, by ONNX Runtime on the CPU."""
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Types of weights and activations, by name."""
@@ -35,7 +35,7 @@ class Measurement:
 
     Attributes:
         name: The network.
-        mode: ``"eager"`` or ``"compiled"``.
+        mode: One of [`MODES`][lamnet_models.benchmarking.MODES].
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         task: ``"forward"`` or ``"train"``, a step of training: forward, L1, backward, Adam.
         seconds: Time of each round.
@@ -119,14 +119,16 @@ def bench(
         A measurement for each network, mode, precision and backend, in that order.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or ONNX Runtime is asked for what it cannot do here.
         RuntimeError: If a backend cannot run there.
-        LAMNetError: If there is no such network, or no compiler.
+        LAMNetError: If there is no such network, no compiler, or no ONNX Runtime.
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds!r}, but it must be at least 1")
     modes, precisions, backends = tuple(modes), tuple(precisions), tuple(backends)
     where = resolve_device(device)
+    if "onnxruntime" in modes and (where.type != "cpu" or train is not None or "bf16" in precisions):
+        raise ValueError("mode is 'onnxruntime', which is for forward passes on the CPU, in fp32 or fp16")
     width, height = size or (OUTPUT[0] // scale, OUTPUT[1] // scale)
     say = progress or (lambda _: None)
     # Each mode, precision and size of each layer is one more version of its code; beyond the limit it runs uncompiled.
@@ -171,11 +173,16 @@ class _Case:
     ) -> None:
         self.name, self.mode, self.precision, self.backend = name, mode, precision, backend
         self.task = "forward" if train is None else "train"
-        network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
-        for module in network.modules():  # by the layers' own argument, which compiled code is chosen by, too
-            if backend is not None and hasattr(module, "backend"):
-                module.backend = backend
-        network.train(train is not None)
+        if mode == "onnxruntime":
+            from ..integrations.onnxruntime import to_onnxruntime
+
+            network = to_onnxruntime(network, half=precision == "fp16")
+        else:
+            network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
+            for module in network.modules():  # by the layers' own argument, which compiled code is chosen by, too
+                if backend is not None and hasattr(module, "backend"):
+                    module.backend = backend
+            network.train(train is not None)
         if mode == "compiled":
             compile_network(network)
         if train is None:

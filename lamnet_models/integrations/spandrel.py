@@ -13,6 +13,7 @@ from spandrel import (
     ArchSupport,
     ImageModelDescriptor,
     ModelLoader,
+    ModelTiling,
     StateDict,
     UnsupportedModelError,
 )
@@ -25,7 +26,7 @@ from ..lamnet import LAMNet
 _SHARED = ("conv_first.weight", "conv_body.weight", "residual.alpha")
 _OURS = (*_SHARED, "blocks.0.layers.0.layer.spatial.cells")
 _MHDLSA = (*_SHARED, "blocks.0.layers.0.layer.spatial.expand.weight")
-_RELEASED = ("shallow_feature_extraction.weight", "deep_feature_extraction.0.mixers.0.fn.kernel_map")
+_RELEASED = ("shallow_feature_extraction.weight", "deep_feature_extraction.0.mixers.0.fn.h_kernel.0.weight")
 
 
 class LAMNetArchitecture(Architecture[LAMNet]):
@@ -56,6 +57,8 @@ class LAMNetArchitecture(Architecture[LAMNet]):
             scale=model.scale,
             input_channels=model.in_chans,
             output_channels=model.in_chans,
+            # The exchange takes means over the whole image: those of a tile are others, and so are its pixels.
+            tiling=ModelTiling.DISCOURAGED if config["exchange"] else ModelTiling.SUPPORTED,
         )
 
 

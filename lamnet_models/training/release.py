@@ -131,7 +131,7 @@ def _card(
     run: Path,
 ) -> str:
     params = sum(parameter.numel() for parameter in model.parameters())
-    parts = _stages(facts)
+    parts = stages(facts)
     recipe = facts["recipe"]
     kept_out = scores[0]
     lines = [
@@ -143,7 +143,7 @@ def _card(
         f"| data | {about_data}; {facts['images']} images trained on |",
         f"| reduction | bicubic ×{model.scale} by `imresize`, edges by the rule `{recipe['lr_border']}` |",
         *(
-            f"| training{f', part {index}' if len(parts) > 1 else ''} | {_stage(part)} |"
+            f"| training{f', part {index}' if len(parts) > 1 else ''} | {stage_summary(part)} |"
             for index, part in enumerate(parts, start=1)
         ),
         f"| chosen by | {kept_out.psnr:.2f} dB / {kept_out.ssim:.4f} on {len(kept_out.images)} images "
@@ -164,12 +164,14 @@ def _card(
     return "\n".join(lines)
 
 
-def _stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the facts of a training and of those that it started from, the first one first."""
     before = facts.get("before")
-    return [*(_stages(before) if before else []), facts]
+    return [*(stages(before) if before else []), facts]
 
 
-def _stage(facts: dict[str, Any]) -> str:
+def stage_summary(facts: dict[str, Any]) -> str:
+    """Returns one training in a line."""
     recipe = facts["recipe"]
     start = f" ({facts['taken']})" if facts.get("taken") else " from scratch"
     return (

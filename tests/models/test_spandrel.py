@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from lamnet_models import CheckpointError, create_model, resolve_model, save_checkpoint, upscale
 from lamnet_models.checkpoint import Checkpoint
 from lamnet_models.evaluation import evaluate
+from lamnet_models.released import to_released
 
 spandrel = pytest.importorskip("spandrel", reason="needs the extra peers")
 from spandrel.architectures.Compact import Compact  # noqa: E402
@@ -87,6 +88,50 @@ def test_spandrel_loads_every_variant(tmp_path):
         descriptor = spandrel.MAIN_REGISTRY.load(model.state_dict())
         assert descriptor.architecture.id == "LAMNet"
         assert descriptor.model.config == model.config
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_spandrel_is_told_what_an_application_needs(exchange):
+    install()
+    state = create_model("lamnet_x2", num_blocks=1, depth=1, exchange=exchange).state_dict()
+    descriptor = spandrel.ModelLoader("cpu").load_from_state_dict(state)
+    assert (descriptor.purpose, descriptor.input_channels, descriptor.output_channels) == ("SR", 3, 3)
+    assert descriptor.tiling == (spandrel.ModelTiling.DISCOURAGED if exchange else spandrel.ModelTiling.SUPPORTED)
+    assert descriptor.size_requirements.none
+    for height, width in ((1, 1), (1, 7), (13, 5)):
+        assert descriptor(torch.rand(1, 3, height, width)).shape == (1, 3, 2 * height, 2 * width)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
+def test_spandrel_runs_lamnet_in_half_precision(dtype, tolerance, monkeypatch):
+    install()
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # its float16 never returns on some processors
+    state = create_model("lamnet_x4", pretrained=True).state_dict()
+    image = torch.rand(1, 3, 11, 14)
+    expected = spandrel.ModelLoader("cpu").load_from_state_dict(dict(state))(image)
+    half = spandrel.ModelLoader("cpu").load_from_state_dict(dict(state)).to(dtype)
+    result = half(image.to(dtype))
+    assert result.dtype == dtype
+    assert (result.float() - expected).abs().max() < tolerance
+
+
+def test_spandrel_loads_what_the_authors_released(shared):
+    install()
+    for path in sorted((shared / "golden").glob("*_io.pt")):
+        reference = torch.load(path, weights_only=True)
+        descriptor = spandrel.ModelLoader("cpu").load_from_file(path.with_name(path.name.replace("_io.pt", ".pth")))
+        assert descriptor.architecture.id == "LAMNet"
+        for image, expected in zip(reference["input"], reference["output"], strict=True):
+            difference = descriptor(image[None])[0] - expected.clamp(0, 1)
+            assert difference.abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_released_files_without_their_window_are_lamnet_too():
+    install()
+    model = create_model("lamnet_x2", num_blocks=1, depth=1).eval()
+    state = {key: value for key, value in to_released(model.state_dict()).items() if "kernel_map" not in key}
+    image = torch.rand(1, 3, 6, 5)
+    assert torch.equal(spandrel.ModelLoader("cpu").load_from_state_dict(state)(image), model(image).clamp(0, 1))
 
 
 def test_only_lamnet_is_taken_for_lamnet():

@@ -1,0 +1,75 @@
+"""``lamnet export``: a model as a program that runs without this package."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Json, Overwrite
+from .output import check_output, print_json, print_table
+from .progress import spinner
+
+
+class ExportFormat(str, Enum):
+    """Formats of programs."""
+
+    onnx = "onnx"
+    torch = "torch"
+    aoti = "aoti"
+
+
+class ExportDevice(str, Enum):
+    """What a program can be compiled for."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or a checkpoint file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write: .onnx or .pt2.")],
+    format: Annotated[
+        ExportFormat | None,
+        typer.Option(help="onnx; torch: torch.export's archive; aoti: compiled. [default: by the extension]"),
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Weights and images in float16.")] = False,
+    device: Annotated[ExportDevice, typer.Option(help="What aoti compiles for; the others run on any.")] = (
+        ExportDevice.cpu
+    ),
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Writes a model as a program for images of any size, runs it, and compares it with PyTorch.
+
+    A program that does not compute the same is not kept, and the exit code is 1.
+
+    Example: lamnet export lamnet_x4 -o lamnet_x4.onnx
+    """
+    check_output(output, overwrite)
+    from lamnet_models.exporting import TOLERANCES
+    from lamnet_models.exporting import export as write
+
+    with spinner() as say:
+        try:
+            result = write(model, output, format=format and format.value, half=half, device=device.value, progress=say)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    differences = {"×".join(map(str, size)): value for size, value in result.differences.items()}
+    size = output.stat().st_size
+    if as_json:
+        print_json(
+            {"file": str(output), "format": result.format, "half": half, "bytes": size, "differences": differences}
+            | {"difference": result.difference, "tolerance": TOLERANCES[half]}
+        )
+        return
+    print_table(
+        ["", ""],
+        [
+            ["written to", f"{output}, {result.format}, {'float16' if half else 'float32'}, {size / 1e6:.1f} MB"],
+            *([f"difference at {name}", f"{value:.1e}"] for name, value in differences.items()),
+            ["largest", f"{result.difference:.1e} of the largest value; at most {TOLERANCES[half]:.0e}"],
+        ],
+    )

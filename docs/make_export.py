@@ -1,0 +1,61 @@
+"""Makes the tables of exported models: python docs/make_export.py, on a machine that does nothing else; an hour."""
+
+import os
+import platform
+import time
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, before torch allocates
+
+import onnxruntime
+import torch
+
+from lamnet_models import export, list_models
+from lamnet_models.benchmarking import bench
+from lamnet_models.exporting import FORMATS
+
+TABLE = Path(__file__).parent / "assets" / "export.md"
+
+
+def speed() -> list[str]:
+    """Returns the lines of a table of the ways to run a model, from one run."""
+    results = bench(["lamnet_x4"], modes=("eager", "compiled", "onnxruntime"), rounds=5)
+    lines = [
+        "| `lamnet_x4`, 320×180 → 1280×720, float32 | seconds | spread | ratio to eager |",
+        "| --- | --- | --- | --- |",
+    ]
+    for result in results:
+        ratio = f"{result.ratio(results[0]):.2f}"
+        lines.append(f"| {result.mode} | {result.median:.2f} | ±{result.spread:.0%} | {ratio} |")
+    return lines
+
+
+def differences() -> list[str]:
+    """Returns the lines of a table of all models in all formats; an export that is not exact ends it all."""
+    lines = ["| model | format | type | largest difference | MB | seconds |", "| --- | --- | --- | --- | --- | --- |"]
+    with TemporaryDirectory() as folder:
+        for name in list_models():
+            for format, suffix in FORMATS.items():
+                for half in (False, True):
+                    start = time.perf_counter()
+                    result = export(name, Path(folder) / f"{name}-{format}-{half}{suffix}", format=format, half=half)
+                    row = [name, format, "float16" if half else "float32", f"{result.difference:.0e}"]
+                    row += [f"{result.path.stat().st_size / 1e6:.1f}", f"{time.perf_counter() - start:.0f}"]
+                    lines.append(f"| {' | '.join(row)} |")
+    return lines
+
+
+def main() -> None:
+    """Writes the tables."""
+    threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+    machine = (
+        f"{platform.machine()} with {capability}, {threads} threads; torch {torch.__version__}, ONNX Runtime "
+        f"{onnxruntime.__version__}; {date.today()}."
+    )
+    TABLE.write_text("\n".join([*speed(), "", *differences(), "", machine, ""]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The page that a hub shows of a repository."""
+
+from __future__ import annotations
+
+import yaml
+
+from ..checkpoint import Checkpoint
+from ..training.release import stage_summary, stages
+
+TASK = "image-to-image"
+"""What the hub calls enlarging images."""
+
+
+def write_card(checkpoint: Checkpoint, repository: str, name: str, params: int, license: str) -> str:
+    """Returns the text of a README.md: facts for the hub, then for people. Nothing in it but what the file tells.
+
+    Args:
+        checkpoint: What the file holds.
+        repository: Where it goes, ``ORGANISATION/NAME``.
+        name: The model's name among ours.
+        params: Number of parameters.
+        license: Identifier of the weights' licence.
+    """
+    config, training = checkpoint.config, checkpoint.training
+    facts = {
+        "license": license,
+        "library_name": "timm",
+        "pipeline_tag": TASK,
+        "tags": ["image-super-resolution", TASK, "timm", "lamnet"],
+    }
+    psnr = training.get("psnr")
+    if isinstance(psnr, float):
+        result = {
+            "task": {"type": TASK, "name": f"super-resolution ×{config['scale']}"},
+            "dataset": {"name": "images kept out of the training", "type": "kept-out"},
+            "metrics": [{"type": "psnr", "value": round(psnr, 2), "name": "PSNR on Y in dB"}],
+        }
+        facts["model-index"] = [{"name": repository.partition("/")[2], "results": [result]}]
+    rows = [("built as", f"`{name}`, ×{config['scale']}, {params:,} parameters")]
+    rows += [(key.replace("_", " "), f"`{value}`") for key, value in config.items() if key != "scale"]
+    rows += _training(training)
+    lines = [
+        "---",
+        yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip(),
+        "---",
+        f"# {repository.partition('/')[2]}",
+        "",
+        "A LAMNet for image super-resolution: Hu and Sun, *Unifying Dimensions: A Linear Adaptive Approach to "
+        "Lightweight Image Super-Resolution* (2024).",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {_cell(key)} | {_cell(value)} |" for key, value in rows),
+        "",
+        "```python",
+        "import timm",
+        "import lamnet_models  # registers the architecture: pip install lamnet",
+        "",
+        f'model = timm.create_model("hf-hub:{repository}", pretrained=True).eval()',
+        "```",
+        "",
+        "```bash",
+        f"lamnet upscale photo.jpg --model hf-hub:{repository}",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _training(training: dict) -> list[tuple[str, str]]:
+    if "recipe" not in training:
+        plain = {key: value for key, value in training.items() if isinstance(value, str | int | float)}
+        return [(f"training: {key}", f"{value}") for key, value in plain.items()]
+    parts = stages(training)
+    rows = [
+        (f"training{f', part {index}' if len(parts) > 1 else ''}", stage_summary(part))
+        for index, part in enumerate(parts, start=1)
+    ]
+    if isinstance(training.get("psnr"), float):
+        rows.append(("chosen by", f"{training['psnr']:.2f} dB on the luma of images kept out of the training"))
+    return rows
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

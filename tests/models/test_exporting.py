@@ -1,0 +1,257 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import lamnet_models
+from lamnet_models import CheckpointError, ExportError, LAMNet, LAMNetError, Upscaler, export
+from lamnet_models.benchmarking import bench
+from lamnet_models.exporting import FORMATS, SIZES, TOLERANCES
+
+ort = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+import onnx  # noqa: E402
+
+from lamnet_models.integrations.onnxruntime import OnnxNetwork, load_onnx, to_onnxruntime  # noqa: E402
+
+SMALL = {"scale": 2, "channels": 16, "num_blocks": 1, "depth": 1}
+
+
+@pytest.fixture
+def small():
+    return randomised(**SMALL)
+
+
+def randomised(**arguments):
+    """A network whose every part counts: at its initialisation most of it is near 0."""
+    torch.manual_seed(0)
+    model = LAMNet(**arguments).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def assert_exported(model, path, **arguments):
+    result = export(model, path, **arguments)
+    assert path.is_file()
+    assert list(result.differences) == list(SIZES)
+    assert result.difference <= TOLERANCES[result.half]
+    assert result.difference > 0 or result.format == "torch"
+
+
+@pytest.mark.parametrize("name", lamnet_models.list_models())
+def test_all_six_as_onnx(tmp_path, name):
+    assert_exported(name, tmp_path / "a.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", lamnet_models.list_models())
+def test_all_six_in_each_format(tmp_path, name, format, half):
+    assert_exported(name, tmp_path / f"a{FORMATS[format]}", format=format, half=half)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("format", ["onnx", "torch"])
+def test_each_format_and_type(tmp_path, small, format, half):
+    assert_exported(small, tmp_path / f"a{FORMATS[format]}", format=format, half=half)
+
+
+def test_a_compiled_package(tmp_path, small):
+    assert_exported(small, tmp_path / "a.pt2", format="aoti")
+    metadata = torch._inductor.aoti_load_package(str(tmp_path / "a.pt2")).get_metadata()
+    assert metadata["scale"] == "2"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"in_chans": 1},
+        {"channels": 32, "heads": 2, "scale": 1},
+        {"channel_mixer": "linear", "feed_forward": "ffn"},
+        {"channel_mixer": "none", "feed_forward": "gdfn", "hidden_channels": 70},
+        {"exchange": False, "window": ((1,), (6,))},
+        {"window": ((3, 1), (1, 2)), "scale": 5},
+        {"window": ((), ())},
+    ],
+)
+def test_every_variant_as_onnx(tmp_path, arguments):
+    assert_exported(randomised(**SMALL | arguments), tmp_path / "a.onnx")
+
+
+def test_a_checkpoint_in_either_format(tmp_path, small):
+    for name in ("a.safetensors", "a.pth"):
+        lamnet_models.save_checkpoint(small, tmp_path / name, format="released" if name == "a.pth" else "lamnet")
+        assert_exported(tmp_path / name, tmp_path / f"{name}.onnx")
+
+
+def test_what_an_onnx_file_tells(tmp_path, small):
+    export(small, tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    assert (facts["scale"], facts["in_chans"], json.loads(facts["mean"])) == ("2", "3", [0.4488, 0.4371, 0.404])
+    assert json.loads(facts["lamnet"])["config"] == small.config
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in dims] == ["batch", 3, "height", "width"]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]  # standard operators alone
+
+
+def test_what_a_torch_archive_tells(tmp_path, small):
+    export(small, tmp_path / "a.pt2")
+    extra = {"lamnet": "", "scale": ""}
+    program = torch.export.load(tmp_path / "a.pt2", extra_files=extra)
+    assert extra["scale"] == "2"
+    assert json.loads(extra["lamnet"])["config"] == small.config
+    operators = {str(node.target).partition(".")[0] for node in program.graph.nodes if node.op == "call_function"}
+    assert not any("lamnet" in operator for operator in operators)
+    assert not any(node.kwargs.get("device") for node in program.graph.nodes)  # runs wherever it is moved to
+
+
+def test_iem_does_not_overflow_in_half(tmp_path):
+    model = randomised(**SMALL)
+    image = torch.ones(1, 3, 300, 300)  # sums over 90,000 pixels
+    export(model, tmp_path / "a.onnx", half=True)
+    with torch.no_grad():
+        expected = model(image)
+    difference = (load_onnx(tmp_path / "a.onnx")(image) - expected).abs().max() / expected.abs().max()
+    assert difference < TOLERANCES[True]
+
+
+@pytest.mark.parametrize("existing", [None, b"mine"])
+def test_nothing_is_kept_that_differs(tmp_path, small, monkeypatch, existing):
+    from lamnet_models.exporting import torch_format
+
+    path = tmp_path / "a.pt2"
+    if existing:
+        path.write_bytes(existing)
+    write = torch_format.write
+    monkeypatch.setattr(torch_format, "write", lambda model, *rest: write(_spoilt(model), *rest))
+    with pytest.raises(ExportError, match="not kept") as error:
+        export(small, path)
+    assert "\n" not in str(error.value)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == ([existing] if existing else [])
+
+
+def _spoilt(model):
+    with torch.no_grad():
+        model.upsample[0].bias += 0.01
+    return model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"path": "a.bin"}, "must end in .onnx or .pt2"),
+        ({"path": "a.pt2", "format": "onnx"}, "must end in .onnx"),
+        ({"path": "a.onnx", "format": "tflite"}, "one of onnx, torch, aoti"),
+        ({"path": "a.onnx", "device": "meta"}, "only aoti"),
+    ],
+)
+def test_wrong_arguments(tmp_path, small, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        export(small, **arguments | {"path": tmp_path / arguments["path"]})
+
+
+def test_only_lamnet_is_exported(tmp_path):
+    with pytest.raises(ExportError, match="only LAMNet"):
+        export(torch.nn.Identity(), tmp_path / "a.onnx")
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Only:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Only())
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession({file!r}, providers=["CPUExecutionProvider"])
+scale = int(session.get_modelmeta().custom_metadata_map["scale"])
+image = numpy.load({image!r})
+(large,) = session.run(None, {{"image": image}})
+assert large.shape[2:] == (scale * image.shape[2], scale * image.shape[3])
+numpy.save({result!r}, large)
+assert not {{"torch", "lamnet_models", "lamnet_layers"}} & sys.modules.keys()
+"""
+
+
+def test_onnx_runs_where_only_onnxruntime_and_numpy_are(tmp_path, small):
+    export(small, tmp_path / "a.onnx")
+    image = torch.rand(2, 3, 13, 17)
+    np.save(tmp_path / "image.npy", image.numpy())
+    # What onnxruntime itself asks for besides numpy stays; everything of ours, and of PyTorch's, is out of reach.
+    blocked = ("torch", "torchvision", "timm", "onnx", "safetensors", "lamnet_models", "lamnet_layers", "lamnet_cli")
+    names = {"file": "a.onnx", "image": "image.npy", "result": "result.npy"}
+    paths = {key: str(tmp_path / name) for key, name in names.items()}
+    code = WITHOUT_TORCH.format(blocked=blocked, **paths)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        expected = small(image).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "result.npy"), expected, atol=1e-4 * abs(expected).max())
+
+
+def test_an_exported_file_is_a_model_wherever_one_is_asked_for(tmp_path, small):
+    export(small, tmp_path / "a.onnx")
+    picture = np.random.default_rng(0).integers(0, 2**16, (20, 30, 4), dtype=np.uint16)  # 16 bit, with alpha
+    by_torch, by_onnx = (Upscaler(model)(picture) for model in (small, tmp_path / "a.onnx"))
+    assert by_onnx.dtype == np.uint16
+    assert abs(by_torch.astype(int) - by_onnx).max() <= 8
+    tiled = Upscaler(str(tmp_path / "a.onnx"), tile=8, tile_pad=4)(picture)
+    assert tiled.shape == by_onnx.shape
+    with pytest.raises(ValueError, match="for LAMNet only"):
+        Upscaler(tmp_path / "a.onnx", tile="exact")
+    half = to_onnxruntime(small, half=True)
+    assert half(torch.rand(1, 3, 5, 5)).dtype == torch.float32
+
+
+def test_files_that_are_no_exported_networks(tmp_path, small):
+    (tmp_path / "damaged.onnx").write_bytes(b"x" * 100)
+    (tmp_path / "empty.onnx").touch()
+    export(small, tmp_path / "a.onnx")
+    foreign = onnx.load(tmp_path / "a.onnx")
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    for name in ("damaged", "empty", "foreign", "missing"):
+        with pytest.raises(CheckpointError, match=f"{name}.onnx: ") as error:
+            lamnet_models.resolve_model(tmp_path / f"{name}.onnx")
+        assert "\n" not in str(error.value)
+
+
+def test_without_the_packages_the_extra_is_named(tmp_path, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(LAMNetError, match=r"pip install 'lamnet\[onnx\]'"):
+        to_onnxruntime(small)
+    for name in ("onnx", "lamnet_models.exporting.onnx_network"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ExportError, match=r"pip install 'lamnet\[onnx\]'"):
+        export(small, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_out_of_memory_is_told_as_torch_tells_it(small):
+    class Session:
+        def run(self, *_):
+            raise Exception("Failed to allocate memory for requested buffer of size 9")
+
+        def get_inputs(self):
+            return [type("Input", (), {"name": "image", "type": "tensor(float)"})]
+
+    with pytest.raises(LAMNetError, match="out of memory"):
+        Upscaler(OnnxNetwork(Session(), 2, 3), tile=0)(torch.rand(3, 4, 4))
+
+
+def test_bench_beside_eager(small, tmp_path):
+    lamnet_models.save_checkpoint(small, tmp_path / "a.safetensors")
+    results = bench([str(tmp_path / "a.safetensors")], size=(9, 8), rounds=1, modes=("eager", "onnxruntime"))
+    assert [result.mode for result in results] == ["eager", "onnxruntime"]
+    assert results[1].valid
+    assert results[1].difference > 0
+    with pytest.raises(ValueError, match="forward passes on the CPU"):
+        bench(["lamnet_x2"], modes=("onnxruntime",), train=(1, 8))

@@ -1,0 +1,376 @@
+import base64
+import hashlib
+import json
+import re
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import timm
+import torch
+import yaml
+from huggingface_hub import close_session, constants
+from safetensors.torch import save
+
+from lamnet_models import (
+    CheckpointError,
+    HubError,
+    LAMNet,
+    ModelError,
+    create_model,
+    load_model,
+    push,
+    save_checkpoint,
+    upscale,
+)
+
+COMMIT = "0" * 40
+
+
+class Hub:
+    """A model hub on this machine: as much of the protocol as creating, uploading and downloading need.
+
+    Attributes:
+        repositories: Files by path, by repository.
+        token: The one that may write, and read what is private.
+        private: Repositories that only the token shows.
+        cut: Downloads of large files that end after half of what was asked for, before all goes well.
+        requests: What was asked: method, path, and the header Range.
+    """
+
+    def __init__(self, token="secret"):
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        self.large: dict[str, bytes] = {}  # uploaded, by digest, and not yet committed
+        self.token = token
+        self.private: set[str] = set()
+        self.cut = 0
+        self.requests: list[tuple[str, str, str | None]] = []
+
+    @contextmanager
+    def running(self):
+        """Yields the address that the hub answers at."""
+        handler = type("Handler", (_Handler,), {"hub": self})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        path = self.path.partition("?")[0]
+        self.hub.requests.append(("POST", path, None))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if not self._may():
+            return self._json({"error": "Invalid credentials"}, 401)
+        if path == "/api/repos/create":
+            request = json.loads(body)
+            name = f"{request['organization']}/{request['name']}" if request.get("organization") else request["name"]
+            self.hub.repositories.setdefault(name, {})
+            if request.get("private") or request.get("visibility") == "private":
+                self.hub.private.add(name)
+            return self._json({"url": f"{self._address}/{name}", "name": name})
+        if match := re.fullmatch(r"/api/models/(.+)/preupload/main", path):
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            return self._json({"files": files})
+        if path.endswith(".git/info/lfs/objects/batch"):
+            objects = [
+                {**item, "actions": {"upload": {"href": f"{self._address}/lfs/{item['oid']}", "header": {}}}}
+                for item in json.loads(body)["objects"]
+            ]
+            return self._json({"transfer": "basic", "objects": objects})
+        if match := re.fullmatch(r"/api/models/(.+)/commit/main", path):
+            files = self.hub.repositories[match[1]]
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    files[value["path"]] = self.hub.large[value["oid"]]
+            return self._json({"commitUrl": f"{self._address}/{match[1]}/commit/{COMMIT}", "commitOid": COMMIT})
+        return self._json({"error": "unknown"}, 404)
+
+    def do_PUT(self):
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        digest = hashlib.sha256(content).hexdigest()
+        assert self.path == f"/lfs/{digest}"
+        self.hub.large[digest] = content
+        self._json({})
+
+    def do_HEAD(self):
+        self._file(body=False)
+
+    def do_GET(self):
+        self._file(body=True)
+
+    def _file(self, body):
+        path = self.path.partition("?")[0]
+        self.hub.requests.append((self.command, path, self.headers.get("Range")))
+        if path.startswith("/api/models/"):
+            name = re.fullmatch(r"/api/models/([^/]+/[^/]+)(/.*)?", path)[1]
+            if name not in self._visible():
+                return self._missing("RepoNotFound", 401)
+            return self._json({"id": name, "sha": COMMIT, "siblings": []})
+        match = re.fullmatch(rf"/([^/]+/[^/]+)/resolve/(main|{COMMIT})/(.+)", path)
+        if match is None or match[1] not in self._visible():
+            return self._missing("RepoNotFound", 401)
+        content = self.hub.repositories[match[1]].get(match[3])
+        if content is None:
+            return self._missing("EntryNotFound", 404)
+        whole, start = len(content), 0
+        if span := self.headers.get("Range"):
+            start = int(re.match(r"bytes=(\d+)-", span)[1])
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Accept-Ranges", "bytes")
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        self.send_header("Content-Length", str(whole - start))
+        self.end_headers()
+        if not body:
+            return None
+        rest = content[start:]
+        if self.hub.cut and whole > 10_000:
+            self.hub.cut -= 1
+            self.wfile.write(rest[: len(rest) // 2])
+            self.close_connection = True  # in the middle of what was promised
+            return None
+        self.wfile.write(rest)
+        return None
+
+    @property
+    def _address(self):
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def _may(self):
+        return self.headers.get("Authorization") == f"Bearer {self.hub.token}"
+
+    def _visible(self):
+        return [name for name in self.hub.repositories if self._may() or name not in self.hub.private]
+
+    def _missing(self, code, status):
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _json(self, value, status=200):
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub with nothing in it, in place of everybody's, and an empty cache; somebody with its token is logged in."""
+    hub = Hub()
+    with hub.running() as address:
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        _move(monkeypatch, address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the older way to upload, which is plain HTTP
+        close_session()  # one of another test would know other proxies
+        yield hub
+        close_session()
+
+
+def _move(monkeypatch, address):
+    """Does what HF_ENDPOINT does when it is there before the library is imported."""
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
+
+
+@pytest.fixture
+def image():
+    return torch.rand(1, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A checkpoint of none of the paper's architectures, with what its training was."""
+    torch.manual_seed(0)
+    model = LAMNet(scale=2, channels=16, num_blocks=1, depth=1, window=((1, 2), (3, 3)), exchange=False).eval()
+    save_checkpoint(model, tmp_path / "mine.safetensors", training={"data": "10 | photographs", "psnr": 30.126})
+    return tmp_path / "mine.safetensors"
+
+
+def test_there_and_back(hub, file, image):
+    url = push(file, "someone/mine", license="cc-by-4.0")
+    assert url == f"{constants.ENDPOINT}/someone/mine"
+    files = hub.repositories["someone/mine"]
+    assert files.keys() == {"model.safetensors", "config.json", "README.md"}
+    model = load_model(file)
+    for loaded in (
+        timm.create_model("hf-hub:someone/mine", pretrained=True).eval(),
+        create_model("hf-hub:someone/mine", pretrained=True),
+    ):
+        assert loaded.config == model.config
+        assert torch.equal(loaded(image), model(image))
+    assert not torch.equal(create_model("hf-hub:someone/mine").eval()(image), model(image))
+    assert torch.equal(upscale(image, "hf-hub:someone/mine"), model(image).clamp(0, 1))
+
+
+def test_the_weights_are_a_checkpoint_of_ours_too(hub, tmp_path, file):
+    push(file, "someone/mine", license="mit")
+    path = tmp_path / "downloaded.safetensors"
+    path.write_bytes(hub.repositories["someone/mine"]["model.safetensors"])
+    assert load_model(path).config == load_model(file).config
+
+
+def test_the_card_says_what_the_file_says(hub, file):
+    push(file, "someone/mine", license="cc-by-4.0")
+    _, front, text = hub.repositories["someone/mine"]["README.md"].decode().split("---\n", 2)
+    facts = yaml.safe_load(front)
+    assert (facts["license"], facts["library_name"], facts["pipeline_tag"]) == ("cc-by-4.0", "timm", "image-to-image")
+    assert facts["model-index"][0]["results"][0]["metrics"][0]["value"] == 30.13
+    assert "10 \\| photographs" in text
+    assert "hf-hub:someone/mine" in text
+    config = json.loads(hub.repositories["someone/mine"]["config.json"])
+    assert config["pretrained_cfg"]["license"] == "cc-by-4.0"
+
+
+def test_packaged_weights_by_their_name(hub, image):
+    push("lamnet_x3", "someone/lamnet-x3", private=True)
+    assert hub.private == {"someone/lamnet-x3"}
+    facts = yaml.safe_load(hub.repositories["someone/lamnet-x3"]["README.md"].decode().split("---\n", 2)[1])
+    assert facts["license"] == "apache-2.0"
+    loaded = create_model("hf-hub:someone/lamnet-x3", pretrained=True)
+    assert torch.equal(loaded(image), create_model("lamnet_x3", pretrained=True)(image))
+
+
+def test_no_figures_that_nobody_measured(hub, tmp_path):
+    save_checkpoint(LAMNet(scale=8, channels=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
+    push(tmp_path / "a.safetensors", "someone/a", license="mit")
+    assert "model-index" not in hub.repositories["someone/a"]["README.md"].decode()
+    assert create_model("hf-hub:someone/a", pretrained=True).scale == 8
+
+
+def test_a_licence_has_to_be_said(hub, file):
+    with pytest.raises(ValueError, match="license is None"):
+        push(file, "someone/mine")
+    assert not hub.repositories
+
+
+@pytest.mark.parametrize(
+    ("repository", "token", "words"),
+    [
+        ("someone/mine", "wrong", "HF_TOKEN"),
+        ("someone/mine", "", "HF_TOKEN"),
+        ("some one/mine", "secret", "ORGANISATION/NAME"),
+    ],
+)
+def test_uploads_that_cannot_be(hub, file, monkeypatch, repository, token, words):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert_one_line(lambda: push(file, repository, license="mit"), words)
+    assert not hub.repositories
+
+
+def assert_one_line(call, *words):
+    with pytest.raises(HubError) as error:
+        call()
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_downloads_that_cannot_be(hub, file, monkeypatch):
+    def load():
+        return create_model("hf-hub:someone/mine", pretrained=True)
+
+    assert_one_line(load, "someone/mine", "no such repository")
+    push(file, "someone/mine", license="mit", private=True)
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    assert_one_line(load, "private", "HF_TOKEN")
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    del hub.repositories["someone/mine"]["config.json"]
+    assert_one_line(load, "no such file")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda config, weights: (config, weights[: len(weights) // 2]), HubError, "damaged"),
+        (lambda config, weights: (b"no json", weights), HubError, "damaged"),
+        (lambda config, weights: (b"{}", weights), HubError, "damaged"),
+        (lambda config, weights: (config.replace(b"lamnet_x2", b"no_such_model"), weights), HubError, "no_such_model"),
+        (lambda config, weights: (b'{"architecture": "test_vit", "num_classes": 9}', weights), ModelError, "no LAMNet"),
+        (lambda config, weights: (config, save({"a": torch.zeros(1)})), CheckpointError, "not a LAMNet"),
+    ],
+)
+def test_repositories_of_something_else(hub, file, change, error, words):
+    push(file, "someone/mine", license="mit")
+    files = hub.repositories["someone/mine"]
+    files["config.json"], files["model.safetensors"] = change(files["config.json"], files["model.safetensors"])
+    with pytest.raises(error, match=words) as raised:
+        create_model("hf-hub:someone/mine", pretrained=error is not ModelError)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_interrupted_download_is_tried_again(hub, file, image):
+    push(file, "someone/mine", license="mit")
+    hub.cut = 1
+    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    assert torch.equal(loaded(image), load_model(file)(image))
+    gets = [path for method, path, _ in hub.requests if method == "GET" and path.endswith("safetensors")]
+    assert len(gets) == 2
+
+
+def test_a_download_that_never_ends_leaves_nothing_that_looks_whole(hub, file, image, monkeypatch):
+    push(file, "someone/mine", license="mit")
+    hub.cut = 1000
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert_one_line(lambda: create_model("hf-hub:someone/mine", pretrained=True), "someone/mine")
+    hub.cut = 0
+    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    assert torch.equal(loaded(image), load_model(file)(image))
+
+
+def test_offline_what_was_downloaded_is_there(hub, file, image, monkeypatch):
+    push(file, "someone/mine", license="mit")
+    create_model("hf-hub:someone/mine", pretrained=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    close_session()
+    hub.requests.clear()
+    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    assert torch.equal(loaded(image), load_model(file)(image))
+    assert not hub.requests
+    assert_one_line(lambda: create_model("hf-hub:someone/other", pretrained=True), "cannot be reached")
+    assert_one_line(lambda: push(file, "someone/mine", license="mit"), "HF_HUB_OFFLINE")
+
+
+def test_without_a_hub_what_was_downloaded_is_there(hub, file, image, monkeypatch):
+    push(file, "someone/mine", license="mit")
+    create_model("hf-hub:someone/mine", pretrained=True)
+    _move(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # it tries several times, with more patience than a test has
+    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    assert torch.equal(loaded(image), load_model(file)(image))
+    assert_one_line(lambda: create_model("hf-hub:someone/other", pretrained=True), "cannot be reached")
