@@ -155,7 +155,7 @@ class Upscaler:
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
         """Returns the enlarged image, of the kind that came; ``progress`` gets the steps done and all steps."""
         if isinstance(image, Picture):
-            return Picture(self._array(image.pixels, progress), image.icc_profile, image.dpi)
+            return image.with_pixels(self._array(image.pixels, progress))
         if isinstance(image, Image.Image):
             picture = from_pillow(image)
             result = to_pillow(self(picture, progress=progress))
