@@ -59,7 +59,10 @@ FRAME_FORMATS = {extension: form for extension, form in FORMATS.items() if form.
 WRITABLE = tuple(extension for extension, form in FORMATS.items() if form is not _HEIC or heif.IS_INSTALLED)
 """Extensions, in small letters, of the files that can be written."""
 
-READABLE = (*FORMATS, ".gif", ".apng", ".dib", ".heif", ".jfif", ".jpe")
+ALIASES = {".apng": ".png", ".dib": ".bmp", ".heif": ".heic", ".jfif": ".jpg", ".jpe": ".jpg"}
+"""Other extensions that files of some formats have, with the usual one."""
+
+READABLE = (*FORMATS, ".gif", *ALIASES)
 """Extensions, in small letters, of the files that can be read. Files are told apart by content, whatever their name."""
 
 

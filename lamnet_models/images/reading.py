@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from .pillow import from_pillow
 _PILLOW_FORMATS = ("JPEG", "WEBP", "GIF", "AVIF")
 _MOST_PIXELS_A_BYTE = {"JPEG": 512, "GIF": 2730}  # a bit for a block of 8×8; the longest string of 12-bit LZW
 
-_warnings_lock = threading.Lock()  # catch_warnings is not for several threads at once
+_one_at_a_time = threading.RLock()  # what Pillow allows, and warns about, is the whole process's
 
 
 def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Picture:
@@ -53,16 +53,32 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
 
 @contextmanager
 def opened(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[io.BufferedReader]:
-    """Yields an image file to read from; whatever goes wrong meanwhile becomes an ImageError of one line."""
+    """Yields an image file to decode, see ``decoding``."""
+    with decoding(path, max_pixels), open_file(path) as file:
+        yield file
+
+
+def open_file(path: str | os.PathLike) -> io.BufferedReader:
+    """Opens an image file.
+
+    Raises:
+        ImageError: If there is no such file, or nothing in it.
+    """
     path = Path(path)
-    name = one_line(path)
     if not path.is_file():
-        raise ImageError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
+        raise ImageError("not a file" if path.exists() else "no such file")
+    if not path.stat().st_size:
+        raise ImageError("the file is empty")
+    return open(path, "rb")
+
+
+@contextmanager
+def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[None]:
+    """Makes one line of whatever a decoder raises in the block: an ImageError that names the file."""
+    name = one_line(path)
     try:
-        with open(path, "rb") as file, _no_warnings(), pixels_allowed(max_pixels):
-            if not file.peek(1):
-                raise ImageError("the file is empty")
-            yield file
+        with _one_at_a_time, _no_warnings(), pixels_allowed(max_pixels):
+            yield
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except Image.DecompressionBombError as error:
@@ -125,7 +141,11 @@ def _read(file: io.BufferedReader) -> Picture:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Keeps Pillow's remarks on oddities in files, which it has got over, from the user's terminal."""
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Keeps Pillow's remarks on oddities in files, which it has got over, from the user's terminal.
+
+    Only in the main thread: filters belong to the whole process, and one thread would restore what another has set.
+    """
+    with warnings.catch_warnings() if threading.current_thread() is threading.main_thread() else nullcontext():
+        if threading.current_thread() is threading.main_thread():
+            warnings.simplefilter("ignore")
         yield
