@@ -63,10 +63,7 @@ def read_bmp(data: bytes) -> tuple[np.ndarray, bytes | None, tuple[float, float]
     """
     header = read_header(data)
     check_pixels(header.width, header.height)
-    if header.compression in _RLE_BITS:
-        pixels = _run_lengths(header, data)
-    else:
-        pixels = _rows(header, data)
+    pixels = _run_lengths(header, data) if header.compression in _RLE_BITS else _rows(header, data)
     if header.bits <= 8:
         pixels = _coloured(pixels, _palette(header, data))
     elif header.bits == 24:
@@ -112,9 +109,7 @@ def read_header(data: bytes) -> Header:
         masks = (*struct.unpack_from(f"<{count}I", data, 54), 0)[:4]
         palette_at += 4 * count if size == 40 else 0
     dpi = (across * 0.0254, down * 0.0254)
-    return Header(
-        size, width, abs(height), height < 0, bits, compression, pixels_at, palette_at, colours, masks, dpi
-    )
+    return Header(size, width, abs(height), height < 0, bits, compression, pixels_at, palette_at, colours, masks, dpi)
 
 
 def _rows(header: Header, data: bytes) -> np.ndarray:

@@ -29,8 +29,8 @@ def check_pixels(width: int, height: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
         raise ImageError(
-            f"its {width:,}×{height:,} pixels are more than the {int(2 * limit):,} allowed against decompression bombs; "
-            "--max-pixels allows more"
+            f"its {width:,}×{height:,} pixels are more than the {int(2 * limit):,} allowed against decompression "
+            "bombs; --max-pixels allows more"
         )
 
 

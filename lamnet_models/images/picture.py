@@ -16,8 +16,8 @@ class Picture:
             alpha). Alpha is straight: colours are not multiplied with it.
         icc_profile: ICC profile of the colours, grey or RGB as they are; None means sRGB.
         dpi: Resolution in pixels per inch, horizontal and vertical; None if unknown.
-        exif: EXIF data that describe the picture (who, when, where, with what), beginning with a TIFF header; what depends
-            on the pixels, such as size and orientation, is left out.
+        exif: EXIF data that describe the picture (who, when, where, with what), beginning with a TIFF header; what
+            depends on the pixels, such as size and orientation, is left out.
         xmp: XMP packet.
 
     Raises:

@@ -14,7 +14,6 @@ from .picture import Picture
 _UNKNOWN_DPI = 72.0  # what readers take where nothing is said; libvips always writes a resolution
 
 
-
 def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image:
     """Opens a file without decoding its pixels, which are to be read once, from top to bottom.
 

@@ -30,9 +30,9 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
     """Writes a picture in the format that the extension names: the whole file or none.
 
     Pixels, ICC profile and resolution of PNG and TIFF, which are compressed without loss, come back as they are; WebP,
-    JPEG, AVIF and HEIC keep profile and, but for AVIF, resolution. All but BMP keep EXIF data and XMP, a TIFF of 16 bits
-    XMP alone. Colours are converted to sRGB for BMP, which has no room for a profile, and so is grey with a profile for
-    WebP, AVIF and HEIC, which have no grey.
+    JPEG, AVIF and HEIC keep profile and, but for AVIF, resolution. All but BMP keep EXIF data and XMP, a TIFF of 16
+    bits XMP alone. Colours are converted to sRGB for BMP, which has no room for a profile, and so is grey with a
+    profile for WebP, AVIF and HEIC, which have no grey.
 
     Args:
         path: The file; an existing one is replaced. Its folder must exist.

@@ -106,9 +106,7 @@ def _output_file(output: Path, sources: int, extension: str | None, writable: tu
     return output
 
 
-def _job(
-    source: Source, folder: Path | None, suffix: str, extension: str | None, writable: tuple[str, ...]
-) -> Job:
+def _job(source: Source, folder: Path | None, suffix: str, extension: str | None, writable: tuple[str, ...]) -> Job:
     path = source.path
     usual = ALIASES.get(path.suffix.lower(), path.suffix)
     chosen = extension or (usual if usual.lower() in writable else ".png")

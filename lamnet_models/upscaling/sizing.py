@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError
+from ..errors import LAMNetError
+from ..pretrained import is_checkpoint_path
+from ..registry import check_name, resolve_model
 from ..resize import imresize
 from .upscaler import Upscaler
 
@@ -84,12 +86,14 @@ class Upscalers:
         **options: Other arguments of [`Upscaler`][lamnet_models.Upscaler].
     """
 
-    def __init__(self, model: Any = None, size: Size = Size(), **options: Any) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, model: Any = None, size: Size = Size(), **options: Any) -> None:
         self.size = size
         self._model, self._options = model, options
         self._loaded: dict[int | None, Upscaler] = {}
         if model is None and not size.is_plain and size.scale is not None and size.scale > SCALES[-1]:
-            raise ValueError(f"scale is {size.scale:g}, but the models enlarge {SCALES[-1]} times at most: go in two steps")
+            raise ValueError(
+                f"scale is {size.scale:g}, but the models enlarge {SCALES[-1]} times at most: go in two steps"
+            )
         # The first at once: what is wrong with the arguments is wrong before any picture is read.
         step = None if size.scale is None else int(size.scale) if size.is_plain else _step(size.scale)
         self.first = self._load(step)
@@ -98,7 +102,7 @@ class Upscalers:
         """Returns height and width of the result for a picture of a size.
 
         Raises:
-            ImageError: If that is no enlargement, or one beyond what the networks do.
+            LAMNetError: If that is no enlargement, or one beyond what the networks do.
         """
         result = self.size.of(height, width, self.first.scale)
         if self.size.is_plain:
@@ -106,9 +110,9 @@ class Upscalers:
         most = SCALES[-1] if self._model is None else self.first.scale
         shape, wanted = f"{width}x{height} pixels", f"{result[1]}x{result[0]}"
         if result[0] * result[1] <= height * width:
-            raise ImageError(f"its {shape} are no fewer than the {wanted} asked for: nothing to enlarge")
+            raise LAMNetError(f"its {shape} are no fewer than the {wanted} asked for: nothing to enlarge")
         if result[0] > most * height or result[1] > most * width:
-            raise ImageError(f"from {shape} to {wanted} is more than {most} times; go there in two steps")
+            raise LAMNetError(f"from {shape} to {wanted} is more than {most} times; go there in two steps")
         return result
 
     def for_picture(self, height: int, width: int) -> Upscaler:
@@ -132,6 +136,20 @@ def reduced(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     if pixels.shape[:2] == (height, width):
         return pixels
     return imresize(pixels, size=(height, width), pipeline="double")
+
+
+def scale_of(model: str | None) -> int:
+    """Returns the factor of a model: by its name, or by what stands in its file.
+
+    Raises:
+        LAMNetError: If there is no such model.
+    """
+    if model is None:
+        return SCALES[-1]
+    if is_checkpoint_path(model) or ":" in model:
+        return resolve_model(model).scale
+    check_name(model)
+    return int(model.partition(".")[0].rpartition("x")[2])
 
 
 def _step(factor: float) -> int:
