@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 ORIENTATION = 0x0112
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _PER_CENTIMETRE = 0x011A, 0x011B, 0x0128, 3
-_EXIF, _GPS = 0x8769, 0x8825
+EXIF, GPS = 0x8769, 0x8825  # tags of directories of their own
 _DESCRIPTIVE = (
     *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),  # description, maker, model, software, date, artist, ©
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),  # ratings, and Windows' title, comment, author, keywords, subject
-    *(_EXIF, _GPS),
 )
 _WIDTH, _HEIGHT, _INTEROPERABILITY = 0xA002, 0xA003, 0xA005
+_OF_THE_FILE = (_WIDTH, _HEIGHT, _INTEROPERABILITY)
+_EMPTY = 14  # bytes of EXIF data with nothing in them
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
@@ -37,10 +38,13 @@ def descriptive(exif: Image.Exif) -> bytes | None:
     try:
         for tag in _DESCRIPTIVE:
             if tag in exif:
-                kept[tag] = dict(exif.get_ifd(tag)) if tag in (_EXIF, _GPS) else exif[tag]
-        for tag in (_WIDTH, _HEIGHT, _INTEROPERABILITY):
-            kept.get_ifd(_EXIF).pop(tag, None)
-        return kept.tobytes().removeprefix(b"Exif\0\0") if any(kept.values()) else None
+                kept[tag] = exif[tag]
+        for directory in (EXIF, GPS):
+            details = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _OF_THE_FILE}
+            if details:
+                kept.get_ifd(directory).update(details)
+        data = kept.tobytes().removeprefix(b"Exif\0\0")
+        return data if len(data) > _EMPTY else None
     except Exception:  # a type that Pillow's own reading let through
         return None
 
@@ -57,19 +61,11 @@ def placed_exif(exif: bytes | None, width: int, height: int, dpi: tuple[float, f
     placed = Image.Exif()
     if exif:
         placed.load(exif)
-        if details := placed.get_ifd(_EXIF):
+        if details := placed.get_ifd(EXIF):
             details[_WIDTH], details[_HEIGHT] = width, height
     if dpi:
         placed[_X_RESOLUTION], placed[_Y_RESOLUTION], placed[_RESOLUTION_UNIT] = *dpi, 2
     return placed
-
-
-def tiff_tags(exif: bytes | None, width: int, height: int) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Returns descriptive EXIF data as tags of a TIFF file."""
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag, value in placed_exif(exif, width, height).items():
-        tags[tag] = value
-    return tags
 
 
 def checked_dpi(dpi: object) -> tuple[float, float] | None:

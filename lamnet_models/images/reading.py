@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import threading
 import warnings
@@ -25,6 +26,9 @@ from .pillow import from_pillow
 
 _PILLOW_FORMATS = ("JPEG", "WEBP", "GIF", "AVIF")
 _MOST_PIXELS_A_BYTE = {"JPEG": 512, "GIF": 2730}  # a bit for a block of 8×8; the longest string of 12-bit LZW
+
+for _name in ("PIL", "pyvips"):  # remarks on damaged files are for who asks for them, and not for the terminal
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 _one_at_a_time = threading.RLock()  # what Pillow allows, and warns about, is the whole process's
 

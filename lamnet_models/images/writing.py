@@ -17,9 +17,10 @@ from . import heif, vips
 from .colour import to_srgb
 from .formats import FORMATS, refusal
 from .messages import one_line, reason
-from .metadata import placed_exif, tiff_tags
+from .metadata import placed_exif
 from .picture import Picture
 from .pillow import to_pillow
+from .tiff_tags import add_exif
 
 _WITHOUT_GREY = ("WEBP", "AVIF", "HEIF")
 _PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # tags of TIFF
@@ -30,9 +31,9 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
     """Writes a picture in the format that the extension names: the whole file or none.
 
     Pixels, ICC profile and resolution of PNG and TIFF, which are compressed without loss, come back as they are; WebP,
-    JPEG, AVIF and HEIC keep profile and, but for AVIF, resolution. All but BMP keep EXIF data and XMP, a TIFF of 16
-    bits XMP alone. Colours are converted to sRGB for BMP, which has no room for a profile, and so is grey with a
-    profile for WebP, AVIF and HEIC, which have no grey.
+    JPEG, AVIF and HEIC keep profile and, but for AVIF and HEIC, resolution. All but BMP keep EXIF data and XMP. Colours
+    are converted to sRGB for BMP, which has no room for a profile, and so is grey with a profile for WebP, AVIF and
+    HEIC, which have no grey.
 
     Args:
         path: The file; an existing one is replaced. Its folder must exist.
@@ -50,8 +51,10 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
     if why := refusal(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
         raise ImageError(f"{name}: {why}")
     try:
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             _write(file, path.suffix.lower(), picture, quality)
+            if FORMATS[path.suffix.lower()].name == "TIFF" and picture.exif:
+                add_exif(file, picture.exif, picture.width, picture.height)
     except (OSError, ValueError, RuntimeError, pyvips.Error) as error:
         raise ImageError(f"{name}: cannot be written ({reason(error)})") from None
 
@@ -78,17 +81,17 @@ def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: i
         options = {"quality": quality}
         exif = placed_exif(picture.exif, width, height, picture.dpi)  # where WebP keeps the resolution
     elif form == "TIFF":
-        tags = tiff_tags(picture.exif, width, height)
-        tags[_PREDICTOR] = _HORIZONTAL
-        options = {"compression": "tiff_adobe_deflate", "tiffinfo": tags, "big_tiff": picture.pixels.nbytes > 2**31}
+        options = {
+            "compression": "tiff_adobe_deflate",
+            "tiffinfo": {_PREDICTOR: _HORIZONTAL} | ({_XMP: picture.xmp} if picture.xmp else {}),
+            "big_tiff": picture.pixels.nbytes > 2**31,
+        }
     if exif and form not in ("BMP", "TIFF"):
         options["exif"] = exif
     if picture.xmp and form == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp.decode(errors="replace"))
-    elif picture.xmp and form == "TIFF":
-        tags[_XMP] = picture.xmp
-    elif picture.xmp and (form != "JPEG" or len(picture.xmp) < _LONGEST_SEGMENT):
+    elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _LONGEST_SEGMENT):
         options["xmp"] = picture.xmp
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile

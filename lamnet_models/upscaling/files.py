@@ -238,9 +238,7 @@ def _make_folder(folder: Path, within: Path | None) -> None:
             within.mkdir(parents=True, exist_ok=True)
             top, place = os.path.realpath(within), os.path.realpath(folder)
             if os.path.commonpath((top, place)) != top:
-                raise ImageError(
-                    f"{one_line(folder)}: a link leads out of {one_line(within)}; nothing is written there"
-                )
+                raise ImageError(f"{one_line(folder)}: a link leads out of {one_line(within)}: not written there")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"{one_line(folder)}: cannot be made ({reason(error)})") from None

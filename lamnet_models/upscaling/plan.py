@@ -45,9 +45,9 @@ def plan_jobs(
 
     Args:
         inputs: Files, folders, of which all images are taken, and patterns such as ``"photos/*.jpg"`` or
-            ``"photos/**/*.png"``. Of folders and patterns, files that the plan itself would write are left out, and so is
-            a folder ``output`` within one of the inputs: they are the results of an earlier run. Hidden files and folders
-            are left out, and links to folders are not followed.
+            ``"photos/**/*.png"``. Of folders and patterns, files that the plan itself would write are left out, and so
+            is a folder ``output`` within one of the inputs: they are the results of an earlier run. Hidden files and
+            folders are left out, and links to folders are not followed.
         output: A folder, which need not exist, and which gets the same folders within as the input had; or for a single
             input file a file, told by an extension that can be written. None puts each result beside its source.
         suffix: What names get before the extension, unless ``output`` is a file.

@@ -58,8 +58,8 @@ def upscale_raw(
     sink.flush()
     if data:
         raise ImageError(
-            f"frame {count + 1} has {len(data):,} of its {3 * height * width:,} bytes: the stream was cut, or its frames "
-            f"are not of {width}x{height} pixels in rgb24"
+            f"frame {count + 1} has {len(data):,} of its {3 * height * width:,} bytes: the stream was cut, or its "
+            f"frames are not of {width}x{height} pixels in rgb24"
         )
     if not count:
         raise ImageError("there are no frames in the stream")

@@ -40,7 +40,7 @@ def _bytes(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
 
 
 def _truncate(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
-    return data[: dice.randrange(1, len(data))]
+    return data[: dice.randrange(len(data))]
 
 
 def _cut(data: bytes, _: list[bytes], dice: random.Random) -> bytes:

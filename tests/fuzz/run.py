@@ -1,7 +1,7 @@
 """Reads damaged image files: python tests/fuzz/run.py --files 50000 --seed 1.
 
-Each file must become a picture or an ImageError of one printable line, within seconds and within memory, with nothing on
-standard error. The file under way lies in the working folder as ``fuzzed``, should the process die of it.
+Each file must become a picture or an ImageError of one printable line, within seconds and within memory, with nothing
+on standard error. The file under way lies in the working folder as ``fuzzed``, should the process die of it.
 """
 
 from __future__ import annotations
