@@ -15,7 +15,7 @@ from .output import check_output, print_note
 from .progress import bars
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.sizing import Upscalers
+    from lamnet_models.upscaling.upscalers import Upscalers
 
 
 def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: Upscalers, overwrite: bool) -> None:

@@ -108,7 +108,8 @@ def upscale(
     from lamnet_models import ImageError
     from lamnet_models.upscaling.files import Options, run_jobs
     from lamnet_models.upscaling.plan import plan_jobs
-    from lamnet_models.upscaling.sizing import Size, Upscalers, scale_of
+    from lamnet_models.upscaling.sizing import Size
+    from lamnet_models.upscaling.upscalers import Upscalers, scale_of
 
     try:
         wanted = Size(scale, width, height)

@@ -14,8 +14,9 @@ from ..images import Picture, read_image, refusal, write_image
 from ..images.frames import Frames, frame_count, open_frames, write_frames
 from ..images.messages import one_line, reason
 from .plan import Job
-from .sizing import Upscalers, reduced
+from .sizing import resized
 from .sources import path_key
+from .upscalers import Upscalers
 
 JobProgress = Callable[[Job, int, int], None]
 """Called after each step of a job with the job, the steps done and all its steps."""
@@ -184,7 +185,7 @@ class _Run:
         upscaler = self.upscalers.for_picture(picture.height, picture.width)
         tile = upscaler.tile_for(picture.height, picture.width)
         larger = upscaler(picture if self.options.metadata else picture.without_metadata(), progress=progress)
-        return larger.with_pixels(reduced(larger.pixels, height, width)), tile
+        return resized(larger, height, width), tile
 
     def _done_before(self, job: Job) -> Result | None:
         """Returns a job's result if it is there already and shall stay; raises ImageError if it shall not."""

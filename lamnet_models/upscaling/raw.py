@@ -9,7 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import ImageError
-from .sizing import Upscalers, reduced
+from .sizing import resized
+from .upscalers import Upscalers
 
 
 def upscale_raw(
@@ -48,7 +49,7 @@ def upscale_raw(
         while len(data := coming.result()) == 3 * height * width:
             coming = reader.submit(_frame, source, height, width)
             pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            larger = reduced(upscaler(pixels), *result)
+            larger = resized(upscaler(pixels), *result)
             _wait(leaving)
             leaving = writer.submit(sink.write, larger.data)
             count += 1

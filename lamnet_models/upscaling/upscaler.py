@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,19 +15,20 @@ from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference, resolve_device
+from .sizing import ImageT, Size, resized, shape_of
 from .tiling import Progress
 
 TILE_PAD = 32
 """Default of ``tile_pad``, in pixels."""
-
-ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
 
 
 def upscale(
     image: ImageT,
     model: nn.Module | str | os.PathLike | None = None,
     *,
-    scale: int | None = None,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
     tile: int | str = "auto",
     tile_pad: int = TILE_PAD,
     device: torch.device | str = "auto",
@@ -40,8 +40,12 @@ def upscale(
 
     Args:
         image: The image, see [`Upscaler`][lamnet_models.Upscaler].
-        model: See [`Upscaler`][lamnet_models.Upscaler], as for all that follow.
-        scale: Factor of enlargement.
+        model: See [`Upscaler`][lamnet_models.Upscaler], as for all that follow but the next three. None is the one of
+            the next larger factor.
+        scale: Factor of enlargement. Between whole ones, the image is enlarged further and reduced by MATLAB's bicubic
+            interpolation.
+        width: Width of the result in pixels, in place of ``scale``; the shape is kept.
+        height: Height of the result in pixels; with ``width``, both are the most.
         tile: Side of the tiles.
         tile_pad: Pixels around a tile.
         device: Where to compute.
@@ -56,10 +60,14 @@ def upscale(
         ValueError: If an argument is out of its range.
         LAMNetError: If there is no such model or not enough memory.
     """
+    shape, size = shape_of(image), Size(scale, width, height)
+    step = size.step(*shape) if model is None or size.is_plain else None
     upscaler = Upscaler(
-        model, scale=scale, tile=tile, tile_pad=tile_pad, device=device, precision=precision, compile=compile
+        model, scale=step, tile=tile, tile_pad=tile_pad, device=device, precision=precision, compile=compile
     )
-    return upscaler(image, progress=progress)
+    result = size.result(*shape, upscaler.scale)
+    larger = upscaler(image, progress=progress)
+    return larger if size.is_plain else resized(larger, *result)
 
 
 class Upscaler:
