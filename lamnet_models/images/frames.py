@@ -23,7 +23,7 @@ from .messages import one_line, reason
 from .metadata import ORIENTATION, exif_of
 from .picture import Picture
 from .pillow import from_pillow, to_pillow
-from .reading import decoding, kind_of, open_file, open_with_pillow, opened
+from .reading import animation_length, decoding, kind_of, open_file, open_with_pillow, opened
 
 _XMP = 700  # tag of TIFF
 
@@ -57,7 +57,7 @@ def frame_count(path: str | os.PathLike) -> int:
             return png.frame_count(png.small_chunks(file))
         if kind == "TIFF":
             return tiff.page_count(file)
-        return 1 if kind == "BMP" else _animation_length(open_with_pillow(file))
+        return 1 if kind == "BMP" else animation_length(open_with_pillow(file))
 
 
 @contextmanager
@@ -102,11 +102,6 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
                 _write_animation(file, path.suffix.lower(), frames, quality)
     except (OSError, ValueError, RuntimeError, StopIteration) as error:
         raise ImageError(f"{one_line(path)}: cannot be written ({reason(error)})") from None
-
-
-def _animation_length(image: Image.Image) -> int:
-    # Other pictures within a JPEG or HEIC file are no frames.
-    return getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP", "AVIF") else 1
 
 
 def _one_by_one(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:

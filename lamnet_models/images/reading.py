@@ -118,6 +118,21 @@ def open_with_pillow(file: io.BufferedReader) -> Image.Image:
         ) from None
 
 
+def animation_length(image: Image.Image) -> int:
+    """Returns how many frames an image that Pillow has opened has.
+
+    Other pictures within a JPEG (MPO: the gain map or the second view of a telephone's photograph) or HEIC file are no
+    frames.
+    """
+    if image.format not in ("GIF", "WEBP", "AVIF"):
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except IndexError:  # a GIF that ends within its second frame
+        image.seek(0)
+        return 1
+
+
 def _read(file: io.BufferedReader) -> Picture:
     kind = kind_of(file)
     if kind == "PNG":
@@ -129,9 +144,7 @@ def _read(file: io.BufferedReader) -> Picture:
         pixels, profile, dpi = read_bmp(file.read())
         return Picture(pixels, fitting_profile(profile, pixels.shape[2]), checked_dpi(dpi))
     image = open_with_pillow(file)
-    # MPO is a JPEG that carries others, such as the gain map or the second view of a telephone's photograph. HEIC
-    # files hold several pictures of which one is meant.
-    if image.format in _PILLOW_FORMATS and (frames := getattr(image, "n_frames", 1)) > 1:
+    if (frames := animation_length(image)) > 1:
         raise ImageError(f"an animated image of {frames} frames; --frames enlarges all")
     size = os.fstat(file.fileno()).st_size
     if image.format in _MOST_PIXELS_A_BYTE and "progression" not in image.info:

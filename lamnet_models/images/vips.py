@@ -17,14 +17,17 @@ _UNKNOWN_DPI = 72.0  # what readers take where nothing is said; libvips always w
 def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image:
     """Opens a file without decoding its pixels, which are to be read once, from top to bottom.
 
-    Goes by descriptor: libvips would take brackets in a name for options.
+    Goes by descriptor, as libvips would take brackets in a name for options; by one of its own, as reading moves it.
 
     Args:
         file: The file.
         page: Which of several pictures; None for files that have no pages.
     """
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
-    source = pyvips.Source.new_from_descriptor(file.fileno())
+    descriptor = os.open(file.name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        source = pyvips.Source.new_from_descriptor(descriptor)  # which duplicates it
+    finally:
+        os.close(descriptor)
     options = {} if page is None else {"page": page}
     return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
 

@@ -36,6 +36,7 @@ def read(tmp_path, data):
 
 ALPHA = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 PALETTE = np.random.default_rng(1).integers(0, 256, 1024, np.uint8).tobytes()
+RUNS = b"".join(bytes((4, i, 0, 3, 1, 2, 3, 0, 0, 0)) for i in range(5)) + b"\0\1"
 COMMON = {
     "1 bit": bmp(1, rows(1), palette=PALETTE[:8]),
     "4 bits": bmp(4, rows(4), palette=PALETTE[:64]),
@@ -51,8 +52,8 @@ COMMON = {
     "version 4": bmp(32, rows(32), size=108, compression=3, masks=ALPHA),
     "version 5": bmp(32, rows(32), size=124, compression=3, masks=ALPHA),
     "gap": bmp(24, rows(24), extra=b"x" * 40),
-    "runs": bmp(8, b"".join(bytes((4, i, 0, 3, 1, 2, 3, 0, 0, 0)) for i in range(5)) + b"\0\1", compression=1, palette=PALETTE),
-}  # fmt: skip
+    "runs": bmp(8, RUNS, compression=1, palette=PALETTE),
+}
 
 
 @pytest.mark.parametrize("kind", COMMON)
