@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..checkpoint import Checkpoint
 from ..errors import CheckpointError
 from ..lamnet import LAMNet
+from ..pickles import check_pickle
 
 _OURS = ("conv_first.weight", "conv_body.weight", "residual.alpha", "blocks.0.layers.0.layer.spatial.cells")
 _RELEASED = ("shallow_feature_extraction.weight", "deep_feature_extraction.0.mixers.0.fn.kernel_map")
@@ -98,6 +99,7 @@ def load_peer(path: str | os.PathLike) -> Peer:
     Raises:
         CheckpointError: If the file cannot be read, or spandrel does not know its architecture.
     """
+    check_pickle(Path(path))
     try:
         return Peer(ModelLoader("cpu").load_from_file(Path(path)).eval())
     except CheckpointError:
