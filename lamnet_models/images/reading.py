@@ -48,7 +48,7 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
 
     Raises:
         ImageError: If the file is missing, empty, truncated or damaged; if it is no image, an animated one, one of
-            several pages (for which see ``read_frames``), or of other samples than 8- or 16-bit integers; or if it has
+            several pages (for which see ``open_frames``), or of other samples than 8- or 16-bit integers; or if it has
             too many pixels.
     """
     with opened(path, max_pixels) as file:
