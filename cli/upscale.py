@@ -38,6 +38,9 @@ def upscale(
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: half a minute, then faster.")
     ] = False,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Most memory to take, such as 4G or 512M. [default: what is free]")
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Short for --precision fp32.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -62,6 +65,7 @@ def upscale(
             tile_pad=tile_pad,
             device=device.value,
             precision="fp32" if fp32 else precision.value,
+            max_memory=max_memory,
             compile=compile,
         )
         jobs = plan_jobs(inputs, output, scale=upscaler.scale, suffix=suffix, ext=ext)

@@ -28,12 +28,15 @@ def save_image(
     extension: str,
     icc_profile: bytes | None,
     dpi: tuple[float, float] | None,
+    quality: int = 95,
 ) -> None:
-    """Writes pixels (H, W, C) as a PNG or TIFF."""
+    """Writes pixels (H, W, C) as a PNG, TIFF or JPEG, row by row: no copy of them is made."""
     across, down = dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
     image = from_pixels(pixels, icc_profile).copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimetre
     options: dict[str, Any] = {"filter": "all"}  # PNG: the best for each row, as every encoder does by default
-    if extension != ".png":
+    if extension in (".jpg", ".jpeg"):
+        options = {"Q": quality, "subsample_mode": "off"}
+    elif extension != ".png":
         options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": pixels.nbytes > 2**31}
     image.write_to_target(pyvips.Target.new_to_descriptor(file.fileno()), extension, keep="icc", **options)
 

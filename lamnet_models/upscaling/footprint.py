@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from ..lamnet import LAMNet
-from .exact import STORES
+from .exact import EXACT_TILES, STORES
+from .memory import RESERVE, used_memory
 
 _FEATURE_MAPS = 20
 _FLOAT = 4
@@ -89,6 +90,32 @@ def footprint(model: nn.Module, way: Way, shape: tuple[int, ...], itemsize: int 
     rows = min(height, way.tile + tile_pad)
     band = 2 * images * model.in_chans * scale**2 * rows * width * _FLOAT  # one row of tiles, and its cut copy
     return Footprint(_forward_memory(model, images, *sides), held + band, 0, result)
+
+
+def process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
+    """Returns the bytes that a process which enlarges one 8-bit RGB image has at its peak, for each way.
+
+    Counted as ``used_memory`` does, in float32 on a CPU: what this process has now, what each way takes, and a reserve
+    for what nobody counts.
+
+    Args:
+        model: The network; it may be on the meta device.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Returns:
+        ``whole``, for the whole image; ``exact``, for exact tiles with all in memory; ``exact_in_files``, for these with
+        features and result in files; and ``files``, the bytes of these.
+    """
+    shape = (1, model.in_chans, height, width)
+    base = used_memory() + RESERVE + prod(shape)
+    whole, exact = (footprint(model, way, shape) for way in (Way(), Way(EXACT_TILES[0], is_exact=True)))
+    return {
+        "whole": base + whole.host(True),
+        "exact": base + exact.host(True),
+        "exact_in_files": base + exact.host(True, True, True),
+        "files": exact.features + exact.result,
+    }
 
 
 def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> int:
