@@ -83,6 +83,9 @@ def upscale(
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: half a minute, then faster.")
     ] = False,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Most memory to take, such as 4G or 512M. [default: what is free]")
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Short for --precision fp32.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -123,6 +126,7 @@ def upscale(
                 tile_pad=tile_pad,
                 device=device.value,
                 precision="fp32" if fp32 else precision.value,
+                max_memory=max_memory,
                 compile=compile,
             )
             default = upscalers.first.scale
@@ -142,7 +146,9 @@ def upscale(
             upscale_stream(parse_size("--size", size), output, upscalers, overwrite)
         return
 
-    options = Options(overwrite, skip_existing, quality, metadata is Metadata.keep, frames, max_pixels)
+    options = Options(
+        overwrite, skip_existing, quality, metadata is Metadata.keep, frames, max_pixels, max_memory is None
+    )
     results = []
     with stoppable(), _reporting(report) as note, JobBars(len(jobs)) as bars:
         for result in run_jobs(jobs, upscalers, options, lambda job, *steps: bars.step(job.source.name, *steps)):

@@ -32,8 +32,8 @@ def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image
     return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
 
 
-def save_image(file: io.BufferedIOBase, picture: Picture, extension: str) -> None:
-    """Writes a picture as a PNG or TIFF."""
+def save_image(file: io.BufferedIOBase, picture: Picture, extension: str, quality: int = 95) -> None:
+    """Writes a picture as a PNG, TIFF or JPEG, row by row: no copy of its pixels is made."""
     across, down = picture.dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
     image = from_pixels(picture.pixels, picture.icc_profile)
     image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimetre
@@ -41,7 +41,9 @@ def save_image(file: io.BufferedIOBase, picture: Picture, extension: str) -> Non
         if data:
             image.set_type(pyvips.GValue.blob_type, name, data)
     options: dict[str, Any] = {"filter": "all"}  # PNG: the best for each row, as every encoder does by default
-    if extension != ".png":
+    if extension in (".jpg", ".jpeg"):
+        options = {"Q": quality, "subsample_mode": "off"}
+    elif extension != ".png":
         options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": picture.pixels.nbytes > 2**31}
     keep = "icc|exif|xmp" if picture.exif else "icc|xmp"  # libvips would make EXIF data of its own
     target = pyvips.Target.new_to_descriptor(file.fileno())

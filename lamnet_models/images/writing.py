@@ -26,6 +26,10 @@ _WITHOUT_GREY = ("WEBP", "AVIF", "HEIF")
 _PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # tags of TIFF
 _LONGEST_SEGMENT = 65_000  # bytes of XMP in a JPEG
 
+_BY_ROWS = ("PNG", "TIFF", "JPEG")
+LARGE = 2**25
+"""Bytes of pixels beyond which formats that allow it are written by rows."""
+
 
 def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95) -> None:
     """Writes a picture in the format that the extension names: the whole file or none.
@@ -61,8 +65,9 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
 
 def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: int) -> None:
     form = FORMATS[extension].name
-    if picture.pixels.dtype == np.uint16:
-        vips.save_image(file, picture, extension)
+    # Pillow would first copy all pixels, which may lie in a file because memory is short.
+    if picture.pixels.dtype == np.uint16 or (form in _BY_ROWS and picture.pixels.nbytes > LARGE):
+        vips.save_image(file, picture, extension, quality)
         return
     if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GREY and picture.channels < 3)):
         pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)

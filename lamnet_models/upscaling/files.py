@@ -58,6 +58,8 @@ class Options:
         metadata: Whether results get the EXIF data and XMP of their sources.
         frames: Whether animations and files of several pages are enlarged, and not refused.
         max_pixels: Most pixels that a picture may have, see ``read_image``.
+        overlap: Whether the next image is read and the last one written while one is enlarged; otherwise memory holds
+            one at a time.
     """
 
     overwrite: bool = False
@@ -66,6 +68,7 @@ class Options:
     metadata: bool = True
     frames: bool = False
     max_pixels: int | None = None
+    overlap: bool = True
 
 
 def run_jobs(
@@ -90,6 +93,11 @@ def run_jobs(
         What became of each job, in their order, as soon as it is written.
     """
     run = _Run(jobs, upscalers, options)
+    if not options.overlap:
+        for job in jobs:
+            steps = progress and (lambda *steps, job=job: progress(job, *steps))
+            yield run.write(*run.enlarge(job, run.read(job), steps))
+        return
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         coming: list[Future] = [reader.submit(run.read, jobs[0])] if jobs else []
         leaving: list[Future] = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamnet_models.images import Picture, read_image, write_image
+from lamnet_models.images import Picture, read_image, write_image, writing
 from lamnet_models.images.metadata import descriptive
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
@@ -29,14 +29,16 @@ def source(tmp_path):
     return read_image(tmp_path / "source.jpg")
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_metadata_go_along_and_fit(tmp_path, source, extension, dtype):
+def test_metadata_go_along_and_fit(tmp_path, monkeypatch, source, extension, dtype, large):
     if extension == ".heic":
         pytest.importorskip("pillow_heif")
     if dtype == np.uint16 and extension not in (".png", ".tif"):
         pytest.skip("holds 8 bits")
     path = tmp_path / f"a{extension}"
+    monkeypatch.setattr(writing, "LARGE", 0 if large else 1 << 40)  # large ones are written by rows
     write_image(path, source.with_pixels(np.zeros((64, 48, 3), dtype)))
     back = read_image(path)
     assert back.xmp == XMP
