@@ -17,7 +17,9 @@ def info(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Prints a model's parameters, multiply-accumulates, receptive field and, for a file, its training.
+    """Prints a model's parameters, multiply-accumulates, receptive field, memory and, for a file, its training.
+
+    Memory is what enlarging an 8-bit RGB image of the size takes of the host's at its peak, on a CPU in float32.
 
     Of a model that is none of the published ones, it says what differs from the nearest.
 
@@ -30,6 +32,7 @@ def info(
     from lamnet_models import LAMNet, complexity, create_model
     from lamnet_models.checkpoint import read_checkpoint
     from lamnet_models.pretrained import is_checkpoint_path
+    from lamnet_models.upscaling.footprint import process_memory
     from lamnet_models.variants import difference, shown
 
     facts: dict[str, Any] = {"model": model}
@@ -42,6 +45,7 @@ def info(
     assert isinstance(network, LAMNet)
     cost = complexity(network, input_size)
     height, width = cost.input_size
+    memory = process_memory(network, height, width)
     facts |= {
         "config": network.config,
         "params": cost.params,
@@ -49,6 +53,7 @@ def info(
         "operations": cost.operations,
         "receptive_field": cost.receptive_field,
         "input_size": [width, height],
+        "memory": memory,
     }
     base, differing = difference(network)
     base_cost = complexity(create_model(base, device=torch.device("meta")), input_size) if differing else cost
@@ -68,6 +73,11 @@ def info(
         ["MACs (paper)", f"{cost.macs / 1e9:.2f}G: convolutions and matrix products, as papers count"],
         ["operations", f"{cost.operations / 1e9:.2f}G: aggregation, norms, gates and activations too"],
         ["receptive field", f"{cost.receptive_field} pixels, beyond it IEM's means of the whole image"],
+    ]
+    whole, exact, in_files, files = (f"{size / 1e9:.2f} GB" for size in memory.values())
+    rows += [
+        ["memory", f"{whole} for the whole image"],
+        ["", f"{exact} in exact tiles, or {in_files} and {files} of temporary files"],
     ]
     strides, steps = network.window.strides, network.window.steps
     config = network.config | {"window": f"{network.window.size} pixels, strides {strides}, steps {steps}"}

@@ -45,3 +45,35 @@ def spinner() -> Iterator[Callable[[str], None]]:
         return
     with console.status("") as status:
         yield lambda text: status.update(text)
+
+
+class JobBars:
+    """Bars over many jobs: one over all, if they are several, and one over the steps of the one under way.
+
+    Args:
+        count: Number of the jobs.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._bars = bars()
+        self._all = self._bars.add_task("files", total=count, visible=count > 1)
+        self._name: str | None = None
+        self._one = self._bars.add_task("", total=None)
+
+    def __enter__(self) -> JobBars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def step(self, name: str, done: int, total: int) -> None:
+        """Shows how far the job under way is, by its name."""
+        if name != self._name:
+            self._bars.reset(self._one, description=name)
+            self._name = name
+        self._bars.update(self._one, completed=done, total=total)
+
+    def finish(self, done: int) -> None:
+        """Shows that so many jobs are done."""
+        self._bars.update(self._all, completed=done)

@@ -21,12 +21,14 @@ from .architecture import infer_config, with_cells
 from .errors import CheckpointError
 from .files import atomic_path
 from .lamnet import LAMNet
+from .pickles import check_pickle
 from .released import from_released, is_released, to_released
 
 FORMAT_VERSION = 1
 """Version of what stands in the metadata of our files; a reader refuses files of a later one."""
 
 _METADATA_KEY = "lamnet"
+_MOST_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ def _one_line(text: object) -> str:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
+            if (count := len(file.keys())) > _MOST_TENSORS:
+                raise CheckpointError(f"{path}: {count:,} tensors are more than any LAMNet has")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             text = (file.metadata() or {}).get(_METADATA_KEY, "{}")
         metadata = json.loads(text)
@@ -232,6 +236,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    check_pickle(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -139,7 +139,7 @@ def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwar
     """
     is_elsewhere = ":" in name
     if not is_elsewhere:
-        _check_name(name)
+        check_name(name)
     if isinstance(pretrained, str | os.PathLike):
         kwargs["pretrained_cfg_overlay"] = {"file": str(pretrained)}
     with explained(name) if is_elsewhere else nullcontext():
@@ -199,7 +199,8 @@ def _load_file(path: Path) -> nn.Module:
             raise CheckpointError(f"{error}; {other}") from None
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises ModelError unless there is a model, and there are weights, of that name."""
     base, _, tag = name.partition(".")
     if base not in NAMES:
         near = difflib.get_close_matches(base, NAMES, n=1)

@@ -16,8 +16,17 @@ Image = TypeVar("Image", np.ndarray, Tensor)
 BORDERS = ("mirror", "replicate")
 PIPELINES = ("uint8", "double")
 
+_BAND = 256  # rows of the result at a time
 
-def imresize(image: Image, scale: float, border: str = "mirror", pipeline: str = "uint8") -> Image:
+
+def imresize(
+    image: Image,
+    scale: float | None = None,
+    border: str = "mirror",
+    pipeline: str = "uint8",
+    *,
+    size: tuple[int, int] | None = None,
+) -> Image:
     """Resizes an image as MATLAB's ``imresize(image, scale, 'bicubic')`` does.
 
     The cubic kernel with a = −0.5 is widened by 1/scale when the image shrinks; rows are resized first, then columns.
@@ -25,11 +34,13 @@ def imresize(image: Image, scale: float, border: str = "mirror", pipeline: str =
     Args:
         image: Array (H, W) or (H, W, C) of uint8, uint16 or floating point; or tensor (…, H, W) of floating point, on
             any device, differentiable.
-        scale: Factor, > 0; the result has ⌈scale·H⌉ × ⌈scale·W⌉ pixels.
+        scale: Factor, > 0; the result has ⌈scale·H⌉ × ⌈scale·W⌉ pixels. None where ``size`` is given.
         border: What lies outside the image: ``"mirror"`` as MATLAB does, or ``"replicate"`` as its older releases did,
             with which Set5 and Set14 are usually distributed.
         pipeline: For integer images: ``"uint8"`` rounds after each pass, as MATLAB does with such images; ``"double"``
             rounds once at the end, as for an image turned to double before. Floating point is never rounded.
+        size: Height and width of the result, as MATLAB's ``imresize(image, [height width], 'bicubic')``: each axis gets
+            the factor that it takes.
 
     Returns:
         The resized image, of the type it came in; integers rounded half up and clamped, floating point not clamped.
@@ -37,13 +48,15 @@ def imresize(image: Image, scale: float, border: str = "mirror", pipeline: str =
     Raises:
         ValueError: If an argument is out of its range.
     """
-    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+    if size is not None and (scale is not None or not all(isinstance(n, int) and n > 0 for n in size)):
+        raise ValueError(f"size is {size!r}, but it must be two integers above 0, given in place of scale")
+    if size is None and (not isinstance(scale, int | float) or not 0 < scale < math.inf):
         raise ValueError(f"scale is {scale!r}, but it must be a number above 0")
     for name, value, allowed in (("border", border, BORDERS), ("pipeline", pipeline, PIPELINES)):
         if value not in allowed:
             raise ValueError(f"{name} is {value!r}, but it must be one of {', '.join(map(repr, allowed))}")
     if isinstance(image, Tensor):
-        return _resize_tensor(image, scale, border)
+        return _resize_tensor(image, scale, size, border)
     image = np.asarray(image)
     is_integer = image.dtype in (np.uint8, np.uint16)
     if image.ndim not in (2, 3) or 0 in image.shape or not (is_integer or np.issubdtype(image.dtype, np.floating)):
@@ -52,20 +65,34 @@ def imresize(image: Image, scale: float, border: str = "mirror", pipeline: str =
             "of uint8, uint16 or floating point"
         )
     rounds = is_integer and pipeline == "uint8"
-    rows = _resize_rows(image, _weights(image.shape[0], scale, border), rounds)
-    columns = _resize_rows(rows.swapaxes(0, 1), _weights(image.shape[1], scale, border), rounds).swapaxes(0, 1)
-    if is_integer and not rounds:
-        columns = _round(columns, image.dtype)
-    return np.ascontiguousarray(columns.astype(image.dtype, copy=False))
+    down, across = _axes(image.shape[:2], scale, size, border)
+    result = np.empty((down.shape[0], across.shape[0], *image.shape[2:]), image.dtype)
+    for start in range(0, len(result), _BAND):  # so that what is in float64 stays small
+        band = down[start : start + _BAND]
+        first, last = band.indices.min(), band.indices.max() + 1
+        rows = _resize_rows(image[first:last], band[:, first:last], rounds)
+        columns = _resize_rows(rows.swapaxes(0, 1), across, rounds).swapaxes(0, 1)
+        result[start : start + _BAND] = columns if rounds or not is_integer else _round(columns, image.dtype)
+    return result
+
+
+def _axes(
+    shape: tuple[int, ...], scale: float | None, size: tuple[int, int] | None, border: str
+) -> tuple[csr_array, csr_array]:
+    """Returns the matrices that resize rows and columns of an image (H, W)."""
+    lengths = size or tuple(math.ceil(scale * length) for length in shape)
+    factors = (scale, scale) if size is None else tuple(new / old for new, old in zip(size, shape, strict=True))
+    down, across = (_weights(*axis, border) for axis in zip(shape, lengths, factors, strict=True))
+    return down, across
 
 
 @lru_cache(maxsize=64)
-def _weights(size: int, scale: float, border: str) -> csr_array:
-    """Returns the (⌈scale·size⌉, size) matrix that resizes one axis, in float64."""
+def _weights(size: int, length: int, scale: float, border: str) -> csr_array:
+    """Returns the (length, size) matrix that resizes one axis by a factor, in float64."""
     stretch = min(scale, 1.0)  # shrinking widens the kernel, which keeps frequencies out that the result cannot hold
     support = 4 / stretch
     taps = math.ceil(support) + 2
-    centres = (np.arange(math.ceil(scale * size)) + 0.5) / scale - 0.5
+    centres = (np.arange(length) + 0.5) / scale - 0.5
     first = np.floor(centres - support / 2) + 1
     indices = (first[:, None] + np.arange(taps)).astype(np.int64)
     weights = _cubic(stretch * (centres[:, None] - indices))
@@ -105,11 +132,12 @@ def _round(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.floor(values + 0.5).clip(0, np.iinfo(dtype).max).astype(dtype)
 
 
-def _resize_tensor(image: Tensor, scale: float, border: str) -> Tensor:
+def _resize_tensor(image: Tensor, scale: float | None, size: tuple[int, int] | None, border: str) -> Tensor:
     if image.dim() < 2 or 0 in image.shape or not image.is_floating_point():
         raise ValueError(
             f"image has shape {tuple(image.shape)} and type {image.dtype}, but as a tensor it must be (…, H, W), not "
             "empty, of floating point"
         )
-    rows, columns = (torch.from_numpy(_weights(size, scale, border).toarray()).to(image) for size in image.shape[-2:])
+    axes = _axes(tuple(image.shape[-2:]), scale, size, border)
+    rows, columns = (torch.from_numpy(axis.toarray()).to(image) for axis in axes)
     return rows @ image @ columns.mT

@@ -16,6 +16,12 @@ from lamnet_models.resize import imresize
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; threads of their own would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-files", type=int, default=2100, help="how many damaged image files to read")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="which ones")
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

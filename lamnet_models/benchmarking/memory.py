@@ -1,14 +1,18 @@
-"""Peak memory of a forward pass."""
+"""Peak memory: of a forward pass, of whatever a process does."""
 
 from __future__ import annotations
 
 import multiprocessing
 import resource
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 import torch
+
+from ..upscaling.memory import used_memory
 
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
@@ -50,3 +54,28 @@ def _measure(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
         before = psutil.Process().memory_info().rss
         network(torch.rand(1, 3, height, width))
     return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT - before)
+
+
+@contextmanager
+def watched_memory(period: float = 0.002) -> Iterator[Callable[[], int]]:
+    """Yields a function that returns the most memory, in bytes, that the process has had for itself since.
+
+    What ``used_memory`` counts has no peak that the system keeps, so a thread looks at it all the time.
+
+    Args:
+        period: Seconds between two looks.
+    """
+    peak, done = used_memory(), threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(period):
+            peak = max(peak, used_memory())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield lambda: max(peak, used_memory())
+    finally:
+        done.set()
+        thread.join()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,9 @@ class Picture:
             alpha). Alpha is straight: colours are not multiplied with it.
         icc_profile: ICC profile of the colours, grey or RGB as they are; None means sRGB.
         dpi: Resolution in pixels per inch, horizontal and vertical; None if unknown.
+        exif: EXIF data that describe the picture (who, when, where, with what), beginning with a TIFF header; what
+            depends on the pixels, such as size and orientation, is left out.
+        xmp: XMP packet.
 
     Raises:
         ValueError: If the pixels have another shape or type.
@@ -24,6 +27,8 @@ class Picture:
     pixels: np.ndarray
     icc_profile: bytes | None = None
     dpi: tuple[float, float] | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] not in (1, 2, 3, 4) or 0 in self.pixels.shape:
@@ -47,3 +52,23 @@ class Picture:
     def channels(self) -> int:
         """Number of channels, alpha included."""
         return self.pixels.shape[2]
+
+    def with_pixels(self, pixels: np.ndarray) -> Picture:
+        """Returns other pixels with everything else of this picture."""
+        return replace(self, pixels=pixels)
+
+    def without_metadata(self) -> Picture:
+        """Returns the picture without EXIF data and XMP."""
+        return replace(self, exif=None, xmp=None)
+
+    def upright(self, orientation: object) -> Picture:
+        """Returns the picture turned as an EXIF orientation (1 to 8, anything else is 1) asks."""
+        pixels, dpi = self.pixels, self.dpi
+        if orientation in (5, 6, 7, 8):
+            pixels = pixels.swapaxes(0, 1)
+            dpi = dpi and dpi[::-1]
+        if orientation in (3, 4, 7, 8):
+            pixels = pixels[::-1]
+        if orientation in (2, 3, 6, 7):
+            pixels = pixels[:, ::-1]
+        return replace(self, pixels=np.ascontiguousarray(pixels), dpi=dpi)

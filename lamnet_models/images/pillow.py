@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from .colour import cmyk_to_rgb, fitting_profile
+from .metadata import checked_dpi, descriptive, exif_of, xmp_of
 from .picture import Picture
 
 
@@ -32,7 +33,8 @@ def from_pillow(image: Image.Image) -> Picture:
         grey = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         pixels = np.asarray(image.convert(grey + "A" if image.has_transparency_data else grey))
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    return Picture(pixels, fitting_profile(profile, pixels.shape[2]), checked_dpi(image.info.get("dpi")))
+    profile, dpi = fitting_profile(profile, pixels.shape[2]), checked_dpi(image.info.get("dpi"))
+    return Picture(pixels, profile, dpi, descriptive(exif_of(image)), xmp_of(image))
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -43,15 +45,6 @@ def to_pillow(picture: Picture) -> Image.Image:
     if picture.dpi:
         image.info["dpi"] = picture.dpi
     return image
-
-
-def checked_dpi(dpi: object) -> tuple[float, float] | None:
-    """Returns a resolution as a file states it, or None if it makes no sense."""
-    try:
-        across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
 
 
 def _sixteen_bits(values: np.ndarray) -> np.ndarray:

@@ -9,33 +9,45 @@ from typing import Any
 import numpy as np
 import pyvips
 
+from .picture import Picture
+
 _UNKNOWN_DPI = 72.0  # what readers take where nothing is said; libvips always writes a resolution
 
 
-def open_image(file: io.BufferedIOBase) -> pyvips.Image:
+def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image:
     """Opens a file without decoding its pixels, which are to be read once, from top to bottom.
 
-    Goes by descriptor: libvips would take brackets in a name for options.
+    Goes by descriptor, as libvips would take brackets in a name for options; by one of its own, as reading moves it.
+
+    Args:
+        file: The file.
+        page: Which of several pictures; None for files that have no pages.
     """
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
-    source = pyvips.Source.new_from_descriptor(file.fileno())
-    return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+    descriptor = os.open(file.name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        source = pyvips.Source.new_from_descriptor(descriptor)  # which duplicates it
+    finally:
+        os.close(descriptor)
+    options = {} if page is None else {"page": page}
+    return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
 
 
-def save_image(
-    file: io.BufferedIOBase,
-    pixels: np.ndarray,
-    extension: str,
-    icc_profile: bytes | None,
-    dpi: tuple[float, float] | None,
-) -> None:
-    """Writes pixels (H, W, C) as a PNG or TIFF."""
-    across, down = dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
-    image = from_pixels(pixels, icc_profile).copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimetre
+def save_image(file: io.BufferedIOBase, picture: Picture, extension: str, quality: int = 95) -> None:
+    """Writes a picture as a PNG, TIFF or JPEG, row by row: no copy of its pixels is made."""
+    across, down = picture.dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
+    image = from_pixels(picture.pixels, picture.icc_profile)
+    image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimetre
+    for name, data in (("exif-data", picture.exif), ("xmp-data", picture.xmp)):
+        if data:
+            image.set_type(pyvips.GValue.blob_type, name, data)
     options: dict[str, Any] = {"filter": "all"}  # PNG: the best for each row, as every encoder does by default
-    if extension != ".png":
-        options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": pixels.nbytes > 2**31}
-    image.write_to_target(pyvips.Target.new_to_descriptor(file.fileno()), extension, keep="icc", **options)
+    if extension in (".jpg", ".jpeg"):
+        options = {"Q": quality, "subsample_mode": "off"}
+    elif extension != ".png":
+        options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": picture.pixels.nbytes > 2**31}
+    keep = "icc|exif|xmp" if picture.exif else "icc|xmp"  # libvips would make EXIF data of its own
+    target = pyvips.Target.new_to_descriptor(file.fileno())
+    image.write_to_target(target, extension, keep=keep, **options)
 
 
 def from_pixels(pixels: np.ndarray, icc_profile: bytes | None = None, cmyk: bool = False) -> pyvips.Image:

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyvips
-from PIL import Image
+from PIL import PngImagePlugin
 
 from ..errors import ImageError
 from ..files import atomic_path
-from . import vips
+from . import heif, vips
 from .colour import to_srgb
 from .formats import FORMATS, refusal
 from .messages import one_line, reason
+from .metadata import placed_exif
 from .picture import Picture
 from .pillow import to_pillow
+from .tiff_tags import add_exif
+
+_WITHOUT_GREY = ("WEBP", "AVIF", "HEIF")
+_PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # tags of TIFF
+_LONGEST_SEGMENT = 65_000  # bytes of XMP in a JPEG
+
+_BY_ROWS = ("PNG", "TIFF", "JPEG")
+LARGE = 2**25
+"""Bytes of pixels beyond which formats that allow it are written by rows."""
 
 
 def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95) -> None:
     """Writes a picture in the format that the extension names: the whole file or none.
 
-    Pixels, ICC profile and resolution of PNG and TIFF, which are compressed without loss, come back as they are; WebP
-    and JPEG keep profile and resolution. Colours are converted to sRGB for BMP, which has no room for a profile, and so
-    is grey with a profile for WebP, which has no grey.
+    Pixels, ICC profile and resolution of PNG and TIFF, which are compressed without loss, come back as they are; WebP,
+    JPEG, AVIF and HEIC keep profile and, but for AVIF and HEIC, resolution. All but BMP keep EXIF data and XMP. Colours
+    are converted to sRGB for BMP, which has no room for a profile, and so is grey with a profile for WebP, AVIF and
+    HEIC, which have no grey.
 
     Args:
         path: The file; an existing one is replaced. Its folder must exist.
         picture: What to write.
-        quality: 1 to 100, of JPEG and WebP.
+        quality: 1 to 100, of JPEG, WebP, AVIF and HEIC.
 
     Raises:
         ImageError: If the format cannot hold the picture, or the file cannot be written.
@@ -43,42 +55,51 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
     if why := refusal(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
         raise ImageError(f"{name}: {why}")
     try:
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             _write(file, path.suffix.lower(), picture, quality)
-    except (OSError, ValueError, pyvips.Error) as error:
+            if FORMATS[path.suffix.lower()].name == "TIFF" and picture.exif:
+                add_exif(file, picture.exif, picture.width, picture.height)
+    except (OSError, ValueError, RuntimeError, pyvips.Error) as error:
         raise ImageError(f"{name}: cannot be written ({reason(error)})") from None
 
 
 def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: int) -> None:
     form = FORMATS[extension].name
-    if picture.pixels.dtype == np.uint16:
-        vips.save_image(file, picture.pixels, extension, picture.icc_profile, picture.dpi)
+    # Pillow would first copy all pixels, which may lie in a file because memory is short.
+    if picture.pixels.dtype == np.uint16 or (form in _BY_ROWS and picture.pixels.nbytes > LARGE):
+        vips.save_image(file, picture, extension, quality)
         return
-    if picture.icc_profile and (form == "BMP" or (form == "WEBP" and picture.channels < 3)):
+    if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GREY and picture.channels < 3)):
         pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
-        picture = Picture(pixels, profile, picture.dpi)
+        picture = replace(picture, pixels=pixels, icc_profile=profile)
+    height, width = picture.pixels.shape[:2]
     options: dict[str, object] = {}
+    exif = placed_exif(picture.exif, width, height)
     if form == "JPEG":
         options = {"quality": quality, "subsampling": 0}  # colours as fine as the network made them
+    elif form == "AVIF":
+        options = {"quality": quality, "subsampling": "4:4:4"}
+    elif form == "HEIF":
+        heif.register()
+        options = {"quality": quality, "chroma": 444}
     elif form == "WEBP":
-        options = {"quality": quality, "exif": _resolution(picture)}
+        options = {"quality": quality}
+        exif = placed_exif(picture.exif, width, height, picture.dpi)  # where WebP keeps the resolution
     elif form == "TIFF":
-        predictor, horizontal = 317, 2
         options = {
             "compression": "tiff_adobe_deflate",
-            "tiffinfo": {predictor: horizontal},
+            "tiffinfo": {_PREDICTOR: _HORIZONTAL} | ({_XMP: picture.xmp} if picture.xmp else {}),
             "big_tiff": picture.pixels.nbytes > 2**31,
         }
+    if exif and form not in ("BMP", "TIFF"):
+        options["exif"] = exif
+    if picture.xmp and form == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp.decode(errors="replace"))
+    elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _LONGEST_SEGMENT):
+        options["xmp"] = picture.xmp
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
     if picture.dpi:
         options["dpi"] = picture.dpi
     to_pillow(picture).save(file, form, **options)
-
-
-def _resolution(picture: Picture) -> Image.Exif:
-    """Returns the resolution as EXIF data, where WebP keeps it."""
-    exif = Image.Exif()
-    if picture.dpi:
-        exif[0x011A], exif[0x011B], exif[0x0128] = *picture.dpi, 2  # horizontally, vertically, per inch
-    return exif

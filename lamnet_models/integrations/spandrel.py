@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..checkpoint import Checkpoint
 from ..errors import CheckpointError
 from ..lamnet import LAMNet
+from ..pickles import check_pickle
 
 _SHARED = ("conv_first.weight", "conv_body.weight", "residual.alpha")
 _OURS = (*_SHARED, "blocks.0.layers.0.layer.spatial.cells")
@@ -106,6 +107,7 @@ def load_peer(path: str | os.PathLike) -> Peer:
     Raises:
         CheckpointError: If the file cannot be read, or spandrel does not know its architecture.
     """
+    check_pickle(Path(path))
     try:
         with warnings.catch_warnings():  # of torch functions that networks call in an old way
             warnings.simplefilter("ignore")

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from itertools import product
-from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,90 +12,104 @@ from lamnet_layers import ULM
 from lamnet_layers.feedforward import FFN
 from lamnet_layers.residual import PreNormResidual
 
-from ..errors import LAMNetError
 from ..lamnet import LAMNet
-from .memory import available_memory
+from .pixels import Pixels
+from .precision import Autocast
+from .scratch import empty
 from .tiling import Cell, Progress, cells
 
 EXACT_TILES = (256, 128, 64)
 """Sides in pixels of the tiles, to be tried in turn where memory is short; what comes out does not depend on them."""
 
-_STORES = 4  # shallow features, a block's input, the features, and what is made of them
+STORES = 3
+"""Feature maps kept between the layers: a block's input, the features, and what is made of them."""
 
 
 def forward_exact(
     model: LAMNet,
-    image: Tensor,
-    device: torch.device,
+    source: Pixels,
+    out: Pixels,
+    autocast: Autocast,
     *,
     tile: int = EXACT_TILES[0],
-    half: torch.dtype | None = None,
+    in_file: bool = False,
     progress: Progress | None = None,
-) -> Tensor:
+) -> None:
     """Runs LAMNet over images tile by tile, with the result of the whole image up to rounding.
 
     Tiles of an ordinary tiler differ from the whole image, because IEM takes means over all that it sees. Here each
     layer goes over the whole image before the next one begins; it reads as many pixels around a tile as it depends on,
-    and the means are those of all tiles. Between the layers, features lie in the host's memory, four maps of them, or
-    in a temporary file where that is too small.
+    and the means are those of all tiles, summed in float64. Between the layers, three maps of features lie in the
+    host's memory or in a temporary file. Images go one after another, so that none depends on its batch.
 
     Args:
-        model: The network, in evaluation mode, on ``device``.
-        image: Images, (B, C, H, W), on the CPU.
-        device: Where to compute; it holds one tile at a time.
+        model: The network, in evaluation mode.
+        source: Images, (B, C, H, W).
+        out: Takes the enlarged ones, (B, C, scale·H, scale·W).
+        autocast: Where and in what type to compute; it holds one tile at a time.
         tile: Largest side of a tile in input pixels.
-        half: Type of autocast; None for the network's own type.
+        in_file: Whether features lie in a file instead of memory.
         progress: Called after each tile of each layer.
 
-    Returns:
-        The enlarged images, (B, C, scale·H, scale·W), on the CPU.
-
     Raises:
-        LAMNetError: If neither memory nor disk has room for the features.
+        LAMNetError: If the disk has no room for the features, or the result is not finite.
     """
-    shape = (image.shape[0], model.num_features, *image.shape[2:])
-    with _stores(shape, model.mean.dtype) as (shallow, start, features, spare):
-        tiles = _Tiles(model, image.shape[-2:], device, tile, half, progress)
-        tiles.run(1, model.extract, image, into=shallow)
-        features.copy_(shallow)
-        for block in model.blocks:
-            start.copy_(features)
-            for layer in block.layers:
-                if isinstance(layer.layer, ULM) and layer.layer.exchange is not None:
-                    _mix(tiles, layer, features, spare)
-                else:
-                    tiles.run(_radius(layer), layer, features, into=spare)
-                    features, spare = spare, features
-            tiles.run(0, block.residual, start, features, into=features)
-        out = image.new_empty(
-            (image.shape[0], model.in_chans, *(model.scale * side for side in image.shape[2:])), dtype=features.dtype
-        )
-        tiles.run(2, model.reconstruct, shallow, features, into=out, scale=model.scale)
-    return out
+    batch, _, height, width = source.shape
+    shape = (STORES, 1, height, width, model.num_features)
+    maps = list(empty(shape, model.mean.dtype, torch.device("cpu"), in_file).permute(0, 1, 4, 2, 3))
+    tiles = _Tiles(model, batch, (height, width), autocast, tile, progress)
+    for index in range(batch):
+        _run(model, source.image(index), out.image(index), tiles, maps)
 
 
-def _mix(tiles: _Tiles, layer: PreNormResidual, features: Tensor, spare: Tensor) -> None:
+def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _Tiles, maps: list[Tensor]) -> None:
+    start, *others = (_Features(tensor) for tensor in maps)
+    tiles.run(1, model.extract, source, into=start)
+    for block in model.blocks:
+        features = start
+        for layer in block.layers:
+            free = [store for store in others if store is not features]
+            if _exchanges(layer):
+                target = free[1] if features is start else features
+                _mix(tiles, layer, features, free[0], target)
+            else:
+                target = free[0]
+                tiles.run(_radius(layer), layer, features, into=target)
+            features = target
+        tiles.run(0, block.residual, start, features, into=start)
+
+    def reconstruct(image: Tensor, features: Tensor) -> Tensor:
+        return model.reconstruct(model.extract(image), features)
+
+    tiles.run(2, reconstruct, source, start, into=out, scale=model.scale, seen=Autocast.check)
+
+
+def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Features, into: _Features) -> None:
     """Runs a mixer whose branches exchange means over the image: once to gather these, once to use them."""
     mixer = layer.layer
-    batch, channels, height, width = features.shape
-    sums = torch.zeros(2, batch, channels // 2, dtype=torch.float64)
+    _, channels, height, width = features.tensor.shape
+    sums = torch.zeros(2, 1, channels // 2, dtype=torch.float64)
 
-    def gather(joined: Tensor) -> None:
-        pixels = joined.shape[2] * joined.shape[3]
-        sums.add_(torch.stack(mixer.exchange.summarise(*joined.chunk(2, dim=1))).cpu().double(), alpha=pixels)
+    def gather(branches: Tensor) -> None:
+        pixels = branches.shape[2] * branches.shape[3]
+        sums.add_(torch.stack(mixer.exchange.summarise(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
 
-    def branches(x: Tensor) -> Tensor:
+    def branch(x: Tensor) -> Tensor:
         return torch.cat(mixer.branches(layer.norm(x)), dim=1)
 
-    tiles.run(mixer.spatial.window.radius, branches, features, into=spare, seen=gather)
-    mean, agreement = (sums / (height * width)).to(features.dtype).to(tiles.device)
+    tiles.run(_radius(layer), branch, features, into=joined, seen=gather)
+    mean, agreement = (sums / (height * width)).to(tiles.autocast.device, features.tensor.dtype)
 
-    def join(x: Tensor, joined: Tensor) -> Tensor:
-        c, a = joined.chunk(2, dim=1)
+    def join(x: Tensor, branches: Tensor) -> Tensor:
+        c, a = branches.chunk(2, dim=1)
         gated = mixer.exchange.scale(c, a, *mixer.exchange.gates_from(c, mean, agreement))
         return layer.residual(x, mixer.join(*gated))
 
-    tiles.run(0, join, features, spare, into=features)
+    tiles.run(0, join, features, joined, into=into)
+
+
+def _exchanges(layer: PreNormResidual) -> bool:
+    return isinstance(layer.layer, ULM) and layer.layer.exchange is not None
 
 
 def _radius(layer: PreNormResidual) -> int:
@@ -110,27 +118,38 @@ def _radius(layer: PreNormResidual) -> int:
     return 0 if isinstance(layer.layer, FFN) else 1
 
 
+class _Features:
+    """A feature map, (1, C, H, W), read and written as it is."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def read(self, rows: slice, columns: slice) -> Tensor:
+        return self.tensor[..., rows, columns]
+
+    def write(self, rows: slice, columns: slice, values: Tensor) -> None:
+        self.tensor[..., rows, columns] = values
+
+
 class _Tiles:
     """The tiles of an image, to be gone over by one function after another."""
 
     def __init__(
         self,
         model: LAMNet,
-        size: torch.Size,
-        device: torch.device,
+        batch: int,
+        size: tuple[int, int],
+        autocast: Autocast,
         tile: int,
-        half: torch.dtype | None,
         progress: Progress | None,
     ) -> None:
-        self.device = device
-        self._dtype = model.mean.dtype
+        self.autocast = autocast
         self._size = size
         self._tile = tile
-        self._half = half
         self._progress = progress
-        layers = [layer.layer for block in model.blocks for layer in block.layers]
-        twice = sum(getattr(layer, "exchange", None) is not None for layer in layers)
-        self._total = (2 + len(model.blocks) + len(layers) + twice) * len(self._cells(0))
+        layers = [layer for block in model.blocks for layer in block.layers]
+        passes = 2 + len(model.blocks) + len(layers) + sum(map(_exchanges, layers))
+        self._total = batch * passes * len(self._cells(0))
         self._done = 0
 
     def _cells(self, halo: int) -> list[tuple[Cell, Cell]]:
@@ -140,53 +159,27 @@ class _Tiles:
         self,
         halo: int,
         compute: Callable[..., Tensor],
-        *sources: Tensor,
-        into: Tensor,
+        *sources: Pixels | _Features,
+        into: Pixels | _Features,
         scale: int = 1,
-        seen: Callable[[Tensor], None] | None = None,
+        seen: Callable[[Tensor], object] | None = None,
     ) -> None:
         """Computes all tiles.
 
         Args:
             halo: Pixels around a tile that it depends on; ``into`` may be a source where there are none.
             compute: Gets a tile of each source, its halo included.
-            sources: (B, C, H, W) each.
-            into: Takes the results, (B, C', scale·H, scale·W).
+            sources: What it depends on.
+            into: Takes the results.
             scale: How much larger they are.
             seen: Called with each result, without halo.
         """
-        autocast = torch.autocast(self.device.type, self._half) if self._half else nullcontext()
         for rows, columns in self._cells(halo):
-            with autocast:
-                tiles = (source[..., rows.read, columns.read].to(self.device, self._dtype) for source in sources)
-                result = compute(*tiles)[..., rows.keep(scale), columns.keep(scale)]
-                if seen:
-                    seen(result)
-            into[..., rows.write(scale), columns.write(scale)] = result
+            result = self.autocast(compute, *(source.read(rows.read, columns.read) for source in sources))
+            result = result[..., rows.keep(scale), columns.keep(scale)]
+            if seen:
+                seen(result)
+            into.write(rows.write(scale), columns.write(scale), result)
             self._done += 1
             if self._progress:
                 self._progress(self._done, self._total)
-
-
-@contextmanager
-def _stores(shape: tuple[int, ...], dtype: torch.dtype) -> Iterator[list[Tensor]]:
-    """Makes room for feature maps (B, C, H, W), channels last, in memory or, if it is short, in a temporary file."""
-    count = _STORES * prod(shape)
-    size = count * dtype.itemsize
-    if size <= 0.7 * available_memory(torch.device("cpu")):
-        yield _maps(torch.empty(count, dtype=dtype), shape)
-        return
-    folder = Path(tempfile.gettempdir())
-    if size > 0.95 * (free := shutil.disk_usage(folder).free):
-        raise LAMNetError(
-            f"the features of {shape[3]}x{shape[2]} pixels take {size / 1e9:.1f} GB, more than is left in memory, and "
-            f"in {folder} there are {free / 1e9:.1f} GB: make room, name another folder in TMPDIR, or take tiles of 256"
-        )
-    warnings.warn(f"features kept in {folder}, {size / 1e9:.1f} GB: memory is short", RuntimeWarning, stacklevel=2)
-    with tempfile.TemporaryDirectory(prefix="lamnet-", ignore_cleanup_errors=True) as place:
-        yield _maps(torch.from_file(str(Path(place) / "features"), shared=True, size=count, dtype=dtype), shape)
-
-
-def _maps(memory: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
-    batch, channels, height, width = shape
-    return list(memory.view(_STORES, batch, height, width, channels).permute(0, 1, 4, 2, 3))

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import LAMNetError
-from ..lamnet import LAMNet
-from .exact import EXACT_TILES, forward_exact
-from .memory import available_memory, forward_memory
+from .exact import forward_exact
+from .pixels import Pixels
+from .precision import Autocast
+from .scratch import scratch_folder
+from .strategy import Plan, Strategy
 from .tiling import Progress, forward_tiled
 from .transparency import fill_transparent
-
-AUTO_TILE = 256
-"""Side of the tiles that an image too large for the memory is cut into by networks that have no exact tiles: always the
-same, so that pixels depend on that choice alone and not on how much memory there was."""
 
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Types to compute in by name; None is the network's own."""
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's grey
 _TOLERANCE = 1e-3
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -36,164 +33,113 @@ class Inference:
     Attributes:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
         device: Where it is.
-        tile: Side of the tiles; 0 for the whole image, ``"exact"`` for tiles with the whole image's result, ``"auto"``
-            for the whole where memory allows, and otherwise exact tiles, or overlapped ones for other networks.
-        tile_pad: Pixels around a tile that are run with it.
+        strategy: Which pieces images are cut into.
     """
 
     model: nn.Module
     device: torch.device
-    tile: int | str
-    tile_pad: int
-
-    def tile_for(self, height: int, width: int, batch: int = 1) -> int | str:
-        """Returns the side of the tiles that images of this size are cut into now, or ``"exact"``; 0 is the whole."""
-        tile = self.tile
-        if tile == "auto":
-            if forward_memory(self.model, batch * height * width) <= 0.8 * available_memory(self.device):
-                return 0
-            tile = "exact" if self._is_exact else AUTO_TILE
-        return tile if tile == "exact" or max(height, width) > tile else 0
+    strategy: Strategy
 
     @torch.no_grad()
-    def enlarge(self, image: Tensor, half: torch.dtype | None = None, progress: Progress | None = None) -> Tensor:
+    def enlarge(self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None) -> Pixels:
         """Enlarges images, alpha and all.
 
         Args:
-            image: (B, C, H, W), float32 or float64, in [0, 1], on any device. C is what the network has or, where that
-                is 1 or 3, up to 4, the last of 2 and 4 being alpha.
+            source: (B, C, H, W), in [0, 1] where they are floating-point. C is what the network has or, where that is 1
+                or 3, up to 4, the last of 2 and 4 being alpha.
             half: Type of autocast; None for the network's own type.
             progress: Called after each step with the steps done and all steps.
 
         Returns:
-            (B, C, scale·H, scale·W) in [0, 1], in the type and on the device of ``image``.
+            (B, C, scale·H, scale·W), of the type and on the device of ``source``, in memory or, where that is short, in
+            a temporary file that goes with them.
         """
-        low, high = (bound.item() for bound in image.aminmax())
-        if not -_TOLERANCE <= low <= high <= 1 + _TOLERANCE:  # no comparison holds for what is not a number
-            raise ValueError(f"image has values from {low:g} to {high:g}, but they must be in [0, 1]")
-        channels, wanted = image.shape[1], self.model.in_chans
+        if source.data.is_floating_point():
+            low, high = (bound.item() for bound in source.data.aminmax())
+            if not -_TOLERANCE <= low <= high <= 1 + _TOLERANCE:  # no comparison holds for what is not a number
+                raise ValueError(f"image has values from {low:g} to {high:g}, but they must be in [0, 1]")
+        channels, wanted = source.shape[1], self.model.in_chans
         if channels != wanted and not (channels <= 4 and wanted in (1, 3)):
             raise ValueError(f"image has {channels} channels, but the model has {wanted}")
-        with _evaluating(self.model):
-            if channels == wanted or channels in (1, 3):
-                return self._enlarge_colours(image, half, progress)
-            colours, alpha = image[:, :-1], image[:, -1:]
-            level = alpha.flatten()[0]
-            varies = bool((alpha != level).any())
-            parts = [fill_transparent(colours, alpha), alpha] if varies else [colours]
-            results = [
-                self._enlarge_colours(part, half, progress and _part_of(progress, index, len(parts)))
-                for index, part in enumerate(parts)
-            ]
-            if not varies:
-                results.append(level.expand_as(results[0][:, :1]))
-            return torch.cat(results, dim=1)
-
-    def _enlarge_colours(self, image: Tensor, half: torch.dtype | None, progress: Progress | None) -> Tensor:
-        channels, wanted = image.shape[1], self.model.in_chans
-        if channels > wanted:  # each channel by itself
-            return self._run(image.flatten(0, 1)[:, None], half, progress).view(-1, channels, *self._size(image))
-        if channels == wanted:
-            return self._run(image, half, progress)
-        colours = self._run(image.expand(-1, wanted, -1, -1), half, progress)
-        return torch.einsum("bchw,c->bhw", colours, colours.new_tensor(_LUMA))[:, None]
-
-    def _size(self, image: Tensor) -> tuple[int, int]:
-        return self.model.scale * image.shape[2], self.model.scale * image.shape[3]
-
-    def _run(self, image: Tensor, half: torch.dtype | None, progress: Progress | None) -> Tensor:
-        forward = _Forward(self.model, self.device, half)
-        tile, *fallbacks = self._ways(image)
-        while (out := self._attempt(forward, image, tile, progress)) is None:
-            if not fallbacks:
-                size = f"{image.shape[3]}x{image.shape[2]} pixels" if tile == 0 else _way(tile)
-                raise LAMNetError(f"out of memory on {self.device} with {size}; take smaller tiles")
+        plans = self.strategy.plans(source.shape, source.data.dtype.itemsize)
+        plan = next(plans)
+        if kept := plan.in_files:
+            sizes = " and ".join(f"{name}, {size / 1e9:.2f} GB" for name, size in kept.items())
             warnings.warn(
-                f"out of memory with {_way(tile)}: done in {_way(fallbacks[0])}", RuntimeWarning, stacklevel=2
+                f"memory is short: {sizes}, kept in {scratch_folder()} meanwhile", RuntimeWarning, stacklevel=2
             )
-            tile, *fallbacks = fallbacks
-        if forward.overflowed:
-            warnings.warn(f"{str(half)[6:]} overflowed: done again in float32", RuntimeWarning, stacklevel=2)
-        return out.clamp_(0, 1).to(image.dtype)
+        out = source.enlarged(self.model.scale, plan.result_in_file)
+        parts = _parts(source, out, wanted)
+        with _evaluating(self.model):
+            for index, (part, into) in enumerate(parts):
+                following = progress and _part_of(progress, index, len(parts))
+                plan = self._run(part, into, plan, plans, half, following)
+        return out
 
-    def _ways(self, image: Tensor) -> list[int | _Exactly]:
-        """Returns how to cut an image into tiles, and then what to do where memory runs out all the same."""
-        tile = self.tile_for(*image.shape[-2:], batch=image.shape[0])
-        exact = [_Exactly(side) for side in EXACT_TILES]
-        if tile == "exact":
-            return exact
-        if self.tile == "auto" and tile == 0:
-            smaller = exact if self._is_exact else [AUTO_TILE]
-            return [0, *(way for way in smaller if max(image.shape[-2:]) > (way if way == AUTO_TILE else way.side))]
-        return [tile]
+    def _run(
+        self,
+        source: Pixels,
+        out: Pixels,
+        plan: Plan,
+        fallbacks: Iterator[Plan],
+        half: torch.dtype | None,
+        progress: Progress | None,
+    ) -> Plan:
+        """Returns the plan that it ended with."""
+        dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
+        autocast = Autocast(self.device, dtype, half)
+        while not self._attempt(autocast, source, out, plan, progress):
+            if (smaller := next(fallbacks, None)) is None:
+                size = f"{source.shape[3]}x{source.shape[2]} pixels" if plan.way.tile == 0 else plan.way
+                raise LAMNetError(f"out of memory on {self.device} with {size}; take smaller tiles")
+            warnings.warn(f"out of memory with {plan.way}: done in {smaller.way}", RuntimeWarning, stacklevel=3)
+            plan = smaller
+        if autocast.overflowed:
+            warnings.warn(f"{str(half)[6:]} overflowed: done again in float32", RuntimeWarning, stacklevel=3)
+        return plan
 
-    @property
-    def _is_exact(self) -> bool:
-        return isinstance(self.model, LAMNet)
-
-    def _attempt(
-        self, forward: _Forward, image: Tensor, tile: int | _Exactly, progress: Progress | None
-    ) -> Tensor | None:
-        """Returns the enlarged image, or None if the memory was too small."""
+    def _attempt(self, autocast: Autocast, source: Pixels, out: Pixels, plan: Plan, progress: Progress | None) -> bool:
+        """Returns whether the memory was large enough."""
+        tile = plan.way.tile
         try:
-            if not isinstance(tile, _Exactly):
-                return forward_tiled(forward, image, self.model.scale, tile, self.tile_pad, progress)
-            source = image.cpu()
-            out = forward.checked(
-                lambda half: forward_exact(
-                    self.model, source, self.device, tile=tile.side, half=half, progress=progress
-                )
-            )
-            return out.to(image.device)
+            if plan.way.is_exact:
+                in_file = plan.features_in_file
+                forward_exact(self.model, source, out, autocast, tile=tile, in_file=in_file, progress=progress)
+            else:
+
+                def forward(image: Tensor) -> Tensor:
+                    return autocast.check(autocast(self.model, image))
+
+                forward_tiled(forward, source, out, self.model.scale, tile, self.strategy.tile_pad, progress)
+            return True
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            return None  # and not from here on: the traceback would keep the tensors alive
+            return False  # and not from here on: the traceback would keep the tensors alive
 
 
-@dataclass(frozen=True)
-class _Exactly:
-    """Exact tiles of at most so many pixels."""
+def _parts(source: Pixels, out: Pixels, wanted: int) -> list[tuple[Pixels, Pixels]]:
+    """Returns what a network of so many channels is to run over, and what takes the results."""
+    channels = source.shape[1]
+    if channels == wanted or channels in (1, 3):
+        return [_fitted(source, out, wanted)]
+    colours, alpha = (slice(None, -1), slice(-1, None))
+    seen = source.channels(alpha).read()
+    if bool((seen == seen.flatten()[0]).all()):
+        out.data[:, alpha] = source.data[0, -1, 0, 0]
+        return [_fitted(source.channels(colours), out.channels(colours), wanted)]
+    filled = Pixels(fill_transparent(source.channels(colours).read(), seen))
+    return [
+        _fitted(filled, out.channels(colours), wanted),
+        _fitted(source.channels(alpha), out.channels(alpha), wanted),
+    ]
 
-    side: int
 
-
-def _way(tile: int | _Exactly) -> str:
-    if isinstance(tile, _Exactly):
-        return f"exact tiles of {tile.side} pixels"
-    return f"tiles of {tile} pixels" if tile else "the whole image"
-
-
-class _Forward:
-    """One forward pass, taken again in the network's own type where half precision gives non-finite values."""
-
-    def __init__(self, model: nn.Module, device: torch.device, half: torch.dtype | None) -> None:
-        self.model = model
-        self.device = device
-        self.half = half
-        self.dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-        self.overflowed = False
-
-    def __call__(self, image: Tensor) -> Tensor:
-        image = image.to(self.device, self.dtype)
-
-        def compute(half: torch.dtype | None) -> Tensor:
-            with torch.autocast(self.device.type, half) if half else nullcontext():
-                return self.model(image)
-
-        return self.checked(compute)
-
-    def checked(self, compute: Callable[[torch.dtype | None], Tensor]) -> Tensor:
-        """Returns what ``compute`` makes in half precision, or, where that is not finite, in the network's own type."""
-        if self.half:
-            out = compute(self.half)
-            if out.isfinite().all():
-                return out.float()
-            self.overflowed = True
-        out = compute(None)
-        if not out.isfinite().all():
-            raise LAMNetError("the network's result is not finite; its weights are damaged or do not fit")
-        return out.to(torch.promote_types(out.dtype, torch.float32))
+def _fitted(source: Pixels, out: Pixels, wanted: int) -> tuple[Pixels, Pixels]:
+    channels = source.shape[1]
+    if channels > wanted:  # each channel by itself
+        return source.apart(), out.apart()
+    return (source, out) if channels == wanted else (source.repeated(wanted), out.as_luma())
 
 
 def resolve_device(device: torch.device | str) -> torch.device:

@@ -9,21 +9,24 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from .pixels import Pixels
+
 Progress = Callable[[int, int], None]
 """Called after each step with the number of steps done and of all steps."""
 
 
 def forward_tiled(
     forward: Callable[[Tensor], Tensor],
-    image: Tensor,
+    source: Pixels,
+    out: Pixels,
     scale: int,
     tile: int,
     tile_pad: int,
     progress: Progress | None = None,
-) -> Tensor:
-    """Runs a network over an image tile by tile and blends the results.
+) -> None:
+    """Runs a network over images tile by tile and blends the results.
 
-    The image is cut into a grid of cells of nearly equal size; each is run together with ``tile_pad`` pixels around it.
+    An image is cut into a grid of cells of nearly equal size; each is run together with ``tile_pad`` pixels around it.
     The outer half of these is thrown away, because zero padding spoils it; over the inner half and as far into the cell
     the result fades linearly into the neighbour's. Where an output pixel depends on at most ``tile_pad // 2`` input
     pixels to each side, the result is that of the whole image, up to rounding.
@@ -31,36 +34,42 @@ def forward_tiled(
     LAMNet is no such network: IEM takes means over all that it sees, so each tile gets gates of its own, and its
     receptive field is wider than any sensible pad. Its tiles differ slightly from the whole image.
 
+    Memory holds one tile at a time, and one row of results.
+
     Args:
         forward: The network, (B, C, h, w) → (B, C', scale·h, scale·w).
-        image: Images, (B, C, H, W).
+        source: Images, (B, C, H, W).
+        out: Takes the enlarged ones, (B, C', scale·H, scale·W).
         scale: The network's factor of enlargement.
         tile: Largest side of a cell in input pixels; 0 runs the whole image at once.
         tile_pad: Pixels around a cell that are run with it.
         progress: Called after each tile.
-
-    Returns:
-        The enlarged images, (B, C', scale·H, scale·W), on the device of ``image``, wherever ``forward`` computes.
-        Beyond them, memory holds one tile at a time.
     """
-    height, width = image.shape[-2:]
+    height, width = source.shape[-2:]
     rows, columns = _fading_cells(height, tile, tile_pad), _fading_cells(width, tile, tile_pad)
-    total = len(rows) * len(columns)
-    out = None
-    for done, (row, column) in enumerate(((r, c) for r in rows for c in columns), start=1):
-        result = forward(image[..., row.read, column.read])
-        if total == 1:
-            out = result.to(image.device)
-        else:
-            if out is None:
-                size = (*result.shape[:2], scale * height, scale * width)
-                out = torch.zeros(size, dtype=result.dtype, device=image.device)
-            weights = row.weights(scale)[:, None] * column.weights(scale)
-            result = result[..., row.keep(scale), column.keep(scale)].to(out.device)
-            out[..., row.write(scale), column.write(scale)] += result * weights.to(out)
-        if progress:
-            progress(done, total)
-    return out
+    done, total = 0, len(rows) * len(columns)
+    over: Tensor | None = None  # what a row of cells has left for the next one to fade into
+    for row in rows:
+        band: Tensor | None = None
+        for column in columns:
+            result = forward(source.read(row.read, column.read))[..., row.keep(scale), column.keep(scale)]
+            if total == 1:
+                band = result
+            else:
+                if band is None:
+                    size = (*result.shape[:3], scale * width)
+                    band = torch.zeros(size, dtype=result.dtype, device=out.data.device)
+                weights = row.weights(scale)[:, None] * column.weights(scale)
+                band[..., column.write(scale)] += result.to(band.device) * weights.to(band)
+            done += 1
+            if progress:
+                progress(done, total)
+        start, stop = row.write(scale).start, row.write(scale).stop
+        if over is not None:
+            band[..., : over.shape[2], :] += over
+        whole = stop if row is rows[-1] else scale * (row.stop - row.fade)
+        out.write(slice(start, whole), slice(None), band[..., : whole - start, :])
+        over = band[..., whole - start :, :].clone()
 
 
 def tile_count(height: int, width: int, tile: int) -> int:

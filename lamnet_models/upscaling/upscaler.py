@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,40 +12,56 @@ from torch import Tensor, nn
 from ..compilation import compile_network
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
+from ..integrations.onnxruntime import to_onnxruntime
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference, resolve_device
+from .memory import parse_memory, to_mega
+from .pixels import Pixels
+from .sizing import ImageT, Size, resized, shape_of
+from .strategy import Strategy
 from .tiling import Progress
+
+BACKENDS = ("torch", "onnxruntime")
+"""What can run a network."""
 
 TILE_PAD = 32
 """Default of ``tile_pad``, in pixels."""
-
-ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
 
 
 def upscale(
     image: ImageT,
     model: nn.Module | str | os.PathLike | None = None,
     *,
-    scale: int | None = None,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
     tile: int | str = "auto",
     tile_pad: int = TILE_PAD,
     device: torch.device | str = "auto",
     precision: str = "auto",
+    max_memory: int | str | None = None,
     compile: bool = False,
+    backend: str = "torch",
     progress: Progress | None = None,
 ) -> ImageT:
     """Enlarges an image; for several with one model, [`Upscaler`][lamnet_models.Upscaler] loads it once.
 
     Args:
         image: The image, see [`Upscaler`][lamnet_models.Upscaler].
-        model: See [`Upscaler`][lamnet_models.Upscaler], as for all that follow.
-        scale: Factor of enlargement.
+        model: See [`Upscaler`][lamnet_models.Upscaler], as for all that follow but the next three. None is the one of
+            the next larger factor.
+        scale: Factor of enlargement. Between whole ones, the image is enlarged further and reduced by MATLAB's bicubic
+            interpolation.
+        width: Width of the result in pixels, in place of ``scale``; the shape is kept.
+        height: Height of the result in pixels; with ``width``, both are the most.
         tile: Side of the tiles.
         tile_pad: Pixels around a tile.
         device: Where to compute.
         precision: Type to compute in.
+        max_memory: Most memory that the process may have.
         compile: Whether to compile the network.
+        backend: What runs the network.
         progress: Called after each step with the number of steps done and of all steps.
 
     Returns:
@@ -56,10 +71,22 @@ def upscale(
         ValueError: If an argument is out of its range.
         LAMNetError: If there is no such model or not enough memory.
     """
+    shape, size = shape_of(image), Size(scale, width, height)
+    step = size.step(*shape) if model is None or size.is_plain else None
     upscaler = Upscaler(
-        model, scale=scale, tile=tile, tile_pad=tile_pad, device=device, precision=precision, compile=compile
+        model,
+        scale=step,
+        tile=tile,
+        tile_pad=tile_pad,
+        device=device,
+        precision=precision,
+        max_memory=max_memory,
+        compile=compile,
+        backend=backend,
     )
-    return upscaler(image, progress=progress)
+    result = size.result(*shape, upscaler.scale)
+    larger = upscaler(image, progress=progress)
+    return larger if size.is_plain else resized(larger, *result)
 
 
 class Upscaler:
@@ -93,8 +120,12 @@ class Upscaler:
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``, the latter two by autocast; a tile with non-finite results is
             done again in float32, with a warning. ``"auto"`` is fp16 for 8-bit images on CUDA, and fp32 otherwise:
             fp16 resolves a tenth of an 8-bit level, bf16 about one.
+        max_memory: Most bytes of the host's memory that the process may have, all that is there already included, or
+            text such as ``"4G"``; see ``parse_memory``. Beyond it, the result and then LAMNet's features are kept in
+            temporary files: what comes back may be an array mapped from one, which goes with it. None is what is free.
         compile: Whether to compile the network in place, see ``compile_network``: worth its half minute for many
             images or large ones.
+        backend: What runs the network: ``"torch"``, or ``"onnxruntime"``, on the CPU and in float32.
 
     Attributes:
         model: The network.
@@ -103,7 +134,7 @@ class Upscaler:
 
     Raises:
         ValueError: If an argument is out of its range.
-        LAMNetError: If there is no such model, or no compiler where one is needed.
+        LAMNetError: If there is no such model, or no compiler or ONNX Runtime where one is needed.
     """
 
     def __init__(
@@ -115,7 +146,9 @@ class Upscaler:
         tile_pad: int = TILE_PAD,
         device: torch.device | str = "auto",
         precision: str = "auto",
+        max_memory: int | str | None = None,
         compile: bool = False,
+        backend: str = "torch",
     ) -> None:
         if tile not in ("auto", "exact") and not (isinstance(tile, int) and tile >= 0):
             raise ValueError(
@@ -125,9 +158,20 @@ class Upscaler:
             raise ValueError(f"tile_pad is {tile_pad!r}, but it must be an integer of at least 0")
         if precision not in ("auto", *PRECISIONS):
             raise ValueError(f"precision is {precision!r}, but it must be one of auto, {', '.join(PRECISIONS)}")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend is {backend!r}, but it must be one of {', '.join(BACKENDS)}")
+        if backend == "onnxruntime" and (
+            compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
+        ):
+            raise ValueError(
+                "backend is 'onnxruntime', which runs on the CPU and in float32: leave out device, precision and compile"
+            )
+        limit = None if max_memory is None else parse_memory(max_memory)
         given = isinstance(model, nn.Module)
         target = None if given and device == "auto" else resolve_device(device)
         network = resolve_model(f"lamnet_x{scale or 4}" if model is None else model)
+        if backend == "onnxruntime":
+            network = to_onnxruntime(network)
         if scale not in (None, network.scale):
             raise ValueError(
                 f"scale is {scale!r}, but {'the model' if given else model} enlarges {network.scale} times"
@@ -142,7 +186,10 @@ class Upscaler:
         self.scale: int = network.scale
         self.device = target
         self._precision = precision
-        self._inference = Inference(self.model, target, tile, tile_pad)
+        self._strategy = Strategy(self.model, target, tile, tile_pad, limit)
+        if limit is not None and limit < (least := self._strategy.least_memory()):
+            raise ValueError(f"max_memory is {max_memory!r}, but no image takes less than {to_mega(least)}")
+        self._inference = Inference(self.model, target, self._strategy)
 
     def tile_for(self, height: int, width: int) -> int | str:
         """Returns the side of the tiles that an image of this size would be cut into now, or ``"exact"``; 0: none.
@@ -150,12 +197,13 @@ class Upscaler:
         With ``tile="auto"`` that depends on the free memory. Where it runs out all the same, an image is done in tiles,
         with a warning.
         """
-        return self._inference.tile_for(height, width)
+        way = next(self._strategy.plans((1, self.model.in_chans, height, width))).way
+        return "exact" if way.is_exact else way.tile
 
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
         """Returns the enlarged image, of the kind that came; ``progress`` gets the steps done and all steps."""
         if isinstance(image, Picture):
-            return Picture(self._array(image.pixels, progress), image.icc_profile, image.dpi)
+            return image.with_pixels(self._array(image.pixels, progress))
         if isinstance(image, Image.Image):
             picture = from_pillow(image)
             result = to_pillow(self(picture, progress=progress))
@@ -173,14 +221,8 @@ class Upscaler:
         kind = pixels.dtype
         if kind not in (np.uint8, np.uint16) and kind.kind != "f":
             raise ValueError(f"image is of type {kind}, but it must be uint8, uint16 or floating-point")
-        top = 1 if kind.kind == "f" else np.iinfo(kind).max
-        planes = np.moveaxis(pixels, 2, 0).astype(np.float64 if kind == np.float64 else np.float32, order="C")
-        planes /= top
         half = self._half(eight_bit=kind == np.uint8)
-        values = self._inference.enlarge(torch.from_numpy(planes[None]), half, progress)[0].numpy()
-        if kind.kind != "f":
-            np.rint(np.multiply(values, top, out=values), out=values)
-        return np.ascontiguousarray(np.moveaxis(values.astype(kind, copy=False), 0, 2))
+        return self._inference.enlarge(Pixels.of_array(pixels), half, progress).to_array()
 
     def _tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
         if image.dim() not in (3, 4) or 0 in image.shape:
@@ -188,8 +230,7 @@ class Upscaler:
         if not image.is_floating_point():
             raise ValueError(f"image is of type {image.dtype}, but a tensor must be floating-point in [0, 1]")
         planes = image.detach() if image.dim() == 4 else image.detach()[None]
-        planes = planes.to(torch.promote_types(planes.dtype, torch.float32))
-        result = self._inference.enlarge(planes, self._half(eight_bit=False), progress).to(image.dtype)
+        result = self._inference.enlarge(Pixels(planes), self._half(eight_bit=False), progress).data
         return result if image.dim() == 4 else result[0]
 
     def _half(self, eight_bit: bool) -> torch.dtype | None:

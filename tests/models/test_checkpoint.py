@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from unittest import mock
 
@@ -360,6 +361,23 @@ BROKEN = {
     "no tensors": safetensors({"__metadata__": {"lamnet": "{}"}}),
     "metadata no JSON": safetensors({"__metadata__": {"lamnet": "{"}}),
     "metadata too deep": safetensors({"__metadata__": {"lamnet": "[" * 100000}}),
+    "overlapping offsets": safetensors(
+        {key: {"dtype": "F32", "shape": [2], "data_offsets": [at, at + 8]} for key, at in (("a", 0), ("b", 4))},
+        bytes(12),
+    ),
+    "a hole between offsets": safetensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, bytes(8)),
+    "one name twice": safetensors(
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        bytes(4),
+    ),
+    "a negative size": safetensors({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4)),
+    "sizes beyond 64 bits": safetensors(
+        {"a": {"dtype": "F32", "shape": [1 << 62, 4], "data_offsets": [0, 4]}}, bytes(4)
+    ),
+    "metadata not a number": safetensors({"__metadata__": {"lamnet": '{"version": NaN}'}}),
+    "more tensors than any": safetensors(
+        {str(key): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for key in range(20_001)}
+    ),
     "metadata of long numbers": safetensors({"__metadata__": {"lamnet": "1" * 100000}}),
 }
 
@@ -419,6 +437,50 @@ def test_hostile_pickles_do_not_run(tmp_path, write):
     assert not trace.exists()
     pickle.loads(pickle.dumps(Hostile(trace)))
     assert trace.exists(), "the trap itself does not work"
+
+
+class Greedy:
+    """A pickle of this fills 64 GiB of memory when PyTorch reads it."""
+
+    def __reduce__(self):
+        return bytearray, (1 << 36,)
+
+
+@pytest.mark.parametrize("write", ["pickle", "zip", "compressed", "legacy"])
+def test_pickles_that_fill_the_memory_are_not_read(tmp_path, monkeypatch, write):
+    path = tmp_path / "model.pth"
+    data = pickle.dumps({"params": Greedy()}, protocol=2)
+    if write == "pickle":
+        path.write_bytes(data)
+    elif write == "legacy":
+        torch.save({"params": build().state_dict()}, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes() + data)
+    else:
+        method = zipfile.ZIP_DEFLATED if write == "compressed" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("archive/data.pkl", data)
+    monkeypatch.setattr(torch, "load", None)
+    assert "bytearray" in refused(path)
+
+
+def test_zip_bombs_are_not_read(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "model.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+        archive.writestr("archive/data/0", bytes(20 << 20))
+    monkeypatch.setattr(torch, "load", None)
+    assert "that unpack to 20,971" in refused(tmp_path / "model.pth")
+
+
+def test_a_compressed_checkpoint_is_still_read(tmp_path):
+    torch.save({"params": build().state_dict()}, tmp_path / "stored.pth")
+    path = tmp_path / "model.pth"
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    assert_same(load_model(path), build())
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,25 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamnet_models import LAMNet, LAMNetError, Upscaler
-from lamnet_models.upscaling import exact, inference
+from lamnet_models.upscaling import exact, strategy
 from lamnet_models.upscaling.exact import forward_exact
+from lamnet_models.upscaling.pixels import Pixels
+from lamnet_models.upscaling.precision import Autocast
 
 CPU = torch.device("cpu")
 
 
 def build(**changes):
     torch.manual_seed(0)
+    if changes.get("attention") == "mhdlsa":  # which has cells of one pixel only
+        changes["window"] = ((1,), (2,))
     arguments = {"scale": 2, "channels": 16, "num_blocks": 2, "depth": 1, "heads": 2, "dtype": torch.float64}
     model = LAMNet(**(arguments | changes)).eval()
     with torch.no_grad():  # far from the start, where the gates all are a half
@@ -24,54 +29,96 @@ def build(**changes):
     return model
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
-    batch=st.integers(1, 2),
-    tile=st.integers(5, 70),
-    window=st.sampled_from([None, ((1,), (6,)), ((1, 2), (3, 3)), ((5,), (2,))]),
-    changes=st.fixed_dictionaries(
-        {
-            "exchange": st.booleans(),
-            "attention": st.sampled_from(["fsa", "mhdlsa"]),
-            "channel_mixer": st.sampled_from(["csm", "linear", "none"]),
-            "feed_forward": st.sampled_from(["dgfn", "gdfn", "ffn"]),
-            "scale": st.sampled_from([2, 3]),
-            "in_chans": st.sampled_from([1, 3]),
-        }
-    ),
+class Unbounded(Pixels):
+    """Takes results as they are: what random weights make is far out of [0, 1]."""
+
+    def write(self, rows, columns, values):
+        self.data[..., rows, columns] = values
+
+
+def run_exact(model, image, half=None, **options):
+    """Returns what exact tiles make of images, and whether half precision overflowed."""
+    size = (image.shape[0], model.in_chans, *(model.scale * side for side in image.shape[2:]))
+    out, autocast = Unbounded(image.new_empty(size)), Autocast(CPU, model.mean.dtype, half)
+    with torch.no_grad():
+        forward_exact(model, Pixels(image), out, autocast, **options)
+    return out.data, autocast.overflowed
+
+
+SIDES = st.one_of(st.sampled_from([1, 2, 23, 31, 53]), st.integers(1, 60))
+VARIANTS = st.fixed_dictionaries(
+    {
+        "window": st.sampled_from([None, ((1,), (6,)), ((1, 2), (3, 3)), ((5,), (2,))]),
+        "exchange": st.booleans(),
+        "attention": st.sampled_from(["fsa", "mhdlsa"]),
+        "channel_mixer": st.sampled_from(["csm", "linear", "none"]),
+        "feed_forward": st.sampled_from(["dgfn", "gdfn", "ffn"]),
+        "scale": st.sampled_from([1, 2, 3]),
+        "in_chans": st.sampled_from([1, 3, 5]),
+        "num_blocks": st.sampled_from([1, 2]),
+        "depth": st.sampled_from([1, 2]),
+    }
 )
-def test_exact_tiles_equal_the_whole(size, batch, tile, window, changes):
-    if changes["attention"] == "mhdlsa":
-        window = ((1,), (2,))
-    model = build(window=window, **changes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.tuples(SIDES, SIDES), batch=st.integers(1, 2), tile=st.integers(5, 70), changes=VARIANTS)
+def test_exact_tiles_equal_the_whole(size, batch, tile, changes):
+    model = build(**changes)
     image = torch.rand(batch, model.in_chans, *size, dtype=torch.float64)
     with torch.no_grad():
         whole = model(image)
-        tiled = forward_exact(model, image, CPU, tile=tile)
+    tiled, _ = run_exact(model, image, tile=tile)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-10 * whole.abs().max().item())
+
+
+@settings(max_examples=15, deadline=None)
+@given(size=st.tuples(SIDES, SIDES), tile=st.integers(5, 40), changes=VARIANTS, channels=st.integers(1, 4))
+def test_pixels_of_every_kind_are_those_of_the_whole(size, tile, changes, channels):
+    model = build(**changes, dtype=torch.float32)
+    torch.nn.init.normal_(model.upsample[0].weight, std=1e-3)
+    channels = channels if model.in_chans in (1, 3) else model.in_chans
+    image = np.random.default_rng(0).random((*size, channels), dtype=np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strategy, "EXACT_TILES", (tile,))
+        for pixels in (image, (255 * image).astype(np.uint8), (65535 * image).astype(np.uint16)):
+            top = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+            difference = Upscaler(model, tile="exact")(pixels) / top - Upscaler(model, tile=0)(pixels) / top
+            assert np.abs(difference).max() <= 1e-4 + (0 if top == 1 else 1.01 / top)  # one level, where it is rounded
+            assert (difference != 0).mean() < 0.01 or top != 255
+
+
+def test_results_depend_neither_on_the_batch_nor_on_the_order_of_tiles(monkeypatch):
+    model, images = build(dtype=torch.float32), torch.rand(3, 3, 40, 30)
+    together, _ = run_exact(model, images, tile=16)
+    for image, expected in zip(images, together, strict=True):
+        torch.testing.assert_close(run_exact(model, image[None], tile=16)[0][0], expected, rtol=0, atol=0)
+    cells = exact.cells
+    monkeypatch.setattr(exact, "cells", lambda *arguments: cells(*arguments)[::-1])
+    backwards, _ = run_exact(model, images, tile=16)
+    torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5 * together.abs().max().item())
 
 
 def test_progress_counts_every_tile_of_every_layer():
     steps = []
-    with torch.no_grad():
-        image = torch.rand(1, 3, 20, 9)
-        forward_exact(build(), image, CPU, tile=10, progress=lambda done, total: steps.append((done, total)))
+    run_exact(build(), torch.rand(2, 3, 20, 9), tile=10, progress=lambda done, total: steps.append((done, total)))
     assert [done for done, _ in steps] == list(range(1, steps[-1][1] + 1))
     assert {total for _, total in steps} == {len(steps)}
 
 
-def test_features_go_to_a_file_where_memory_is_short(monkeypatch, tmp_path):
-    model, image = build(), torch.rand(1, 3, 20, 30, dtype=torch.float64)
-    monkeypatch.setattr(exact, "available_memory", lambda _: 0)
+def test_features_and_result_go_to_files_where_memory_is_short(monkeypatch, tmp_path):
+    model, image = build(), torch.rand(1, 3, 80, 30, dtype=torch.float64)
+    whole = Upscaler(model, tile=0)(image)
+    monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with torch.no_grad(), pytest.warns(RuntimeWarning, match="features kept in"):
-        tiled = forward_exact(model, image, CPU, tile=10)
-    torch.testing.assert_close(tiled, model(image))
+    with pytest.warns(RuntimeWarning, match=f"features, 0.00 GB and the result, 0.00 GB, kept in {tmp_path}"):
+        tiled = Upscaler(model)(image)
+    torch.testing.assert_close(tiled, whole)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
-    with torch.no_grad(), pytest.raises(LAMNetError, match="TMPDIR"):
-        forward_exact(model, image, CPU, tile=10)
+    with pytest.warns(RuntimeWarning, match="kept in"), pytest.raises(LAMNetError, match="TMPDIR"):
+        Upscaler(model)(image)
 
 
 @pytest.fixture
@@ -84,7 +131,7 @@ def test_auto_is_exact_where_memory_is_short(monkeypatch, small):
     whole = Upscaler(small, tile=0)(image)
     upscaler = Upscaler(small)
     assert upscaler.tile_for(300, 40) == 0
-    monkeypatch.setattr(inference, "available_memory", lambda _: 0)
+    monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
     assert upscaler.tile_for(300, 40) == "exact"
     torch.testing.assert_close(upscaler(image), whole, rtol=0, atol=1e-5)
 
@@ -108,15 +155,33 @@ def test_steps_down_to_ever_smaller_exact_tiles(monkeypatch, small):
     ]
 
 
-def test_an_overflow_is_done_again_in_float32(monkeypatch, small):
-    image, reconstruct = torch.rand(1, 3, 70, 20), small.reconstruct
-    whole = Upscaler(small, tile=0, precision="fp32")(image)
-    monkeypatch.setattr(
-        small, "reconstruct", lambda *x: reconstruct(*x) / (0 if torch.is_autocast_enabled("cpu") else 1)
-    )
-    with pytest.warns(RuntimeWarning, match="bfloat16 overflowed: done again in float32"):
-        result = Upscaler(small, tile="exact", precision="bf16")(image)
-    torch.testing.assert_close(result, whole, rtol=0, atol=1e-5)
+def test_a_tile_that_overflows_is_done_again_in_float32(monkeypatch):
+    model, image = build(dtype=torch.float32, num_blocks=1), torch.rand(1, 3, 40, 30)
+    image[..., 20:, :] = 1
+    extract, calls = model.extract, []
+
+    def overflowing(x):  # in bright tiles alone
+        calls.append(torch.is_autocast_enabled("cpu"))
+        return extract(x) / (0 if calls[-1] and x.mean() > 0.9 else 1)
+
+    monkeypatch.setattr(model, "extract", overflowing)
+    result, overflowed = run_exact(model, image, half=torch.bfloat16, tile=20)
+    assert overflowed
+    assert calls == 2 * [True, True, True, False, True, False]  # first and last stage; each of four tiles, two twice
+    with torch.no_grad():
+        whole = model(image)
+    torch.testing.assert_close(result, whole, rtol=0, atol=0.05 * whole.abs().max().item())
+
+
+def test_of_a_batch_only_the_image_that_overflows_is_done_again():
+    def compute(x):
+        seen.append((len(x), torch.is_autocast_enabled("cpu")))
+        return torch.where(x > 0.5, torch.inf, x) if seen[-1][1] else x
+
+    seen, images = [], torch.tensor([0.2, 0.9, 0.4])[:, None, None, None]
+    autocast = Autocast(CPU, torch.float32, torch.bfloat16)
+    torch.testing.assert_close(autocast(compute, images), images)
+    assert seen == [(3, True), (1, False)]
 
 
 def test_exact_tiles_are_for_lamnet():

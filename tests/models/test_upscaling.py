@@ -1,7 +1,5 @@
 """Images of every kind enlarged, with networks simple enough to know the result."""
 
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from lamnet_models import LAMNet, save_checkpoint
 from lamnet_models.errors import LAMNetError
 from lamnet_models.images import Picture
-from lamnet_models.upscaling import Upscaler, inference, upscale
+from lamnet_models.upscaling import Upscaler, inference, strategy, upscale
 from lamnet_models.upscaling.transparency import fill_transparent
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -256,11 +254,11 @@ def test_tiles_of_lamnet_are_near_the_whole():
 
 def test_auto_takes_the_whole_where_memory_allows(monkeypatch):
     upscaler = Upscaler(Nearest())
-    monkeypatch.setattr(inference, "available_memory", lambda device: 10**15)
+    monkeypatch.setattr(strategy, "host_memory", lambda device: 10**15)
     assert upscaler.tile_for(5000, 5000) == 0
-    monkeypatch.setattr(inference, "available_memory", lambda device: 10**6)
-    assert upscaler.tile_for(5000, 5000) == inference.AUTO_TILE
-    assert upscaler.tile_for(inference.AUTO_TILE, 10) == 0
+    monkeypatch.setattr(strategy, "host_memory", lambda device: 10**6)
+    assert upscaler.tile_for(5000, 5000) == strategy.AUTO_TILE
+    assert upscaler.tile_for(strategy.AUTO_TILE, 10) == 0
     assert Upscaler(Nearest(), tile=64).tile_for(65, 10) == 64
     assert Upscaler(Nearest(), tile=64).tile_for(64, 10) == 0
 
@@ -289,30 +287,6 @@ def test_other_errors_of_a_network_are_not_hidden():
     network.forward = lambda x: x @ torch.zeros(2, 3)
     with pytest.raises(RuntimeError, match="shapes"):
         upscale(noise(4, 5, 3), network)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the resident memory as Linux reports it")
-def test_the_memory_estimate_is_honest():
-    program = """
-import re, torch
-from pathlib import Path
-from lamnet_models import LAMNet
-from lamnet_models.upscaling.memory import forward_memory
-
-def memory(name):
-    return 1024 * int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-
-torch.set_num_threads(1)
-network = LAMNet(scale=4, num_blocks=1, depth=1)
-with torch.no_grad():
-    network(torch.rand(1, 3, 16, 16))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far, a parent's even, is forgotten
-    before = memory("VmRSS")
-    network(torch.rand(1, 3, 320, 320))
-print((memory("VmHWM") - before) / forward_memory(network, 320 * 320))
-"""
-    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    assert 0.3 < float(output.stdout) < 1
 
 
 # Precision

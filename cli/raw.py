@@ -1,0 +1,54 @@
+"""Raw video through ``lamnet upscale -``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import typer
+
+from .output import check_output, print_note
+from .progress import bars
+
+if TYPE_CHECKING:
+    from lamnet_models.upscaling.upscalers import Upscalers
+
+
+def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: Upscalers, overwrite: bool) -> None:
+    """Enlarges frames from standard input to standard output, or into a file.
+
+    Args:
+        size: Width and height of the frames that come.
+        output: A file, ``-`` for standard output, which is the default.
+        upscalers: What to enlarge them with.
+        overwrite: Whether the file may exist already.
+    """
+    from lamnet_models.upscaling.raw import upscale_raw
+
+    to_stdout = output is None or str(output) == "-"
+    if to_stdout and sys.stdout.isatty():
+        raise typer.BadParameter("raw video is nothing for a terminal: pipe it on, to ffmpeg for example")
+    if not to_stdout:
+        check_output(output, overwrite)
+    progress = bars()
+    task = progress.add_task("frames", total=None)
+    with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        upscale_raw(sys.stdin.buffer, sink, size, upscalers, lambda done: progress.update(task, completed=done))
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        print_note(message)
+
+
+@contextmanager
+def _sink(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    from lamnet_models.files import atomic_path
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        yield file

@@ -1,0 +1,91 @@
+"""Shows and measures what the weights do with JPEG artefacts and noise: python docs/make_artefacts.py.
+
+Each sample photograph is reduced exactly by four, as in training, then compressed or made noisy, and enlarged again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lamnet_models import Upscaler
+from lamnet_models.datasets.samples import SAMPLES, sample_path
+from lamnet_models.evaluation import imresize, psnr
+from lamnet_models.images import read_rgb, write_image
+from lamnet_models.pictures import Box, Panel, grid
+
+ASSETS = Path(__file__).parent / "assets"
+MODEL, SCALE = "lamnet_x4", 4
+SHOWN, BOX = "astronaut", Box(136, 40, 160, 160)
+
+
+def jpeg(quality: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what saves an image as JPEG, with half the colour resolution as most programs do, and reads it back."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=2)
+        return np.asarray(Image.open(file))
+
+    return change
+
+
+def noise(sigma: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what adds Gaussian noise of a standard deviation in levels of 255."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        values = image + np.random.default_rng(0).normal(0, sigma, image.shape)
+        return values.round().clip(0, 255).astype(np.uint8)
+
+    return change
+
+
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "reduced, nothing else": lambda image: image,
+    **{f"JPEG, quality {quality}": jpeg(quality) for quality in (95, 90, 75, 50, 30)},
+    **{f"noise, σ = {sigma}": noise(sigma) for sigma in (2, 5, 10, 20)},
+}
+PICTURES = {
+    "artefacts-jpeg.webp": ("reduced, nothing else", "JPEG, quality 90", "JPEG, quality 50"),
+    "artefacts-noise.webp": ("noise, σ = 5", "noise, σ = 20"),
+}
+
+
+def main() -> None:
+    """Writes the table and the pictures."""
+    upscaler = Upscaler(MODEL)
+    gains: dict[str, list[tuple[float, float]]] = {name: [] for name in CHANGES}
+    shown: dict[str, list[Panel]] = {}
+    for sample in SAMPLES:
+        truth = read_rgb(sample_path(sample))
+        height, width = (side // SCALE * SCALE for side in truth.shape[:2])
+        truth = truth[:height, :width]
+        reduced = imresize(truth, 1 / SCALE)
+        for name, change in CHANGES.items():
+            given = change(reduced)
+            results = {"bicubic": imresize(given, SCALE), MODEL: upscaler(given)}
+            scores = {method: psnr(result, truth, border=SCALE) for method, result in results.items()}
+            gains[name].append((scores["bicubic"], scores[MODEL]))
+            if sample == SHOWN:
+                shown[name] = [
+                    *(
+                        Panel(BOX.cut(image), (name, f"{method}  {scores[method]:.2f} dB"))
+                        for method, image in results.items()
+                    ),
+                    Panel(BOX.cut(truth), ("original",)),
+                ]
+    rows = ["| what was enlarged | bicubic | LAMNet | difference |", "| --- | --- | --- | --- |"]
+    for name, pairs in gains.items():
+        bicubic, network = np.mean(pairs, axis=0)
+        rows.append(f"| {name} | {bicubic:.2f} dB | {network:.2f} dB | {network - bicubic:+.2f} dB |")
+    (ASSETS / "artefacts.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for file, names in PICTURES.items():
+        write_image(ASSETS / file, grid([shown[name] for name in names]), quality=85)
+
+
+if __name__ == "__main__":
+    main()

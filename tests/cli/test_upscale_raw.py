@@ -1,0 +1,92 @@
+"""Raw video through a pipe, with and without ffmpeg."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lamnet_models import LAMNet, Upscaler, save_checkpoint
+
+WIDTH, HEIGHT, FRAMES = 16, 12, 5
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "x2.safetensors"
+    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1), path)
+    return path
+
+
+@pytest.fixture
+def pipe(model):
+    def run(data, *options):
+        command = [sys.executable, "-m", "lamnet_cli", "upscale", "-", "-n", str(model), *options]
+        return subprocess.run(command, input=data, capture_output=True, check=False, timeout=120)
+
+    return run
+
+
+def video():
+    return np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+
+
+def test_frames_in_frames_out(pipe, model):
+    result = pipe(video().tobytes(), "--size", f"{WIDTH}x{HEIGHT}", "-o", "-")
+    assert (result.returncode, result.stderr) == (0, b"")
+    frames = np.frombuffer(result.stdout, np.uint8).reshape(FRAMES, 2 * HEIGHT, 2 * WIDTH, 3)
+    upscaler = Upscaler(model)
+    for frame, larger in zip(video(), frames, strict=True):
+        np.testing.assert_array_equal(larger, upscaler(frame))
+
+
+def test_a_cut_stream_gives_its_whole_frames_and_one_line(pipe, tmp_path):
+    result = pipe(video().tobytes()[:-7], "--size", f"{WIDTH}x{HEIGHT}", "-s", "1.5")
+    assert result.returncode == 1
+    assert len(result.stdout) == (FRAMES - 1) * WIDTH * HEIGHT * 3 * 9 // 4
+    assert result.stderr.decode().count("\n") == 1
+    assert b"frame 5 has 569 of its 576 bytes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["-"], 2, "--size"),
+        (["-", "a.png", "--size", "4x4"], 2, "one input"),
+        (["a.png", "--size", "4x4"], 2, "one input"),
+        (["-", "--size", "4"], 2, "WIDTHxHEIGHT"),
+    ],
+)
+def test_wrong_usage(lamnet, arguments, code, words):
+    result = lamnet("upscale", *arguments)
+    assert (result[0], result[1], words in result[2]) == (code, "", True)
+
+
+def test_an_empty_stream_is_one_line(pipe):
+    result = pipe(b"", "--size", "4x4")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert b"no frames" in result.stderr
+
+
+def test_a_video_with_ffmpeg(model, tmp_path):
+    """The pipe as it is documented."""
+    if not shutil.which("ffmpeg"):
+        pytest.skip("needs ffmpeg")
+    quiet = "ffmpeg -loglevel error"
+    subprocess.run(
+        f"{quiet} -f lavfi -i testsrc=size=32x24:rate=5:duration=1 a.mkv", shell=True, check=True, cwd=tmp_path
+    )
+    subprocess.run(
+        f"{quiet} -i a.mkv -f rawvideo -pix_fmt rgb24 - "
+        f"| {sys.executable} -m lamnet_cli upscale - --size 32x24 -n {model} -o - "
+        f"| {quiet} -f rawvideo -pix_fmt rgb24 -s 64x48 -r 5 -i - b.mkv",
+        shell=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    probe = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=width,height,nb_read_frames"]
+    result = subprocess.run([*probe, "-of", "csv=p=0", "b.mkv"], capture_output=True, check=True, cwd=tmp_path)
+    assert result.stdout.strip() == b"64,48,5"

@@ -1,0 +1,193 @@
+"""What memory an image takes: foretold, kept to, and never more than was allowed."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lamnet_models import LAMNet, LAMNetError, Upscaler, save_checkpoint
+from lamnet_models.images import Picture, read_image, write_image, writing
+from lamnet_models.upscaling import memory, strategy
+from lamnet_models.upscaling.footprint import Way, footprint
+from lamnet_models.upscaling.memory import parse_memory
+
+M = 2**20
+WHOLE = Way()
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit of private memory is Linux's")
+
+# Runs Python's upscale or the command in a process of its own; prints what it had for itself before and at the peak.
+CHILD = """
+import json, os, sys
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+arguments = json.loads(sys.argv[1])
+if arguments["limit"]:
+    import resource
+    resource.setrlimit(resource.RLIMIT_DATA, 2 * (arguments["limit"],))
+import numpy as np, torch
+torch.set_num_threads(1)
+from lamnet_models import LAMNet, Upscaler
+from lamnet_models.benchmarking.memory import watched_memory
+from lamnet_models.upscaling.footprint import process_memory
+with watched_memory() as peak:
+    if "command" in arguments:
+        from lamnet_cli.main import main
+        try:
+            main(arguments["command"])
+        except SystemExit as stop:
+            assert not stop.code, stop.code
+        print(json.dumps({"peak": peak()}), flush=True)
+    else:
+        height, width = arguments["size"]
+        model = LAMNet(**arguments["model"])
+        foretold = process_memory(model, height, width)
+        upscaler = Upscaler(model, **arguments["options"])
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        upscaler(pixels)
+        print(json.dumps({"peak": peak(), "foretold": foretold}))
+"""
+
+
+def run_child(limit=None, **arguments):
+    command = [sys.executable, "-c", CHILD, json.dumps({"limit": limit, **arguments})]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    {"4G": 2**32, "512m": 512 * M, "1.5 GiB": 1536 * M, "2GB": 2 * 10**9, " 10k ": 10240, "9B": 9, 123: 123}.items(),
+)
+def test_sizes(text, size):
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1", "4X", "4iB", "1e9", "1.5.2G", "4 GG", True, None, 1.5e20, "٣G"])
+def test_what_is_no_size(text):
+    with pytest.raises(ValueError, match=r"max_memory is .* such as 512M or 4G"):
+        parse_memory(text)
+
+
+@pytest.fixture
+def small():
+    return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
+
+
+def test_a_limit_too_small_for_anything_is_refused_with_the_least(small):
+    with pytest.raises(ValueError, match=r"max_memory is '64M', but no image takes less than ([0-9]+)M") as caught:
+        Upscaler(small, max_memory="64M")
+    least = int(str(caught.value).split()[-1][:-1])
+    assert Upscaler(small, max_memory=f"{least + 64}M")(np.zeros((8, 8, 3), np.uint8)).shape == (16, 16, 3)
+
+
+def allow(monkeypatch, megabytes):
+    """Lets the strategy believe that the process has nothing yet; returns the limit that leaves so much."""
+    monkeypatch.setattr(memory, "used_memory", lambda: 0)
+    monkeypatch.setattr(strategy, "used_memory", lambda: 0)
+    return memory.RESERVE + megabytes * M
+
+
+def test_ways_under_a_limit(monkeypatch, small):
+    def planned(megabytes, tile="auto", model=small):
+        limit = allow(monkeypatch, megabytes)
+        plan = next(strategy.Strategy(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
+        return str(plan.way), list(plan.in_files)
+
+    assert planned(3000) == ("the whole image", [])
+    assert planned(800) == ("exact tiles of 256 pixels", [])
+    assert planned(610) == ("exact tiles of 256 pixels", ["the result"])
+    assert planned(120) == ("exact tiles of 256 pixels", ["features", "the result"])
+    assert planned(30) == ("exact tiles of 128 pixels", ["features", "the result"])
+    assert planned(120, 64) == ("tiles of 64 pixels", [])
+    with pytest.raises(
+        LAMNetError, match=r"max_memory is 130M, but 1500x2000 pixels in exact tiles of 64 .* take 1..M$"
+    ):
+        planned(2)
+    with pytest.raises(LAMNetError, match=r"in the whole image take .*; take exact tiles"):
+        planned(800, 0)
+
+
+def test_what_is_foretold_grows_with_what_grows(small):
+    def need(way=WHOLE, shape=(1, 3, 500, 500), **changes):
+        return footprint(LAMNet(**(small.config | changes), device="meta"), way, shape)
+
+    exact = Way(256, is_exact=True)
+    assert need().compute == pytest.approx(need(shape=(1, 3, 1000, 250)).compute, rel=0.1)
+    assert 1.6 < need(channels=32).compute / need().compute < 2
+    assert need(depth=9, num_blocks=4).compute == pytest.approx(need(depth=2, num_blocks=2).compute)
+    assert need(exact).compute == need(exact, (1, 3, 5000, 5000)).compute < need().compute
+    assert need(exact).features == 3 * 16 * 4 * 500 * 500
+    assert need(scale=4).result == 16 * 3 * 500 * 500 == 4 * need().result
+    assert need(shape=(1, 4, 500, 500)).held == 4 * 4 * 500 * 500
+
+
+@linux
+@pytest.mark.parametrize(
+    ("tile", "way", "channels", "size"),
+    [(0, "whole", 64, (320, 400)), ("exact", "exact", 32, (480, 640))],
+)
+def test_memory_is_foretold_within_a_fifth(tile, way, channels, size):
+    model = {"scale": 4, "channels": channels, "num_blocks": 1, "depth": 1}
+    result = run_child(model=model, size=size, options={"tile": tile})
+    assert abs(result["foretold"][way] / result["peak"] - 1) < 0.2
+
+
+@linux
+def test_a_photograph_of_24_megapixels_under_a_limit(tmp_path):
+    y, x = np.mgrid[:4000, :6000].astype(np.uint16)
+    pixels = np.stack([x % 256, y % 256, (x + y) // 40], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
+    del y, x, pixels
+    torch.manual_seed(0)
+    network = LAMNet(2, channels=4, num_blocks=1, depth=1, heads=1, window=((1,), (1,)), hidden_channels=4)
+    save_checkpoint(network, tmp_path / "x2.safetensors")
+    command = ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.jpg")]
+    command += ["-n", str(tmp_path / "x2.safetensors"), "--max-memory", "900M"]
+    # What Linux limits is address space of private memory, of which importing torch takes half a gigabyte more than it
+    # uses. Features alone are 1.1 GB, and the larger picture with 4 bytes a pixel 0.4 GB.
+    result = run_child(command=command, limit=1500 * M)
+    assert result["peak"] < 900 * M
+    with Image.open(tmp_path / "b.jpg") as larger:
+        assert larger.size == (12000, 8000)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.jpg", "x2.safetensors"}
+
+
+@linux
+def test_memory_does_not_grow_with_the_image():
+    model = {"scale": 4, "num_blocks": 4, "depth": 6}  # that of lamnet_x4
+    peaks = []
+    for size in ((160, 160), (320, 320)):
+        arguments = {"model": model, "size": size, "options": {"tile": "exact", "max_memory": "620M"}}
+        peaks.append(run_child(**arguments)["peak"])
+    growth = (peaks[1] - peaks[0]) / (320**2 - 160**2)
+    assert growth < 300  # bytes a pixel, where three maps of features take 768 and the whole image 2,300
+    assert max(peaks) < 620 * M
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif", ".jpg"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_written_by_rows_from_a_file_the_pixels_are_the_same(monkeypatch, tmp_path, extension, channels):
+    if (extension, channels) == (".jpg", 4):
+        pytest.skip("JPEG has no alpha")
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 50, channels), np.uint8)
+    write_image(tmp_path / f"a{extension}", Picture(pixels))
+    monkeypatch.setattr(writing, "LARGE", 0)
+    write_image(tmp_path / f"b{extension}", Picture(pixels))
+    one, other = (read_image(tmp_path / f"{name}{extension}").pixels for name in "ab")
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_result_in_a_file_is_an_array_like_any(monkeypatch, tmp_path, small):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    expected = Upscaler(small, tile="exact")(pixels)
+    monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
+    with pytest.warns(RuntimeWarning, match=r"memory is short: features, .* and the result, .*, kept in"):
+        result = Upscaler(small)(pixels)
+    np.testing.assert_array_equal(result, expected)
+    write_image(tmp_path / "a.png", Picture(result))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, expected)
+    result[:] = 0
