@@ -76,7 +76,8 @@ def _run(
         picture = read_image(job.source)
         height, width = upscaler.scale * picture.height, upscaler.scale * picture.width
         target = job.target
-        if why := refusal(target.suffix, height, width, picture.channels, picture.pixels.dtype):
+        why = refusal(target.suffix, height, width, picture.channels, picture.pixels.dtype)
+        if why := why or upscaler.no_room_to_write(target.suffix, height, width):
             target = target.with_suffix(".png")
             if not job.any_format or path_key(target) in taken:
                 raise ImageError(f"{one_line(job.target)}: {why}; choose another format, such as png")
