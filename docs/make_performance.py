@@ -1,4 +1,4 @@
-"""Makes the tables of times: python docs/make_performance.py [networks] [bandwidth].
+"""Makes the tables of times: python docs/make_performance.py [networks] [bandwidth], on an otherwise idle machine.
 
 Both if none is named: some twenty minutes on two cores, on a machine that does nothing else.
 """

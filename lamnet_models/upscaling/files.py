@@ -208,7 +208,9 @@ class _Run:
         """Returns where the result goes, in a folder that is there, and in a format that holds it."""
         target = job.target
         height, width = self.upscalers.result_size(picture.height, picture.width)
-        if why := refusal(target.suffix, height, width, picture.channels, picture.pixels.dtype, several):
+        why = refusal(target.suffix, height, width, picture.channels, picture.pixels.dtype, several)
+        upscaler = self.upscalers.for_picture(picture.height, picture.width)
+        if why := why or upscaler.no_room_to_write(target.suffix, height, width):
             other = self._alternative(job)
             if not other:
                 raise ImageError(f"{one_line(target)}: {why}; choose another format, such as png")
