@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from .bench_tables import network_row, print_aggregation, print_networks, print_windows
 from .options import Device, DeviceName, Json, Overwrite, parse_choices, parse_size
-from .output import check_output, print_error, print_json, print_table
+from .output import check_output, print_error, print_json
 from .progress import spinner
-
-if TYPE_CHECKING:
-    from lamnet_models.benchmarking import Measurement
 
 
 def bench(
@@ -20,7 +18,8 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help="Models, peers (swinir_light, omni_sr, safmn), files. [default: lamnet_xSCALE and all peers]",
+            help="Models, peers (swinir_light, omni_sr, atd_light, dat_light, craft, dctlsa, safmn), files. "
+            "[default: lamnet_xSCALE and all peers]",
             show_default=False,
         ),
     ] = None,
@@ -30,10 +29,17 @@ def bench(
     ] = None,
     modes: Annotated[str, typer.Option("--mode", help="eager, compiled, or both separated by a comma.")] = "eager",
     precisions: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, or several.")] = "fp32",
+    backends: Annotated[
+        str | None,
+        typer.Option("--backend", help="eager, triton, fused, or several: of our layers. [default: as available]"),
+    ] = None,
     train: Annotated[
         str | None, typer.Option(metavar="BATCHxSIDE", help="Measure steps of training, on such patches.")
     ] = None,
     op: Annotated[bool, typer.Option("--op", help="Measure the aggregation alone, against copying memory.")] = False,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Measure attentions alone, by the size of their window.")
+    ] = False,
     baseline: Annotated[
         str | None, typer.Option(help="The model that ratios refer to, in the same mode. [default: the first]")
     ] = None,
@@ -42,7 +48,15 @@ def bench(
     device: Device = DeviceName.auto,
     memory: Annotated[bool, typer.Option("--memory", help="Measure peak memory too.")] = False,
     chart: Annotated[
-        Path | None, typer.Option(help="Picture to write, PNG or SVG: a bubble a model, time and parameters.")
+        list[Path] | None,
+        typer.Option(
+            help="Picture to write, PNG, SVG or PDF, or several: a bubble a model, time and parameters; "
+            "with --windows, time and operations by window."
+        ),
+    ] = None,
+    psnr: Annotated[
+        list[Path] | None,
+        typer.Option(help="What lamnet eval or compare printed with --json: PSNR for the chart's vertical axis."),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -56,22 +70,33 @@ def bench(
     """
     chosen_modes = parse_choices("--mode", modes, ("eager", "compiled"))
     chosen_precisions = parse_choices("--precision", precisions, ("fp32", "fp16", "bf16"))
+    chosen_backends = parse_choices("--backend", backends, ("eager", "triton", "fused")) if backends else [None]
     pixels = parse_size("--size", size, "WIDTHxHEIGHT") if size else None
     patches = parse_size("--train", train, "BATCHxSIDE") if train else None
-    if chart is not None:
-        check_output(chart, overwrite)
-        if chart.suffix not in (".png", ".svg", ".pdf"):
-            raise typer.BadParameter(f"{chart} must end in .png, .svg or .pdf")
-    from lamnet_models.benchmarking import PEERS
+    charts = chart or []
+    for path in charts:
+        check_output(path, overwrite)
+        if path.suffix not in (".png", ".svg", ".pdf"):
+            raise typer.BadParameter(f"{path} must end in .png, .svg or .pdf")
+    if op and windows:
+        raise typer.BadParameter("--op and --windows measure different things: choose one")
+    from lamnet_models.benchmarking import PEERS, draw_chart, read_psnr
     from lamnet_models.benchmarking import bench as measure
 
+    _check_backends(chosen_backends, device.value)
     if op:
-        _print_aggregation(device.value, rounds, as_json)
+        _aggregation(device.value, chosen_backends, rounds, as_json)
+        return
+    if windows:
+        _windows(pixels, rounds, threads, device.value, charts, as_json)
         return
     names = models or [f"lamnet_x{scale}", *(PEERS if _has_spandrel() else ())]
     reference = baseline or names[0]
     if reference not in names:
         raise typer.BadParameter(f"--baseline is {reference}, but it must be one of {', '.join(names)}")
+    quality = read_psnr(psnr) if psnr else None
+    if quality is not None and not set(names) & set(quality):
+        raise typer.BadParameter(f"--psnr tells of {', '.join(quality)}, none of which is measured")
     with spinner() as say:
         try:
             results = measure(
@@ -80,6 +105,7 @@ def bench(
                 size=pixels,
                 modes=chosen_modes,
                 precisions=chosen_precisions,
+                backends=chosen_backends,
                 train=patches,
                 rounds=rounds,
                 threads=threads,
@@ -89,99 +115,56 @@ def bench(
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-    bases = {(result.mode, result.precision): result for result in results if result.name == reference}
-    rows = [_row(result, bases[result.mode, result.precision]) for result in results]
-    if chart is not None:
-        from lamnet_models.benchmarking.chart import draw_chart
-
-        draw_chart(results, chart, scale)
+    bases = {(result.mode, result.precision): result for result in reversed(results) if result.name == reference}
+    rows = [network_row(result, bases[result.mode, result.precision]) for result in results]
+    for path in charts:
+        draw_chart(results, path, scale, quality)
     if as_json:
         print_json([{**row, "seconds": list(result.seconds)} for row, result in zip(rows, results, strict=True)])
     else:
-        _print(rows, reference)
+        print_networks(rows, reference)
     wrong = [result.label for result in results if not result.valid]
     if wrong:
         print_error(f"not the result of the eager float32 network: {', '.join(wrong)}")
         raise typer.Exit(1)
 
 
-def _row(result: Measurement, base: Measurement) -> dict[str, object]:
-    return {
-        "model": result.name,
-        "mode": result.mode,
-        "precision": result.precision,
-        "task": result.task,
-        "median": result.median,
-        "spread": result.spread,
-        "images_per_second": result.images / result.median,
-        "memory": result.memory,
-        "difference": result.difference,
-        "ratio": result.ratio(base) if result.valid and base.valid else None,
-    }
+def _check_backends(backends: list[str | None], device: str) -> None:
+    from lamnet_layers.backends.select import select
+    from lamnet_models.upscaling.inference import resolve_device
+
+    for backend in backends:
+        try:
+            select(backend, resolve_device(device).type)
+        except RuntimeError as error:
+            raise typer.BadParameter(str(error)) from None
 
 
-def _print(rows: list[dict], reference: str) -> None:
-    ratio = f"ratio to {reference}"
-    columns = ["model", "mode", "type", "ms", "±", "images/s", "MB", ratio]
-    if not any(row["memory"] for row in rows):
-        columns.remove("MB")
-    cells = [
-        {
-            "model": row["model"],
-            "mode": row["mode"],
-            "type": row["precision"],
-            "ms": f"{1000 * row['median']:.4g}",
-            "±": f"{row['spread']:.0%}",
-            "images/s": f"{row['images_per_second']:.3g}",
-            "MB": f"{row['memory'] / 1e6:.0f}" if row["memory"] else "",
-            ratio: "differs" if row["ratio"] is None else f"{row['ratio']:.3f}",
-        }
-        for row in rows
-    ]
-    print_table(columns, [[row[name] for name in columns] for row in cells], ("ms", "±", "images/s", "MB", ratio))
+def _aggregation(device: str, backends: list[str | None], rounds: int, as_json: bool) -> None:
+    from itertools import product
 
-
-def _print_aggregation(device: str, rounds: int, as_json: bool) -> None:
     from lamnet_models.benchmarking import AGGREGATION_SIZES, measure_aggregation
 
+    results = []
     with spinner() as say:
-        results = []
-        for shape in AGGREGATION_SIZES:
-            for axis in ("horizontal", "vertical"):
-                for backward in (False, True):
-                    say(f"{shape}, {axis}, {'backward' if backward else 'forward'}")
-                    results.append(
-                        measure_aggregation(shape, axis, backward=backward, rounds=max(rounds, 3), device=device)
-                    )
-    rows = [
-        {
-            "shape": list(result.shape),
-            "axis": result.axis,
-            "pass": "backward" if result.backward else "forward",
-            "seconds": result.seconds,
-            "bytes": result.bytes,
-            "bandwidth": result.bandwidth,
-            "share": result.share,
-        }
-        for result in results
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    cells = [
-        [
-            "×".join(map(str, row["shape"])),
-            row["axis"],
-            row["pass"],
-            f"{1000 * row['seconds']:.4g}",
-            f"{row['bytes'] / 1e6:.0f}",
-            f"{row['bandwidth'] / 1e9:.4g}",
-            f"{row['share']:.1%}",
-        ]
-        for row in rows
-    ]
-    columns = ["B×D×H×W", "axis", "pass", "ms", "MB", "GB/s", "of a copy"]
-    print_table(columns, cells, ("ms", "MB", "GB/s", "of a copy"))
+        for shape, axis, backward in product(AGGREGATION_SIZES, ("horizontal", "vertical"), (False, True)):
+            for backend in backends:
+                say(f"{shape}, {axis}, {'backward' if backward else 'forward'}")
+                options = {"backward": backward, "rounds": max(rounds, 3), "device": device, "backend": backend}
+                results.append(measure_aggregation(shape, axis, **options))
+    print_aggregation(results, as_json)
+
+
+def _windows(
+    size: tuple[int, int] | None, rounds: int, threads: int | None, device: str, charts: list[Path], as_json: bool
+) -> None:
+    from lamnet_models.benchmarking import draw_windows, measure_windows
+
+    with spinner() as say:
+        results = measure_windows(size=size or (320, 180), rounds=rounds, threads=threads, device=device, progress=say)
+    for path in charts:
+        draw_windows(results, path)
+    print_windows(results, as_json)
 
 
 def _has_spandrel() -> bool:

@@ -33,9 +33,13 @@ def env(as_json: Json = False) -> None:
     where = "cuda" if torch.cuda.is_available() else "cpu"
     reason = why_not_triton(where)
     try:
-        facts["focal_aggregate"] = f"{select(None, where)} on {where}; kernels: {reason or 'can run'}"
+        backend = select(None, where)
+        facts["focal_aggregate"] = f"{backend} on {where}; kernels: {reason or 'can run'}"
+        facts["fused kernels"] = (
+            "on, without gradients" if backend == "fused" else f"off; {VARIABLE}=fused asks for them"
+        )
     except (ValueError, RuntimeError) as error:
-        facts["focal_aggregate"] = str(error)
+        facts["focal_aggregate"] = facts["fused kernels"] = str(error)
     facts |= {name: os.environ.get(name, "not set") for name in (VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
     if as_json:
         print_json(facts)

@@ -1,7 +1,12 @@
-"""Makes the tables of times: python docs/make_performance.py, on a machine that does nothing else; some ten minutes."""
+"""Makes the tables of times: python docs/make_performance.py [networks] [bandwidth], on a machine that does nothing else.
+
+Both if none is named: some twenty minutes on two cores.
+"""
 
 import os
 import platform
+import sys
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
@@ -9,37 +14,76 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, 
 
 import torch
 
-from lamnet_models.benchmarking import Measurement, bench
+from lamnet_models.benchmarking import (
+    AGGREGATION_SIZES,
+    PEERS,
+    bench,
+    measure_aggregation,
+)
 
-TABLE = Path(__file__).parent / "assets" / "performance.md"
-PEERS = ["swinir_light", "omni_sr"]
+ASSETS = Path(__file__).parent / "assets"
+CLOSEST = ["swinir_light", "omni_sr"]
+OTHERS = [name for name in PEERS if name not in CLOSEST]
 
 
-def table(results: list[Measurement]) -> list[str]:
+def table(arguments: str, rounds: int, **options) -> list[str]:
     """Returns the lines of a table of one run, with ratios of the first network to each."""
-    ours = results[0]
-    lines = ["| network | seconds | spread | `lamnet_x4` / it |", "| --- | --- | --- | --- |"]
+    results = bench(arguments.partition(" --")[0].split(), rounds=rounds, **options)
+    ours = {(result.mode, result.precision): result for result in reversed(results) if result.name == results[0].name}
+    lines = [f"`lamnet bench {arguments} --rounds {rounds}`:", ""]
+    lines += [f"| network | mode | type | seconds | spread | MB | `{results[0].name}` / it |", "| --- " * 7 + "|"]
     for result in results:
-        lines.append(f"| {result.name} | {result.median:.2f} | ±{result.spread:.0%} | {ours.ratio(result):.2f} |")
-    return lines
+        memory = "" if result.memory is None else f"{result.memory / 1e6:.0f}"
+        own = ours[result.mode, result.precision]
+        ratio = f"{own.ratio(result):.2f}" if own.valid and result.valid else "differs"
+        cells = (result.name, result.mode, result.precision, f"{result.median:.2f}", f"±{result.spread:.0%}", memory)
+        lines.append(f"| {' | '.join(cells)} | {ratio} |")
+    return [*lines, ""]
 
 
-def main() -> None:
-    """Writes the tables."""
-    lines = []
-    for mode, networks in (("eager", ["lamnet_x4", *PEERS, "safmn"]), ("compiled", ["lamnet_x4", *PEERS])):
-        for run in (1, 2):
-            results = bench(networks, modes=(mode,), rounds=5)
-            command = f"lamnet bench {' '.join(networks)} --mode {mode} --rounds 5"
-            lines += [f"`{command}`, run {run}:", "", *table(results), ""]
+def machine() -> str:
+    """Returns where and when the figures were taken, in a line."""
     threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    lines += [
-        f"320×180 → 1280×720, float32; {platform.machine()} with {capability}, {threads} threads; "
-        f"torch {torch.__version__}; {date.today()}.",
-        "",
-    ]
-    TABLE.write_text("\n".join(lines), encoding="utf-8")
+    return f"{platform.machine()} with {capability}, {threads} threads; torch {torch.__version__}; {date.today()}."
 
+
+def write(name: str, lines: Iterable[str]) -> None:
+    """Writes one of the files that the page includes."""
+    (ASSETS / name).write_text("\n".join([*lines, machine(), ""]), encoding="utf-8")
+
+
+def networks() -> None:
+    """Writes the tables of networks beside each other."""
+    both = ("fp32", "bf16") if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ("fp32",)
+    closest = f"lamnet_x4 {' '.join(CLOSEST)}"
+    lines = []
+    for _ in range(2):  # that the ratios hold shows in the second run
+        lines += table(f"{closest} --mode eager --memory", 5, memory=True)
+    lines += table(f"lamnet_x4 {' '.join(OTHERS)} --mode eager", 3)
+    for _ in range(2):
+        lines += table(
+            f"{closest} --mode compiled --precision {','.join(both)}", 5, modes=("compiled",), precisions=both
+        )
+    lines += table(f"{closest} --train 4x48", 3, train=(4, 48))
+    write("performance.md", lines)
+
+
+def bandwidth() -> None:
+    """Writes the table of the aggregation beside a copy of memory."""
+    lines = ["`lamnet bench --op --rounds 3`:", ""]
+    lines += ["| B×D×H×W | axis | pass | ms | MB | GB/s | of a copy |", "| --- " * 7 + "|"]
+    for shape in AGGREGATION_SIZES:
+        for axis in ("horizontal", "vertical"):
+            for backward in (False, True):
+                result = measure_aggregation(shape, axis, backward=backward, rounds=3)
+                cells = ("×".join(map(str, shape)), axis, "backward" if backward else "forward")
+                figures = (f"{1000 * result.seconds:.0f}", f"{result.bytes / 1e6:.0f}", f"{result.bandwidth / 1e9:.2f}")
+                lines.append(f"| {' | '.join((*cells, *figures))} | {result.share:.1%} |")
+    write("bandwidth.md", [*lines, ""])
+
+
+PARTS = {"networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
-    main()
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()

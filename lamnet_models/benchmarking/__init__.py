@@ -1,7 +1,7 @@
 """How long networks take, side by side: every round measures each of them once, and only ratios count."""
 
 from .bandwidth import AGGREGATION_SIZES, OperatorMeasurement, copy_bandwidth, measure_aggregation
-from .chart import draw_chart
+from .chart import draw_chart, read_psnr
 from .measure import MODES, PRECISIONS, Measurement, bench
 from .networks import open_network
 from .peers import PEERS
@@ -24,4 +24,5 @@ __all__ = [
     "measure_aggregation",
     "measure_windows",
     "open_network",
+    "read_psnr",
 ]

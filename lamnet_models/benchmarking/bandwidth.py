@@ -27,6 +27,7 @@ class OperatorMeasurement:
         seconds: Median time.
         bytes: Bytes of each input and each result, once.
         share: Their bandwidth as a share of the machine's own when it copies, measured in the same rounds.
+        backend: The backend that was asked for, None for the automatic choice.
     """
 
     shape: tuple[int, int, int, int]
@@ -35,6 +36,7 @@ class OperatorMeasurement:
     seconds: float
     bytes: int
     share: float
+    backend: str | None = None
 
     @property
     def bandwidth(self) -> float:
@@ -60,6 +62,7 @@ def measure_aggregation(
     backward: bool = False,
     rounds: int = 20,
     device: torch.device | str = "auto",
+    backend: str | None = None,
 ) -> OperatorMeasurement:
     """Measures the aggregation with the default window beside a copy of as many bytes.
 
@@ -71,6 +74,7 @@ def measure_aggregation(
         backward: Whether to measure the gradients of features and weights in place of the result.
         rounds: How often.
         device: Where to compute.
+        backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate].
     """
     where = resolve_device(device)
     batch, _, height, width = shape
@@ -80,7 +84,7 @@ def measure_aggregation(
     dim = -1 if axis == "horizontal" else -2
     inputs = x.nbytes + weights.nbytes
     if backward:
-        out = focal_aggregate(x, weights, heads=heads, dim=dim)
+        out = focal_aggregate(x, weights, heads=heads, dim=dim, backend=backend)
         gradient = torch.randn_like(out)
         moved = 2 * inputs + out.nbytes
 
@@ -90,11 +94,11 @@ def measure_aggregation(
         moved = inputs + x.nbytes
 
         def run() -> object:
-            return focal_aggregate(x, weights, heads=heads, dim=dim)
+            return focal_aggregate(x, weights, heads=heads, dim=dim, backend=backend)
 
     source = torch.empty(moved // 2, dtype=torch.uint8, device=where)
     target = torch.empty_like(source)
     run()
     times = time_interleaved({"copy": lambda: target.copy_(source), "run": run}, rounds, where)
     share = statistics.median(copy / own for copy, own in zip(times["copy"], times["run"], strict=True))
-    return OperatorMeasurement(shape, axis, backward, statistics.median(times["run"]), moved, share)
+    return OperatorMeasurement(shape, axis, backward, statistics.median(times["run"]), moved, share, backend)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..errors import LAMNetError
 from ..files import atomic_path
 from .measure import Measurement
 from .networks import open_network
@@ -48,3 +50,32 @@ def draw_chart(
     axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def read_psnr(paths: Iterable[str | os.PathLike]) -> dict[str, float]:
+    """Returns the PSNR in dB by network, from what ``lamnet eval --json`` and ``lamnet compare --json`` printed.
+
+    Args:
+        paths: The files; a JSON object of names and numbers will do, too.
+
+    Raises:
+        LAMNetError: If a file cannot be read, is none of these, or tells two values of a network.
+    """
+    found: dict[str, float] = {}
+    for path in paths:
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "evaluations" not in content:
+                pairs = list(content.items())
+            else:
+                rows = content["evaluations"] if isinstance(content, dict) else content
+                pairs = [(row["model"], row["psnr"]) for row in rows]
+            values = [(str(name), float(value)) for name, value in pairs]
+        except OSError as error:
+            raise LAMNetError(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError):
+            raise LAMNetError(f"{path} is not what lamnet eval or lamnet compare prints with --json") from None
+        for name, value in values:
+            if found.setdefault(name, value) != value:
+                raise LAMNetError(f"{path} tells another PSNR of {name} than before: give one set of images")
+    return found

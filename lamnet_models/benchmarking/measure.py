@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class Measurement:
         difference: Largest difference to the eager float32 result, as a share of that one's largest value; None for
             training.
         valid: Whether that is within rounding. If not, the time means nothing.
+        backend: The backend that was asked for, None for the automatic choice.
     """
 
     name: str
@@ -54,11 +56,12 @@ class Measurement:
     memory: int | None = None
     difference: float | None = None
     valid: bool = True
+    backend: str | None = None
 
     @property
     def label(self) -> str:
-        """Name, mode, precision and task in one."""
-        return f"{self.name}/{self.mode}/{self.precision}/{self.task}"
+        """Name, mode, precision, task and backend in one."""
+        return "/".join(filter(None, (self.name, self.mode, self.precision, self.task, self.backend)))
 
     @property
     def median(self) -> float:
@@ -86,6 +89,7 @@ def bench(
     size: tuple[int, int] | None = None,
     modes: Iterable[str] = ("eager",),
     precisions: Iterable[str] = ("fp32",),
+    backends: Iterable[str | None] = (None,),
     train: tuple[int, int] | None = None,
     rounds: int = 7,
     threads: int | None = None,
@@ -101,6 +105,8 @@ def bench(
         size: Width and height in pixels of the image to enlarge; 1280×720 divided by ``scale`` if None.
         modes: Which of [`MODES`][lamnet_models.benchmarking.MODES].
         precisions: Which of [`PRECISIONS`][lamnet_models.benchmarking.PRECISIONS].
+        backends: Backends of our layers, see [`focal_aggregate`][lamnet_layers.focal_aggregate]; None for the automatic
+            choice.
         train: Batch size and side of the square patches in pixels: measures steps of training in place of forward
             passes.
         rounds: How often each is measured.
@@ -110,14 +116,16 @@ def bench(
         progress: Called with what is about to be done.
 
     Returns:
-        A measurement for each network, mode and precision, in that order.
+        A measurement for each network, mode, precision and backend, in that order.
 
     Raises:
         ValueError: If an argument is out of its range.
+        RuntimeError: If a backend cannot run there.
         LAMNetError: If there is no such network, or no compiler.
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds!r}, but it must be at least 1")
+    modes, precisions, backends = tuple(modes), tuple(precisions), tuple(backends)
     where = resolve_device(device)
     width, height = size or (OUTPUT[0] // scale, OUTPUT[1] // scale)
     say = progress or (lambda _: None)
@@ -129,21 +137,20 @@ def bench(
         for name, network in networks.items():
             network.to(where)
             reference = _forward(network, image)() if train is None else None
-            for mode in modes:
-                for precision in precisions:
-                    say(f"{name}, {mode}, {precision}: first call")
-                    cases.append(_Case(name, network, mode, precision, where, image, train, reference))
+            for mode, precision, backend in product(modes, precisions, backends):
+                say(f"{name}, {mode}, {precision}: first call")
+                cases.append(_Case(name, network, mode, precision, backend, where, image, train, reference))
         say(f"{rounds} rounds")
-        times = time_interleaved({case.label: case.run for case in cases}, rounds, where)
+        times = time_interleaved(dict(enumerate(case.run for case in cases)), rounds, where)
         results = []
-        for case in cases:
+        for number, case in enumerate(cases):
             bytes_used = None
             if memory and where.type == "cuda":
                 bytes_used = peak_memory(case.run, where)
             elif memory and train is None and (case.mode, case.precision) == ("eager", "fp32"):
                 say(f"{case.name}: memory")
                 bytes_used = peak_memory_in_child(case.name, scale, (width, height), torch.get_num_threads())
-            results.append(case.measurement(tuple(times[case.label]), bytes_used))
+            results.append(case.measurement(tuple(times[number]), bytes_used))
         return results
 
 
@@ -156,15 +163,18 @@ class _Case:
         network: nn.Module,
         mode: str,
         precision: str,
+        backend: str | None,
         device: torch.device,
         image: Tensor,
         train: tuple[int, int] | None,
         reference: Tensor | None,
     ) -> None:
-        self.name, self.mode, self.precision = name, mode, precision
+        self.name, self.mode, self.precision, self.backend = name, mode, precision, backend
         self.task = "forward" if train is None else "train"
-        self.label = f"{name}/{mode}/{precision}/{self.task}"
         network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
+        for module in network.modules():  # by the layers' own argument, which compiled code is chosen by, too
+            if backend is not None and hasattr(module, "backend"):
+                module.backend = backend
         network.train(train is not None)
         if mode == "compiled":
             compile_network(network)
@@ -184,7 +194,16 @@ class _Case:
         """Returns what was measured."""
         valid = self.difference is None or self.difference <= _TOLERANCES[self.precision]
         return Measurement(
-            self.name, self.mode, self.precision, self.task, seconds, self.images, memory, self.difference, valid
+            self.name,
+            self.mode,
+            self.precision,
+            self.task,
+            seconds,
+            self.images,
+            memory,
+            self.difference,
+            valid,
+            self.backend,
         )
 
 

@@ -46,9 +46,60 @@ def _safmn(scale: int) -> nn.Module:
     return SAFMN(dim=36, n_blocks=8, ffn_scale=2.0, upscaling_factor=scale)
 
 
+def _atd_light(scale: int) -> nn.Module:
+    from spandrel.architectures.ATD import ATD
+
+    return ATD(
+        embed_dim=48,
+        depths=(6, 6, 6, 6),
+        num_heads=(4, 4, 4, 4),
+        window_size=16,
+        category_size=128,
+        num_tokens=64,
+        reducted_dim=8,
+        convffn_kernel_size=7,
+        mlp_ratio=1,
+        upscale=scale,
+        upsampler="pixelshuffledirect",
+        norm=False,
+    )
+
+
+def _dat_light(scale: int) -> nn.Module:
+    from spandrel.architectures.DAT import DAT
+
+    return DAT(
+        embed_dim=60,
+        split_size=[8, 32],
+        depth=[18],
+        num_heads=[6],
+        expansion_factor=2.0,
+        upscale=scale,
+        upsampler="pixelshuffledirect",
+        resi_connection="3conv",
+    )
+
+
+def _craft(scale: int) -> nn.Module:
+    from spandrel.architectures.CRAFT import CRAFT
+
+    return CRAFT(upscale=scale)
+
+
+def _dctlsa(scale: int) -> nn.Module:
+    from spandrel.architectures.DCTLSA import DCTLSA
+
+    return DCTLSA(upscale=scale)
+
+
 PEERS: dict[str, Callable[[int], nn.Module]] = {
     "swinir_light": _swinir_light,
     "omni_sr": _omni_sr,
+    "atd_light": _atd_light,
+    "dat_light": _dat_light,
+    "craft": _craft,
+    "dctlsa": _dctlsa,
     "safmn": _safmn,
 }
-"""The peers by name, each built for a scale: two with window attention, and a convolutional one."""
+"""The peers by name, each built for a scale: six with attention, of 570 to 930 thousand parameters as their papers have
+them, and a small convolutional one."""

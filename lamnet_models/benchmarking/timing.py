@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -21,11 +21,11 @@ def limited_threads(threads: int | None) -> Iterator[None]:
 
 
 def time_interleaved(
-    functions: Mapping[str, Callable[[], object]],
+    functions: Mapping[Hashable, Callable[[], object]],
     rounds: int,
     device: torch.device,
     after: Callable[[], None] | None = None,
-) -> dict[str, list[float]]:
+) -> dict[Hashable, list[float]]:
     """Calls each function once a round, so that what else the machine does falls on all of them alike.
 
     Args:
@@ -37,7 +37,7 @@ def time_interleaved(
     Returns:
         Seconds of each call, by name.
     """
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    times: dict[Hashable, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             times[name].append(_time_on_cuda(function) if device.type == "cuda" else _time(function))

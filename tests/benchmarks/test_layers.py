@@ -1,42 +1,90 @@
-"""Times of the layers: pytest tests/benchmarks --benchmark-enable."""
+"""Times of the layers by backend: pytest tests/benchmarks --benchmark-enable, on the GPU where there is one."""
 
 import pytest
 import torch
 
-from lamnet_layers import CSM, DGFN, IEM, ULM, ChannelLayerNorm, FocalSeparableAttention, LAMBlock, focal_aggregate
+from lamnet_layers import (
+    CSM,
+    DGFN,
+    FFN,
+    GDFN,
+    IEM,
+    ULM,
+    ChannelLayerNorm,
+    FocalPass,
+    FocalSeparableAttention,
+    LAMBlock,
+    focal_aggregate,
+    use_backend,
+)
+from lamnet_layers.backends.select import BACKENDS
 
 HEIGHT, WIDTH = 180, 320  # what is enlarged to 1280×720 at ×4
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LAYERS = {
-    "ChannelLayerNorm": lambda: ChannelLayerNorm(64),
-    "FocalSeparableAttention": lambda: FocalSeparableAttention(32),
-    "CSM": lambda: CSM(32),
-    "ULM": lambda: ULM(64),
-    "DGFN": lambda: DGFN(64),
-    "LAMBlock": lambda: LAMBlock(64, depth=1),
+    "ChannelLayerNorm": (64, ChannelLayerNorm),
+    "FocalPass, horizontal": (32, FocalPass),
+    "FocalPass, vertical": (32, lambda channels: FocalPass(channels, axis="vertical")),
+    "FocalSeparableAttention": (32, FocalSeparableAttention),
+    "CSM": (32, CSM),
+    "ULM": (64, ULM),
+    "DGFN": (64, DGFN),
+    "GDFN": (64, GDFN),
+    "FFN": (64, FFN),
+    "LAMBlock": (64, lambda channels: LAMBlock(channels, depth=1)),
 }
 
 
-def features(channels: int, channels_last: bool) -> torch.Tensor:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.randn(1, channels, HEIGHT, WIDTH).contiguous(memory_format=layout)
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """Each backend in turn; kernels only on a GPU, as Triton's interpreter has no times to tell."""
+    if request.param != "eager" and DEVICE == "cpu":
+        pytest.skip("needs a GPU")
+    with use_backend(request.param):
+        yield request.param
 
 
-@pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels_last"])
+@pytest.fixture(params=[torch.contiguous_format, torch.channels_last], ids=["planes", "channels_last"])
+def layout(request):
+    return request.param
+
+
+def features(channels, layout):
+    return torch.randn(1, channels, HEIGHT, WIDTH, device=DEVICE).contiguous(memory_format=layout)
+
+
+def timed(benchmark, function, *arguments, **options):
+    """Times a call, and waits for the device."""
+
+    def call():
+        function(*arguments, **options)
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    benchmark(call)
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 @torch.inference_mode()
-def test_layer(benchmark, layer, channels_last):
-    module = LAYERS[layer]()
-    channels = 32 if layer in ("FocalSeparableAttention", "CSM") else 64
-    benchmark(module, features(channels, channels_last))
+def test_layer(benchmark, backend, layer, layout):
+    channels, build = LAYERS[layer]
+    timed(benchmark, build(channels).to(DEVICE), features(channels, layout))
 
 
-@pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels_last"])
 @torch.inference_mode()
-def test_exchange(benchmark, channels_last):
-    benchmark(IEM(), features(32, channels_last), features(32, channels_last))
+def test_exchange(benchmark, layout):
+    timed(benchmark, IEM(), features(32, layout), features(32, layout))
 
 
 @pytest.mark.parametrize("dim", [-1, -2], ids=["horizontal", "vertical"])
 @torch.inference_mode()
-def test_focal_aggregate(benchmark, dim):
-    benchmark(focal_aggregate, features(32, False), features(4 * 13, False).tanh(), dim=dim)
+def test_focal_aggregate(benchmark, backend, dim):
+    planes = torch.contiguous_format
+    timed(benchmark, focal_aggregate, features(32, planes), features(4 * 13, planes).tanh(), dim=dim)
+
+
+@pytest.mark.parametrize("dim", [-1, -2], ids=["horizontal", "vertical"])
+def test_gradients(benchmark, backend, dim):
+    x, weights = (features(channels, torch.contiguous_format).requires_grad_() for channels in (32, 4 * 13))
+    out = focal_aggregate(x, weights, dim=dim)
+    timed(benchmark, torch.autograd.grad, out, (x, weights), torch.ones_like(out), retain_graph=True)

@@ -2,16 +2,19 @@ import pytest
 import torch
 
 from lamnet_layers import FocalWindow
-from lamnet_models import LAMNet, ModelError, Upscaler, save_checkpoint
+from lamnet_models import LAMNet, LAMNetError, ModelError, Upscaler, save_checkpoint
 from lamnet_models.benchmarking import (
     MIXERS,
     PEERS,
+    Measurement,
     bench,
     copy_bandwidth,
+    draw_chart,
     draw_windows,
     measure_aggregation,
     measure_windows,
     open_network,
+    read_psnr,
 )
 from lamnet_models.benchmarking.windows import WindowAttention, focal_window
 
@@ -104,3 +107,46 @@ def test_window_attention_looks_into_its_window_alone():
     x = torch.randn(2, 8, 10, 13, dtype=torch.float64)
     torch.testing.assert_close(layer(x)[:, :, 5:, 5:10], layer(x[:, :, 5:, 5:10]))
     assert layer(x).shape == x.shape
+
+
+def test_backends_beside_each_other(tmp_path, monkeypatch):
+    pytest.importorskip("triton")
+    from lamnet_layers.backends import fused
+
+    calls = []
+    dual_gate = fused.dual_gate
+    monkeypatch.setattr(fused, "dual_gate", lambda *arguments: calls.append(1) or dual_gate(*arguments))
+    network = LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, window=((1,), (1,)))
+    save_checkpoint(network, tmp_path / "a.safetensors")
+    results = bench([str(tmp_path / "a.safetensors")], size=(3, 2), rounds=2, backends=("eager", "fused"))
+    assert [(result.backend, result.valid) for result in results] == [("eager", True), ("fused", True)]
+    assert len(calls) == 3  # the first call, to compare, and two rounds
+
+
+def test_psnr_is_read_from_what_eval_and_compare_print(tmp_path):
+    texts = {
+        "eval": '[{"model": "a", "psnr": 31.5, "ssim": 0.9}]',
+        "compare": '{"evaluations": [{"model": "b", "psnr": 32}], "file": null}',
+        "plain": '{"c": 33.25}',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    assert read_psnr(tmp_path / name for name in texts) == {"a": 31.5, "b": 32.0, "c": 33.25}
+    (tmp_path / "other").write_text('{"c": 34}')
+    for bad, message in (("absent", "cannot be read"), ("other", "another PSNR of c")):
+        with pytest.raises(LAMNetError, match=message):
+            read_psnr([tmp_path / "plain", tmp_path / bad])
+    for text in ("", "[1]", '{"a": null}', "[]x", '[{"model": "a"}]'):
+        (tmp_path / "bad").write_text(text)
+        with pytest.raises(LAMNetError, match="is not what lamnet eval"):
+            read_psnr([tmp_path / "bad"])
+
+
+def test_chart_has_the_networks_that_have_a_psnr(tmp_path):
+    results = [Measurement(name, "eager", "fp32", "forward", (0.5, 0.6), 1) for name in ("lamnet_x4", "lamnet_x2")]
+    draw_chart(results, tmp_path / "chart.svg", psnr={"lamnet_x4": 32.5})
+    draw_chart(results, tmp_path / "chart.png")
+    svg = (tmp_path / "chart.svg").read_text()
+    assert "lamnet_x4" in svg
+    assert "lamnet_x2" not in svg
+    assert (tmp_path / "chart.png").stat().st_size > 1000

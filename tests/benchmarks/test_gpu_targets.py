@@ -1,0 +1,45 @@
+"""The one command for a GPU, in miniature: by Triton's interpreter where there is none."""
+
+import pytest
+import torch
+
+from lamnet_models import LAMNet, save_checkpoint
+
+pytest.importorskip("triton")
+import gpu_targets
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture
+def plan(tmp_path):
+    files = [str(tmp_path / name) for name in ("ours.safetensors", "peer.safetensors")]
+    for file in files:
+        save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, window=((1,), (1,))), file)
+    shape, types = (1, 2, 2, 3), (torch.float32,)
+    return gpu_targets.Plan((shape,), shape, *files, types, 1, size=(4, 3), train=(1, 4), mode="eager", rounds=1)
+
+
+def test_every_row_is_measured(plan):
+    head, _, *lines = gpu_targets.table(plan, DEVICE)
+    assert head.split("|")[1:-1] == [" what ", " target ", " measured ", " met "]
+    graphs = [line for line in lines if "CUDA graph" in line]
+    assert len(lines) == 19
+    for line in lines:
+        _, _, target, measured, met, _ = (cell.strip() for cell in line.split("|"))
+        if line in graphs and DEVICE.type == "cpu":
+            assert measured == "*not measured*"
+        else:
+            assert measured[0].isdigit(), line
+            assert (met in ("yes", "**no**")) == (target != "none")
+
+
+def test_without_a_device_nothing_is_claimed():
+    lines = gpu_targets.table(gpu_targets.Plan(), None)[2:]
+    assert all("*not measured*" in line and "yes" not in line for line in lines)
+    assert any("B128 D32 64×64" in line for line in lines)
+
+
+def test_no_ratio_for_another_result(plan):
+    with pytest.raises(RuntimeError, match="the results differ"):
+        gpu_targets.faster(plan, DEVICE, lambda: torch.zeros(2), lambda: torch.ones(2))

@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from lamnet_models import LAMNet, save_checkpoint
+
+
+@pytest.fixture
+def network(tmp_path):
+    file = tmp_path / "a.safetensors"
+    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2), file)
+    return file
+
+
+def test_networks_with_ratios_and_charts(lamnet, network, tmp_path):
+    (tmp_path / "psnr.json").write_text(json.dumps({str(network): 31.5}))
+    charts = ["--chart", tmp_path / "a.png", "--chart", tmp_path / "a.svg", "--psnr", tmp_path / "psnr.json"]
+    options = ["--size", "6x5", "--rounds", 2, "--device", "cpu", "--backend", "eager", "--json", *charts]
+    code, out, err = lamnet("bench", network, *options)
+    assert code == 0, err
+    (row,) = json.loads(out)
+    assert (row["ratio"], row["backend"], len(row["seconds"])) == (1, "eager", 2)
+    assert "PSNR" in (tmp_path / "a.svg").read_text()
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_windows(lamnet, tmp_path):
+    options = ["--windows", "--size", "8x6", "--rounds", 1, "--device", "cpu"]
+    code, out, err = lamnet("bench", *options, "--chart", tmp_path / "w.svg")
+    assert code == 0, err
+    assert "focal" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert (tmp_path / "w.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--chart", "a.bmp"], ".png"),
+        (["--backend", "fast"], "must be of eager, triton, fused"),
+        (["--op", "--windows"], "choose one"),
+        (["--baseline", "other"], "--baseline"),
+    ],
+)
+def test_wrong_usage_is_one_line(lamnet, network, options, word):
+    code, _, err = lamnet("bench", network, *options)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert word in err
+
+
+def test_a_backend_that_cannot_run_says_why(lamnet, network, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    code, _, err = lamnet("bench", network, "--backend", "fused", "--device", "cpu")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "'fused' cannot run" in err
