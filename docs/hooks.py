@@ -14,11 +14,21 @@ _COMMAND = (sys.executable, "-m", "typer", "lamnet_cli.main", "utils", "docs", "
 _MARKER = re.compile(r"^<!-- (commands|cards|file (\S+)) -->$", re.MULTILINE)
 
 
+def on_config(config):
+    """Puts the model cards into the navigation."""
+    sections = (
+        entry for part in config.nav for section in part.values() if isinstance(section, list) for entry in section
+    )
+    cards = next(entry["Model cards"] for entry in sections if "Model cards" in entry)
+    cards += [{name: f"weights/{name}.md"} for name in packaged_weights()]
+    return config
+
+
 def on_files(files, config, **_):
     """Adds a page for each model card."""
     for name, path in packaged_weights().items():
         card = path.with_suffix(".md").read_text(encoding="utf-8")
-        page = re.sub(r"\A####? .*\n", f"# {name}\n", card)
+        page = re.sub(r"\A#+ .*\n", f"# {name}\n", card)
         files.append(File.generated(config, f"weights/{name}.md", content=page))
     return files
 

@@ -13,7 +13,7 @@ def main() -> None:
     """Runs the commands and writes the transcript."""
     with TemporaryDirectory() as folder:
         home = Path(folder)
-        write_photographs(home / "Pictures", 288)
+        write_photographs(home / "Pictures", 192)
         outputs = walk(commands(), home, f"minutes={_MINUTES}")
     lines = []
     for output in outputs:

@@ -34,17 +34,17 @@ def commands(page: Path = PAGE) -> list[str]:
 
 
 def write_photographs(folder: Path, side: int) -> None:
-    """Writes ten JPEG files, pieces of the sample photographs that overlap little."""
+    """Writes ten JPEG files, pieces of the sample photographs; up to 192 pixels a side none overlaps the last two."""
     folder.mkdir(parents=True)
     for index in range(10):
-        with Image.open(sample_path(SAMPLES[index % len(SAMPLES)])) as photo:
+        with Image.open(sample_path(SAMPLES[-1 - index % len(SAMPLES)])) as photo:
             left, top = (index // 4 * (length - side) // 2 for length in photo.size)
             piece = photo.convert("RGB").crop((left, top, left + side, top + side))
         piece.save(folder / f"holiday {index}.jpg", quality=95)
 
 
 def walk(blocks: list[str], home: Path, settings: str) -> list[str]:
-    """Runs blocks of commands in one shell that stops at the first failure; returns what each printed, behind its commands.
+    """Runs blocks of commands in one shell, up to the first failure; returns what each printed, and its commands.
 
     Args:
         blocks: The commands.

@@ -1,16 +1,69 @@
+"""What stands in the pages works: their Python runs, and the commands that they show exist."""
+
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+from lamnet_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES_WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def blocks(page, language):
+    """The blocks of a page in a language, those in tabs and lists too."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_code_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+    for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "lamnet " in "".join(blocks(page, "bash"))], ids=name_of)
+def test_commands_that_are_shown_exist_with_their_options(page):
+    unknown = []
+    for command in _commands("\n".join(blocks(page, "bash"))):
+        known = typer.main.get_command(app)
+        for word in command[1:]:
+            if word in getattr(known, "commands", {}):
+                known = known.commands[word]
+        options = {option for parameter in known.params for option in parameter.opts + parameter.secondary_opts}
+        options |= {"--help", "-h", "--version", "--install-completion"}
+        if hasattr(known, "commands") and not options & set(command):
+            unknown.append(" ".join(command))
+        unknown += [f"{word} in {' '.join(command)}" for word in command if _is_option(word) and word not in options]
+    assert unknown == []
+
+
+def _commands(script):
+    """The calls of lamnet in a script, each as a list of words."""
+    commands = []
+    lines = re.sub(r"(^|\s)#.*", "", script.replace("\\\n", " "), flags=re.MULTILINE)
+    for line in lines.splitlines():
+        reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+        reader.whitespace_split = True
+        command = []
+        for word in [*reader, ";"]:
+            if set(word) <= set("();<>|&"):
+                commands.append(command)
+                command = []
+            else:
+                command.append(word)
+    starts = ((command, command.index("lamnet")) for command in commands if "lamnet" in command)
+    return [command[start:] for command, start in starts if start == 0 or command[start - 1] == "do"]
+
+
+def _is_option(word):
+    return re.fullmatch(r"--?[a-zA-Z][a-z0-9-]*", word) is not None

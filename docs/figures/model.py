@@ -19,7 +19,7 @@ from lamnet_models.images import Picture, read_rgb, write_image
 from lamnet_models.upscaling import upscale
 
 MODEL = "lamnet_x4"
-PIXELS = {"star": (14, 12), "helmet": (38, 50), "rocket": (110, 30), "wall": (78, 20)}
+PIXELS = {"flag": (14, 12), "helmet": (38, 50), "rocket": (110, 30), "wall": (78, 20)}
 """Points of the reduced astronaut, (column, row)."""
 _MIXER = (3, 4)
 """The block, and the mixer in it, whose attention is drawn."""

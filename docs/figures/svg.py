@@ -9,7 +9,8 @@ def svg(width: float, height: float, parts: Iterable[str], title: str, font_size
     """Returns a drawing to be included in a page, whose colours come from the page's style sheet."""
     head = (
         f'<svg class="drawing" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{title}" font-size="{font_size}" text-anchor="middle" style="max-width: {width}px">'
+        f'aria-label="{title}" data-search-exclude="" style="max-width: {width}px" font-size="{font_size}" '
+        'text-anchor="middle">'
     )
     return "\n".join([head, *parts, "</svg>", ""])
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import lamnet_layers
 import lamnet_models
@@ -23,14 +24,22 @@ def docs():
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The site, built strictly."""
+    """The site, built strictly, once for all workers."""
     pytest.importorskip("mkdocstrings", reason="needs the extra docs")
-    folder = tmp_path_factory.mktemp("site")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / "site.lock"):
+        if not (folder / "site").is_dir():
+            _build(folder / "site")
+    return folder / "site"
+
+
+def _build(folder):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     built = subprocess.run(command, cwd=DOCS.parent, env=quiet, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")

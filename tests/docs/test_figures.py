@@ -1,0 +1,26 @@
+"""The drawings of the documentation are what the library draws today."""
+
+import torch
+
+from lamnet_layers import FocalSeparableAttention
+
+
+def test_drawings_are_up_to_date(docs):
+    from make_figures import ASSETS, drawings
+
+    made = drawings()
+    assert len(made) >= 6
+    assert [name for name, drawing in made.items() if (ASSETS / name).read_text(encoding="utf-8") != drawing] == []
+
+
+def test_a_drawn_kernel_is_what_the_layer_does_at_that_pixel(docs):
+    from figures.model import exact_kernel
+
+    torch.manual_seed(0)
+    attention = FocalSeparableAttention(8, heads=2, window=((1, 2), (2, 1)))
+    x = torch.randn(1, 8, 24, 30)
+    column, row, head, radius = 13, 11, 1, attention.window.radius
+    kernel = exact_kernel(attention, x, (column, row), head)
+    assert kernel.shape == (attention.window.size,) * 2
+    around = x[0, 4:, row - radius : row + radius + 1, column - radius : column + radius + 1]
+    torch.testing.assert_close((kernel * around).sum((1, 2)), attention(x)[0, 4:, row, column])
