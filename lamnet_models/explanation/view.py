@@ -92,7 +92,7 @@ class Differentiable(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.scale, self.in_chans = model.scale, model.in_chans
-        descriptor = getattr(model, "_descriptor", None)
+        descriptor = getattr(model, "descriptor", None)  # of a peer
         self.model = copy.deepcopy(model if descriptor is None else model.network)
         needs = descriptor and descriptor.size_requirements
         self.multiple = needs.multiple_of if needs else 1

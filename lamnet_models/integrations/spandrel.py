@@ -77,6 +77,8 @@ class Peer(nn.Module):
     Attributes:
         scale: Factor of enlargement.
         in_chans: Channels of the images.
+        network: The network itself, which passes gradients, and takes images of the sides that it needs.
+        descriptor: What spandrel knows of it.
 
     Raises:
         CheckpointError: If the network does not map images to images of as many channels.
@@ -90,12 +92,12 @@ class Peer(nn.Module):
         self.network = descriptor.model
         self.scale: int = descriptor.scale
         self.in_chans: int = descriptor.input_channels
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the enlarged images, (B, in_chans, r·H, r·W), clamped to [0, 1]."""
         # One at a time, as spandrel asks; a copy, for what it returns is of inference mode and cannot be changed.
-        return torch.cat([self._descriptor(image[None]) for image in x]).clone()
+        return torch.cat([self.descriptor(image[None]) for image in x]).clone()
 
 
 def load_peer(path: str | os.PathLike) -> Peer:

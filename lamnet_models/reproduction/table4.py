@@ -34,8 +34,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """The variants by the names of the table's rows, as what differs from ``lamnet_x2``."""
 
 _REMARKS = {
-    "FSA → MHDLSA": "the paper says neither width nor groups; 6 groups are the nearest at DLGSANet's width",
-    "DGFN → GDFN": "the paper does not say how wide; 70 hidden channels are the nearest",
+    "FSA → MHDLSA": "the paper says neither width nor groups. At DLGSANet's width of the network that predicts the "
+    "weights, a quarter, no whole number of groups gives 839K; 6 are the nearest.",
+    "DGFN → GDFN": "the paper does not say how wide. 70 hidden channels are the nearest to both counts.",
 }
 
 
@@ -76,6 +77,7 @@ def table4(
     rows: dict[str, list[Cell]] = {row.model: _cost_cells(row) for row in published_rows() if row.model in chosen}
     columns = ["variant", "--set", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's"]
     notes = ["MACs are counted over convolutions and matrix products, at an output of 1280×720."]
+    notes += [f"{name}: {remark}" for name, remark in _REMARKS.items() if name in chosen]
     if budget is None:
         columns += ["Urban100", "Manga109"]
         for row in published_rows():
@@ -102,7 +104,7 @@ def table4(
         )
     return Reproduction(
         "table4",
-        "Table 4: ablations at ×2",
+        "Table 4: ablations at ×2" + (f", after {budget} of training" if budget else ""),
         (Table("Variants", tuple(columns), tuple(map(tuple, rows.values())), tuple(notes)),),
     )
 
@@ -111,8 +113,6 @@ def _cost_cells(row: Published) -> list[Cell]:
     cost = _cost(row.model)
     params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
     said = params if params == macs else f"parameters: {params}; MACs: {macs}"
-    if row.model in _REMARKS:
-        said = f"{said}; {_REMARKS[row.model]}"
     shown = as_printed(cost.macs, "0.0G")
     return [row.model, as_settings(VARIANTS[row.model]) or "–", cost.params, row.params, shown, row.macs, said]
 
