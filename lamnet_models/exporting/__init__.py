@@ -1,5 +1,5 @@
 """LAMNet as programs that run without this package, each compared with PyTorch before it is kept."""
 
-from .export import FORMATS, SIZES, TOLERANCES, Export, export
+from .exporter import FORMATS, SIZES, TOLERANCES, Export, export
 
 __all__ = ["FORMATS", "SIZES", "TOLERANCES", "Export", "export"]

@@ -1,5 +1,5 @@
 """The Hugging Face hub: networks in timm's form, there and back."""
 
-from .push import push, write_folder
+from .upload import push, write_folder
 
 __all__ = ["push", "write_folder"]

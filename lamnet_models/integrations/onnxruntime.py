@@ -93,7 +93,7 @@ def to_onnxruntime(
         ExportError: If the network is no LAMNet, or the package onnx is missing.
         LAMNetError: If there is no such model, or ONNX Runtime is missing.
     """
-    from ..exporting.export import onnx_content
+    from ..exporting.exporter import onnx_content
     from ..registry import resolve_model
 
     network = resolve_model(model)
