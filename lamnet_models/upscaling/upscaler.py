@@ -161,11 +161,10 @@ class Upscaler:
             raise ValueError(f"precision is {precision!r}, but it must be one of auto, {', '.join(PRECISIONS)}")
         if backend not in BACKENDS:
             raise ValueError(f"backend is {backend!r}, but it must be one of {', '.join(BACKENDS)}")
-        if backend == "onnxruntime" and (
-            compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
-        ):
+        elsewhere = compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
+        if backend == "onnxruntime" and elsewhere:
             raise ValueError(
-                "backend is 'onnxruntime', which runs on the CPU and in float32: leave out device, precision and compile"
+                "backend is 'onnxruntime', which runs on the CPU in float32: leave out device, precision and compile"
             )
         limit = None if max_memory is None else parse_memory(max_memory)
         given = isinstance(model, nn.Module)
