@@ -104,8 +104,8 @@ def process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
         width: Columns of the image.
 
     Returns:
-        ``whole``, for the whole image; ``exact``, for exact tiles with all in memory; ``exact_in_files``, for these with
-        features and result in files; and ``files``, the bytes of these.
+        ``whole``, for the whole image; ``exact``, for exact tiles with all in memory; ``exact_in_files``, for these
+        with features and result in files; and ``files``, the bytes of these.
     """
     shape = (1, model.in_chans, height, width)
     base = used_memory() + RESERVE + prod(shape)

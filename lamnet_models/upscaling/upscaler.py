@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ..compilation import compile_network
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
+from ..images.writing import writing_memory
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference, resolve_device
-from .memory import parse_memory, to_mega
+from .memory import host_memory, parse_memory, to_mega
 from .pixels import Pixels
 from .sizing import ImageT, Size, resized, shape_of
 from .strategy import Strategy
@@ -180,6 +181,13 @@ class Upscaler:
         """
         way = next(self._strategy.plans((1, self.model.in_chans, height, width))).way
         return "exact" if way.is_exact else way.tile
+
+    def no_room_to_write(self, extension: str, height: int, width: int) -> str | None:
+        """Returns why ``max_memory`` is too little to write a result of a size in a format, or None if it is not."""
+        need, limit = writing_memory(extension, height, width), self._strategy.max_memory
+        if limit is None or need <= host_memory(limit):
+            return None
+        return f"encoding {width}x{height} pixels takes {to_mega(need)} of memory, more than max_memory leaves"
 
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
         """Returns the enlarged image, of the kind that came; ``progress`` gets the steps done and all steps."""

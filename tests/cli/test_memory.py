@@ -1,0 +1,63 @@
+"""``--max-memory``, and what ``lamnet info`` foretells."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lamnet_models import LAMNet, save_checkpoint
+from lamnet_models.upscaling import upscaler
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "x2.safetensors"
+    save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=1), path)
+    return path
+
+
+def test_info_foretells_memory(lamnet):
+    memory = json.loads(lamnet("info", "lamnet_x4", "--size", "1920x1080", "--json")[1])["memory"]
+    assert memory["whole"] > memory["exact"] > memory["exact_in_files"] > 0
+    assert memory["files"] == 1920 * 1080 * (3 * 64 * 4 + 16 * 3)
+    shown = lamnet("info", "lamnet_x4", "--size", "1920x1080")[1]
+    assert f"{memory['whole'] / 1e9:.2f} GB for the whole image" in shown
+
+
+@pytest.mark.parametrize(("limit", "message"), [("4X", "max_memory is '4X'"), ("10M", "no image takes less than")])
+def test_a_wrong_limit_is_wrong_usage(lamnet, tmp_path, model, limit, message):
+    code, _, err = lamnet("upscale", tmp_path / "a.png", "-n", model, "--max-memory", limit)
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_image_beyond_the_limit_is_refused_and_the_rest_done(lamnet, tmp_path, model):
+    rng = np.random.default_rng(0)
+    for name, size in (("large", (300, 400, 3)), ("small", (20, 30, 3))):
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / f"{name}.png")
+    # Whatever this process has by now: a limit between what the two images take in one piece.
+    refused = lamnet("upscale", tmp_path / "small.png", "-n", model, "--max-memory", "1M")[2]
+    limit = f"{int(re.search('less than ([0-9]+)M', refused)[1]) + 30}M"
+    images = (tmp_path / "large.png", tmp_path / "small.png")
+    code, out, err = lamnet("upscale", *images, "-n", model, "--max-memory", limit, "--tile", "0")
+    assert code == 1
+    assert "small.png" in out
+    assert "large.png" not in out
+    assert f"large.png: max_memory is {limit}, but 400x300 pixels in the whole image take" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_format_that_is_encoded_in_memory_makes_way_for_png(lamnet, tmp_path, model, monkeypatch):
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.webp")
+    monkeypatch.setattr(upscaler, "host_memory", lambda limit: 28_000)
+    arguments = ("upscale", tmp_path / "a.webp", "-n", model, "--max-memory", "16G")
+    code, _, err = lamnet(*arguments, "--ext", "webp")
+    assert code == 1
+    assert "a_x2.webp: encoding 60x40 pixels takes 1M of memory, more than max_memory leaves; choose another" in err
+    assert lamnet(*arguments)[0] == 0
+    assert (tmp_path / "a_x2.png").is_file()
