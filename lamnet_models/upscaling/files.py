@@ -10,7 +10,7 @@ from .steps import Options, Result, Steps
 from .upscalers import Upscalers
 
 JobProgress = Callable[[Job, int, int], None]
-"""Called after each step of a job with the job, the steps done and all its steps."""
+"""Called as a job begins, and after each step of it, with the job, the steps done and all its steps, 0 for unknown."""
 
 
 def run_jobs(
@@ -29,7 +29,7 @@ def run_jobs(
         jobs: What to do, from ``plan_jobs``.
         upscalers: What to do it with.
         options: How files are read and written.
-        progress: Called after each step of a job.
+        progress: Called as a job begins and after each step of it.
 
     Yields:
         What became of each job, in their order, as soon as it is written.
@@ -58,4 +58,7 @@ def run_jobs(
 
 
 def _of_job(job: Job, progress: JobProgress | None) -> Callable[[int, int], None] | None:
-    return progress and (lambda done, total: progress(job, done, total))
+    if progress is None:
+        return None
+    progress(job, 0, 0)
+    return lambda done, total: progress(job, done, total)
