@@ -98,7 +98,7 @@ def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Fe
         return torch.cat(mixer.branches(layer.norm(x)), dim=1)
 
     tiles.run(_radius(layer), branch, features, into=joined, seen=gather)
-    mean, agreement = (sums / (height * width)).to(tiles.autocast.device, features.tensor.dtype)
+    mean, agreement = (sums / (height * width)).to(features.tensor.dtype).to(tiles.autocast.device)
 
     def join(x: Tensor, branches: Tensor) -> Tensor:
         c, a = branches.chunk(2, dim=1)

@@ -49,17 +49,20 @@ class Footprint:
         held: For images on their way in and out, in the host's memory.
         features: For what is kept between the layers, in the host's memory or a file.
         result: For the enlarged pixels, in the host's memory or a file.
+        first: Before all that, in the host's memory, to fill in colours under transparent pixels.
     """
 
     compute: int
     held: int
     features: int
     result: int
+    first: int = 0
 
     def host(self, computes: bool, features_in_file: bool = False, result_in_file: bool = False) -> int:
         """Returns the bytes in the host's memory, where the network is there too, or is not."""
         total = self.held + (self.compute if computes else 0)
-        return total + (0 if features_in_file else self.features) + (0 if result_in_file else self.result)
+        total += (0 if features_in_file else self.features) + (0 if result_in_file else self.result)
+        return max(self.first, total)
 
 
 def footprint(model: nn.Module, way: Way, shape: tuple[int, ...], itemsize: int = 1, tile_pad: int = 32) -> Footprint:
@@ -73,23 +76,24 @@ def footprint(model: nn.Module, way: Way, shape: tuple[int, ...], itemsize: int 
         tile_pad: Pixels around a tile, unless it is exact.
     """
     batch, channels, height, width = shape
-    images = batch * channels if channels > model.in_chans == 1 else batch  # what the network sees
     scale, pixels = model.scale, height * width
     result = batch * channels * scale**2 * pixels * itemsize
-    # With transparency: colours filled in, and alpha, floating-point.
-    held = batch * channels * pixels * _FLOAT if channels in (2, 4) and channels != model.in_chans else 0
-    if way.tile == 0:
-        forward = _forward_memory(model, images, height, width)
-        larger = images * model.in_chans * scale**2 * pixels * _FLOAT
-        return Footprint(max(forward, 2 * larger), held, 0, result)
+    held = first = features = 0
+    if channels in (2, 4) and channels != model.in_chans:
+        held = batch * channels * pixels * _FLOAT  # colours filled in, and alpha
+        first = batch * (5 * channels - 1) * pixels * _FLOAT  # as measured
+    images = batch * channels if channels > model.in_chans == 1 else batch  # what the network sees
+    larger = images * model.in_chans * scale**2 * width * _FLOAT  # for each row of the input
     pad = model.window.radius if way.is_exact else tile_pad
-    sides = (min(side, way.tile + 2 * pad) for side in (height, width))
+    sides = [min(side, way.tile + 2 * pad) if way.tile else side for side in (height, width)]
+    compute = _forward_memory(model, 1 if way.is_exact else images, *sides)
     if way.is_exact:
         features = STORES * model.num_features * pixels * model.mean.dtype.itemsize
-        return Footprint(_forward_memory(model, 1, *sides), held, features, result)
-    rows = min(height, way.tile + tile_pad)
-    band = 2 * images * model.in_chans * scale**2 * rows * width * _FLOAT  # one row of tiles, and its cut copy
-    return Footprint(_forward_memory(model, images, *sides), held + band, 0, result)
+    elif way.tile:
+        held += 2 * larger * min(height, way.tile + tile_pad)  # one row of tiles, and as much on its way out
+    else:
+        compute = max(compute, 2 * larger * height)
+    return Footprint(compute, held, features, result, first)
 
 
 def process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:

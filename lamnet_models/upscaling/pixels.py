@@ -60,10 +60,11 @@ class Pixels:
         self.data[..., rows, columns] = values
 
     def enlarged(self, scale: int, in_file: bool) -> Pixels:
-        """Returns room for the larger images, of the same type, device and layout, in memory or in a temporary file."""
+        """Returns room for the larger images, of the same type, device and layout, in memory or, on the CPU, a file."""
         batch, channels, height, width = self.shape
         height, width = scale * height, scale * width
         device = self.data.device
+        in_file = in_file and device.type == "cpu"
         if self.data.stride(1) == 1 and channels > 1:
             data = empty((batch, height, width, channels), self.data.dtype, device, in_file).permute(0, 3, 1, 2)
         else:

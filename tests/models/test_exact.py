@@ -1,6 +1,9 @@
 """Tiles with the whole image's result."""
 
 import shutil
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamnet_models import LAMNet, LAMNetError, Upscaler
-from lamnet_models.upscaling import exact, strategy
+from lamnet_models.upscaling import exact, scratch, strategy
 from lamnet_models.upscaling.exact import forward_exact
 from lamnet_models.upscaling.pixels import Pixels
 from lamnet_models.upscaling.precision import Autocast
@@ -104,18 +107,32 @@ def test_progress_counts_every_tile_of_every_layer():
 
 
 def test_features_and_result_go_to_files_where_memory_is_short(monkeypatch, tmp_path):
-    model, image = build(), torch.rand(1, 3, 80, 30, dtype=torch.float64)
+    model, image, seen = build(), torch.rand(1, 3, 80, 30, dtype=torch.float64), []
     whole = Upscaler(model, tile=0)(image)
     monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.warns(RuntimeWarning, match=f"features, 0.00 GB and the result, 0.00 GB, kept in {tmp_path}"):
-        tiled = Upscaler(model)(image)
+        # Not even a kill would leave a file behind: it has no name while it is in use.
+        tiled = Upscaler(model)(image, progress=lambda *_: seen.extend(tmp_path.iterdir()))
     torch.testing.assert_close(tiled, whole)
-    assert not list(tmp_path.iterdir())
+    assert not seen
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.warns(RuntimeWarning, match="kept in"), pytest.raises(LAMNetError, match="TMPDIR"):
         Upscaler(model)(image)
+
+
+def test_large_files_avoid_a_folder_that_is_memory(monkeypatch):
+    disk = SimpleNamespace(mountpoint=tempfile.gettempdir(), fstype="ext4")
+    monkeypatch.setattr(
+        scratch.psutil, "disk_partitions", lambda all: [SimpleNamespace(mountpoint="/", fstype=""), disk]
+    )
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert scratch.scratch_folder() == Path(tempfile.gettempdir())
+    disk.fstype = "tmpfs"
+    assert scratch.scratch_folder() == Path("/var/tmp")
+    monkeypatch.setenv("TMPDIR", "/somewhere")  # asked for
+    assert scratch.scratch_folder() == Path(tempfile.gettempdir())
 
 
 @pytest.fixture
