@@ -70,9 +70,9 @@ class JobBars:
     def step(self, name: str, done: int, total: int) -> None:
         """Shows how far the job under way is, by its name."""
         if name != self._name:
-            self._bars.reset(self._one, description=name)
+            self._bars.reset(self._one, description=name, total=None)
             self._name = name
-        self._bars.update(self._one, completed=done, total=total)
+        self._bars.update(self._one, completed=done, total=total or None)
 
     def finish(self, done: int) -> None:
         """Shows that so many jobs are done."""

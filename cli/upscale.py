@@ -18,8 +18,8 @@ from .progress import JobBars
 from .stopping import stoppable
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.files import Result
     from lamnet_models.upscaling.plan import Job
+    from lamnet_models.upscaling.steps import Result
 
 
 class Backend(str, Enum):
@@ -119,9 +119,10 @@ def upscale(
         check_output(report, overwrite=True)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on oddities in files, which Pillow has got over
     from lamnet_models import ImageError
-    from lamnet_models.upscaling.files import Options, run_jobs
+    from lamnet_models.upscaling.files import run_jobs
     from lamnet_models.upscaling.plan import plan_jobs
     from lamnet_models.upscaling.sizing import Size
+    from lamnet_models.upscaling.steps import Options
     from lamnet_models.upscaling.upscalers import Upscalers, scale_of
 
     try:

@@ -47,11 +47,11 @@ def noise(sigma: float) -> Callable[[np.ndarray], np.ndarray]:
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "reduced, nothing else": lambda image: image,
     **{f"JPEG, quality {quality}": jpeg(quality) for quality in (95, 90, 75, 50, 30)},
-    **{f"noise, σ = {sigma}": noise(sigma) for sigma in (2, 5, 10, 20)},
+    **{f"noise of {sigma} levels": noise(sigma) for sigma in (2, 5, 10, 20)},
 }
 PICTURES = {
     "artefacts-jpeg.webp": ("reduced, nothing else", "JPEG, quality 90", "JPEG, quality 50"),
-    "artefacts-noise.webp": ("noise, σ = 5", "noise, σ = 20"),
+    "artefacts-noise.webp": ("noise of 5 levels", "noise of 20 levels"),
 }
 
 

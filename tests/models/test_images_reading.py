@@ -345,3 +345,36 @@ def test_mutated_files_are_pictures_or_one_line(tmp_path, capfd):
     assert all(error.startswith(f"{path}: ") and error.isprintable() for error in errors)
     assert 50 < read < 550
     assert capfd.readouterr().err == ""
+
+
+def test_a_damaged_tile_is_no_black_one(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(3, size=(64, 64)), photometric="rgb", tile=(32, 32), compression="deflate")
+    with tifffile.TiffFile(path) as file:
+        start, length = file.pages[0].dataoffsets[3], file.pages[0].databytecounts[3]
+    data = bytearray(path.read_bytes())
+    data[start + 20 : start + length] = b"\x55" * (length - 20)
+    path.write_bytes(data)
+    check_refused(path, "damaged")
+
+
+@pytest.mark.parametrize("compression", ["deflate", "lzma"])
+def test_tiles_that_a_file_only_claims_to_have_take_no_time(tmp_path, compression):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(3, size=(32, 32)), photometric="rgb", tile=(16, 16), compression=compression)
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, entry) == (256,):  # the width
+            struct.pack_into("<HII", data, entry + 2, 4, 1, 5_000_000)
+    path.write_bytes(data)
+    check_refused(path)
+
+
+def test_kinds_that_libvips_does_not_know(tmp_path):
+    planes = np.ascontiguousarray(np.moveaxis(noise(3, size=(32, 32)), 2, 0))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", tile=(16, 16))
+    tifffile.imwrite(tmp_path / "b.tif", noise(3, size=(32, 32)), photometric="rgb", compression="lzma")
+    for name in ("a.tif", "b.tif"):
+        np.testing.assert_array_equal(read_image(tmp_path / name).pixels, noise(3, size=(32, 32)))
