@@ -1,6 +1,6 @@
-"""Makes the tables of times: python docs/make_performance.py [networks] [bandwidth], on a machine that does nothing else.
+"""Makes the tables of times: python docs/make_performance.py [networks] [bandwidth].
 
-Both if none is named: some twenty minutes on two cores.
+Both if none is named: some twenty minutes on two cores, on a machine that does nothing else.
 """
 
 import os
@@ -14,12 +14,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, 
 
 import torch
 
-from lamnet_models.benchmarking import (
-    AGGREGATION_SIZES,
-    PEERS,
-    bench,
-    measure_aggregation,
-)
+from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
 
 ASSETS = Path(__file__).parent / "assets"
 CLOSEST = ["swinir_light", "omni_sr"]
@@ -61,9 +56,8 @@ def networks() -> None:
         lines += table(f"{closest} --mode eager --memory", 5, memory=True)
     lines += table(f"lamnet_x4 {' '.join(OTHERS)} --mode eager", 3)
     for _ in range(2):
-        lines += table(
-            f"{closest} --mode compiled --precision {','.join(both)}", 5, modes=("compiled",), precisions=both
-        )
+        arguments = f"{closest} --mode compiled --precision {','.join(both)}"
+        lines += table(arguments, 5, modes=("compiled",), precisions=both)
     lines += table(f"{closest} --train 4x48", 3, train=(4, 48))
     write("performance.md", lines)
 

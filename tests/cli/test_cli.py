@@ -140,6 +140,7 @@ def test_env(lamnet):
     facts = json.loads(lamnet("env", "--json")[1])
     assert facts["torch"] == torch.__version__.partition("+")[0]
     assert "eager" in facts["focal_aggregate"]
+    assert facts["fused kernels"] == "off; LAMNET_BACKEND=fused asks for them"
 
 
 def test_bench_prints_ratios_to_a_baseline(lamnet, tmp_path):

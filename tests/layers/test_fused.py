@@ -169,6 +169,17 @@ def test_gradients_come_from_the_kernels_that_have_them(block, launches):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-5)
 
 
+def test_autocast(block, launches):
+    x = randn(1, 8, 4, 5, dtype=torch.float32)
+    with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):
+        with use_backend("eager"):
+            expected = block(x)
+        with use_backend("fused"):
+            result = block(x)
+    assert launches == {"_focal_pass_kernel": 2, "_dual_gate_kernel": 1}
+    torch.testing.assert_close(result, expected, rtol=2e-2, atol=2e-2)
+
+
 def test_compiled_and_exported_in_one_graph(block):
     x = randn(1, 8, 6, 7, dtype=torch.float32)
     with torch.no_grad(), use_backend("fused"):
