@@ -24,15 +24,17 @@ class OnnxNetwork(nn.Module):
         session: What runs it: images (B, C, H, W) in float32 or float16 → larger ones of the same type.
         scale: Factor of enlargement.
         in_chans: Channels of the images.
+        num_features: Its width, by which memory is estimated.
 
     Attributes:
         scale: Factor of enlargement.
         in_chans: Channels of the images.
+        num_features: Its width.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, scale: int, in_chans: int) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, scale: int, in_chans: int, num_features: int) -> None:
         super().__init__()
-        self.scale, self.in_chans = scale, in_chans
+        self.scale, self.in_chans, self.num_features = scale, in_chans, num_features
         self._session = session
         self._input = session.get_inputs()[0]
         self._dtype = np.float16 if self._input.type == "tensor(float16)" else np.float32
@@ -116,7 +118,7 @@ def _open(source: str | bytes, threads: int | None) -> OnnxNetwork:
     facts = session.get_modelmeta().custom_metadata_map
     try:
         scale, in_chans = int(facts["scale"]), int(facts["in_chans"])
-        json.loads(facts["lamnet"])
-    except (KeyError, ValueError):
+        num_features = int(json.loads(facts["lamnet"])["config"]["channels"])
+    except (KeyError, ValueError, TypeError):
         raise CheckpointError("no LAMNet, or not exported by lamnet export: it does not tell its scale") from None
-    return OnnxNetwork(session, scale, in_chans)
+    return OnnxNetwork(session, scale, in_chans, num_features)
