@@ -40,10 +40,12 @@ def page(
 
             webbrowser.open(address)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         serve(host=host, port=port, model=model, device=device.value, precision=precision.value, started=started)
     except KeyboardInterrupt:  # the way to end it
         pass
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    finally:
+        signal.signal(signal.SIGTERM, usual)

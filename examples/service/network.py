@@ -27,9 +27,8 @@ class OnnxNetwork(nn.Module):
         (self._input,) = self._session.get_inputs()
         self.in_chans = self._input.shape[1]
         self.dtype = np.float16 if "float16" in self._input.type else np.float32
-        self.scale = (
-            self(torch.zeros(1, self.in_chans, 8, 8)).shape[-1] // 8
-        )  # the first run, which prepares the others
+        first = self(torch.zeros(1, self.in_chans, 8, 8))  # which prepares those that follow, too
+        self.scale = first.shape[-1] // 8
 
     def forward(self, image: Tensor) -> Tensor:
         """Returns the enlarged images."""

@@ -7,9 +7,14 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import LAMNetError
 from ..registry import NAMES
+
+if TYPE_CHECKING:
+    from .page import Networks
+    from .workshop import Workshop
 
 MAX_UPLOAD = "256mb"
 """Largest file that is taken."""
@@ -25,7 +30,6 @@ def serve(
     device: str = "auto",
     precision: str = "auto",
     started: Callable[[str], None] | None = None,
-    until: threading.Event | None = None,
 ) -> None:
     """Serves the page until interrupted. Nothing on it, and nothing that serves it, asks another host for anything.
 
@@ -38,7 +42,6 @@ def serve(
         device: Where to compute, see [`Upscaler`][lamnet_models.Upscaler].
         precision: Type to compute in, see there.
         started: Called with the page's address once it answers.
-        until: Ends the page when it is set; None never does.
 
     Raises:
         LAMNetError: If Gradio is not installed, the port cannot be had, or there is no such model.
@@ -76,14 +79,17 @@ def serve(
         try:
             if started:
                 started(address)
-            (until or threading.Event()).wait()
+            threading.Event().wait()  # for the signal that ends it
         finally:
             page.close()
             blocks.close(verbose=False)
 
 
-def _networks(model: str | os.PathLike | None, workshop) -> dict[str, dict[int, str | os.PathLike]]:
+def _networks(model: str | os.PathLike | None, workshop: Workshop) -> Networks:
     if model is not None:
         return {Path(model).name: {workshop.upscaler(model).scale: model}}
     sizes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
-    return {size: {int(n[-1]): n for n in NAMES if n.startswith(start)} for size, start in sizes.items()}
+    return {
+        size: {int(name.removeprefix(start)): name for name in NAMES if name.startswith(start)}
+        for size, start in sizes.items()
+    }

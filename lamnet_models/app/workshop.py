@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -111,8 +112,9 @@ class Workshop:
 
     def _new_folder(self) -> Path:
         for path in self._folder.iterdir():
-            if path.stat().st_mtime < time.time() - KEEP_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # removed by somebody else's work meanwhile
+                if path.stat().st_mtime < time.time() - KEEP_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
         folder = self._folder / secrets.token_hex(16)  # part of an address, which nobody else shall guess
         folder.mkdir()
         return folder
