@@ -1,6 +1,7 @@
 """The service of ``examples/service``, started for real and sent real pictures."""
 
 import base64
+import importlib
 import io
 import json
 import os
@@ -189,6 +190,22 @@ def test_refuses_more_than_may_wait_and_forgets_who_leaves(service, tmp_path):
     for person in people:
         person.join(DEADLINE)
     wait_until_idle(service)
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "broken.onnx", "lamnet_x5"])
+def test_a_model_that_cannot_be_loaded_is_one_line(name, tmp_path, monkeypatch, capsys):
+    for module in ("fastapi", "onnxruntime"):
+        pytest.importorskip(module)
+    monkeypatch.syspath_prepend(str(SERVICE.parent))
+    service = importlib.import_module("service")
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["service.py", name])
+    with pytest.raises(SystemExit) as end:
+        service.main()
+    assert end.value.code == 2
+    assert "service.py: error: " in (line := capsys.readouterr().err.splitlines()[-1])
+    assert name in line
 
 
 def any_network(folder):

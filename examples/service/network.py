@@ -9,6 +9,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from lamnet_models import CheckpointError
+from lamnet_models.images.messages import reason
+
 
 class OnnxNetwork(nn.Module):
     """A network (B, C, H, W) → (B, C, scale·H, scale·W) that ONNX Runtime runs.
@@ -16,6 +19,9 @@ class OnnxNetwork(nn.Module):
     Args:
         path: The file, with dynamic height and width, as ``lamnet export`` writes it.
         threads: Threads that one image is computed with; 0 for all cores.
+
+    Raises:
+        CheckpointError: If the file is missing or no ONNX model.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -23,7 +29,10 @@ class OnnxNetwork(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.enable_cpu_mem_arena = False  # else the largest image's memory is never given back
-        self._session = onnxruntime.InferenceSession(str(path), options, onnxruntime.get_available_providers())
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, onnxruntime.get_available_providers())
+        except Exception as error:  # ONNX Runtime has a kind for each cause, and no common one
+            raise CheckpointError(f"{path}: cannot be loaded by ONNX Runtime ({reason(error)})") from None
         (self._input,) = self._session.get_inputs()
         self.in_chans = self._input.shape[1]
         self.dtype = np.float16 if "float16" in self._input.type else np.float32
