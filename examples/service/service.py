@@ -15,13 +15,13 @@ import uvicorn
 from answers import archive, progress_lines
 from fastapi import FastAPI, HTTPException, Request, Response, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from network import OnnxNetwork
 from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Receive, Scope, Send
 from work import Worker
 
-from lamnet_models import LAMNetError, Upscaler
-from lamnet_models.upscaling.files import Result
+from lamnet_models import LAMNetError
+from lamnet_models.upscaling.steps import Result
+from lamnet_models.upscaling.upscalers import Upscalers
 
 Ext = Literal["auto", "png", "jpg", "webp", "tiff"]
 
@@ -51,15 +51,15 @@ class SizeLimit:
         return await self.app(scope, receive, send)
 
 
-def create_app(upscaler: Upscaler, *, most_bytes: int, most_waiting: int) -> FastAPI:
+def create_app(upscalers: Upscalers, *, most_bytes: int, most_waiting: int) -> FastAPI:
     """Returns the service.
 
     Args:
-        upscaler: What enlarges the images.
+        upscalers: What enlarges the images.
         most_bytes: Largest request that is taken.
         most_waiting: Most images that wait or are under way; with more, requests are refused with status 503.
     """
-    worker = Worker(upscaler)
+    worker = Worker(upscalers)
     scratch = Path(tempfile.mkdtemp(prefix="lamnet-service-"))
 
     @asynccontextmanager
@@ -87,7 +87,7 @@ def create_app(upscaler: Upscaler, *, most_bytes: int, most_waiting: int) -> Fas
 
     @app.get("/health")
     async def health() -> dict[str, object]:
-        return {"status": "ok", "scale": upscaler.scale, "pending": worker.pending}
+        return {"status": "ok", "scale": upscalers.first.scale, "pending": worker.pending}
 
     @app.post("/enlarge")
     async def enlarge(request: Request, file: UploadFile, ext: Ext = "auto") -> Response:
@@ -151,12 +151,11 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        is_onnx = arguments.model.endswith(".onnx")
-        model = OnnxNetwork(Path(arguments.model), arguments.threads) if is_onnx else arguments.model
-        upscaler = Upscaler(model, tile=int(arguments.tile) if arguments.tile.isdecimal() else arguments.tile)
+        tile = int(arguments.tile) if arguments.tile.isdecimal() else arguments.tile
+        upscalers = Upscalers(arguments.model, tile=tile)
     except (LAMNetError, ValueError) as error:
         parser.error(str(error))
-    app = create_app(upscaler, most_bytes=int(1e6 * arguments.max_mb), most_waiting=arguments.max_waiting)
+    app = create_app(upscalers, most_bytes=int(1e6 * arguments.max_mb), most_waiting=arguments.max_waiting)
     uvicorn.run(app, host=arguments.host, port=arguments.port, timeout_graceful_shutdown=60)
 
 

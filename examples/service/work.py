@@ -11,23 +11,23 @@ from pathlib import Path
 
 import anyio
 
-from lamnet_models import Upscaler
 from lamnet_models.app.uploads import enlarge_upload
-from lamnet_models.upscaling.files import Result
+from lamnet_models.upscaling.steps import Result
+from lamnet_models.upscaling.upscalers import Upscalers
 
 
 class Worker:
     """Enlarges images in the order in which they come.
 
     Args:
-        upscaler: What enlarges them.
+        upscalers: What enlarges them.
 
     Attributes:
         pending: Number of images that wait or are under way.
     """
 
-    def __init__(self, upscaler: Upscaler) -> None:
-        self.upscaler = upscaler
+    def __init__(self, upscalers: Upscalers) -> None:
+        self.upscalers = upscalers
         self.pending = 0
         # One thread: the network uses all cores already, and two images at once would take twice the memory.
         self._thread = ThreadPoolExecutor(1, "enlarge")
@@ -54,7 +54,7 @@ class Worker:
         def work() -> Result | None:
             with contextlib.suppress(_UnwantedError):
                 if not unwanted.is_set():
-                    return enlarge_upload(source, folder, self.upscaler, ext, step)
+                    return enlarge_upload(source, folder, self.upscalers, ext, step)
             return None
 
         self.pending += 1

@@ -87,7 +87,7 @@ def serve(
 
 def _networks(model: str | os.PathLike | None, workshop: Workshop) -> Networks:
     if model is not None:
-        return {Path(model).name: {workshop.upscaler(model).scale: model}}
+        return {Path(model).name: {workshop.upscalers(model).first.scale: model}}
     sizes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
     return {
         size: {int(name.removeprefix(start)): name for name in NAMES if name.startswith(start)}

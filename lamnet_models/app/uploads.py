@@ -8,10 +8,11 @@ from pathlib import Path
 from ..errors import ImageError
 from ..images import WRITABLE, Picture, read_image
 from ..images.messages import one_line
-from ..upscaling import Upscaler
-from ..upscaling.files import Result, run_jobs
+from ..upscaling.files import run_jobs
 from ..upscaling.plan import Job
+from ..upscaling.steps import Result
 from ..upscaling.tiling import Progress
+from ..upscaling.upscalers import Upscalers
 
 
 def read_upload(source: Path) -> Picture:
@@ -27,14 +28,14 @@ def read_upload(source: Path) -> Picture:
 
 
 def enlarge_upload(
-    source: Path, folder: Path, upscaler: Upscaler, ext: str = "auto", progress: Progress | None = None
+    source: Path, folder: Path, upscalers: Upscalers, ext: str = "auto", progress: Progress | None = None
 ) -> Result:
     """Enlarges a picture.
 
     Args:
         source: The file.
         folder: Where the result goes, under the file's name with ``_x4`` and so on behind it.
-        upscaler: What to do it with.
+        upscalers: What to do it with.
         ext: Format of the result, such as ``"png"``; ``"auto"`` is the file's own, or PNG where that cannot hold it.
         progress: Called after each step with the steps done and all steps. What it raises ends the work.
 
@@ -49,9 +50,9 @@ def enlarge_upload(
     suffix = own if ext == "auto" else f".{ext}"
     if suffix.lower() not in WRITABLE:
         raise ValueError(f"ext is {ext!r}, but it must be one of auto, {', '.join(known[1:] for known in WRITABLE)}")
-    target = folder / f"{source.stem}_x{upscaler.scale}{suffix}"
-    step = progress and (lambda _, done, total: progress(done, total))
-    (result,) = run_jobs([Job(source, target, any_format=ext == "auto")], upscaler, progress=step)
+    target = folder / f"{source.stem}_x{upscalers.first.scale}{suffix}"
+    step = progress and (lambda _, done, total: progress(done, total) if total else None)
+    (result,) = run_jobs([Job(source, target, any_format=ext == "auto")], upscalers, progress=step)
     if result.error:
         raise ImageError(_without_folders(result.error, source.parent, folder))
     return result

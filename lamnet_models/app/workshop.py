@@ -19,9 +19,9 @@ from ..images import Picture, write_image
 from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
-from ..upscaling import Upscaler
 from ..upscaling.inference import resolve_device
 from ..upscaling.tiling import Progress
+from ..upscaling.upscalers import Upscalers
 from .uploads import enlarge_upload, read_upload
 
 PREVIEW_SIDE = 4096
@@ -65,13 +65,13 @@ class Workshop:
         self._folder = folder
         self._device = resolve_device(device)
         self._precision = precision
-        self.upscaler = cache(self._upscaler)
+        self.upscalers = cache(self._upscalers)
 
-    def _upscaler(self, model: str | os.PathLike) -> Upscaler:
+    def _upscalers(self, model: str | os.PathLike) -> Upscalers:
         network = resolve_model(model)
         # Exact tiles have the whole image's result, and many steps, to show and to stop at.
         tile = "exact" if isinstance(network, LAMNet) else "auto"
-        return Upscaler(network, tile=tile, device=self._device, precision=self._precision)
+        return Upscalers(network, tile=tile, device=self._device, precision=self._precision)
 
     def look(self, source: Path) -> tuple[Picture, Path]:
         """Reads an uploaded file; returns the picture, and a file that browsers show.
@@ -96,7 +96,7 @@ class Workshop:
             ImageError: If the file cannot be read, enlarged or written, in the words of ``lamnet upscale``.
             LAMNetError: If there is no such model.
         """
-        upscaler, folder = self.upscaler(model), self._new_folder()
+        upscalers, folder = self.upscalers(model), self._new_folder()
 
         def step(done: int, total: int) -> None:
             for path in (folder, source.parent):  # in use, however long it takes
@@ -104,7 +104,7 @@ class Workshop:
             progress(done, total)
 
         try:
-            result = enlarge_upload(source, folder, upscaler, ext, step)
+            result = enlarge_upload(source, folder, upscalers, ext, step)
             return Enlarged(result.target, _views(source, result.target), result.size, result.notes)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
