@@ -80,12 +80,10 @@ class Strategy:
             if self.max_memory is None and plan.way.tile:  # none fits, as far as is known: the largest is quickest
                 break
         if self.max_memory is not None and self.max_memory < (least := self._least(plan)):
-            size, tiles = (
-                f"{shape[3]}x{shape[2]} pixels",
-                "" if self.tile in ("auto", "exact") else "; take exact tiles",
-            )
+            advice = "" if self.tile in ("auto", "exact") else "; take exact tiles"
             raise LAMNetError(
-                f"max_memory is {to_mega(self.max_memory)}, but {size} in {plan.way} take {to_mega(least)}{tiles}"
+                f"max_memory is {to_mega(self.max_memory)}, but {shape[3]}x{shape[2]} pixels in {plan.way} take "
+                f"{to_mega(least)}{advice}"
             )
         yield plan
         for way in ways:
