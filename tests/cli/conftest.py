@@ -1,5 +1,8 @@
 import pytest
+import torch
 from lamnet_cli.main import main
+
+from lamnet_models import LAMNet, save_checkpoint
 
 
 @pytest.fixture
@@ -14,3 +17,12 @@ def lamnet(capsys, monkeypatch):
         return end.value.code or 0, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A checkpoint file of a network that enlarges twice, and takes no time."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "x2.safetensors"
+    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1), path)
+    return path

@@ -10,19 +10,9 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from lamnet_models import LAMNet, save_checkpoint
 from lamnet_models.images import read_image
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "x2.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1), path)
-    return path
 
 
 @pytest.fixture
@@ -42,55 +32,55 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_folders_keep_their_structure(lamnet, tmp_path, model, crowd):
+def test_folders_keep_their_structure(lamnet, tmp_path, tiny_model, crowd):
     out = tmp_path / "out"
-    code, stdout, stderr = lamnet("upscale", crowd, "-n", model, "-o", out)
+    code, stdout, stderr = lamnet("upscale", crowd, "-n", tiny_model, "-o", out)
     assert code == 1
     assert files(out) == ["a_x2.png", "b/c_x2.png", "b/d/e_x2.jpg"]
     assert len(stdout.splitlines()) == 3
     assert len(stderr.splitlines()) == 1
     assert "bad.png" in stderr
-    assert lamnet("upscale", f"{crowd}/**/*.jpg", "-n", model, "-o", tmp_path / "pattern")[0] == 0
+    assert lamnet("upscale", f"{crowd}/**/*.jpg", "-n", tiny_model, "-o", tmp_path / "pattern")[0] == 0
     assert files(tmp_path / "pattern") == ["b/d/e_x2.jpg"]
 
 
-def test_only_the_folder_itself(lamnet, tmp_path, model, crowd):
-    assert lamnet("upscale", crowd, "-n", model, "-o", tmp_path / "out", "--no-recursive")[0] == 0
+def test_only_the_folder_itself(lamnet, tmp_path, tiny_model, crowd):
+    assert lamnet("upscale", crowd, "-n", tiny_model, "-o", tmp_path / "out", "--no-recursive")[0] == 0
     assert files(tmp_path / "out") == ["a_x2.png"]
 
 
-def test_results_of_an_earlier_run_are_no_inputs(lamnet, model, crowd):
+def test_results_of_an_earlier_run_are_no_inputs(lamnet, tiny_model, crowd):
     (crowd / "b/bad.png").unlink()
     for options in (["-o", crowd / "larger"], []):
         for _ in range(2):
-            assert lamnet("upscale", crowd / "a.png", crowd, "-n", model, *options, "--overwrite")[0] == 0
+            assert lamnet("upscale", crowd / "a.png", crowd, "-n", tiny_model, *options, "--overwrite")[0] == 0
         assert not [name for name in files(crowd) if name.count("_x2") > 1]
         shutil.rmtree(crowd / "larger", ignore_errors=True)
 
 
-def test_what_is_done_is_left_out(lamnet, tmp_path, model, crowd):
+def test_what_is_done_is_left_out(lamnet, tmp_path, tiny_model, crowd):
     out, report = tmp_path / "out", tmp_path / "report.jsonl"
     (crowd / "b/bad.png").unlink()
-    assert lamnet("upscale", crowd, "-n", model, "-o", out)[0] == 0
+    assert lamnet("upscale", crowd, "-n", tiny_model, "-o", out)[0] == 0
     before = (out / "a_x2.png").stat().st_mtime_ns
     (out / "b/c_x2.png").unlink()
-    code, stdout, _ = lamnet("upscale", crowd, "-n", model, "-o", out, "--skip-existing", "--report", report)
+    code, stdout, _ = lamnet("upscale", crowd, "-n", tiny_model, "-o", out, "--skip-existing", "--report", report)
     assert code == 0
     assert [line.endswith("is there already") for line in stdout.splitlines()] == [True, False, True]
     assert (out / "a_x2.png").stat().st_mtime_ns == before
     assert (out / "b/c_x2.png").exists()
     rows = [json.loads(line) for line in report.read_text().splitlines()]
     assert [row["skipped"] for row in rows] == [True, False, True]
-    assert lamnet("upscale", crowd, "-n", model, "--skip-existing", "--overwrite")[0] == 2
+    assert lamnet("upscale", crowd, "-n", tiny_model, "--skip-existing", "--overwrite")[0] == 2
 
 
-def test_what_became_a_png_is_done_too(lamnet, tmp_path, model):
+def test_what_became_a_png_is_done_too(lamnet, tmp_path, tiny_model):
     pixels = np.zeros((6, 8, 4), np.uint8)
     pixels[2:, :, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.jp2", "TIFF")
     (tmp_path / "a.jp2").rename(tmp_path / "a.jpg")  # a TIFF by its content, with transparency
     for skipped in (False, True):
-        code, out, _ = lamnet("upscale", tmp_path / "a.jpg", "-n", model, "--skip-existing", "--json")
+        code, out, _ = lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "--skip-existing", "--json")
         (row,) = json.loads(out)
         assert (code, row["skipped"], row["target"]) == (0, skipped, str(tmp_path / "a_x2.png"))
 
@@ -105,40 +95,40 @@ def test_a_dry_run_touches_nothing(lamnet, tmp_path, crowd, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
-def test_links_lead_nowhere_else(lamnet, tmp_path, model, crowd):
+def test_links_lead_nowhere_else(lamnet, tmp_path, tiny_model, crowd):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.mkdir()
     elsewhere.mkdir()
     (elsewhere / "kept.png").write_bytes(b"mine")
     (out / "b").symlink_to(elsewhere)
     (out / "a_x2.png").symlink_to(elsewhere / "kept.png")
-    code, _, stderr = lamnet("upscale", crowd, "-n", model, "-o", out, "--overwrite")
+    code, _, stderr = lamnet("upscale", crowd, "-n", tiny_model, "-o", out, "--overwrite")
     assert code == 1
     assert "a link leads out of" in stderr
     assert files(elsewhere) == ["kept.png"]
     assert (elsewhere / "kept.png").read_bytes() == b"mine"
     assert not (out / "a_x2.png").is_symlink()
     (crowd / "loop").symlink_to(crowd)  # is not followed
-    assert len(json.loads(lamnet("upscale", crowd, "-n", model, "-o", tmp_path / "new", "--json")[1])) == 4
+    assert len(json.loads(lamnet("upscale", crowd, "-n", tiny_model, "-o", tmp_path / "new", "--json")[1])) == 4
 
 
-def test_animations_and_pages_frame_by_frame(lamnet, tmp_path, model):
+def test_animations_and_pages_frame_by_frame(lamnet, tmp_path, tiny_model):
     pages = [Image.fromarray(np.full((6, 8, 3), value, np.uint8)) for value in (10, 200)]
     for name in ("a.gif", "b.tif"):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
-    code, _, err = lamnet("upscale", tmp_path / "*.*", "-n", model)
+    code, _, err = lamnet("upscale", tmp_path / "*.*", "-n", tiny_model)
     assert (code, err.count("--frames enlarges all")) == (1, 2)
-    code, out, _ = lamnet("upscale", tmp_path / "*.*", "-n", model, "--frames", "--json")
+    code, out, _ = lamnet("upscale", tmp_path / "*.*", "-n", tiny_model, "--frames", "--json")
     assert code == 0
     assert [row["frames"] for row in json.loads(out)] == [2, 2]
     for name in ("a_x2.gif", "b_x2.tif"):
         with Image.open(tmp_path / name) as image:
             assert (image.n_frames, image.size) == (2, (16, 12))
-    code, _, err = lamnet("upscale", tmp_path / "a.gif", "-n", model, "--frames", "-o", tmp_path / "a.jpg")
+    code, _, err = lamnet("upscale", tmp_path / "a.gif", "-n", tiny_model, "--frames", "-o", tmp_path / "a.jpg")
     assert (code, "JPEG holds one picture only" in err) == (1, True)
 
 
-def test_sizes_and_metadata(lamnet, tmp_path, model):
+def test_sizes_and_metadata(lamnet, tmp_path, tiny_model):
     exif = Image.Exif()
     exif[271] = "Camera"
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
@@ -147,24 +137,24 @@ def test_sizes_and_metadata(lamnet, tmp_path, model):
         (["--width", "50", "--metadata", "strip"], (50, 33), False),
     ):
         target = tmp_path / "b.png"
-        assert lamnet("upscale", tmp_path / "a.jpg", "-n", model, "-o", target, "--overwrite", *options)[0] == 0
+        assert lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "-o", target, "--overwrite", *options)[0] == 0
         picture = read_image(target)
         assert ((picture.width, picture.height), bool(picture.exif)) == (size, kept)
-    code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", model, "--width", "30")
+    code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "--width", "30")
     assert (code, "a.jpg: its 30x20 pixels" in err) == (1, True)
-    code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", model, "--max-pixels", "599")
+    code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "--max-pixels", "599")
     assert (code, "--max-pixels" in err) == (1, True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_end_from_outside_leaves_whole_files(tmp_path, model, number):
+def test_an_end_from_outside_leaves_whole_files(tmp_path, tiny_model, number):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     for index in range(60):
         Image.fromarray(noise).save(folder / f"{index:02d}.png")
-    command = [sys.executable, "-m", "lamnet_cli", "upscale", folder, "-n", model, "-o", out]
+    command = [sys.executable, "-m", "lamnet_cli", "upscale", folder, "-n", tiny_model, "-o", out]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while len(list(out.glob("*.png"))) < 3 and time.monotonic() < deadline:

@@ -6,25 +6,16 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
-from lamnet_models import LAMNet, Upscaler, save_checkpoint
+from lamnet_models import Upscaler
 
 WIDTH, HEIGHT, FRAMES = 16, 12, 5
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "x2.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1), path)
-    return path
-
-
 @pytest.fixture
-def pipe(model):
+def pipe(tiny_model):
     def run(data, *options):
-        command = [sys.executable, "-m", "lamnet_cli", "upscale", "-", "-n", str(model), *options]
+        command = [sys.executable, "-m", "lamnet_cli", "upscale", "-", "-n", str(tiny_model), *options]
         return subprocess.run(command, input=data, capture_output=True, check=False, timeout=120)
 
     return run
@@ -34,11 +25,11 @@ def video():
     return np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
 
 
-def test_frames_in_frames_out(pipe, model):
+def test_frames_in_frames_out(pipe, tiny_model):
     result = pipe(video().tobytes(), "--size", f"{WIDTH}x{HEIGHT}", "-o", "-")
     assert (result.returncode, result.stderr) == (0, b"")
     frames = np.frombuffer(result.stdout, np.uint8).reshape(FRAMES, 2 * HEIGHT, 2 * WIDTH, 3)
-    upscaler = Upscaler(model)
+    upscaler = Upscaler(tiny_model)
     for frame, larger in zip(video(), frames, strict=True):
         np.testing.assert_array_equal(larger, upscaler(frame))
 
@@ -71,7 +62,7 @@ def test_an_empty_stream_is_one_line(pipe):
     assert b"no frames" in result.stderr
 
 
-def test_a_video_with_ffmpeg(model, tmp_path):
+def test_a_video_with_ffmpeg(tiny_model, tmp_path):
     """The pipe as it is documented."""
     if not shutil.which("ffmpeg"):
         pytest.skip("needs ffmpeg")
@@ -81,7 +72,7 @@ def test_a_video_with_ffmpeg(model, tmp_path):
     )
     subprocess.run(
         f"{quiet} -i a.mkv -f rawvideo -pix_fmt rgb24 - "
-        f"| {sys.executable} -m lamnet_cli upscale - --size 32x24 -n {model} -o - "
+        f"| {sys.executable} -m lamnet_cli upscale - --size 32x24 -n {tiny_model} -o - "
         f"| {quiet} -f rawvideo -pix_fmt rgb24 -s 64x48 -r 5 -i - b.mkv",
         shell=True,
         check=True,
