@@ -80,6 +80,10 @@ def bench(
             raise typer.BadParameter(f"{path} must end in .png, .svg or .pdf")
     if op and windows:
         raise typer.BadParameter("--op and --windows measure different things: choose one")
+    if op and charts:
+        raise typer.BadParameter("--op has no chart: leave --chart out")
+    if psnr and (windows or not charts):
+        raise typer.BadParameter("--psnr is for the chart of networks: name one with --chart")
     from lamnet_models.benchmarking import PEERS, draw_chart, read_psnr
     from lamnet_models.benchmarking import bench as measure
 
@@ -136,7 +140,7 @@ def _check_backends(backends: list[str | None], device: str) -> None:
     for backend in backends:
         try:
             select(backend, resolve_device(device).type)
-        except RuntimeError as error:
+        except (ValueError, RuntimeError) as error:
             raise typer.BadParameter(str(error)) from None
 
 

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 
 import torch
+from torch import nn
 
 BACKENDS = ("eager", "triton", "fused")
 """Plain PyTorch, on every device; kernels in Triton for the aggregation, on CUDA devices; these and, where no gradients
@@ -39,6 +40,14 @@ def use_backend(backend: str) -> Iterator[None]:
         yield
     finally:
         _in_context.reset(token)
+
+
+def set_backend(module: nn.Module, backend: str | None) -> None:
+    """Sets the backend of all layers of a module, as their argument would have."""
+    check_backend(backend)
+    for layer in module.modules():
+        if hasattr(layer, "backend"):
+            layer.backend = backend
 
 
 def select(backend: str | None, device_type: str) -> str:

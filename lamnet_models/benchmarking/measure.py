@@ -11,6 +11,8 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from lamnet_layers.backends.select import set_backend
+
 from ..compilation import compile_network
 from ..upscaling.inference import resolve_device
 from .memory import peak_memory, peak_memory_in_child
@@ -172,9 +174,8 @@ class _Case:
         self.name, self.mode, self.precision, self.backend = name, mode, precision, backend
         self.task = "forward" if train is None else "train"
         network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
-        for module in network.modules():  # by the layers' own argument, which compiled code is chosen by, too
-            if backend is not None and hasattr(module, "backend"):
-                module.backend = backend
+        if backend is not None:  # by the layers' own argument, which compiled code is chosen by, too
+            set_backend(network, backend)
         network.train(train is not None)
         if mode == "compiled":
             compile_network(network)

@@ -173,7 +173,7 @@ def draw_windows(results: Iterable[WindowMeasurement], path: str | os.PathLike) 
         sides = [result.side for result in line]
         time.plot(sides, [1000 * result.median for result in line], marker="o", label=name)
         work.plot(sides, [result.operations / 1e9 for result in line], marker="o", label=name)
-    for axes, label in ((time, "median time in ms"), (work, "operations in 10⁹")):
+    for axes, label in ((time, "median time (ms)"), (work, "operations (10⁹)")):
         axes.set(xlabel="side of the window in pixels", ylabel=label, yscale="log")
         axes.grid(alpha=0.3)
         axes.legend()

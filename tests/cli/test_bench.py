@@ -39,6 +39,8 @@ def test_windows(lamnet, tmp_path):
         (["--chart", "a.bmp"], ".png"),
         (["--backend", "fast"], "must be of eager, triton, fused"),
         (["--op", "--windows"], "choose one"),
+        (["--op", "--chart", "a.png"], "leave --chart out"),
+        (["--psnr", "a.json"], "name one with --chart"),
         (["--baseline", "other"], "--baseline"),
     ],
 )

@@ -239,3 +239,12 @@ def test_wrong_arguments_are_named(changes, message):
 def test_wrong_images_are_named(image, message):
     with pytest.raises(ValueError, match=message):
         tiny()(image)
+
+
+@pytest.mark.parametrize("backend", ["triton", "fused"])
+def test_cost_does_not_depend_on_the_backend(backend, monkeypatch):
+    expected = complexity(tiny())
+    assert complexity(tiny(backend=backend)) == expected
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setenv("LAMNET_BACKEND", backend)
+    assert complexity(tiny()) == expected

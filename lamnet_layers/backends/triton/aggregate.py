@@ -201,30 +201,40 @@ def grad_weights(grad: Tensor, x: Tensor, like: Tensor, window: FocalWindow, hea
 
 
 def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: FocalWindow, heads: int, dim: int):
-    batch, channels, height, width = shape
     if 0 in shape:
         return
+    programs, constants = tiling(shape, window, heads, dim, chunked=kernel is not _grad_weights_kernel)
+    tensors = (first, second, out)
+    with torch.cuda.device_of(first):
+        kernel[(programs,)](
+            *tensors,
+            *shape[2:],
+            *(tensor.stride() for tensor in tensors),
+            **constants,
+            INDEX=index_type(*tensors),
+            TYPE=accumulator(first, second),
+            num_warps=4 if constants["TILE_H"] * constants["TILE_W"] <= 256 else 8,
+        )
+
+
+def tiling(shape, window: FocalWindow, heads: int, dim: int, chunked: bool = True) -> tuple[int, dict[str, object]]:
+    """Returns how many programs it takes, and the constants of a kernel.
+
+    Args:
+        shape: Of the features, (B, D, H, W).
+        window: The window.
+        heads: Number of groups of channels that share weights.
+        dim: 3 for the width, 2 for the height.
+        chunked: Whether programs share out the channels of a head.
+    """
+    batch, channels, height, width = shape
     per_head = channels // heads
     block = min(_MAX_CHANNELS, triton.next_power_of_2(per_head))
     tile_h, tile_w = _TILES[dim]
-    chunks = 1 if kernel is _grad_weights_kernel else triton.cdiv(per_head, block)
     tiles = triton.cdiv(height, tile_h) * triton.cdiv(width, tile_w)
-    tensors = (first, second, out)
-    arguments = (*tensors, height, width, *(tensor.stride() for tensor in tensors))
-    with torch.cuda.device_of(first):
-        kernel[(tiles * chunks * heads * batch,)](
-            *arguments,
-            HEADS=heads,
-            CHANNELS=per_head,
-            CELLS=window.spans,
-            HORIZONTAL=dim == 3,
-            TILE_H=tile_h,
-            TILE_W=tile_w,
-            BLOCK=block,
-            INDEX=index_type(*tensors),
-            TYPE=accumulator(first, second),
-            num_warps=4 if tile_h * tile_w <= 256 else 8,
-        )
+    chunks = triton.cdiv(per_head, block) if chunked else 1
+    constants = {"HEADS": heads, "CHANNELS": per_head, "CELLS": window.spans, "HORIZONTAL": dim == 3, "BLOCK": block}
+    return tiles * chunks * heads * batch, constants | {"TILE_H": tile_h, "TILE_W": tile_w}
 
 
 def index_type(*tensors: Tensor) -> tl.dtype:

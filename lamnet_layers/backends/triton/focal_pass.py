@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...window import FocalWindow
-from .aggregate import _MAX_CHANNELS, _TILES, _mean, _tile, accumulator, index_type
+from .aggregate import _mean, _tile, accumulator, index_type, tiling
 
 _MAX_INPUTS = 32  # channels of the projection's input that are held in registers beside a tile
 
@@ -74,32 +74,18 @@ def forward(
     out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, hidden.dtype))
     if out.numel() == 0:
         return out
-    batch, channels, height, width = x.shape
-    per_head = channels // heads
-    block = min(_MAX_CHANNELS, triton.next_power_of_2(per_head))
-    tile_h, tile_w = _TILES[dim]
-    tiles = triton.cdiv(height, tile_h) * triton.cdiv(width, tile_w)
+    programs, constants = tiling(x.shape, window, heads, dim)
     with torch.cuda.device_of(x):
-        _focal_pass_kernel[(tiles * triton.cdiv(per_head, block) * heads * batch,)](
+        _focal_pass_kernel[(programs,)](
             x,
             hidden,
             matrix,
             bias,
             out,
-            height,
-            width,
-            x.stride(),
-            hidden.stride(),
-            matrix.stride(),
-            out.stride(),
-            HEADS=heads,
-            CHANNELS=per_head,
-            CELLS=window.spans,
-            HORIZONTAL=dim == 3,
-            TILE_H=tile_h,
-            TILE_W=tile_w,
-            BLOCK=block,
-            INPUTS=min(_MAX_INPUTS, triton.next_power_of_2(channels)),
+            *x.shape[2:],
+            *(tensor.stride() for tensor in (x, hidden, matrix, out)),
+            **constants,
+            INPUTS=min(_MAX_INPUTS, triton.next_power_of_2(x.shape[1])),
             INDEX=index_type(x, hidden, out),
             TYPE=accumulator(x, hidden),
             num_warps=8,
