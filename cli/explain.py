@@ -43,9 +43,9 @@ def explain(
 ) -> None:
     """Shows what a network's output depends on: a local attribution map and the effective receptive field.
 
-    The map says which input pixels a patch of the output is made from (integrated gradients along a path of blurs);
-    its diffusion index is high where many take part. The receptive field is given with the sides of the squares that
-    hold 50, 90 and 99% of the gradient.
+    The map says which input pixels a patch of the output is made from.
+    Its diffusion index is high where many take part.
+    The receptive field comes with the squares that hold 50, 90 and 99% of it.
 
     Example: lamnet explain photo.jpg -n lamnet_x4 -n swinir.pth -o explained.png
     """

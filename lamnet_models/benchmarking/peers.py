@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from torch import nn
 
@@ -103,3 +104,8 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
 }
 """The peers by name, each built for a scale: six with attention, of 570 to 930 thousand parameters as their papers have
 them, and a small convolutional one."""
+
+
+def has_spandrel() -> bool:
+    """Returns whether spandrel is there, which brings the peers."""
+    return find_spec("spandrel") is not None

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from ..benchmarking import PEERS, bench, draw_chart
+from ..benchmarking.peers import has_spandrel
 from ..datasets import KNOWN_SETS, open_dataset
 from ..errors import DatasetError
 from ..evaluation import evaluate
@@ -47,7 +48,7 @@ def figure6(
         raise ValueError(
             f"the paper has no figures for {dataset} at ×{scale}: take scale 2, 3 or 4 and one of {', '.join(SETS)}"
         )
-    names = [name for name in rows if name not in PEERS or _has_spandrel()]
+    names = [name for name in rows if name not in PEERS or has_spandrel()]
     printed = {name: rows[name].scores[dataset][0] for name in names}
     measured = _measure([name for name in names if name not in PEERS], dataset, scale, data, limit, say)
     times = bench(names, scale=scale, size=size, rounds=rounds, progress=say)
@@ -95,9 +96,3 @@ def _measure(
             say(f"{name} on {dataset}")
         measured[name] = evaluate(name, found, scale, limit=limit).psnr
     return measured
-
-
-def _has_spandrel() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("spandrel") is not None
