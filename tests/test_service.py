@@ -18,12 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lamnet_cli.main import app as command
-from lamnet_cli.main import main
 from PIL import Image
-from torch import nn
 
-from lamnet_models import Upscaler
+from lamnet_models import LAMNet, Upscaler, export
 from lamnet_models.datasets.samples import sample_path
 from lamnet_models.images import Picture, read_image, write_image
 
@@ -167,7 +164,7 @@ def test_refuses_bodies_of_unknown_length(service):
 
 
 def test_refuses_more_than_may_wait_and_forgets_who_leaves(service, tmp_path):
-    Image.open(sample_path("coffee")).resize((420, 300)).save(tmp_path / "long.jpg", quality=80)
+    Image.open(sample_path("coffee")).resize((1200, 900)).save(tmp_path / "long.jpg", quality=80)
     content = (tmp_path / "long.jpg").read_bytes()
     leaving = [threading.Event() for _ in range(4)]
 
@@ -208,19 +205,20 @@ def test_a_model_that_cannot_be_loaded_is_one_line(name, tmp_path, monkeypatch, 
     assert name in line
 
 
-def any_network(folder):
-    """A network that is not LAMNet, and its ONNX file."""
-    pytest.importorskip("onnxscript")
-    network = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
-    network.eval().scale, network.in_chans = 2, 3
-    sides = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    path = folder / "any.onnx"
-    torch.onnx.export(network, (torch.zeros(1, 3, 8, 9),), path, dynamic_shapes=(sides,), verbose=False)
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """An exported network, small enough to be quick."""
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module)
+    torch.manual_seed(0)
+    network = LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    export(network, path)
     return network, path
 
 
-def test_an_onnx_model_is_served_and_what_is_under_way_finished_at_the_end(tmp_path, photo):
-    network, path = any_network(tmp_path)
+def test_an_exported_model_is_served_and_what_is_under_way_finished_at_the_end(tmp_path, photo, exported):
+    network, path = exported
     Image.open(sample_path("coffee")).save(tmp_path / "long.png")
     answers = []
     with serving(tmp_path, path) as (client, process):
@@ -238,15 +236,3 @@ def test_an_onnx_model_is_served_and_what_is_under_way_finished_at_the_end(tmp_p
         person.join(DEADLINE)
         process.wait(DEADLINE)
     assert pixels(answers[0].content).shape == (800, 1200, 3)
-
-
-def test_the_exported_model_is_served(tmp_path, photo, expected):
-    if "export" not in [known.name for known in command.registered_commands]:
-        pytest.skip("needs lamnet export")
-    path = tmp_path / "lamnet_x2.onnx"
-    with pytest.raises(SystemExit) as end:
-        main(["export", "lamnet_x2", "--format", "onnx", "-o", str(path)])
-    assert not end.value.code
-    with serving(tmp_path, path) as (client, _):
-        answer = client.post("/enlarge", files={"file": ("cat.png", photo.read_bytes())})
-    assert np.abs(pixels(answer.content).astype(int) - expected).max() <= 1
