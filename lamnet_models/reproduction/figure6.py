@@ -69,7 +69,11 @@ def figure6(
     return Reproduction(
         "figure6",
         f"Figure 6: PSNR on {title} over the time of a pass at ×{scale}",
-        (Table(f"Median of {rounds} rounds in turn, eager, float32, on this machine", columns, lines),),
+        (
+            Table(
+                f"Median of {rounds} rounds in turn, eager, float32, on this machine" + _partly(limit), columns, lines
+            ),
+        ),
         (
             "The picture has the measured PSNR where there is one, of the package's weights, and otherwise the "
             "paper's, whose weights were trained far longer: bubbles of the two kinds compare in time alone.",
@@ -96,3 +100,7 @@ def _measure(
             say(f"{name} on {dataset}")
         measured[name] = evaluate(name, found, scale, limit=limit).psnr
     return measured
+
+
+def _partly(limit: int | None) -> str:
+    return f"; PSNR of the first {limit} images alone" if limit else ""

@@ -102,6 +102,8 @@ def table4(
             f"PSNR in dB on Y after {budget} of training for each variant, by one recipe and one seed, on "
             f"{', '.join(train_data)}. So short a training ranks how fast variants learn, not what they come to."
         )
+        if limit:
+            notes.append(f"Measured on the first {limit} images of {dataset} alone.")
     return Reproduction(
         "table4",
         "Table 4: ablations at ×2" + (f", after {budget} of training" if budget else ""),
