@@ -106,12 +106,12 @@ def seams(runs: dict[str, tuple[int, np.ndarray]]) -> list[Panel]:
     panels = [Panel(whole[:height:4, :width:4], (f"{PHOTO}, {MODEL}", "the whole image"))]
     for mode, name in (
         ("`64`, `--tile-pad 0`", "tiles of 64, no pad"),
-        ("`64`", "tiles of 64"),
+        ("`128`", "tiles of 128"),
         ("`exact`", "exact tiles"),
     ):
         difference = np.abs(runs[mode][1].astype(int) - whole)[:height, :width].reshape(quarters).max((1, 3))
         shown = np.minimum(GAIN * difference, 255).astype(np.uint8)
-        panels.append(Panel(shown, (name, f"difference × {GAIN}")))
+        panels.append(Panel(shown, (name, f"{GAIN} times the difference")))
     return panels
 
 
