@@ -141,7 +141,7 @@ def bench(
 
 def _check_backends(backends: list[str | None], device: str) -> None:
     from lamnet_layers.backends.select import select
-    from lamnet_models.upscaling.inference import resolve_device
+    from lamnet_models.devices import resolve_device
 
     for backend in backends:
         try:

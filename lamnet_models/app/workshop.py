@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..devices import resolve_device
 from ..errors import ImageError
 from ..images import Picture, write_image
 from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
-from ..upscaling.inference import resolve_device
 from ..upscaling.tiling import Progress
 from ..upscaling.upscalers import Upscalers
 from .uploads import enlarge_upload, read_upload

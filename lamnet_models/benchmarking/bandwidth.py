@@ -9,7 +9,7 @@ import torch
 
 from lamnet_layers import FocalWindow, focal_aggregate
 
-from ..upscaling.inference import resolve_device
+from ..devices import resolve_device
 from .timing import time_interleaved
 
 AGGREGATION_SIZES = ((16, 32, 180, 320), (4, 32, 360, 640), (128, 32, 64, 64), (1, 32, 180, 320))

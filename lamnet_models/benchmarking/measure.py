@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from lamnet_layers.backends.select import set_backend
 
 from ..compilation import compile_network
-from ..upscaling.inference import resolve_device
+from ..devices import resolve_device
+from ..exporting import to_onnxruntime
 from .memory import peak_memory, peak_memory_in_child
 from .networks import open_network
 from .timing import limited_threads, time_interleaved
@@ -176,8 +177,6 @@ class _Case:
         self.name, self.mode, self.precision, self.backend = name, mode, precision, backend
         self.task = "forward" if train is None else "train"
         if mode == "onnxruntime":
-            from ..integrations.onnxruntime import to_onnxruntime
-
             network = to_onnxruntime(network, half=precision == "fp16")
         else:
             network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)

@@ -15,8 +15,8 @@ from lamnet_layers import FocalSeparableAttention, FocalWindow
 from lamnet_layers._checks import check_int
 
 from ..complexity import count_operations
+from ..devices import resolve_device
 from ..files import atomic_path
-from ..upscaling.inference import resolve_device
 from .timing import limited_threads, time_interleaved
 
 CHANNELS, HEADS = 64, 4

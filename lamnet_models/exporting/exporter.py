@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -16,11 +14,12 @@ from torch import Tensor, nn
 
 from lamnet_layers import use_backend
 
+from ..devices import resolve_device
 from ..errors import ExportError
 from ..files import atomic_path
 from ..lamnet import LAMNet
 from ..registry import resolve_model
-from ..upscaling.inference import resolve_device
+from .program import metadata, on_its_own
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2", "aoti": ".pt2"}
 """Formats and their extensions: ONNX, ``torch.export``'s archive, AOTInductor's package."""
@@ -30,9 +29,6 @@ SIZES = ((1, 48, 64), (2, 29, 37), (1, 1, 3))
 
 TOLERANCES = {False: 1e-4, True: 1e-2}
 """Largest difference that is rounding, as a share of the largest value; in half precision, and not, by ``half``."""
-
-METADATA = "lamnet"
-"""Key under which a program holds what it is, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +91,11 @@ def export(
     if format != "aoti" and where.type != "cpu":
         raise ValueError(f"device is {str(device)!r}, but {format} runs on any: only aoti is made for one")
     say = progress or (lambda _: None)
-    network = _on_its_own(resolve_model(model))
+    network = on_its_own(resolve_model(model))
     module = import_module(f".{format}_format", __package__)
     with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), _without_onednn(half):
         say(f"writing {format}")
-        module.write(_on_its_own(network).to(where), temporary, _metadata(network, half), half)
+        module.write(on_its_own(network).to(where), temporary, metadata(network, half), half)
         run = module.load(temporary)
         differences = {}
         for size in SIZES:
@@ -112,18 +108,6 @@ def export(
                 f"value, and rounding by {TOLERANCES[half]:.0e} at most"
             )
     return Export(path, format, half, differences)
-
-
-def onnx_content(model: nn.Module, half: bool = False) -> bytes:
-    """Returns what an ONNX file of a network holds.
-
-    Raises:
-        ExportError: If the network is no LAMNet, or the package onnx is missing.
-    """
-    from .onnx_format import serialise
-
-    network = _on_its_own(model)
-    return serialise(network, _metadata(network, half), half)
 
 
 @contextmanager
@@ -147,26 +131,6 @@ def _format_of(path: Path, format: str | None) -> str:
     if path.suffix != FORMATS[format]:
         raise ValueError(f"path is {str(path)!r}, but for {format} it must end in {FORMATS[format]}")
     return format
-
-
-def _on_its_own(model: nn.Module) -> LAMNet:
-    """Returns a copy in evaluation mode, on the CPU, in float32, that asks for no backend and is not compiled."""
-    if not isinstance(model, LAMNet):
-        raise ExportError(f"only LAMNet is exported, and this is of the kind {type(model).__name__}")
-    copy = LAMNet(**model.config)
-    copy.load_state_dict(model.state_dict())
-    return copy.eval()
-
-
-def _metadata(model: LAMNet, half: bool) -> dict[str, str]:
-    facts = {"version": version("lamnet"), "half": half, "config": model.config}
-    mean = [round(value, 4) for value in model.mean.flatten().tolist()]
-    return {
-        METADATA: json.dumps(facts),
-        "scale": str(model.scale),
-        "in_chans": str(model.in_chans),
-        "mean": json.dumps(mean),  # for the curious: the program subtracts it itself
-    }
 
 
 def _difference(

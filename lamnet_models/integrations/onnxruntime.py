@@ -76,33 +76,18 @@ def load_onnx(path: str | os.PathLike, threads: int | None = None) -> OnnxNetwor
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        return _open(os.fspath(path), threads)
+        return open_onnx(os.fspath(path), threads)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def to_onnxruntime(
-    model: nn.Module | str | os.PathLike, *, half: bool = False, threads: int | None = None
-) -> OnnxNetwork:
-    """Returns a network that ONNX Runtime computes, without a file in between.
-
-    Args:
-        model: A LAMNet, a checkpoint file, the name of a pretrained model, or an exported file.
-        half: Whether weights and images are float16; of no effect on an exported file.
-        threads: Number of threads; torch's own if None.
+def open_onnx(source: str | bytes, threads: int | None = None) -> OnnxNetwork:
+    """Opens an exported file by its path, or by what it holds.
 
     Raises:
-        ExportError: If the network is no LAMNet, or the package onnx is missing.
-        LAMNetError: If there is no such model, or ONNX Runtime is missing.
+        CheckpointError: If it cannot be read, or is no exported LAMNet.
+        LAMNetError: If ONNX Runtime is missing.
     """
-    from ..exporting.exporter import onnx_content
-    from ..registry import resolve_model
-
-    network = resolve_model(model)
-    return network if isinstance(network, OnnxNetwork) else _open(onnx_content(network, half), threads)
-
-
-def _open(source: str | bytes, threads: int | None) -> OnnxNetwork:
     try:
         import onnxruntime
     except ImportError:

@@ -10,13 +10,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..compilation import compile_network
+from ..devices import resolve_device
+from ..exporting import to_onnxruntime
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
 from ..images.writing import writing_memory
-from ..integrations.onnxruntime import to_onnxruntime
 from ..lamnet import LAMNet
 from ..registry import resolve_model
-from .inference import PRECISIONS, Inference, resolve_device
+from .inference import PRECISIONS, Inference
 from .memory import host_memory, parse_memory, to_mega
 from .pixels import Pixels
 from .sizing import ImageT, Size, resized, shape_of

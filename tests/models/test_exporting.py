@@ -14,7 +14,8 @@ from lamnet_models.exporting import FORMATS, SIZES, TOLERANCES
 ort = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 import onnx  # noqa: E402
 
-from lamnet_models.integrations.onnxruntime import OnnxNetwork, load_onnx, to_onnxruntime  # noqa: E402
+from lamnet_models.exporting import to_onnxruntime  # noqa: E402
+from lamnet_models.integrations.onnxruntime import OnnxNetwork, load_onnx  # noqa: E402
 
 SMALL = {"scale": 2, "channels": 16, "num_blocks": 1, "depth": 1}
 

@@ -1,0 +1,33 @@
+"""From a network to ONNX Runtime, with no file in between."""
+
+from __future__ import annotations
+
+import os
+
+from torch import nn
+
+from ..integrations.onnxruntime import OnnxNetwork, open_onnx
+from ..registry import resolve_model
+from .onnx_format import serialise
+from .program import metadata, on_its_own
+
+
+def to_onnxruntime(
+    model: nn.Module | str | os.PathLike, *, half: bool = False, threads: int | None = None
+) -> OnnxNetwork:
+    """Returns a network that ONNX Runtime computes, without a file in between.
+
+    Args:
+        model: A LAMNet, a checkpoint file, the name of a pretrained model, or an exported file.
+        half: Whether weights and images are float16; of no effect on an exported file.
+        threads: Number of threads; torch's own if None.
+
+    Raises:
+        ExportError: If the network is no LAMNet, or the package onnx is missing.
+        LAMNetError: If there is no such model, or ONNX Runtime is missing.
+    """
+    network = resolve_model(model)
+    if isinstance(network, OnnxNetwork):
+        return network
+    network = on_its_own(network)
+    return open_onnx(serialise(network, metadata(network, half), half), threads)
