@@ -1,6 +1,9 @@
-"""Where to compute."""
+"""Where to compute, and what to keep away from there."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,3 +25,17 @@ def resolve_device(device: torch.device | str) -> torch.device:
         raise ValueError(
             f"device is {str(device)!r}, but on this machine it must be one of {', '.join(names)}"
         ) from error
+
+
+@contextmanager
+def without_onednn(unwanted: bool = True) -> Iterator[None]:
+    """Keeps a CPU's convolutions from oneDNN, where unwanted: for float16.
+
+    Its depthwise convolutions of few channels in float16 never return on some processors (seen: torch 2.14, AVX-512).
+    """
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = before and not unwanted
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from lamnet_layers import use_backend
 
-from ..devices import resolve_device
+from ..devices import resolve_device, without_onednn
 from ..errors import ExportError
 from ..files import atomic_path
 from ..lamnet import LAMNet
@@ -93,7 +92,7 @@ def export(
     say = progress or (lambda _: None)
     network = on_its_own(resolve_model(model))
     module = import_module(f".{format}_format", __package__)
-    with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), _without_onednn(half):
+    with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), without_onednn(half):
         say(f"writing {format}")
         module.write(on_its_own(network).to(where), temporary, metadata(network, half), half)
         run = module.load(temporary)
@@ -108,17 +107,6 @@ def export(
                 f"value, and rounding by {TOLERANCES[half]:.0e} at most"
             )
     return Export(path, format, half, differences)
-
-
-@contextmanager
-def _without_onednn(half: bool) -> Iterator[None]:
-    # Its depthwise convolutions in float16 never return on some processors (seen: oneDNN in torch 2.14, with AVX-512).
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = before and not half
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.enabled = before
 
 
 def _format_of(path: Path, format: str | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from ..devices import without_onednn
 from ..errors import LAMNetError
 
 
@@ -39,13 +40,22 @@ class Autocast:
             sources: On any device, of any type.
         """
         sources = tuple(source.to(self.device, self._dtype) for source in sources)
-        with torch.autocast(self.device.type, self._half) if self._half else nullcontext():
+        with self._halved():
             out = compute(*sources)
         out = out.to(torch.promote_types(out.dtype, torch.float32))
         if self._half and (bad := ~out.isfinite().flatten(1).all(1)).any():
             self.overflowed = True
             out[bad] = compute(*(source[bad] for source in sources)).to(out.dtype)
         return out
+
+    @contextmanager
+    def _halved(self) -> Iterator[None]:
+        on_cpu, enabled = self.device.type == "cpu", self._half is not None
+        with (
+            without_onednn(on_cpu and self._half == torch.float16),
+            torch.autocast(self.device.type, self._half, enabled=enabled),
+        ):
+            yield
 
     @staticmethod
     def check(out: Tensor) -> Tensor:
