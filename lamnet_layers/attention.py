@@ -77,11 +77,11 @@ class FocalPass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the aggregated features, (B, D, H, W)."""
+        check_feature_map("x", x, self.channels)
         dim = -1 if self.axis == "horizontal" else -2
         if is_fused(self.backend, x.device.type):
             from .backends import fused
 
-            check_feature_map("x", x, self.channels)
             matrix, bias = self.pointwise.weight.flatten(1), self.pointwise.bias
             rings = list(self.window.strides), list(self.window.steps)
             return fused.focal_pass(x, self._gather(x), matrix, bias, *rings, self.heads, dim % 4)
