@@ -16,7 +16,7 @@ Image = TypeVar("Image", np.ndarray, Tensor)
 BORDERS = ("mirror", "replicate")
 PIPELINES = ("uint8", "double")
 
-_BAND = 256  # rows of the result at a time
+_BAND = 2**22  # values of the image's rows at a time: a band of the result
 
 
 def imresize(
@@ -26,6 +26,7 @@ def imresize(
     pipeline: str = "uint8",
     *,
     size: tuple[int, int] | None = None,
+    out: np.ndarray | None = None,
 ) -> Image:
     """Resizes an image as MATLAB's ``imresize(image, scale, 'bicubic')`` does.
 
@@ -41,6 +42,7 @@ def imresize(
             rounds once at the end, as for an image turned to double before. Floating point is never rounded.
         size: Height and width of the result, as MATLAB's ``imresize(image, [height width], 'bicubic')``: each axis gets
             the factor that it takes.
+        out: Where to put the result of an array, of its shape and type; a new array if None.
 
     Returns:
         The resized image, of the type it came in; integers rounded half up and clamped, floating point not clamped.
@@ -66,13 +68,17 @@ def imresize(
         )
     rounds = is_integer and pipeline == "uint8"
     down, across = _axes(image.shape[:2], scale, size, border)
-    result = np.empty((down.shape[0], across.shape[0], *image.shape[2:]), image.dtype)
-    for start in range(0, len(result), _BAND):  # so that what is in float64 stays small
-        band = down[start : start + _BAND]
+    shape = (down.shape[0], across.shape[0], *image.shape[2:])
+    if out is not None and (out.shape, out.dtype) != (shape, image.dtype):
+        raise ValueError(f"out has shape {out.shape} and type {out.dtype}, but it must be {shape}, {image.dtype}")
+    result = np.empty(shape, image.dtype) if out is None else out
+    length = max(1, _BAND // image[0].size)
+    for start in range(0, len(result), length):  # so that what is in float64 stays small
+        band = down[start : start + length]
         first, last = band.indices.min(), band.indices.max() + 1
         rows = _resize_rows(image[first:last], band[:, first:last], rounds)
         columns = _resize_rows(rows.swapaxes(0, 1), across, rounds).swapaxes(0, 1)
-        result[start : start + _BAND] = columns if rounds or not is_integer else _round(columns, image.dtype)
+        result[start : start + length] = columns if rounds or not is_integer else _round(columns, image.dtype)
     return result
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from math import prod
 from typing import TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from ..errors import LAMNetError
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
 from ..resize import imresize
+from .memory import host_memory
+from .scratch import empty
 
 SCALES = (2, 3, 4)
 """Factors of the models that are there."""
@@ -114,16 +118,25 @@ def shape_of(image: ImageT) -> tuple[int, int]:
     return 1, 1
 
 
-def resized(image: ImageT, height: int, width: int) -> ImageT:
+def resized(image: ImageT, height: int, width: int, max_memory: int | None = None) -> ImageT:
     """Returns an image resized by MATLAB's bicubic interpolation, of its kind; as it is if it has that size.
 
     Alpha and colours are resized apart: ``Upscaler`` has given transparent pixels the colours of their neighbours, so
     that nothing dark is mixed in.
+
+    Args:
+        image: An image of any kind that ``Upscaler`` takes.
+        height: Rows of the result.
+        width: Columns of the result.
+        max_memory: Most bytes of memory that the process may have; beyond it a picture's pixels go to a temporary file.
     """
     if shape_of(image) == (height, width):
         return image
     if isinstance(image, Picture):
-        return image.with_pixels(resized(image.pixels, height, width))
+        shape, dtype = (height, width, image.channels), image.pixels.dtype
+        in_file = prod(shape) * dtype.itemsize > host_memory(max_memory)
+        room = empty(shape, torch.from_numpy(np.empty(0, dtype)).dtype, torch.device("cpu"), in_file).numpy()
+        return image.with_pixels(imresize(image.pixels, size=(height, width), pipeline="double", out=room))
     if isinstance(image, Image.Image):
         result = to_pillow(resized(from_pillow(image), height, width))
         result.info.update(image.info)

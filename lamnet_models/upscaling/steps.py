@@ -152,7 +152,7 @@ class Steps:
         upscaler = self.upscalers.for_picture(picture.height, picture.width)
         tile = upscaler.tile_for(picture.height, picture.width)
         larger = upscaler(picture if self.options.metadata else picture.without_metadata(), progress=progress)
-        return resized(larger, height, width), tile
+        return resized(larger, height, width, upscaler.max_memory), tile
 
     def _done_before(self, job: Job) -> Result | None:
         """Returns a job's result if it is there already and shall stay; raises ImageError if it shall not."""

@@ -88,7 +88,7 @@ def upscale(
     )
     result = size.result(*shape, upscaler.scale)
     larger = upscaler(image, progress=progress)
-    return larger if size.is_plain else resized(larger, *result)
+    return larger if size.is_plain else resized(larger, *result, upscaler.max_memory)
 
 
 class Upscaler:
@@ -133,6 +133,7 @@ class Upscaler:
         model: The network.
         scale: Its factor of enlargement.
         device: Where it computes.
+        max_memory: Most bytes of memory that the process may have; None for no limit.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -187,6 +188,7 @@ class Upscaler:
         self.scale: int = network.scale
         self.device = target
         self._precision = precision
+        self.max_memory = limit
         self._strategy = Strategy(self.model, target, tile, tile_pad, limit)
         if limit is not None and limit < (least := self._strategy.least_memory()):
             raise ValueError(f"max_memory is {max_memory!r}, but no image takes less than {to_mega(least)}")
@@ -203,8 +205,8 @@ class Upscaler:
 
     def no_room_to_write(self, extension: str, height: int, width: int) -> str | None:
         """Returns why ``max_memory`` is too little to write a result of a size in a format, or None if it is not."""
-        need, limit = writing_memory(extension, height, width), self._strategy.max_memory
-        if limit is None or need <= host_memory(limit):
+        need = writing_memory(extension, height, width)
+        if self.max_memory is None or need <= host_memory(self.max_memory):
             return None
         return f"encoding {width}x{height} pixels takes {to_mega(need)} of memory, more than max_memory leaves"
 

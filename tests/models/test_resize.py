@@ -103,3 +103,12 @@ def test_tensors_equal_arrays_and_have_gradients():
 def test_wrong_arguments_are_named(arguments, word):
     with pytest.raises(ValueError, match=f"^{word} "):
         imresize(**{"image": np.zeros((4, 4)), "scale": 0.5, **arguments})
+
+
+def test_a_result_goes_where_there_is_room_for_it():
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    room = np.empty((6, 5, 3), np.uint8)
+    assert imresize(image, size=(6, 5), out=room) is room
+    np.testing.assert_array_equal(room, imresize(image, size=(6, 5)))
+    with pytest.raises(ValueError, match=r"out has shape \(6, 5, 3\) and type uint8, but it must be \(5, 5, 3\)"):
+        imresize(image, size=(5, 5), out=room)
