@@ -1,7 +1,11 @@
-"""Makes the tables of exported models: python docs/make_export.py, on a machine that does nothing else; an hour."""
+"""Makes the tables of exported models: python docs/make_export.py [speed] [differences], on an otherwise idle machine.
+
+Both if none is named: speed takes minutes, differences the better part of an hour.
+"""
 
 import os
 import platform
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -16,7 +20,7 @@ from lamnet_models import export, list_models
 from lamnet_models.benchmarking import bench
 from lamnet_models.exporting import FORMATS
 
-TABLE = Path(__file__).parent / "assets" / "export.md"
+ASSETS = Path(__file__).parent / "assets"
 
 
 def speed() -> list[str]:
@@ -47,14 +51,18 @@ def differences() -> list[str]:
     return lines
 
 
+PARTS = {"speed": speed, "differences": differences}
+
+
 def main() -> None:
-    """Writes the tables."""
+    """Writes the tables that are asked for."""
     threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     machine = (
         f"{platform.machine()} with {capability}, {threads} threads; torch {torch.__version__}, ONNX Runtime "
         f"{onnxruntime.__version__}; {date.today()}."
     )
-    TABLE.write_text("\n".join([*speed(), "", *differences(), "", machine, ""]), encoding="utf-8")
+    for part in sys.argv[1:] or PARTS:
+        (ASSETS / f"export-{part}.md").write_text("\n".join([*PARTS[part](), "", machine, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
