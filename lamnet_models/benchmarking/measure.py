@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +17,7 @@ from lamnet_layers.backends.select import set_backend
 from ..compilation import compile_network
 from ..devices import resolve_device
 from ..exporting import to_onnxruntime
+from ..lamnet import LAMNet
 from .memory import peak_memory, peak_memory_in_child
 from .networks import open_network
 from .timing import limited_threads, time_interleaved
@@ -187,7 +189,9 @@ class _Case:
             compile_network(network)
         if train is None:
             self.images = len(image)
-            self.run = _forward(network, image.to(PRECISIONS[precision]))
+            # Peers make masks in float32 on the way: autocast brings these and half weights together.
+            mixed = precision != "fp32" and not isinstance(network, LAMNet)
+            self.run = _forward(network, image.to(PRECISIONS[precision]), mixed)
         else:
             self.images = train[0]
             self.run = _training_step(network, *train, precision, device)
@@ -214,10 +218,11 @@ class _Case:
         )
 
 
-def _forward(network: nn.Module, image: Tensor) -> Callable[[], Tensor]:
+def _forward(network: nn.Module, image: Tensor, mixed: bool = False) -> Callable[[], Tensor]:
     @torch.inference_mode()
     def forward() -> Tensor:
-        return network(image)
+        with torch.autocast(image.device.type, image.dtype) if mixed else nullcontext():
+            return network(image)
 
     return forward
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psutil
 import torch
 
 from ..upscaling.memory import used_memory
-
-_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
@@ -51,9 +46,11 @@ def _measure(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
     width, height = size
     with torch.inference_mode():
         network(torch.rand(1, 3, 16, 16))  # what torch loads at first
-        before = psutil.Process().memory_info().rss
-        network(torch.rand(1, 3, height, width))
-    return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT - before)
+        # Watched, as the peak that the system keeps is not the process's own: it inherits its parent's.
+        with watched_memory() as peak:
+            before = used_memory()
+            network(torch.rand(1, 3, height, width))
+            return max(0, peak() - before)
 
 
 @contextmanager

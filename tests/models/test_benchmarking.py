@@ -27,6 +27,12 @@ def test_peers_enlarge(name):
         assert open_network(name, 3)(torch.rand(1, 3, 10, 9)).shape == (1, 3, 30, 27)
 
 
+@pytest.mark.parametrize("name", ["swinir_light", "omni_sr"])
+def test_peers_run_in_half_precision(name):
+    (result,) = bench([name], size=(20, 12), precisions=("bf16",), rounds=1)  # no size that its masks were made for
+    assert result.valid
+
+
 def test_a_result_that_differs_is_not_valid(tmp_path, monkeypatch):
     save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
     file = str(tmp_path / "a.safetensors")
@@ -49,7 +55,7 @@ def test_training_steps_count_their_images():
 
 def test_memory_is_measured_in_a_process_of_its_own():
     (result,) = bench(["lamnet_x4"], size=(64, 48), rounds=1, memory=True)
-    assert 64 * 48 * 64 * 4 < result.memory < 2**31
+    assert 64 * 48 * 64 * 4 < result.memory < 2**27  # whatever this process has
 
 
 @pytest.mark.parametrize("backward", [False, True])
