@@ -89,6 +89,7 @@ def bench(
         raise typer.BadParameter("--psnr is for the chart of networks: name one with --chart")
     from lamnet_models.benchmarking import PEERS, draw_chart, read_psnr
     from lamnet_models.benchmarking import bench as measure
+    from lamnet_models.benchmarking.peers import has_spandrel
 
     _check_backends(chosen_backends, device.value)
     if op:
@@ -97,7 +98,7 @@ def bench(
     if windows:
         _windows(pixels, rounds, threads, device.value, charts, as_json)
         return
-    names = models or [f"lamnet_x{scale}", *(PEERS if _has_spandrel() else ())]
+    names = models or [f"lamnet_x{scale}", *(PEERS if has_spandrel() else ())]
     reference = baseline or names[0]
     if reference not in names:
         raise typer.BadParameter(f"--baseline is {reference}, but it must be one of {', '.join(names)}")
@@ -175,9 +176,3 @@ def _windows(
     for path in charts:
         draw_windows(results, path)
     print_windows(results, as_json)
-
-
-def _has_spandrel() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("spandrel") is not None
