@@ -15,8 +15,10 @@ def serialise(model: LAMNet, metadata: dict[str, str], half: bool) -> bytes:
     """Returns what an ONNX file of a network holds.
 
     Raises:
-        ExportError: If the package onnx is missing.
+        ExportError: If the package onnx is missing, or the attention has no graph.
     """
+    if model.config["attention"] != "fsa":
+        raise ExportError("ONNX is written for focal separable attention alone: take --format torch or aoti")
     try:
         from .onnx_network import network_to_onnx
     except ImportError:

@@ -255,3 +255,10 @@ def test_bench_beside_eager(small, tmp_path):
     assert results[1].difference > 0
     with pytest.raises(ValueError, match="forward passes on the CPU"):
         bench(["lamnet_x2"], modes=("onnxruntime",), train=(1, 8))
+
+
+def test_attention_without_a_graph_is_one_line_and_nothing_is_kept(tmp_path):
+    model = LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, attention="mhdlsa")
+    with pytest.raises(ExportError, match=r"^ONNX is written for focal separable attention alone"):
+        export(model, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
