@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -29,6 +28,7 @@ from . import (
     upscale,
 )
 from . import export as exporting
+from .allocation import keep_memory
 from .output import print_error
 
 app = typer.Typer(
@@ -83,8 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What stands behind ``lamnet``; by default the process's own arguments.
     """
-    # Read by torch at its first large allocation. Without it, a fifth of the time on a Linux CPU goes into page faults.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    keep_memory()
     try:
         code = app(arguments, prog_name="lamnet", standalone_mode=False)
     except typer.TyperException as error:  # wrong usage, found by typer

@@ -3,7 +3,6 @@
 Both if none is named: speed takes minutes, differences the better part of an hour.
 """
 
-import os
 import platform
 import sys
 import time
@@ -11,14 +10,15 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, before torch allocates
-
 import onnxruntime
 import torch
+from lamnet_cli.allocation import keep_memory
 
 from lamnet_models import export, list_models
 from lamnet_models.benchmarking import bench
 from lamnet_models.exporting import FORMATS
+
+keep_memory()
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -1,7 +1,6 @@
 """Makes the tables and the picture of docs/large-images.md: python docs/make_memory.py; some minutes."""
 
 import multiprocessing
-import os
 import platform
 import statistics
 import time
@@ -9,10 +8,9 @@ import warnings
 from datetime import date
 from pathlib import Path
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, before torch allocates
-
 import numpy as np
 import torch
+from lamnet_cli.allocation import keep_memory
 
 from lamnet_models import LAMNet, Upscaler, create_model
 from lamnet_models.benchmarking.memory import watched_memory
@@ -21,6 +19,8 @@ from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Panel, grid
 from lamnet_models.resize import imresize
 from lamnet_models.upscaling.footprint import process_memory
+
+keep_memory()
 
 ASSETS = Path(__file__).parent / "assets"
 PHOTO, MODEL, ROUNDS = "chelsea", "lamnet_x4", 2

@@ -3,18 +3,18 @@
 Both if none is named: some twenty minutes on two cores, on a machine that does nothing else.
 """
 
-import os
 import platform
 import sys
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, before torch allocates
-
 import torch
+from lamnet_cli.allocation import keep_memory
 
 from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
+
+keep_memory()
 
 ASSETS = Path(__file__).parent / "assets"
 CLOSEST = ["swinir_light", "omni_sr"]

@@ -3,15 +3,16 @@
 Half an hour on two processor cores, with Set5 and Set14. Each item is what lamnet reproduce ITEM makes.
 """
 
-import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, before torch allocates
+from lamnet_cli.allocation import keep_memory
 
 from lamnet_models.explanation import explain
 from lamnet_models.reproduction import ITEMS, reproduce
+
+keep_memory()
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -13,9 +13,9 @@ from .window import FocalWindow, WindowLike
 
 
 def _tanh_(x: Tensor) -> Tensor:
-    # 2σ(2x) − 1, to 2e-7: a CPU's vectorised tanh takes twice as long. Half precision would lose digits.
-    if x.device.type == "cpu" and x.dtype == torch.float32:
-        return x.mul_(2).sigmoid_().sub(0.5).mul_(2)
+    # 2σ(2x) − 1, to 2e-7: a CPU's vectorised tanh takes twice as long. In float32, as half precision would lose digits.
+    if x.device.type == "cpu" and x.dtype != torch.float64:
+        return x.to(torch.float32).mul_(2).sigmoid_().sub(0.5).mul_(2).to(x.dtype)
     return x.tanh_()
 
 
