@@ -17,9 +17,9 @@ def write(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> No
     """Compiles a network and writes the package.
 
     Raises:
-        LAMNetError: If there is no C++ compiler.
+        LAMNetError: If there is no C++ compiler that works.
     """
-    check_compiler()
+    check_compiler(header="cmath")
     # As in `compile_blocks`: the layers lay out memory themselves.
     options = {"aot_inductor.metadata": metadata, "layout_optimization": False}
     torch._inductor.aoti_compile_and_package(trace(model, half), package_path=str(path), inductor_configs=options)

@@ -5,6 +5,8 @@ import sys
 import pytest
 import torch
 from lamnet_cli.main import app
+from PIL import Image
+from torch._inductor import config as inductor
 
 import lamnet_models
 
@@ -173,12 +175,30 @@ def test_bench_refuses_what_it_cannot_measure(lamnet, arguments, words):
     assert words in err
 
 
-def test_upscale_compiled(lamnet, tmp_path, monkeypatch):
-    from PIL import Image
-    from torch._inductor import config
+@pytest.mark.parametrize(
+    ("compiler", "words"),
+    {
+        None: "none was found",
+        "echo 'internal error: no licence' >&2; exit 1": "ended with: internal error: no licence",
+        "exit 3": "ended with: code 3",
+    }.items(),
+)
+@pytest.mark.parametrize(
+    "arguments", [["upscale", "a.png", "--compile"], ["export", "lamnet_x4", "--format", "aoti", "-o", "a.pt2"]]
+)
+def test_without_a_compiler_that_works(lamnet, tmp_path, monkeypatch, arguments, compiler, words):
+    path = tmp_path / "c++"
+    if compiler is not None:
+        path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{compiler}\n')
+        path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 8), "teal").save("a.png")
+    with inductor.patch({"cpp.cxx": (None, str(path))}):
+        assert_one_line_error(lamnet(*arguments), 1, words)
+    assert {file.name for file in tmp_path.iterdir()} <= {"a.png", "c++"}
 
+
+def test_without_headers(lamnet, tmp_path, monkeypatch):
     Image.new("RGB", (9, 8), "teal").save(tmp_path / "a.png")
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with config.patch({"cpp.cxx": (None, "no-such-compiler")}):
-        assert_one_line_error(lamnet("upscale", tmp_path / "a.png", "--compile"), 1, "C++ compiler")
-    assert not (tmp_path / "a_x4.png").exists()
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    assert_one_line_error(lamnet("upscale", tmp_path / "a.png", "--compile"), 1, "python3-dev")

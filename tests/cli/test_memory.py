@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -61,3 +63,19 @@ def test_a_format_that_is_encoded_in_memory_makes_way_for_png(lamnet, tmp_path, 
     assert "a_x2.webp: encoding 60x40 pixels takes 1M of memory, more than max_memory leaves; choose another" in err
     assert lamnet(*arguments)[0] == 0
     assert (tmp_path / "a_x2.png").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_layers_do_without_fresh_pages():
+    lines = [
+        "import resource, torch; from lamnet_cli.allocation import keep_memory; keep_memory()",
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
+        "def layers(): y = x + 1; z = y + 1; del y; y = z + 1",
+        "x = torch.ones(6_000_000); layers(); before = faults()",
+        "for _ in range(20): layers()",
+        "print(faults() - before)",
+    ]
+    process = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert (
+        int(process.stdout) < 5000
+    )  # each of the 60 tensors is 6,000 pages; without, it is 25,000 with large pages too
