@@ -1,6 +1,8 @@
 """``--max-memory``, and what ``lamnet info`` foretells."""
 
+import ctypes
 import json
+import os
 import re
 import subprocess
 import sys
@@ -65,16 +67,20 @@ def test_a_format_that_is_encoded_in_memory_makes_way_for_png(lamnet, tmp_path, 
     assert (tmp_path / "a_x2.png").is_file()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
-def test_layers_do_without_fresh_pages():
+def of_their_own(variables=None):
+    """Bytes of a large tensor that the allocator takes from the system for it alone, and so gives back after it."""
     lines = [
-        "import resource, torch; from lamnet_cli.allocation import keep_memory; keep_memory()",
-        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
-        "def layers(): y = x + 1; z = y + 1; del y; y = z + 1",
-        "x = torch.ones(6_000_000); layers(); before = faults()",
-        "for _ in range(20): layers()",
-        "print(faults() - before)",
+        "import ctypes, torch; from lamnet_cli.allocation import keep_memory; keep_memory()",
+        "class State(ctypes.Structure): _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]",
+        "look = ctypes.CDLL(None).mallinfo2; look.restype = State",
+        "before = getattr(look(), '4'); x = torch.empty(6_000_000); print(getattr(look(), '4') - before)",
     ]
-    process = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
-    # Each of the 60 tensors is 6,000 pages; unprepared, fresh ones come by the ten thousands, large or not.
-    assert int(process.stdout) < 5000
+    command = [sys.executable, "-c", "\n".join(lines)]
+    environment = os.environ | (variables or {})
+    return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+def test_memory_of_layers_is_kept_unless_variables_say_how():
+    assert of_their_own() == 0
+    assert of_their_own({"MALLOC_MMAP_THRESHOLD_": "1000000"}) >= 24_000_000
