@@ -170,7 +170,8 @@ def test_refuses_more_than_may_wait_and_forgets_who_leaves(service, tmp_path):
 
     def person(leave):
         with service.stream("POST", "/stream", files={"file": ("long.jpg", content)}) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # kept: with it would go the connection
+            next(lines)
             leave.wait(DEADLINE)
 
     people = [threading.Thread(target=person, args=(leave,)) for leave in leaving]
