@@ -12,8 +12,8 @@ _LARGEST = 32 * 2**20  # bytes of the largest request that glibc serves from mem
 def keep_memory() -> None:
     """Spares each layer the page faults of fresh memory; call it before torch allocates.
 
-    Without it, a fourth of the time on a Linux CPU goes into them. At most 64 MiB more are kept. Whoever has set the
-    allocator by its own variables has done so for a reason: then it is left alone.
+    Without it, up to a fourth of the time on a Linux CPU goes into them. At most 64 MiB more are kept. Whoever has set
+    the allocator by its own variables has done so for a reason: then it is left alone.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages; read by torch at its first large allocation
     if sys.platform != "linux" or any(name.startswith(_VARIABLES) for name in os.environ):

@@ -14,8 +14,6 @@ from lamnet_cli.allocation import keep_memory
 
 from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
 
-keep_memory()
-
 ASSETS = Path(__file__).parent / "assets"
 CLOSEST = ["swinir_light", "omni_sr"]
 OTHERS = [name for name in PEERS if name not in CLOSEST]
@@ -79,5 +77,6 @@ def bandwidth() -> None:
 PARTS = {"networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
+    keep_memory()  # as `lamnet` does; processes that measure memory are without, under both
     for part in sys.argv[1:] or PARTS:
         PARTS[part]()

@@ -22,8 +22,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit of private
 # Enlarges noise, or runs the command, in a process of its own, with so much room beside what importing takes; prints
 # the most it had for itself, what it was allowed, and what was foretold.
 CHILD = """
-import json, os, sys
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+import json, sys
+from lamnet_cli.allocation import keep_memory
+keep_memory()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
