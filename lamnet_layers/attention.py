@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_choice, check_divides, check_feature_map, check_int
+from ._tiles import in_tiles
 from .backends.select import check_backend, is_fused
 from .functional import focal_aggregate
 from .pointwise import PointwiseConv
@@ -13,8 +14,8 @@ from .window import FocalWindow, WindowLike
 
 
 def _tanh_(x: Tensor) -> Tensor:
-    # 2σ(2x) − 1, to 2e-7: a CPU's vectorised tanh takes twice as long. In float32, as half precision would lose digits.
-    if x.device.type == "cpu" and x.dtype != torch.float64:
+    # 2σ(2x) − 1, to 2e-7: what a compiler makes of tanh for a CPU takes twice as long, and half precision loses digits.
+    if torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype != torch.float64:
         return x.to(torch.float32).mul_(2).sigmoid_().sub(0.5).mul_(2).to(x.dtype)
     return x.tanh_()
 
@@ -72,12 +73,16 @@ class FocalPass(nn.Module):
 
     def _gather(self, x: Tensor) -> Tensor:
         if self.axis == "horizontal":  # many times faster than along a plane's rows
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         return self.depthwise(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the aggregated features, (B, D, H, W)."""
         check_feature_map("x", x, self.channels)
+        reach = (0, None) if self.axis == "horizontal" else (None, 0)
+        return in_tiles(self._attend, x, max(self.channels, self.heads * self.window.taps), reach)
+
+    def _attend(self, x: Tensor) -> Tensor:
         dim = -1 if self.axis == "horizontal" else -2
         if is_fused(self.backend, x.device.type):
             from .backends import fused

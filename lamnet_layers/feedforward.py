@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import check_feature_map, check_int
+from ._tiles import in_tiles
 from .backends.select import check_backend, is_fused
 from .pointwise import PointwiseConv
 
@@ -37,6 +38,9 @@ class _GatedFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
+        return in_tiles(self._transform, x, 2 * self.hidden_channels, reach=(1, 1))
+
+    def _transform(self, x: Tensor) -> Tensor:
         return self.proj_out(self._gate(self.depthwise(self.proj_in(x)).unflatten(1, (2, -1))))
 
 
@@ -149,4 +153,7 @@ class FFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
+        return in_tiles(self._transform, x, self.hidden_channels, reach=(0, 0))
+
+    def _transform(self, x: Tensor) -> Tensor:
         return self.proj_out(F.gelu(self.proj_in(x)))

@@ -105,9 +105,11 @@ class ULM(nn.Module):
 
     def join(self, c: Tensor, a: Tensor) -> Tensor:
         """Returns the two branches, gated or not, as one, (B, C, H, W); each pixel for itself."""
-        if c.stride(1) == 1:  # else joined as planes, which the projection and the residual would have to turn again
-            a = a.contiguous(memory_format=torch.channels_last)
-        return self.proj_out(torch.cat((c, a), dim=1))
+        if c.stride(1) != 1:
+            return self.proj_out(torch.cat((c, a), dim=1))
+        # Joined as planes, the projection and the residual would have to turn them again.
+        pixels = torch.cat((c.permute(0, 2, 3, 1), a.permute(0, 2, 3, 1)), dim=3)
+        return self.proj_out(pixels.permute(0, 3, 1, 2))
 
 
 def _kernel_size(window: WindowLike) -> int:

@@ -1,4 +1,4 @@
-"""1×1 convolutions as what they are: one matrix product over all pixels."""
+"""1×1 convolutions as what they are, one matrix product over all pixels, in whichever way is quickest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class PointwiseConv(nn.Conv2d):
     """1×1 convolution, computed as a matrix product in the layout that its input has in memory.
 
-    The parameters are those of ``nn.Conv2d(in_channels, out_channels, 1)``, and so is the result. On a CPU that
-    convolution may be computed channel by channel, and its result lies in planes whatever the input's layout was.
+    The parameters are those of ``nn.Conv2d(in_channels, out_channels, 1)``, and so is the result. That convolution may
+    be computed channel by channel, and its result may lie in planes whatever the input's layout was.
 
     Args:
         in_channels: Number of channels C of the input.
@@ -36,6 +36,8 @@ class PointwiseConv(nn.Conv2d):
         """Returns the convolved features, (B, D, H, W)."""
         if x.stride(1) != 1:
             return self.planes(x)
+        if _is_quick_convolution(x):
+            return super().forward(x)
         batch, _, height, width = x.shape
         pixels = x.permute(0, 2, 3, 1).reshape(-1, self.in_channels)
         out = F.linear(pixels, self.weight.flatten(1), self.bias)
@@ -46,3 +48,11 @@ class PointwiseConv(nn.Conv2d):
         batch, _, height, width = x.shape
         weight = self.weight.flatten(1).expand(batch, -1, -1)
         return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, (height, width))
+
+
+def _is_quick_convolution(x: Tensor) -> bool:
+    # oneDNN's product adds the bias on the way. PyTorch sends convolutions there in float32 and, of few images, only
+    # where there are threads to share.
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return False
+    return torch.backends.mkldnn.is_available() and torch.get_num_threads() > 1

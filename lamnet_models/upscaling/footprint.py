@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from lamnet_layers._tiles import meta_stands_for
+
 from ..lamnet import LAMNet
 from .exact import EXACT_TILES, STORES
 from .memory import RESERVE, used_memory
 
 _FEATURE_MAPS = 20
 _FLOAT = 4
+_COUNTED = 512  # side of the largest square that is counted: what a pixel takes grows no more
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,21 @@ def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> in
     # Memory does not grow with depth: two mixers show all that is alive at once, and the input of a block beyond the
     # first is one more map. Counted at a size a little larger, so that not every size has to be counted.
     config = model.config | {"num_blocks": 1, "depth": min(2, model.config["depth"])}
+    height, width = (
+        min(side, max(_COUNTED, _COUNTED**2 // other)) for side, other in ((height, width), (width, height))
+    )
     sides = [-(-side // step) * step for side in (height, width) for step in [max(8, 2 ** (side.bit_length() - 3))]]
-    counted = _counted_memory(json.dumps(config), model.mean.dtype, (model.in_chans, *sides))
+    device_type = "cpu" if model.mean.is_meta else model.mean.device.type
+    counted = _counted_memory(json.dumps(config), model.mean.dtype, (model.in_chans, *sides), device_type)
     start = model.num_features * model.mean.dtype.itemsize if len(model.blocks) > 1 else 0
     return int(pixels * (counted / prod(sides) + start))
 
 
 @lru_cache(maxsize=256)
-def _counted_memory(config: str, dtype: torch.dtype, shape: tuple[int, ...]) -> int:
+def _counted_memory(config: str, dtype: torch.dtype, shape: tuple[int, ...], device_type: str) -> int:
     """Counts the bytes of all tensors alive at once, in a forward pass on the meta device, which computes nothing."""
     model = LAMNet(**json.loads(config), device="meta", dtype=dtype).eval()
-    with torch.no_grad(), _Living() as living:
+    with meta_stands_for(device_type), torch.no_grad(), _Living() as living:
         model(torch.empty(1, *shape, device="meta", dtype=dtype))
     return living.peak + prod(shape) * dtype.itemsize
 

@@ -1,0 +1,92 @@
+"""Layers computed tile by tile, where what lies between input and result takes more memory than is kept for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import pairwise, product
+from math import ceil, isqrt
+
+import torch
+from torch import Tensor
+
+_LARGEST = 16 * 2**20  # bytes of a map for which an allocator may still have memory from the layer before
+_TILE = _LARGEST // 2
+_NARROWEST = 32  # pixels; narrower tiles are copied in bits, and overlap much
+
+_meta_stands_for: ContextVar[str] = ContextVar("lamnet_meta_stands_for", default="meta")
+
+
+@contextmanager
+def meta_stands_for(device_type: str) -> Iterator[None]:
+    """Has layers treat tensors on the meta device as those of another one: what these take can be counted so."""
+    token = _meta_stands_for.set(device_type)
+    try:
+        yield
+    finally:
+        _meta_stands_for.reset(token)
+
+
+def in_tiles(
+    layer: Callable[[Tensor], Tensor], x: Tensor, channels: int, reach: tuple[int | None, int | None]
+) -> Tensor:
+    """Returns what a layer makes of feature maps; of large ones on a CPU tile by tile, the same up to rounding.
+
+    Memory for a large map comes fresh from the system each time, which takes longer than to compute what is written
+    there. With gradients it is kept anyway, and nothing is in tiles; nor in compiled and exported programs.
+
+    Args:
+        layer: (B, C, h, w) → (B, D, h, w).
+        x: Feature maps, (B, C, H, W).
+        channels: Channels of the widest map between them and the result.
+        reach: Rows and columns to each side of a pixel that its result depends on; None for all there are.
+    """
+    batch, _, height, width = x.shape
+    if not _is_eager_on_cpu(x) or batch * height * width * channels * x.element_size() <= _LARGEST:
+        return layer(x)
+    pixels = max(1, _TILE // (channels * x.element_size()))
+    images = max(1, pixels // (height * width))
+    rows, columns = _sides(height, width, pixels, reach)
+    out: Tensor | None = None
+    for cuts in product(_cuts(batch, images, 0), _cuts(height, rows, reach[0]), _cuts(width, columns, reach[1])):
+        read, keep, write = ((image, slice(None), *sides) for image, *sides in zip(*cuts, strict=True))
+        result = layer(x[read])
+        if out is None:
+            out = _empty_like(result, batch, height, width)
+        out[write] = result[keep]
+    return out
+
+
+def _is_eager_on_cpu(x: Tensor) -> bool:
+    device_type = _meta_stands_for.get() if x.is_meta else x.device.type
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return device_type == "cpu" and not is_traced and not torch.is_grad_enabled()
+
+
+def _sides(height: int, width: int, pixels: int, reach: tuple[int | None, int | None]) -> tuple[int, int]:
+    """Returns rows and columns of a tile of so many pixels: bands where each needs all of a line, or overlaps little."""
+    if reach[0] is None:
+        return height, max(_NARROWEST, pixels // height)
+    rows = max(1, pixels // width)
+    if reach[1] is None or rows >= _NARROWEST * reach[0]:
+        return rows, width
+    side = max(_NARROWEST, isqrt(pixels))
+    return side, side
+
+
+def _cuts(size: int, length: int, reach: int | None) -> list[tuple[slice, slice, slice]]:
+    """Cuts an axis into nearly equal parts: returns what each reads, what of its result it keeps, and where that goes."""
+    count = ceil(size / length)
+    cuts = []
+    for start, stop in pairwise(size * index // count for index in range(count + 1)):
+        first, last = max(start - (reach or 0), 0), min(stop + (reach or 0), size)
+        cuts.append((slice(first, last), slice(start - first, stop - first), slice(start, stop)))
+    return cuts
+
+
+def _empty_like(part: Tensor, batch: int, height: int, width: int) -> Tensor:
+    """Returns a map for all parts, laid out as this one; what is mapped over is mapped over there too."""
+    if part.stride(1) == 1:
+        return part.new_empty(batch, height, width, part.shape[1]).permute(0, 3, 1, 2)
+    return part.new_empty(batch, part.shape[1], height, width)

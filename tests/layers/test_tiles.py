@@ -1,0 +1,125 @@
+"""Layers that go over large maps tile by tile, and what must not change by it."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamnet_layers import DGFN, FFN, GDFN, FocalPass, FocalWindow, _tiles
+
+WINDOW = FocalWindow((1, 2), (1, 1))  # 7 pixels, 5 taps
+LAYERS = {
+    "DGFN": partial(DGFN, 4),
+    "GDFN": partial(GDFN, 4, 3),
+    "FFN": partial(FFN, 4),
+    "horizontal": partial(FocalPass, 4, 2, WINDOW, axis="horizontal"),
+    "vertical": partial(FocalPass, 4, 2, WINDOW, axis="vertical"),
+}
+SHAPES = [(1, 4, 1, 1), (1, 4, 1, 67), (1, 4, 67, 1), (2, 4, 13, 17), (5, 4, 2, 3), (1, 4, 31, 8), (1, 4, 8, 31)]
+
+every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+@pytest.fixture(autouse=True)
+def tiles(monkeypatch):
+    """Has maps of any size go in tiles of some 20 pixels, and lists their sizes."""
+    monkeypatch.setattr(_tiles, "_LARGEST", 0)
+    monkeypatch.setattr(_tiles, "_TILE", 20 * 8 * 8)
+    monkeypatch.setattr(_tiles, "_NARROWEST", 3)
+    torch.manual_seed(0)
+    return []
+
+
+def build(name, tiles=None, dtype=torch.float64):
+    layer = LAYERS[name](dtype=dtype)
+    if tiles is not None:
+        first = layer.depthwise if hasattr(layer, "depthwise") else layer.proj_in
+        first.register_forward_hook(lambda _, inputs, __: tiles.append(tuple(inputs[0].shape)))
+    return layer
+
+
+@every_layer
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_tiles_make_the_whole(name, layout, shape):
+    layer = build(name)
+    x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout)
+    expected = layer(x)
+    with torch.no_grad():
+        result = layer(x)
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        assert result.is_contiguous(memory_format=memory_format) == expected.is_contiguous(memory_format=memory_format)
+
+
+@every_layer
+def test_only_without_gradients(name, tiles):
+    layer = build(name, tiles)
+    x = torch.randn(2, 4, 13, 17, dtype=torch.float64)
+    layer(x)
+    assert len(tiles) == 1
+    tiles.clear()
+    with torch.inference_mode():
+        layer(x)
+    assert len(tiles) > 2
+    assert all(batch == 1 for batch, *_ in tiles)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "most"),
+    [
+        ("DGFN", (1, 4, 40, 5), (6, 5)),  # bands, and a row on each side
+        ("DGFN", (1, 4, 5, 40), (4, 6)),  # bands would be thin
+        ("horizontal", (1, 4, 8, 40), (1, 40)),
+        ("vertical", (1, 4, 40, 8), (40, 3)),
+    ],
+)
+def test_tiles_are_of_a_shape_that_costs_little(name, shape, most, tiles):
+    layer = build(name, tiles)
+    with torch.no_grad():
+        layer(torch.randn(shape, dtype=torch.float64))
+    assert (max(rows for _, _, rows, _ in tiles), max(columns for *_, columns in tiles)) == most
+
+
+@every_layer
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated; what counts operations still does it
+def test_no_program_is_in_tiles(name):
+    layer = build(name).eval()
+    x = torch.randn(1, 4, 9, 11, dtype=torch.float64)
+
+    def sizes():
+        graphs = []
+        torch.compile(layer, fullgraph=True, backend=lambda graph, _: graphs.append(graph.graph) or graph)(x)
+        graphs += [torch.export.export(layer, (x,)).graph, torch.jit.trace(layer, (x,)).inlined_graph]
+        return [len(list(graph.nodes() if callable(graph.nodes) else graph.nodes)) for graph in graphs]
+
+    whole = sizes()
+    torch.compiler.reset()
+    with torch.no_grad():
+        assert sizes() == whole
+
+
+@every_layer
+def test_mapped_over_another_axis(name):
+    layer = build(name)
+    x = torch.randn(3, 2, 4, 9, 11, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.vmap(layer)(x), torch.stack([layer(part) for part in x]))
+
+
+def test_meta_tensors_stand_for_others_where_that_is_said():
+    layer = DGFN(4, device="meta")
+    x = torch.empty(1, 4, 40, 5, device="meta")
+
+    def flops():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            layer(x)
+        return counter.get_total_flops()
+
+    whole = flops()
+    with _tiles.meta_stands_for("cpu"):
+        assert flops() > whole  # tiles overlap
+    with _tiles.meta_stands_for("cuda"):
+        assert flops() == whole
+    assert flops() == whole
