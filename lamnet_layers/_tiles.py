@@ -9,7 +9,8 @@ from itertools import pairwise, product
 from math import ceil, isqrt
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 _LARGEST = 16 * 2**20  # bytes of a map for which an allocator may still have memory from the layer before
 _TILE = _LARGEST // 2
@@ -29,43 +30,54 @@ def meta_stands_for(device_type: str) -> Iterator[None]:
 
 
 def in_tiles(
-    layer: Callable[[Tensor], Tensor], x: Tensor, channels: int, reach: tuple[int | None, int | None]
+    module: nn.Module,
+    compute: Callable[[Tensor], Tensor],
+    x: Tensor,
+    channels: int,
+    reach: tuple[int | None, int | None],
 ) -> Tensor:
     """Returns what a layer makes of feature maps; of large ones on a CPU tile by tile, the same up to rounding.
 
     Memory for a large map comes fresh from the system each time, which takes longer than to compute what is written
-    there. With gradients it is kept anyway, and nothing is in tiles; nor in compiled and exported programs.
+    there. With gradients it is kept anyway, and nothing is in tiles; nor in compiled and exported programs, nor where a
+    hook watches. What is compiled itself, and called for each tile, sees one shape.
 
     Args:
-        layer: (B, C, h, w) → (B, D, h, w).
+        module: The layer.
+        compute: What it does, (B, C, h, w) → (B, D, h, w).
         x: Feature maps, (B, C, H, W).
         channels: Channels of the widest map between them and the result.
         reach: Rows and columns to each side of a pixel that its result depends on; None for all there are.
     """
     batch, _, height, width = x.shape
-    if not _is_eager_on_cpu(x) or batch * height * width * channels * x.element_size() <= _LARGEST:
-        return layer(x)
-    pixels = max(1, _TILE // (channels * x.element_size()))
-    images = max(1, pixels // (height * width))
+    is_half = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    pixel = channels * (2 if is_half else x.element_size())  # bytes
+    if batch * height * width * pixel <= _LARGEST or not _gains(module, x):
+        return compute(x)
+    pixels = max(1, _TILE // pixel)
+    images = next(count for count in range(max(1, pixels // (height * width)), 0, -1) if batch % count == 0)
     rows, columns = _sides(height, width, pixels, reach)
     out: Tensor | None = None
     for cuts in product(_cuts(batch, images, 0), _cuts(height, rows, reach[0]), _cuts(width, columns, reach[1])):
         read, keep, write = ((image, slice(None), *sides) for image, *sides in zip(*cuts, strict=True))
-        result = layer(x[read])
+        result = compute(x[read])
         if out is None:
             out = _empty_like(result, batch, height, width)
         out[write] = result[keep]
     return out
 
 
-def _is_eager_on_cpu(x: Tensor) -> bool:
+def _gains(module: nn.Module, x: Tensor) -> bool:
     device_type = _meta_stands_for.get() if x.is_meta else x.device.type
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return device_type == "cpu" and not is_traced and not torch.is_grad_enabled()
+    if device_type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    # Who watches a layer by a hook, to look into it or to count what it does, shall see it at work on the whole.
+    hooks = (hooks for part in module.modules() for hooks in (part._forward_hooks, part._forward_pre_hooks))
+    return not (any(hooks) or _has_any_global_hook())
 
 
 def _sides(height: int, width: int, pixels: int, reach: tuple[int | None, int | None]) -> tuple[int, int]:
-    """Returns rows and columns of a tile of so many pixels: bands where each needs all of a line, or overlaps little."""
+    """Returns rows and columns of a tile of so many pixels: a band, if it needs all of a line or overlaps little."""
     if reach[0] is None:
         return height, max(_NARROWEST, pixels // height)
     rows = max(1, pixels // width)
@@ -76,13 +88,15 @@ def _sides(height: int, width: int, pixels: int, reach: tuple[int | None, int | 
 
 
 def _cuts(size: int, length: int, reach: int | None) -> list[tuple[slice, slice, slice]]:
-    """Cuts an axis into nearly equal parts: returns what each reads, what of its result it keeps, and where that goes."""
-    count = ceil(size / length)
-    cuts = []
-    for start, stop in pairwise(size * index // count for index in range(count + 1)):
-        first, last = max(start - (reach or 0), 0), min(stop + (reach or 0), size)
-        cuts.append((slice(first, last), slice(start - first, stop - first), slice(start, stop)))
-    return cuts
+    """Cuts an axis into parts: what each reads, as much as the others; what of that it keeps; and where that goes."""
+    count, reach = ceil(size / length), reach or 0
+    read = ceil((size + 2 * reach * (count - 1)) / count)
+    firsts = [(size - read) * index // max(1, count - 1) for index in range(count)]
+    edges = [0, *(first + reach for first in firsts[1:]), size]
+    return [
+        (slice(first, first + read), slice(start - first, stop - first), slice(start, stop))
+        for first, (start, stop) in zip(firsts, pairwise(edges), strict=True)
+    ]
 
 
 def _empty_like(part: Tensor, batch: int, height: int, width: int) -> Tensor:

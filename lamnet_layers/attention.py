@@ -80,7 +80,7 @@ class FocalPass(nn.Module):
         """Returns the aggregated features, (B, D, H, W)."""
         check_feature_map("x", x, self.channels)
         reach = (0, None) if self.axis == "horizontal" else (None, 0)
-        return in_tiles(self._attend, x, max(self.channels, self.heads * self.window.taps), reach)
+        return in_tiles(self, self._attend, x, max(self.channels, self.heads * self.window.taps), reach)
 
     def _attend(self, x: Tensor) -> Tensor:
         dim = -1 if self.axis == "horizontal" else -2

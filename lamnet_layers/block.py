@@ -73,4 +73,7 @@ class LAMBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the refined features, (B, C, H, W)."""
-        return self.residual(x, self.layers(x))
+        features = x
+        for layer in self.layers:
+            features = layer.tiled(features)
+        return self.residual(x, features)

@@ -16,6 +16,7 @@ class _GatedFeedForward(nn.Module):
     """What DGFN and GDFN share: expand to two halves, depthwise 3×3 over both, gate, contract."""
 
     gated_halves: int
+    reach = (1, 1)
 
     def __init__(
         self,
@@ -32,13 +33,18 @@ class _GatedFeedForward(nn.Module):
         self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
         self.proj_out = PointwiseConv(self.gated_halves * hidden, channels, device=device, dtype=dtype)
 
+    @property
+    def widest(self) -> int:
+        """Channels of its widest map."""
+        return 2 * self.hidden_channels
+
     def _gate(self, halves: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
-        return in_tiles(self._transform, x, 2 * self.hidden_channels, reach=(1, 1))
+        return in_tiles(self, self._transform, x, self.widest, self.reach)
 
     def _transform(self, x: Tensor) -> Tensor:
         return self.proj_out(self._gate(self.depthwise(self.proj_in(x)).unflatten(1, (2, -1))))
@@ -136,6 +142,8 @@ class FFN(nn.Module):
         ValueError: If an argument is below 1, or the input has another shape.
     """
 
+    reach = (0, 0)
+
     def __init__(
         self,
         channels: int,
@@ -150,10 +158,15 @@ class FFN(nn.Module):
         self.proj_in = PointwiseConv(channels, hidden, device=device, dtype=dtype)
         self.proj_out = PointwiseConv(hidden, channels, device=device, dtype=dtype)
 
+    @property
+    def widest(self) -> int:
+        """Channels of its widest map."""
+        return max(self.channels, self.hidden_channels)
+
     def forward(self, x: Tensor) -> Tensor:
         """Returns the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
-        return in_tiles(self._transform, x, self.hidden_channels, reach=(0, 0))
+        return in_tiles(self, self._transform, x, self.widest, self.reach)
 
     def _transform(self, x: Tensor) -> Tensor:
         return self.proj_out(F.gelu(self.proj_in(x)))

@@ -36,10 +36,11 @@ class PointwiseConv(nn.Conv2d):
         """Returns the convolved features, (B, D, H, W)."""
         if x.stride(1) != 1:
             return self.planes(x)
-        if _is_quick_convolution(x):
+        pixels = x.permute(0, 2, 3, 1)
+        if pixels.is_contiguous() and _is_quick_convolution(x):
             return super().forward(x)
         batch, _, height, width = x.shape
-        pixels = x.permute(0, 2, 3, 1).reshape(-1, self.in_channels)
+        pixels = pixels.reshape(-1, self.in_channels)
         out = F.linear(pixels, self.weight.flatten(1), self.bias)
         return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
@@ -53,6 +54,15 @@ class PointwiseConv(nn.Conv2d):
 def _is_quick_convolution(x: Tensor) -> bool:
     # oneDNN's product adds the bias on the way. PyTorch sends convolutions there in float32 and, of few images, only
     # where there are threads to share.
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32:
+    is_exported = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+    if is_exported or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
+    return _has_threads_to_share()
+
+
+def _has_threads_to_share() -> bool:
     return torch.backends.mkldnn.is_available() and torch.get_num_threads() > 1
+
+
+# What torch.compiler.assume_constant_result does, without loading the compiler: it asks once, and keeps one graph.
+_has_threads_to_share._dynamo_marked_constant = True

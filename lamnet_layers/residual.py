@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_feature_map, check_int
+from ._tiles import in_tiles
 from .norm import ChannelLayerNorm
 
 
@@ -74,3 +75,9 @@ class PreNormResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns ``x + α·layer(LN(x))``, (B, C, H, W)."""
         return self.residual(x, self.layer(self.norm(x)))
+
+    def tiled(self, x: Tensor) -> Tensor:
+        """Returns the same as a call; of large maps on a CPU tile by tile, if the layer has a small ``reach``."""
+        if not hasattr(self.layer, "reach"):
+            return self(x)
+        return in_tiles(self, self, x, self.layer.widest, self.layer.reach)

@@ -74,7 +74,7 @@ def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _Tiles, maps: list[T
                 _mix(tiles, layer, features, free[0], target)
             else:
                 target = free[0]
-                tiles.run(_radius(layer), layer, features, into=target)
+                tiles.run(_radius(layer), layer.tiled, features, into=target)
             features = target
         tiles.run(0, block.residual, start, features, into=start)
 

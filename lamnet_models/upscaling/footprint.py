@@ -137,10 +137,8 @@ def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> in
     # Memory does not grow with depth: two mixers show all that is alive at once, and the input of a block beyond the
     # first is one more map. Counted at a size a little larger, so that not every size has to be counted.
     config = model.config | {"num_blocks": 1, "depth": min(2, model.config["depth"])}
-    height, width = (
-        min(side, max(_COUNTED, _COUNTED**2 // other)) for side, other in ((height, width), (width, height))
-    )
-    sides = [-(-side // step) * step for side in (height, width) for step in [max(8, 2 ** (side.bit_length() - 3))]]
+    sides = [min(side, max(_COUNTED, _COUNTED**2 // other)) for side, other in ((height, width), (width, height))]
+    sides = [-(-side // step) * step for side in sides for step in [max(8, 2 ** (side.bit_length() - 3))]]
     device_type = "cpu" if model.mean.is_meta else model.mean.device.type
     counted = _counted_memory(json.dumps(config), model.mean.dtype, (model.in_chans, *sides), device_type)
     start = model.num_features * model.mean.dtype.itemsize if len(model.blocks) > 1 else 0
