@@ -23,7 +23,7 @@ from lamnet_models.upscaling.footprint import process_memory
 keep_memory()
 
 ASSETS = Path(__file__).parent / "assets"
-PHOTO, MODEL, ROUNDS = "chelsea", "lamnet_x4", 2
+PHOTO, MODEL, ROUNDS = "chelsea", "lamnet_x4", 7
 SIDE = 320
 REDUCED = 0.6  # before it is enlarged: minutes instead of an hour
 MODES = {

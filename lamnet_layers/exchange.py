@@ -40,7 +40,7 @@ class IEM(nn.Module):
         image can be summarised that no memory holds.
         """
         exact = torch.promote_types(torch.promote_types(c.dtype, a.dtype), torch.float32)
-        c, a = c.flatten(2).to(exact), a.flatten(2).to(exact)
+        c, a = _flat(c).to(exact), _flat(a).to(exact)
         with _without_autocast(c.device.type):
             agreement = a @ c.mean(1, keepdim=True).transpose(1, 2) / c.shape[2]
             return a.mean(2), agreement.squeeze(2)
@@ -48,7 +48,7 @@ class IEM(nn.Module):
     def gates_from(self, c: Tensor, mean: Tensor, agreement: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the gates for all or some of an image's pixels, given what ``summarise`` returns of all of them."""
         with _without_autocast(c.device.type):
-            similarity = mean.unsqueeze(1) @ c.flatten(2).to(mean.dtype) / c.shape[1]
+            similarity = mean.unsqueeze(1) @ _flat(c).to(mean.dtype) / c.shape[1]
         return torch.sigmoid(similarity).unflatten(2, c.shape[2:]), torch.sigmoid(agreement)[..., None, None]
 
     @staticmethod
@@ -67,6 +67,11 @@ class IEM(nn.Module):
             ValueError: If the two are not feature maps of the same shape.
         """
         return self.scale(c, a, *self.gates(c, a))
+
+
+def _flat(x: Tensor) -> Tensor:
+    # Where part of a map has to be copied, as it lies: to planes would take several times as long.
+    return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2) if x.stride(1) == 1 else x.flatten(2)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager:

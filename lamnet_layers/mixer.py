@@ -105,11 +105,15 @@ class ULM(nn.Module):
 
     def join(self, c: Tensor, a: Tensor) -> Tensor:
         """Returns the two branches, gated or not, as one, (B, C, H, W); each pixel for itself."""
+        return self.proj_out(self.side_by_side(c, a))
+
+    @staticmethod
+    def side_by_side(c: Tensor, a: Tensor) -> Tensor:
+        """Returns the two branches as the halves of one map, (B, C, H, W), in the layout of the first."""
         if c.stride(1) != 1:
-            return self.proj_out(torch.cat((c, a), dim=1))
-        # Joined as planes, the projection and the residual would have to turn them again.
-        pixels = torch.cat((c.permute(0, 2, 3, 1), a.permute(0, 2, 3, 1)), dim=3)
-        return self.proj_out(pixels.permute(0, 3, 1, 2))
+            return torch.cat((c, a), dim=1)
+        # As planes, what comes next would have to turn them again.
+        return torch.cat((c.permute(0, 2, 3, 1), a.permute(0, 2, 3, 1)), dim=3).permute(0, 3, 1, 2)
 
 
 def _kernel_size(window: WindowLike) -> int:

@@ -95,7 +95,7 @@ def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Fe
         sums.add_(torch.stack(mixer.exchange.summarise(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
 
     def branch(x: Tensor) -> Tensor:
-        return torch.cat(mixer.branches(layer.norm(x)), dim=1)
+        return mixer.side_by_side(*mixer.branches(layer.norm(x)))
 
     tiles.run(_radius(layer), branch, features, into=joined, seen=gather)
     mean, agreement = (sums / (height * width)).to(features.tensor.dtype).to(tiles.autocast.device)
