@@ -49,7 +49,8 @@ class PreNormResidual(nn.Module):
 
     Args:
         channels: Number of channels C.
-        layer: Any module (B, C, H, W) → (B, C, H, W).
+        layer: Any module (B, C, H, W) → (B, C, H, W). If each pixel of its result depends on few around it, it may say
+            on how many rows and columns to each side, ``reach``, and how many channels its widest map has, ``widest``.
         device: Device of the parameters of the norm and of α.
         dtype: Type of those parameters.
 
@@ -77,7 +78,7 @@ class PreNormResidual(nn.Module):
         return self.residual(x, self.layer(self.norm(x)))
 
     def tiled(self, x: Tensor) -> Tensor:
-        """Returns the same as a call; of large maps on a CPU tile by tile, if the layer has a small ``reach``."""
+        """Returns the same as a call; on a CPU tile by tile if the map is large and the layer has a ``reach``."""
         if not hasattr(self.layer, "reach"):
             return self(x)
         return in_tiles(self, self, x, self.layer.widest, self.layer.reach)

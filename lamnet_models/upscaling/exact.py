@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lamnet_layers import ULM
-from lamnet_layers.feedforward import FFN
 from lamnet_layers.residual import PreNormResidual
 
 from ..lamnet import LAMNet
@@ -115,7 +114,7 @@ def _exchanges(layer: PreNormResidual) -> bool:
 def _radius(layer: PreNormResidual) -> int:
     if isinstance(layer.layer, ULM):
         return layer.layer.spatial.window.radius
-    return 0 if isinstance(layer.layer, FFN) else 1
+    return layer.layer.reach[0]
 
 
 class _Features:
