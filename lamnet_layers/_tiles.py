@@ -49,6 +49,8 @@ def in_tiles(
         channels: Channels of the widest map between them and the result.
         reach: Rows and columns to each side of a pixel that its result depends on; None for all there are.
     """
+    if torch.compiler.is_compiling():  # first: a size that is asked for becomes a condition of the program
+        return compute(x)
     batch, _, height, width = x.shape
     is_half = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     pixel = channels * (2 if is_half else x.element_size())  # bytes
@@ -60,7 +62,7 @@ def in_tiles(
     out: Tensor | None = None
     for cuts in product(_cuts(batch, images, 0), _cuts(height, rows, reach[0]), _cuts(width, columns, reach[1])):
         read, keep, write = ((image, slice(None), *sides) for image, *sides in zip(*cuts, strict=True))
-        result = compute(x[read])
+        result = compute(_part(x, read))
         if out is None:
             out = _empty_like(result, batch, height, width)
         out[write] = result[keep]
@@ -69,7 +71,7 @@ def in_tiles(
 
 def _gains(module: nn.Module, x: Tensor) -> bool:
     device_type = _meta_stands_for.get() if x.is_meta else x.device.type
-    if device_type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if device_type != "cpu" or torch.is_grad_enabled() or torch.jit.is_tracing():
         return False
     # Who watches a layer by a hook, to look into it or to count what it does, shall see it at work on the whole.
     hooks = (hooks for part in module.modules() for hooks in (part._forward_hooks, part._forward_pre_hooks))
@@ -97,6 +99,15 @@ def _cuts(size: int, length: int, reach: int | None) -> list[tuple[slice, slice,
         (slice(first, first + read), slice(start - first, stop - first), slice(start, stop))
         for first, (start, stop) in zip(firsts, pairwise(edges), strict=True)
     ]
+
+
+def _part(x: Tensor, index: tuple[slice, ...]) -> Tensor:
+    part = x[index]
+    if part.stride(1) != 1:
+        return part
+    # As if it were a map of its own: a compiled layer is compiled for the strides too, even those of a batch of one.
+    pixels = part.permute(0, 2, 3, 1)
+    return pixels.contiguous().flatten().view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def _empty_like(part: Tensor, batch: int, height: int, width: int) -> Tensor:
