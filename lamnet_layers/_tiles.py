@@ -52,8 +52,7 @@ def in_tiles(
     if torch.compiler.is_compiling():  # first: a size that is asked for becomes a condition of the program
         return compute(x)
     batch, _, height, width = x.shape
-    is_half = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    pixel = channels * (2 if is_half else x.element_size())  # bytes
+    pixel = channels * (2 if torch.is_autocast_enabled("cpu") else x.element_size())  # bytes
     if batch * height * width * pixel <= _LARGEST or not _gains(module, x):
         return compute(x)
     pixels = max(1, _TILE // pixel)

@@ -104,27 +104,15 @@ def test_no_program_is_in_tiles(name):
 
 
 def test_compiled_layers_are_compiled_once_more_and_never_again(monkeypatch):
-    monkeypatch.setattr(
-        _tiles, "_LARGEST", 40 * 8 * 4
-    )  # some of these sizes are in tiles, in bands or squares, some not
+    monkeypatch.setattr(_tiles, "_LARGEST", 40 * 8 * 4)  # some sizes are in bands, some in squares, some are not cut
+    sizes = [(18, 5), (5, 6), (13, 17), (9, 40), (40, 9), (30, 31), (5, 64), (64, 5), (3, 4), (100, 101)]
     block = LAMBlock(4, 1, 2, WINDOW).eval()
     graphs = []
     for layer in block.layers:
         layer.compile(backend=lambda graph, _: graphs.append(graph) or graph)
     with torch.no_grad():
-        for height, width in (
-            (18, 5),
-            (5, 6),
-            (13, 17),
-            (9, 40),
-            (40, 9),
-            (30, 31),
-            (5, 64),
-            (64, 5),
-            (3, 4),
-            (100, 101),
-        ):
-            block(torch.randn(1, 4, height, width).contiguous(memory_format=torch.channels_last))
+        for size in sizes:
+            block(torch.randn(1, 4, *size).contiguous(memory_format=torch.channels_last))
     assert len(graphs) <= 4  # two layers, each for one size and for any
 
 
