@@ -12,6 +12,14 @@ KERNELS = {
 }
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def launches(monkeypatch):
     """Counts launches of kernels, so that no test passes by falling back."""

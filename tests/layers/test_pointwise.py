@@ -7,14 +7,6 @@ import torch.nn.functional as F
 from lamnet_layers.pointwise import PointwiseConv
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(1, 6, 5, 7), (3, 6, 1, 7), (2, 6, 5, 1)])

@@ -103,7 +103,7 @@ def test_no_program_is_in_tiles(name):
         assert sizes() == whole
 
 
-def test_compiled_layers_are_compiled_once_more_and_never_again(monkeypatch):
+def test_compiled_layers_are_compiled_once_more_and_never_again(monkeypatch, threads):
     monkeypatch.setattr(_tiles, "_LARGEST", 40 * 8 * 4)  # some sizes are in bands, some in squares, some are not cut
     sizes = [(18, 5), (5, 6), (13, 17), (9, 40), (40, 9), (30, 31), (5, 64), (64, 5), (3, 4), (70, 71)]
     torch.compiler.reset()  # it would know by other tests which sizes vary
