@@ -97,7 +97,8 @@ def test_without_scripts_both_pictures_stand_side_by_side(open_page):
 def test_search_finds_a_layer(open_page):
     page = open_page("?q=FocalSeparableAttention")  # by a link: what is typed before the page listens is lost
     query, links = page.locator("[data-md-component=search-query]"), page.locator(".md-search-result__link")
-    links.nth(2).wait_for(state="attached", timeout=120_000)  # long, for a busy machine
+    links.first.wait_for(timeout=120_000)  # long, for a busy machine
+    assert links.count() >= 3
     query.fill("")
     query.press_sequentially("nolayerofsuchaname")  # it listens to keys
     links.first.wait_for(state="detached", timeout=120_000)
