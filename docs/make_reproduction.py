@@ -1,6 +1,7 @@
 """Makes what the site shows of the paper: python docs/make_reproduction.py [ITEM]..., with sets in LAMNET_DATA.
 
-Half an hour on two processor cores, with Set5 and Set14. Each item is what lamnet reproduce ITEM makes.
+Half an hour on two processor cores, with Set5 and Set14. Each item is what lamnet reproduce ITEM makes, figure 5 of the
+sample photographs.
 """
 
 import sys
@@ -23,7 +24,11 @@ def write(item: str) -> None:
         if item == "explain":
             explain("astronaut").draw(ASSETS / "explain.png")
             return
-        result = reproduce(item, **({"folder": Path(folder) / "runs"} if item == "figure7" else {}))
+        options = {
+            "figure5": {"dataset": "sample"},  # pictures that anyone may show
+            "figure7": {"folder": Path(folder) / "runs"},
+        }
+        result = reproduce(item, **options.get(item, {}))
         (ASSETS / f"{item}.md").write_text(result.markdown(), encoding="utf-8")
         if result.draw:
             result.draw(ASSETS / f"{item}.png")
