@@ -17,17 +17,18 @@ class Axis(str, Enum):
 
     step = "step"
     hours = "hours"
+    pixels = "pixels"
 
 
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture: .png, .svg or .pdf.")] = Path("training.png"),
-    over: Annotated[Axis, typer.Option(help="What the curves are drawn over.")] = Axis.step,
+    over: Annotated[Axis, typer.Option(help="Horizontal axis: steps, hours or LR pixels seen.")] = Axis.step,
     overwrite: Overwrite = False,
 ) -> None:
     """Draws curves of convergence: PSNR and loss of one run or several.
 
-    Example: lamnet plot runs/first runs/second -o curves.png
+    Example: lamnet plot runs/first runs/second --over pixels -o curves.png
     """
     check_output(output, overwrite)
     if output.suffix not in (".png", ".svg", ".pdf"):

@@ -26,6 +26,15 @@ def train(
         Path | None, typer.Option("--output", "-o", help="The run's folder. [default: runs/RECIPE]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    decay_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--decay-from",
+            metavar="RUN",
+            help="Copy the newest state of RUN, which may be running, into a new run (-o), and decay its learning rate "
+            "to zero over steps=N, minutes=N or pixels=N.",
+        ),
+    ] = None,
     init_from: Annotated[
         str | None, typer.Option("--init-from", help="Start from these weights, as far as they fit: a file or a name.")
     ] = None,
@@ -38,18 +47,24 @@ def train(
 
     Several processes: accelerate launch -m lamnet_cli train budget --data photos
 
+    Finished weights from a run that goes on: lamnet train --decay-from runs/first minutes=30 -o runs/first-30min
+
     Example: lamnet train budget minutes=60 --data DIV2K -o runs/first
     """
     if "=" in recipe:  # no recipe named, settings only
         recipe, settings = "quick", [recipe, *(settings or [])]
     from lamnet_models import TrainingError
-    from lamnet_models.training import load_recipe
+    from lamnet_models.training import Recipe, load_recipe
     from lamnet_models.training import train as run
     from lamnet_models.training.recipe import parse_settings
 
+    if decay_from is not None and output is None:
+        raise typer.BadParameter("--decay-from needs a folder for the new run: add -o FOLDER")
     try:
         overrides = parse_settings(settings or [])
-        if not resume:
+        if decay_from is not None:
+            Recipe(steps=1, schedule="wsd").with_overrides(overrides)
+        elif not resume:
             load_recipe(recipe).with_overrides(overrides)
     except TrainingError as error:
         raise typer.BadParameter(str(error)) from None
@@ -58,7 +73,7 @@ def train(
         overrides["data"] = data
     folder = output or Path("runs") / Path(recipe).stem
     with _watch(folder, tensorboard) as watcher:
-        result = run(recipe, folder, resume=resume, watcher=watcher, **overrides)
+        result = run(recipe, folder, resume=resume, watcher=watcher, decay_from=decay_from, **overrides)
     if result.stopped_by:
         print_note(f"stopped at step {result.step}, state saved; go on with: lamnet train --resume -o {folder}")
         raise typer.Exit(128 + result.stopped_by)

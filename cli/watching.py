@@ -64,8 +64,9 @@ class _Lines:
 
     def report(self, report: Report) -> None:
         print_note(
-            f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {report.images_per_second:.1f} images/s  "
-            f"{100 * report.progress:.1f}%  {_time(report.seconds_left)} left"
+            f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {_count(report.pixels)} pixels  "
+            f"{_count(report.pixels_per_second)} pixels/s  {100 * report.progress:.1f}%  "
+            f"{_time(report.seconds_left)} left"
         )
 
     def validation(self, validation: Validation) -> None:
@@ -107,7 +108,8 @@ class _Screen:
             return
         table.add_row("run", str(self._folder), "step", f"{report.step}")
         table.add_row("loss", f"{report.loss:.5f}", "lr", f"{report.lr:.2e}")
-        table.add_row("speed", f"{report.images_per_second:.1f} images/s", "left", _time(report.seconds_left))
+        table.add_row("pixels", _count(report.pixels), "speed", f"{_count(report.pixels_per_second)} pixels/s")
+        table.add_row("left", _time(report.seconds_left))
         if validation:
             table.add_row("PSNR", f"{validation.psnr:.2f} dB", "SSIM", f"{validation.ssim:.4f}")
         bar = ProgressBar(total=1.0, completed=min(report.progress, 1.0), width=40)
@@ -120,6 +122,14 @@ def _validated(validation: Validation) -> str:
         f"step {validation.step}  {validation.psnr:.2f} dB, {validation.ssim:.4f} on {validation.dataset}"
         f"{best}  (after {_time(validation.seconds)})"
     )
+
+
+def _count(pixels: float) -> str:
+    """Returns a number of LR pixels with its unit: 12.3M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if pixels >= size:
+            return f"{pixels / size:.1f}{unit}"
+    return f"{pixels:.0f}"
 
 
 def _time(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from ..checkpoint import Checkpoint
-from ..training.release import stage_summary, stages
+from ..training.release import stage_summary, stages, target_summaries
 
 TASK = "image-to-image"
 """What the hub calls enlarging images."""
@@ -76,6 +76,7 @@ def _training(training: dict) -> list[tuple[str, str]]:
         (f"training{f', part {index}' if len(parts) > 1 else ''}", stage_summary(part))
         for index, part in enumerate(parts, start=1)
     ]
+    rows += [("targets", text) for text in target_summaries(parts)]
     if isinstance(training.get("psnr"), float):
         rows.append(("chosen by", f"{training['psnr']:.2f} dB on the luma of images kept out of the training"))
     return rows

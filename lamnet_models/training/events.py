@@ -20,7 +20,10 @@ class Report:
         lr: Learning rate.
         seconds: Time the run has taken, all its parts together.
         images_per_second: Large patches a second since the last report.
-        progress: How much is done, 0 to 1.
+        progress: Fraction of the budget used, from 0 to 1.
+        pixels: LR pixels seen since the start of the run.
+        pixels_per_second: LR pixels per second since the last report.
+        seconds_left: Estimated time to the end of the budget.
     """
 
     step: int
@@ -29,11 +32,9 @@ class Report:
     seconds: float
     images_per_second: float
     progress: float
-
-    @property
-    def seconds_left(self) -> float:
-        """Time that is left at the pace so far."""
-        return self.seconds * (1 - self.progress) / self.progress if self.progress > 0 else float("inf")
+    pixels: int = 0
+    pixels_per_second: float = 0.0
+    seconds_left: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Validation:
         dataset: What was measured on.
         seconds: Time the run has taken.
         best: Whether no PSNR before was as high.
+        pixels: LR pixels seen since the start of the run.
     """
 
     step: int
@@ -55,6 +57,7 @@ class Validation:
     dataset: str
     seconds: float
     best: bool
+    pixels: int = 0
 
 
 class Watcher(Protocol):

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,20 +20,27 @@ from ..datasets import Dataset, open_dataset
 from ..errors import LAMNetError, TrainingError
 from ..evaluation import evaluate
 from ..registry import create_model
-from .crops import cut, pick
+from .branch import branch_state
+from .crops import cut, cut_targets, pick, pick_textured
 from .data import training_data, validation_part
 from .ema import EMA
 from .events import Log, Report, Silent, Validation, Watcher
 from .initialise import initialise_from, start_from_interpolation
+from .optimizer import create_optimizer, load_optimizer_state
 from .recipe import Recipe
-from .schedule import learning_rate
+from .schedule import budget_progress, learning_rate, target_weight
 from .signals import Signals
-from .state import load_state, save_state, set_random_state
+from .state import load_state, save_state, set_random_state, write_state
 from .store import open_store
 
 _DEVICE_SHARE = 0.3
 """Largest part of a GPU's free memory that the decoded images may take; beyond it they stay in the main memory."""
 
+
+_FFT_WEIGHT = 0.05
+"""Weight of the Fourier term of the loss ``"l1_fft"``."""
+
+_NO_START = {"step": 0, "pixels": 0, "seconds": 0.0}
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -82,6 +89,9 @@ class Trainer:
         train_set, kept_out = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)
         self.valid_set = self._validation_set(kept_out)
         self._open_images(train_set)
+        if recipe.decay_from:
+            state = self._branch_state()
+            recipe = self.recipe
         if recipe.start == "interpolation":
             start_from_interpolation(network)
         self._before: dict[str, Any] = {}
@@ -92,14 +102,15 @@ class Trainer:
         network = network.to(self.accelerator.device)
         self.ema = EMA(network, recipe.ema)
         self.network = network.train()
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=recipe.betas)
+        self.optimizer = create_optimizer(network, recipe)
         self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=recipe.precision == "fp16")
         if recipe.compile:
             network.compile_blocks()
         # A remark of DistributedDataParallel on the memory order of some gradients, which costs next to nothing.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.model = self.accelerator.prepare(network)
-        self.step, self._seconds, self._best = 0, 0.0, None
+        self.step, self.pixels, self._seconds, self._best = 0, 0, 0.0, None
+        self._start = _NO_START  # counters at the start of the budget: not zero in a decay branch
         self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
         if state is not None:
             self._load(state)
@@ -147,21 +158,26 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """How much of the run is done, 0 to 1; the same in every process."""
-        if self.recipe.steps is not None:
-            return self.step / self.recipe.steps
-        return self._clock / (60 * self.recipe.minutes)
+        """Fraction of the budget used, from 0 to 1; the same in every process."""
+        start = self._start
+        return budget_progress(
+            self.recipe, self.step - start["step"], self.pixels - start["pixels"], self._clock - start["seconds"]
+        )
 
     def _step(self) -> None:
-        recipe, accelerator = self.recipe, self.accelerator
+        recipe, accelerator, progress = self.recipe, self.accelerator, self.progress
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, self.step, self.progress)
-        for part, (small, large) in enumerate(self._parts(), start=1):
+            group["lr"] = learning_rate(recipe, self.step, progress)
+        weight = target_weight(recipe, progress)
+        for part, (small, large, target) in enumerate(self._parts(weight > 0), start=1):
             # Gradients are exchanged once a step, with its last part.
             with accelerator.no_sync(self.model) if part < recipe.accumulate else nullcontext():
                 with self._autocast():
                     output = self.model(small)
-                loss = self._measure(output, large) / recipe.accumulate
+                loss = self._measure(output, large)
+                if target is not None:
+                    loss = (1 - weight) * loss + weight * self._measure(output, target)
+                loss = loss / recipe.accumulate
                 self.scaler.scale(loss).backward()
             self._loss += loss.detach()
         self._sample = small[:1]
@@ -172,6 +188,7 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        self.pixels += recipe.batch * recipe.patch**2
         self._count += 1
         self.ema.update(self.network, self.step)
 
@@ -179,21 +196,30 @@ class Trainer:
         dtype = _HALF.get(self.recipe.precision)
         return torch.autocast(self.accelerator.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
-    def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields this process's share of the step's patches, in as many parts as are accumulated."""
+    def _parts(self, with_targets: bool) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yields this process's share of the step's LR, HR and target patches, in ``accumulate`` parts."""
         recipe, accelerator = self.recipe, self.accelerator
         picks = pick(self.store.sizes, recipe.patch, recipe.batch, recipe.seed, self.step)
         share = recipe.batch // recipe.accumulate // accelerator.num_processes
         for part in range(recipe.accumulate):
             start = (part * accelerator.num_processes + accelerator.process_index) * share
-            small, large = cut(self.store, picks.part(start, start + share), recipe.patch)
-            yield small.to(accelerator.device), large.to(accelerator.device)
+            if recipe.crops == "textured":
+                indices = range(start, start + share)
+                own = pick_textured(self._host_store, recipe.patch, indices, recipe.seed, self.step)
+            else:
+                own = picks.part(start, start + share)
+            patches = cut(self.store, own, recipe.patch)
+            target = cut_targets(self.store, own, recipe.patch).to(accelerator.device) if with_targets else None
+            yield *(part.to(accelerator.device) for part in patches), target
 
     def _measure(self, output: Tensor, target: Tensor) -> Tensor:
         difference = output.float() - target
         if self.recipe.loss == "charbonnier":
             return (difference**2 + 1e-6).sqrt().mean()
-        return difference.abs().mean()
+        loss = difference.abs().mean()
+        if self.recipe.loss == "l1_fft":  # the transform is linear
+            loss = loss + _FFT_WEIGHT * torch.view_as_real(torch.fft.rfft2(difference)).abs().mean()
+        return loss
 
     def _agree(self, signals: Signals) -> tuple[int, bool]:
         """Returns which signal asked any process to stop, and whether one was asked to save; sets all clocks alike."""
@@ -214,12 +240,24 @@ class Trainer:
         rate = self.optimizer.param_groups[0]["lr"]
         step, seconds = self._reported_at
         speed = self.recipe.batch * (self.step - step) / max(self.seconds - seconds, 1e-9)
+        progress = self.progress
+        used = self.seconds - self._start["seconds"]
         self._loss.zero_()
         self._count = 0
         self._reported_at = (self.step, self.seconds)
         if not math.isfinite(loss):
             self._give_up(f"the loss is {loss}")
-        report = Report(self.step, loss, rate, self.seconds, speed, self.progress)
+        report = Report(
+            step=self.step,
+            loss=loss,
+            lr=rate,
+            seconds=self.seconds,
+            images_per_second=speed,
+            progress=progress,
+            pixels=self.pixels,
+            pixels_per_second=speed * self.recipe.patch**2,
+            seconds_left=max(used * (1 - progress) / progress, 0.0),
+        )
         self.watcher.report(report)
         self._write("report", report)
 
@@ -255,7 +293,9 @@ class Trainer:
                 self.watcher.note(f"validation failed: {error}; going on")
             else:
                 best = self._best is None or found.psnr > self._best
-                validation = Validation(self.step, found.psnr, found.ssim, found.dataset, self.seconds, best)
+                validation = Validation(
+                    self.step, found.psnr, found.ssim, found.dataset, self.seconds, best, self.pixels
+                )
                 self.watcher.validation(validation)
                 self._write("validation", validation)
                 if best:
@@ -275,6 +315,9 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "seconds": self.seconds,
+            "pixels": self.pixels,
+            "start": self._start,
+            "hardware": _hardware(self.accelerator),
             "best": self._best,
             "loss": (self._loss.item(), self._count),
             "data": self.store.digest,
@@ -288,14 +331,32 @@ class Trainer:
                 raise
             self.watcher.note(f"the state of step {self.step} was not saved: {error}; going on, the one before is kept")
 
+    def _branch_state(self) -> dict[str, Any]:
+        """Returns the newest state of a decay branch; copies the trunk's if there is none yet."""
+        states, begins = self.folder / "states", not (self.folder / "recipe.yaml").is_file()
+        with self.accelerator.main_process_first():
+            if self.accelerator.is_main_process and load_state(states) is None:
+                state = branch_state(self.recipe, self.store.digest, len(self.store.names))
+                states.mkdir(parents=True, exist_ok=True)
+                write_state(states, state)
+        state = load_state(states)
+        if begins:
+            start = state.get("start", _NO_START)
+            if start["step"] != state["step"]:
+                raise TrainingError(f"{states} holds states of another run; choose another output folder")
+            self.recipe = replace(self.recipe, lr=start["lr"], target_weight=start["target_weight"])
+        return state
+
     def _load(self, state: dict[str, Any]) -> None:
         if state["data"] != self.store.digest:
             raise TrainingError(f"{self.folder} was trained on other images than {', '.join(self.recipe.data)} has now")
         self.network.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
+        self.pixels = state.get("pixels", self.step * self.recipe.batch * self.recipe.patch**2)
+        self._start = state.get("start", _NO_START)
         self._before = state["before"]
         loss, self._count = state["loss"]
         self._loss.fill_(loss)
@@ -304,10 +365,12 @@ class Trainer:
 
     def _export(self, name: str, **facts: Any) -> None:
         """Writes the averaged weights as a checkpoint that says how they were made."""
+        start = self._start
         training = {
             "recipe": asdict(self.recipe),
-            "step": self.step,
-            "hours": round(self.seconds / 3600, 3),
+            "step": self.step - start["step"],
+            "pixels": self.pixels - start["pixels"],
+            "hours": round((self.seconds - start["seconds"]) / 3600, 3),
             "images": len(self.store.names),
             "hardware": _hardware(self.accelerator),
             **self._before,
@@ -337,12 +400,13 @@ class Trainer:
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator
         with accelerator.local_main_process_first():  # one process decodes, the others find it done
-            self.store = open_store(train_set, self.recipe.patch)
+            self.store = open_store(train_set, self.recipe.patch, targets=self.recipe.targets)
+        self._host_store = self.store
         for problem in self.store.problems:
             self.watcher.note(f"left out: {problem}")
         if accelerator.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info()
-            if self.store.hr.nbytes + self.store.lr.nbytes < _DEVICE_SHARE * free:
+            if self.store.nbytes < _DEVICE_SHARE * free:
                 self.store = self.store.to(accelerator.device)
         self.watcher.note(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import TrainingError
 from ..files import atomic_path
 from .events import read_log
+from .recipe import load_recipe
+
+_LABELS = {"step": "step", "hours": "hours", "pixels": "LR pixels"}
 
 
 def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str = "step") -> Path:
@@ -17,36 +20,53 @@ def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str
     Args:
         runs: The runs' folders.
         output: The picture: ``.png``, ``.svg`` or ``.pdf``.
-        over: ``"step"`` or ``"hours"``.
+        over: ``"step"``, ``"hours"`` or ``"pixels"``, the LR pixels seen.
 
     Returns:
         The picture's path.
 
     Raises:
         TrainingError: If a folder holds no run, or nothing has been logged in it.
-        ValueError: If ``over`` is neither of the two.
+        ValueError: If ``over`` is none of these.
     """
-    if over not in ("step", "hours"):
-        raise ValueError(f"over is {over!r}, but it must be 'step' or 'hours'")
+    if over not in _LABELS:
+        raise ValueError(f"over must be one of {', '.join(map(repr, _LABELS))}, got {over!r}")
     logs = {str(run): read_run(run) for run in runs}
     from matplotlib.figure import Figure  # without pyplot, which would look for a screen
 
     figure = Figure(figsize=(7, 6), layout="constrained")
     top, bottom = figure.subplots(2, sharex=True)
     for name, lines in logs.items():
+        position = _positions(name, over)
         for axes, kind, field in ((top, "validation", "psnr"), (bottom, "report", "loss")):
-            points = [(line["step"] if over == "step" else line["seconds"] / 3600, line[field]) for line in lines[kind]]
+            points = [(position(line), line[field]) for line in lines[kind]]
             axes.plot(*zip(*points, strict=True) if points else ((), ()), label=Path(name).name, linewidth=1.5)
     top.set_ylabel("PSNR (dB)")
     bottom.set_ylabel("loss")
     bottom.set_yscale("log")
-    bottom.set_xlabel("step" if over == "step" else "hours")
+    bottom.set_xlabel(_LABELS[over])
     for axes in (top, bottom):
         axes.grid(alpha=0.3)
     top.legend()
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=150)
     return Path(output)
+
+
+def _positions(run: str, over: str) -> Callable[[dict], float]:
+    """Returns the function from a line of a run's log to its place on the horizontal axis."""
+    if over == "step":
+        return lambda line: line["step"]
+    if over == "hours":
+        return lambda line: line["seconds"] / 3600
+
+    def pixels(line: dict) -> float:
+        if "pixels" in line:
+            return line["pixels"]
+        recipe = load_recipe(Path(run) / "recipe.yaml")  # logs of earlier versions have no pixels
+        return line["step"] * recipe.batch * recipe.patch**2
+
+    return pixels
 
 
 def read_run(run: str | os.PathLike) -> dict[str, list[dict]]:

@@ -18,10 +18,12 @@ from ..files import atomic_path
 
 _FOLDER = Path(__file__).parent / "recipes"
 
-SCHEDULES = ("constant", "multistep", "cosine", "linear")
+SCHEDULES = ("constant", "multistep", "cosine", "linear", "wsd")
 PRECISIONS = ("fp32", "bf16", "fp16")
-LOSSES = ("l1", "charbonnier")
+LOSSES = ("l1", "charbonnier", "l1_fft")
 STARTS = ("random", "interpolation")
+CROPS = ("uniform", "textured")
+BUDGETS = ("steps", "minutes", "pixels")
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,31 @@ class Recipe:
         data: Folders of images, or names of sets; see [`training_data`][lamnet_models.training.data.training_data].
         start: ``"random"``, the released configuration's, or ``"interpolation"``: the network interpolates at first.
         init_from: Checkpoint, or name of packaged weights, to start from; what fits is taken.
-        steps: Optimiser steps; None where ``minutes`` is given.
-        minutes: Wall-clock budget; the schedule then runs by the clock.
+        decay_from: Folder of the run whose newest state this run continues, decaying the learning rate to zero over its
+            own budget; set by ``train(..., decay_from=RUN)``.
+        steps: Budget in optimizer steps. Exactly one of ``steps``, ``minutes`` and ``pixels`` is set.
+        minutes: Budget in minutes of wall-clock time.
+        pixels: Budget in LR pixels.
         batch: Patches a step, over all processes and accumulated parts.
         patch: Side of the patches in pixels of the reduced image.
         accumulate: Parts that a step's batch is computed in, one after the other.
         lr: Highest learning rate.
         warmup: Steps over which the learning rate rises to it.
-        schedule: ``"constant"``, ``"multistep"``, ``"cosine"`` or ``"linear"``; the latter two end at 0.
+        schedule: ``"constant"``, ``"multistep"``, ``"cosine"``, ``"linear"`` or ``"wsd"`` (warm-up, stable, decay); the
+            last three end at 0.
+        decay: Last fraction of the budget. Over it, the learning rate of ``"wsd"`` and, under every schedule,
+            the weight of the targets fall linearly to 0.
         milestones: Steps at which ``"multistep"`` multiplies the learning rate with ``gamma``.
         gamma: That factor.
         betas: Adam's.
         clip: Largest norm of the gradient, longer ones are shortened to it; 0 for no limit.
         ema: Decay of the running mean of the weights, which is what is validated and kept.
-        loss: ``"l1"``, or ``"charbonnier"`` with ε = 10⁻³.
+        loss: ``"l1"``, ``"charbonnier"`` with ε = 10⁻³, or ``"l1_fft"``: L1 + 0.05 · L1 of the 2D Fourier coefficients.
+        crops: ``"uniform"``, or ``"textured"``: three of four patches are the most textured of four random candidates.
+        targets: Folder of teacher outputs, one PNG of the HR size per training image; see
+            [`find_targets`][lamnet_models.training.targets.find_targets].
+        target_weight: Weight α of the targets: loss = (1 − α) · L(output, HR) + α · L(output, target).
+        target_license: Terms of use of the targets, for the model card.
         precision: ``"fp32"``, or ``"bf16"`` or ``"fp16"`` by autocast.
         compile: Whether to compile the blocks with ``torch.compile``.
         grad_checkpointing: Whether to recompute each block in the backward pass, for less memory.
@@ -69,8 +82,10 @@ class Recipe:
     data: tuple[str, ...] = ()
     start: str = "random"
     init_from: str | None = None
+    decay_from: str | None = None
     steps: int | None = None
     minutes: float | None = None
+    pixels: float | None = None
     batch: int = 64
     patch: int = 64
     accumulate: int = 1
@@ -79,10 +94,15 @@ class Recipe:
     schedule: str = "multistep"
     milestones: tuple[int, ...] = ()
     gamma: float = 0.5
+    decay: float = 0.2
     betas: tuple[float, ...] = (0.9, 0.99)
     clip: float = 0.0
     ema: float = 0.999
     loss: str = "l1"
+    crops: str = "uniform"
+    targets: str | None = None
+    target_weight: float = 0.5
+    target_license: str | None = None
     precision: str = "fp32"
     compile: bool = False
     grad_checkpointing: bool = False
@@ -103,14 +123,20 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value >= smallest:
                 raise TrainingError(f"{name} is {value}, but it must be at least {smallest}")
-        choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "loss": LOSSES, "start": STARTS}
+        choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "loss": LOSSES, "start": STARTS, "crops": CROPS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}, but it must be one of {', '.join(allowed)}")
-        if (self.steps is None) == (self.minutes is None):
-            raise TrainingError("the recipe needs either steps or minutes, and not both")
-        if self.minutes is not None and self.schedule == "multistep":
-            raise TrainingError("schedule is multistep, which counts steps: with minutes take cosine or linear")
+        if sum(getattr(self, name) is not None for name in BUDGETS) != 1:
+            raise TrainingError(f"set exactly one of {', '.join(BUDGETS)}")
+        if self.steps is None and self.schedule == "multistep":
+            raise TrainingError("schedule is multistep, which needs steps; with minutes or pixels, set wsd")
+        if self.minutes == 0:
+            raise TrainingError("minutes must be above 0, got 0")
+        if not 0 < self.decay <= 1:
+            raise TrainingError(f"decay must be above 0 and at most 1, got {self.decay:g}")
+        if not 0 <= self.target_weight <= 1:
+            raise TrainingError(f"target_weight must be 0 to 1, got {self.target_weight:g}")
         if self.batch % self.accumulate:
             raise TrainingError(f"batch is {self.batch}, but it must be a multiple of accumulate, {self.accumulate}")
         if not 0 <= self.ema < 1 or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
@@ -125,9 +151,8 @@ class Recipe:
         Raises:
             TrainingError: If there is no such field, or its value is of another type or out of its range.
         """
-        # A budget of one kind puts the other out of force.
-        other = {"steps": "minutes", "minutes": "steps"}
-        cleared = {other[key]: None for key in overrides if key in other and overrides[key] is not None}
+        replaces_budget = any(overrides.get(name) is not None for name in BUDGETS)
+        cleared = dict.fromkeys(BUDGETS) if replaces_budget else {}
         return _checked({**dataclasses.asdict(self), **cleared, **overrides})
 
     def save(self, path: str | os.PathLike) -> None:
@@ -139,6 +164,7 @@ class Recipe:
 
 _SMALLEST = {
     "steps": 1,
+    "pixels": 1,
     "batch": 1,
     "patch": 1,
     "accumulate": 1,

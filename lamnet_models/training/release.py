@@ -115,8 +115,9 @@ def _without_paths(training: dict[str, Any]) -> dict[str, Any]:
     """Returns facts about a training without where on somebody's machine its files lay."""
     recipe = dict(training["recipe"])
     recipe["data"] = [Path(source).name for source in recipe["data"]]
-    if recipe["init_from"]:
-        recipe["init_from"] = Path(recipe["init_from"]).name
+    for field in ("init_from", "decay_from", "targets"):
+        if recipe.get(field):
+            recipe[field] = Path(recipe[field]).name
     before = training.get("before")
     return {**training, "recipe": recipe} | ({"before": _without_paths(before)} if before else {})
 
@@ -146,6 +147,8 @@ def _card(
             f"| training{f', part {index}' if len(parts) > 1 else ''} | {stage_summary(part)} |"
             for index, part in enumerate(parts, start=1)
         ),
+        *(f"| targets | {text} |" for text in target_summaries(parts)),
+        f"| LR pixels seen | {_pixel_summary(parts)} |",
         f"| chosen by | {kept_out.psnr:.2f} dB / {kept_out.ssim:.4f} on {len(kept_out.images)} images "
         f"({kept_out.dataset}) |",
         f"| convergence | {_convergence(run)} |",
@@ -170,15 +173,49 @@ def stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(stages(before) if before else []), facts]
 
 
+def stage_pixels(facts: dict[str, Any]) -> int:
+    """Returns the LR pixels seen in one training, from its steps where they are not recorded."""
+    recipe = facts["recipe"]
+    return facts.get("pixels", facts["step"] * recipe["batch"] * recipe["patch"] ** 2)
+
+
+def _pixel_summary(parts: list[dict[str, Any]]) -> str:
+    """Returns the LR pixels of the last part and of all parts."""
+    last, total = stage_pixels(parts[-1]), sum(stage_pixels(part) for part in parts)
+    if parts[0].get("taken"):
+        return f"{last / 1e6:,.1f} M; {total / 1e6:,.1f} M in all, without those of the first part's weights"
+    return (
+        f"{last / 1e6:,.1f} M"
+        if len(parts) == 1
+        else f"{last / 1e6:,.1f} M in the last part, {total / 1e6:,.1f} M in all"
+    )
+
+
+def target_summaries(parts: list[dict[str, Any]]) -> list[str]:
+    """Returns a text for each different folder of teacher targets that was trained on."""
+    recipes = [part["recipe"] for part in parts if part["recipe"].get("targets")]
+    return list(
+        dict.fromkeys(
+            f"teacher outputs `{recipe['targets']}`; license: {recipe['target_license'] or 'not stated'}"
+            for recipe in recipes
+        )
+    )
+
+
 def stage_summary(facts: dict[str, Any]) -> str:
     """Returns one training in a line."""
     recipe = facts["recipe"]
     start = f" ({facts['taken']})" if facts.get("taken") else " from scratch"
     return (
         f"{recipe['model']}{start}: {facts['step']:,} steps of {recipe['batch']} patches of {recipe['patch']}×"
-        f"{recipe['patch']} pixels, {facts['hours']:.2f} h on {facts['hardware']}; {recipe['loss'].upper()}, Adam, "
+        f"{recipe['patch']} pixels ({stage_pixels(facts) / 1e6:,.1f} M LR pixels), {facts['hours']:.2f} h on "
+        f"{facts['hardware']}; {recipe['loss'].upper()}{_target_weight(recipe)}, Adam, "
         f"learning rate {recipe['lr']:g}, {recipe['schedule']}, EMA {recipe['ema']:g}, {recipe['precision']}"
     )
+
+
+def _target_weight(recipe: dict[str, Any]) -> str:
+    return f" with weight {recipe['target_weight']:g} on teacher targets" if recipe.get("targets") else ""
 
 
 def _convergence(run: Path) -> str:

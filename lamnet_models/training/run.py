@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
+from .branch import branch_recipe
 from .events import Silent, Watcher
 from .loop import Trainer, TrainingResult
 from .recipe import Recipe, load_recipe
@@ -18,6 +19,7 @@ def train(
     *,
     resume: bool = False,
     watcher: Watcher | None = None,
+    decay_from: str | os.PathLike | None = None,
     **overrides: Any,
 ) -> TrainingResult:
     """Trains a model.
@@ -31,6 +33,9 @@ def train(
         resume: Whether to go on with the run in that folder, by the recipe saved there; from its start if no state has
             been saved yet.
         watcher: Told how it goes.
+        decay_from: Folder of a run, which may be going on. A copy of its newest state is trained on by that run's
+            recipe, while the learning rate falls linearly to zero over the budget in ``overrides``; ``recipe`` is not
+            used.
         **overrides: Fields of the recipe to change.
 
     Returns:
@@ -47,6 +52,10 @@ def train(
         raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
     if resume and begun:
         recipe = load_recipe(folder / "recipe.yaml")
+        if decay_from is not None and Path(decay_from).resolve() != Path(recipe.decay_from or folder).resolve():
+            raise TrainingError(f"decay_from is {decay_from}, but the run in {folder} did not start from it")
+    elif decay_from is not None:
+        recipe, overrides = branch_recipe(decay_from, overrides), {}
     elif not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     trainer = Trainer(recipe.with_overrides(overrides), folder, watcher or Silent())

@@ -1,4 +1,4 @@
-"""The learning rate over a run."""
+"""Learning rate and target weight over a run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,34 @@ import math
 from .recipe import Recipe
 
 
+def budget_progress(recipe: Recipe, step: int, pixels: int, seconds: float) -> float:
+    """Returns the fraction of the budget that is used, from 0 to 1.
+
+    Args:
+        recipe: Settings of the run.
+        step: Steps done within the budget.
+        pixels: LR pixels seen within the budget.
+        seconds: Time taken within the budget.
+    """
+    if recipe.steps is not None:
+        return step / recipe.steps
+    if recipe.pixels is not None:
+        return pixels / recipe.pixels
+    return seconds / (60 * recipe.minutes)
+
+
+def decay_factor(recipe: Recipe, progress: float) -> float:
+    """Returns 1 until the decay starts, then a value that falls linearly to 0 at the end of the budget."""
+    return min(1.0, max(0.0, (1 - progress) / recipe.decay))
+
+
 def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     """Returns the learning rate of a step.
 
     Args:
-        recipe: The run's settings.
+        recipe: Settings of the run.
         step: Steps done before it.
-        progress: How much of the run is done, by steps or by the clock, 0 to 1.
+        progress: Fraction of the budget used, from 0 to 1.
     """
     rate = recipe.lr
     if recipe.schedule == "multistep":
@@ -22,4 +43,11 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
         rate *= (1 + math.cos(math.pi * min(progress, 1.0))) / 2
     elif recipe.schedule == "linear":
         rate *= max(0.0, 1 - progress)
+    elif recipe.schedule == "wsd":
+        rate *= decay_factor(recipe, progress)
     return rate * min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else rate
+
+
+def target_weight(recipe: Recipe, progress: float) -> float:
+    """Returns the weight of the teacher targets in the loss: constant, then linear to 0 over the last ``decay``."""
+    return recipe.target_weight * decay_factor(recipe, progress) if recipe.targets else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..errors import TrainingError
 from ..files import atomic_path
 
 STATE_VERSION = 1
+_LISTINGS = 20
 
 
 def save_state(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -28,36 +30,53 @@ def save_state(folder: Path, step: int, state: dict[str, Any], keep: int) -> Pat
         OSError: If it cannot be written; the ones before it are left as they were.
     """
     folder.mkdir(exist_ok=True)
-    path = folder / f"step_{step:09d}.pt"
-    content = {**state, "version": STATE_VERSION, "step": step, "random": random_state()}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:  # torch's zip writer hides the disk's error behind its own
-            raise OSError(f"{path}: cannot be written ({str(error).partition(chr(10))[0]})") from error
+    path = write_state(folder, {**state, "version": STATE_VERSION, "step": step, "random": random_state()})
     for old in _states(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
 
 
+def write_state(folder: Path, content: dict[str, Any]) -> Path:
+    """Writes a complete state, as [`load_state`] returns it, into an existing folder.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path = folder / f"step_{content['step']:09d}.pt"
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's zip writer hides the disk's error behind its own
+            raise OSError(f"{path}: cannot be written ({str(error).partition(chr(10))[0]})") from error
+    return path
+
+
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """Returns the last state that can be read, or None if there is none.
+    """Returns the newest state that can be read, or None if the folder has no states.
+
+    The run may be going on: if a state is deleted before it is read, the folder is listed again.
 
     Raises:
         TrainingError: If there are states, but none can be read.
     """
-    found = _states(folder)
-    for path in found:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # torch raises whatever damaged bytes lead it to
-            continue
-        if state.get("version") != STATE_VERSION:
-            raise TrainingError(f"{path}: saved by another version of LAMNet")
-        return state
-    if found:
-        raise TrainingError(f"{folder}: none of its {len(found)} states can be read")
-    return None
+    for _ in range(_LISTINGS):
+        found = _states(folder)
+        for path in found:
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except FileNotFoundError:
+                break
+            except Exception:  # torch raises whatever damaged bytes lead it to
+                continue
+            if state.get("version") != STATE_VERSION:
+                raise TrainingError(f"{path}: saved by another version of LAMNet")
+            return state
+        else:
+            if not found:
+                return None
+            raise TrainingError(f"{folder}: none of its {len(found)} states can be read")
+        time.sleep(0.05)
+    raise TrainingError(f"{folder}: its states were deleted while they were read")
 
 
 def random_state() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..datasets import Dataset, Pair
 from ..datasets.archives import atomic_folder
 from ..errors import DatasetError, ImageError, TrainingError
 from ..files import file_digest
+from .targets import find_targets, read_targets
 
 _VERSION = 1
 _DECODERS = 4
@@ -37,6 +38,7 @@ class Store:
         names: Names of the images.
         digest: What tells this content from any other.
         problems: A line for each image that was left out.
+        targets: Pixels of the teacher's outputs, laid out as ``hr``; None without targets.
     """
 
     scale: int
@@ -47,22 +49,35 @@ class Store:
     names: tuple[str, ...]
     digest: str
     problems: tuple[str, ...]
+    targets: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all pixels in bytes."""
+        return sum(pixels.nbytes for pixels in (self.hr, self.lr, self.targets) if pixels is not None)
 
     def to(self, device: torch.device) -> Store:
         """Returns the store with its pixels on a device."""
-        return replace(self, hr=self.hr.to(device), lr=self.lr.to(device))
+        targets = None if self.targets is None else self.targets.to(device)
+        return replace(self, hr=self.hr.to(device), lr=self.lr.to(device), targets=targets)
 
 
-def open_store(dataset: Dataset, patch: int, progress: Callable[[int, int], None] | None = None) -> Store:
+def open_store(
+    dataset: Dataset,
+    patch: int,
+    progress: Callable[[int, int], None] | None = None,
+    targets: str | os.PathLike | None = None,
+) -> Store:
     """Opens the store of a set in the user's cache; decodes the set first if its content has not been seen before.
 
     Args:
         dataset: The images.
         patch: Side of the patches to be cut, in pixels of the reductions; smaller images are left out.
         progress: Called with the images decoded and all of them.
+        targets: Folder of teacher outputs; see [`find_targets`][lamnet_models.training.targets.find_targets].
 
     Raises:
-        TrainingError: If no image can be used.
+        TrainingError: If no image can be used, or targets are missing or do not fit.
         OSError: If there is no room for the store.
     """
     digest = _digest(dataset)
@@ -71,9 +86,7 @@ def open_store(dataset: Dataset, patch: int, progress: Callable[[int, int], None
         with atomic_folder(folder) as temporary:
             _build(dataset, temporary, progress)
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    hr, lr = (
-        torch.from_numpy(np.memmap(folder / f"{part}.bin", np.uint8, mode="c")).view(-1, 3) for part in ("hr", "lr")
-    )
+    hr, lr = (_mapped(folder / f"{part}.bin") for part in ("hr", "lr"))
     sizes = np.array(index["sizes"], dtype=np.int64)
     areas = sizes.prod(axis=1)
     kept = sizes.min(axis=1) >= patch
@@ -87,7 +100,31 @@ def open_store(dataset: Dataset, patch: int, progress: Callable[[int, int], None
         raise TrainingError(f"{dataset.folder}: no image can be trained on; the first: {problems[0]}")
     names = tuple(name for name, keep in zip(index["names"], kept, strict=True) if keep)
     starts = np.cumsum(areas) - areas
-    return Store(dataset.scale, hr, lr, sizes[kept], starts[kept], names, digest, tuple(problems))
+    store = Store(dataset.scale, hr, lr, sizes[kept], starts[kept], names, digest, tuple(problems))
+    return store if targets is None else _with_targets(store, find_targets(dataset, names, targets))
+
+
+def _mapped(path: Path) -> Tensor:
+    return torch.from_numpy(np.memmap(path, np.uint8, mode="c")).view(-1, 3)
+
+
+def _with_targets(store: Store, files: list[Path]) -> Store:
+    """Returns the store with its targets, decoded into a folder of their own if their content is new."""
+    digest = hashlib.sha256(f"{_VERSION} targets {store.digest}".encode())
+    for name, file in zip(store.names, files, strict=True):
+        digest.update(f"\n{name} {file_digest(file)}".encode())
+    name = digest.hexdigest()[:32]
+    folder = user_cache_path("lamnet") / "store" / name
+    if not (folder / "targets.bin").is_file():
+        sides = store.sizes * store.scale
+        with atomic_folder(folder) as temporary, open(temporary / "targets.bin", "wb") as output:
+            for first, pixels in zip(store.starts * store.scale**2 * 3, read_targets(files, sides), strict=True):
+                output.seek(first)  # images without a target leave holes
+                output.write(pixels)
+            output.truncate(store.hr.nbytes)
+            output.flush()
+            os.fsync(output.fileno())
+    return replace(store, targets=_mapped(folder / "targets.bin"), digest=name)
 
 
 def _digest(dataset: Dataset) -> str:

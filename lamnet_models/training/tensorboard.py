@@ -27,7 +27,7 @@ class TensorBoard:
 
     def report(self, report: Report) -> None:
         """Writes loss, learning rate and speed."""
-        for name in ("loss", "lr", "images_per_second"):
+        for name in ("loss", "lr", "images_per_second", "pixels", "pixels_per_second"):
             self._writer.add_scalar(f"training/{name}", getattr(report, name), report.step)
         self._writer.flush()
 

@@ -106,8 +106,8 @@ def test_settings_are_parsed():
         ({"lr": math.nan}, "lr is nan"),
         ({"batch": 9, "accumulate": 2}, "multiple of accumulate"),
         ({"ema": 1}, "below 1"),
-        ({"steps": None}, "either steps or minutes"),
-        ({"minutes": 1, "schedule": "multistep"}, "counts steps"),
+        ({"steps": None}, "exactly one of steps, minutes, pixels"),
+        ({"minutes": 1, "schedule": "multistep"}, "schedule is multistep"),
     ],
 )
 def test_wrong_settings_are_named(overrides, words):
