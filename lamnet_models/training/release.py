@@ -180,15 +180,11 @@ def stage_pixels(facts: dict[str, Any]) -> int:
 
 
 def _pixel_summary(parts: list[dict[str, Any]]) -> str:
-    """Returns the LR pixels of the last part and of all parts."""
-    last, total = stage_pixels(parts[-1]), sum(stage_pixels(part) for part in parts)
-    if parts[0].get("taken"):
-        return f"{last / 1e6:,.1f} M; {total / 1e6:,.1f} M in all, without those of the first part's weights"
-    return (
-        f"{last / 1e6:,.1f} M"
-        if len(parts) == 1
-        else f"{last / 1e6:,.1f} M in the last part, {total / 1e6:,.1f} M in all"
-    )
+    """Returns the LR pixels of each part and of all parts."""
+    counts = [f"{stage_pixels(part) / 1e6:,.1f} M" for part in parts]
+    total = f"{sum(map(stage_pixels, parts)) / 1e6:,.1f} M in all"
+    text = total if len(parts) == 1 else f"{' + '.join(counts)}: {total}"
+    return f"{text}, those of the weights it started from unknown" if parts[0].get("taken") else text
 
 
 def target_summaries(parts: list[dict[str, Any]]) -> list[str]:
