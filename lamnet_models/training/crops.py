@@ -74,7 +74,7 @@ def pick_textured(store: Store, patch: int, indices: range, seed: int, step: int
     random = np.random.Generator(np.random.Philox(key=seed, counter=(1 << 192) | (step << 64)))
     others = random.random((indices.stop, 3 * (CANDIDATES - 1)))[own][chosen].reshape(-1, 3)
     candidates = [  # image, top, left: (patches, candidates)
-        np.column_stack([first[chosen], other.reshape(len(chosen), -1)])
+        np.column_stack([first[chosen], other.reshape(-1, CANDIDATES - 1)])
         for first, other in zip(
             (picks.image, picks.top, picks.left), _positions(store.sizes, patch, others), strict=True
         )

@@ -148,7 +148,7 @@ def _card(
             for index, part in enumerate(parts, start=1)
         ),
         *(f"| targets | {text} |" for text in target_summaries(parts)),
-        f"| LR pixels seen | {_pixel_summary(parts)} |",
+        f"| LR pixels seen | {pixel_summary(parts)} |",
         f"| chosen by | {kept_out.psnr:.2f} dB / {kept_out.ssim:.4f} on {len(kept_out.images)} images "
         f"({kept_out.dataset}) |",
         f"| convergence | {_convergence(run)} |",
@@ -179,7 +179,7 @@ def stage_pixels(facts: dict[str, Any]) -> int:
     return facts.get("pixels", facts["step"] * recipe["batch"] * recipe["patch"] ** 2)
 
 
-def _pixel_summary(parts: list[dict[str, Any]]) -> str:
+def pixel_summary(parts: list[dict[str, Any]]) -> str:
     """Returns the LR pixels of each part and of all parts."""
     counts = [f"{stage_pixels(part) / 1e6:,.1f} M" for part in parts]
     total = f"{sum(map(stage_pixels, parts)) / 1e6:,.1f} M in all"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,24 @@ from lamnet_models.checkpoint import read_checkpoint
 from lamnet_models.datasets import open_dataset
 from lamnet_models.evaluation import evaluate
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
-from lamnet_models.training.crops import Picks, cut, pick
+from lamnet_models.training.crops import Picks, cut, cut_targets, pick, pick_textured
 from lamnet_models.training.data import training_data
 from lamnet_models.training.ema import EMA
 from lamnet_models.training.events import Log, read_log
 from lamnet_models.training.initialise import initialise_from, start_from_interpolation
+from lamnet_models.training.optimizer import create_optimizer, load_optimizer_state
 from lamnet_models.training.plot import plot
 from lamnet_models.training.recipe import parse_settings
-from lamnet_models.training.release import release
-from lamnet_models.training.schedule import learning_rate
+from lamnet_models.training.release import (
+    pixel_summary,
+    release,
+    stage_pixels,
+    stage_summary,
+    stages,
+    target_summaries,
+)
+from lamnet_models.training.schedule import budget_progress, learning_rate, target_weight
+from lamnet_models.training.state import load_state
 from lamnet_models.training.store import open_store
 
 TINY = {
@@ -56,7 +66,7 @@ def photos(tmp_path):
 
 
 def test_packaged_recipes_load_and_say_what_the_paper_says():
-    assert {"quick", "budget", "paper_x2", "paper_x3", "paper_x4", "paper_large_x4"} <= set(list_recipes())
+    assert {"quick", "budget", "cpu", "paper_x2", "paper_x3", "paper_x4", "paper_large_x4"} <= set(list_recipes())
     for name in list_recipes():
         recipe = load_recipe(name)
         assert create_model(recipe.model, device=torch.device("meta")) is not None
@@ -287,22 +297,28 @@ def losses(folder):
     return [line["loss"] for line in read_log(Path(folder) / "log.jsonl") if line["kind"] == "report"]
 
 
+def interrupted_at(step):
+    """Returns a watcher that interrupts a run when a step is reported."""
+
+    class Interruption(Notes):
+        def __init__(self):
+            super().__init__()
+            self.report = self.interrupt
+
+        def interrupt(self, report):
+            if report.step == step:
+                raise KeyboardInterrupt
+
+    return Interruption()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_resumes_to_the_last_bit(tmp_path, precision):
     recipe = Recipe(**TINY).with_overrides({"steps": 8, "precision": precision, "save_every": 3, "clip": 1.0})
     train(recipe, tmp_path / "whole")
 
-    class Stop(Notes):
-        def __init__(self):
-            super().__init__()
-            self.report = self.stop
-
-        def stop(self, report):
-            if report.step == 5:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "parts", watcher=Stop())
+        train(recipe, tmp_path / "parts", watcher=interrupted_at(5))
     train(recipe, tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     ends = [torch.load(tmp_path / name / "states/step_000000008.pt") for name in ("whole", "parts")]
@@ -317,7 +333,17 @@ def test_accumulated_parts_make_the_same_step(tmp_path):
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"grad_checkpointing": True}, {"loss": "charbonnier"}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"grad_checkpointing": True},
+        {"loss": "charbonnier"},
+        {"loss": "l1_fft"},
+        {"precision": "bf16"},
+        {"precision": "fp16", "clip": 1.0},
+        {"crops": "textured", "schedule": "wsd"},
+    ],
+)
 def test_options_train(tmp_path, options):
     result = train(Recipe(**TINY), tmp_path / "run", **options)
     assert result.step == 4
@@ -400,6 +426,7 @@ def test_a_release_is_a_checkpoint_and_a_card(tmp_path, photos):
     assert read_checkpoint(made.weights).state["conv_first.weight"].dtype == torch.float16
     text = made.card.read_text()
     assert "noise, free for all; 4 images trained on" in text
+    assert "| LR pixels seen | 0.0 M + 0.0 M: 0.0 M in all |" in text
     assert "part 2 | lamnet_x3 (705 of 707 tensors from best.safetensors; random: upsample)" in text
     assert str(tmp_path) not in text
     assert str(tmp_path).encode() not in made.weights.read_bytes()
@@ -411,3 +438,321 @@ def test_a_release_is_a_checkpoint_and_a_card(tmp_path, photos):
     train(Recipe(**TINY), tmp_path / "narrow", valid="sample")
     with pytest.raises(TrainingError, match="none of the paper's models"):
         release(tmp_path / "narrow", "x", tmp_path, about_data="")
+
+
+@pytest.mark.parametrize("budget", [{"steps": 100}, {"minutes": 10}, {"pixels": 1e6}])
+def test_wsd_schedule_per_budget(budget):
+    recipe = Recipe(lr=1.0, schedule="wsd", warmup=10, decay=0.2, **budget)
+    rates = [learning_rate(recipe, step, step / 100) for step in (0, 4, 9, 50, 80, 90, 95, 100)]
+    assert rates == pytest.approx([0.1, 0.5, 1, 1, 1, 0.5, 0.25, 0])
+
+
+@pytest.mark.parametrize(("budget", "expected"), [({"steps": 8}, 0.5), ({"minutes": 2}, 0.25), ({"pixels": 4e3}, 0.1)])
+def test_budget_progress_per_kind(budget, expected):
+    assert budget_progress(Recipe(schedule="wsd", **budget), 4, 400, 30.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["wsd", "constant", "cosine"])
+def test_target_weight_falls_during_decay(schedule):
+    recipe = Recipe(steps=100, schedule=schedule, decay=0.5, targets="somewhere", target_weight=0.4)
+    assert [target_weight(recipe, progress) for progress in (0, 0.5, 0.75, 1)] == pytest.approx([0.4, 0.4, 0.2, 0])
+    assert target_weight(Recipe(steps=100, schedule=schedule), 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "argument"),
+    [
+        ({"steps": 4, "pixels": 1e6}, "steps, minutes, pixels"),
+        ({"pixels": 1e6, "schedule": "multistep"}, "schedule"),
+        ({"pixels": 0}, "pixels"),
+        ({"minutes": 0, "schedule": "wsd"}, "minutes"),
+        ({"decay": 0}, "decay"),
+        ({"decay": 1.5}, "decay"),
+        ({"crops": "smooth"}, "crops"),
+        ({"target_weight": 2}, "target_weight"),
+    ],
+)
+def test_recipe_rejects_wrong_field(overrides, argument):
+    with pytest.raises(TrainingError, match=argument):
+        Recipe(steps=4).with_overrides(overrides)
+
+
+def test_pixel_budget_ends_run(tmp_path):
+    watcher = Notes()
+    train(Recipe(**TINY), tmp_path / "run", watcher=watcher, pixels=6 * 2 * 8**2, schedule="wsd", decay=0.5)
+    assert [report.pixels for report in watcher.reports] == [128 * step for step in range(1, 7)]
+    assert [report.progress for report in watcher.reports] == pytest.approx([step / 6 for step in range(1, 7)])
+    assert [report.lr for report in watcher.reports] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
+    assert watcher.reports[-1].seconds_left == 0
+    assert all(report.pixels_per_second > 0 for report in watcher.reports)
+    assert read_log(tmp_path / "run/log.jsonl")[-1]["pixels"] == 6 * 128
+    assert read_checkpoint(tmp_path / "run/last.safetensors").training["pixels"] == 6 * 128
+
+
+def test_state_and_log_without_pixels_load(tmp_path):
+    train(Recipe(**TINY), tmp_path / "run", steps=2, valid="sample")
+    path = tmp_path / "run/states/step_000000002.pt"
+    state = torch.load(path)
+    for key in ("pixels", "start", "hardware"):
+        del state[key]
+    state["optimizer"]["param_groups"][0]["fused"] = None
+    torch.save(state, path)
+    log = tmp_path / "run/log.jsonl"
+    lines = [{key: value for key, value in line.items() if "pixels" not in key} for line in read_log(log)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    train(output=tmp_path / "run", resume=True, steps=4)
+    assert [line.get("pixels") for line in read_log(log) if line["kind"] == "report"] == [None, None, 384, 512]
+    plot([tmp_path / "run"], tmp_path / "curve.png", over="pixels")
+
+
+@pytest.mark.parametrize("changed", ["seed", "step"])
+def test_pick_textured_depends_on_seed_step_and_index(photos, changed):
+    store = open_store(training_data([str(photos)], 2)[0], 8)
+    whole = pick_textured(store, 8, range(64), seed=1, step=7)
+    parts = [pick_textured(store, 8, range(start, stop), 1, 7) for start, stop in ((0, 1), (1, 2), (2, 23), (23, 64))]
+    other = pick_textured(store, 8, range(64), **{"seed": 1, "step": 7, changed: 3})
+    for field in ("image", "top", "left", "turn"):
+        values = getattr(whole, field)
+        assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), values)
+        assert not np.array_equal(getattr(other, field), values)
+
+
+def test_pick_textured_takes_most_textured_candidate(tmp_path):
+    left = np.full((64, 64, 3), 128, np.uint8)
+    right = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(np.concatenate([left, right], axis=1)).save(tmp_path / "half.png")
+    store = open_store(training_data([str(tmp_path)], 2)[0], 8)
+    count, step = 4000, 3
+    picks = pick_textured(store, 8, range(count), seed=0, step=step)
+    uniform = pick(store.sizes, 8, count, seed=0, step=step)
+    kept = (step + np.arange(count)) % 4 == 0
+    for field in ("image", "top", "left", "turn"):
+        assert np.array_equal(getattr(picks, field)[kept], getattr(uniform, field)[kept])
+    flat = 22 / 57  # of the positions in the flat half, with a margin for the ringing of the LR image
+    assert (uniform.left < 22).mean() == pytest.approx(flat, abs=0.03)
+    assert (picks.left[~kept] < 22).mean() == pytest.approx(flat**4, abs=0.01)
+
+
+def teach(photos, folder, scale=2):
+    """Writes a target for every image: its HR image, inverted."""
+    store = open_store(training_data([str(photos)], scale)[0], 8)
+    for index, (name, (height, width)) in enumerate(zip(store.names, store.sizes * scale, strict=True)):
+        first = store.starts[index] * scale**2
+        pixels = 255 - store.hr[first : first + height * width].view(height, width, 3).numpy()
+        path = (folder / name).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def test_targets_are_cut_like_hr(tmp_path, photos):
+    Image.new("RGB", (30, 10)).save(photos / "flat.png")  # too small to train on: needs no target
+    dataset, _ = training_data([str(photos)], 2)
+    store = open_store(dataset, 8, targets=teach(photos, tmp_path / "targets"))
+    assert store.digest != open_store(dataset, 8).digest
+    picks = pick(store.sizes, 8, 32, seed=0, step=0)
+    large = cut(store, picks, 8)[1]
+    assert torch.equal((cut_targets(store, picks, 8) * 255).round(), 255 - (large * 255).round())
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "targets/0.png")
+    assert open_store(dataset, 8, targets=tmp_path / "targets").digest != store.digest
+
+
+def test_open_store_names_missing_and_wrong_targets(tmp_path, photos):
+    dataset, _ = training_data([str(photos)], 2)
+    targets = teach(photos, tmp_path / "targets")
+    Image.new("RGB", (7, 5)).save(targets / "0.png")
+    with pytest.raises(TrainingError, match=r"1 of 6.* 0\.png has 7×5 pixels"):
+        open_store(dataset, 8, targets=targets)
+    (targets / "0.png").unlink()
+    (targets / "below/3.png").unlink()
+    with pytest.raises(TrainingError, match=r"2 of 6 .*targets: 0\.png, below/3\.png"):
+        open_store(dataset, 8, targets=targets)
+    with pytest.raises(TrainingError, match="nowhere"):
+        open_store(dataset, 8, targets=tmp_path / "nowhere")
+
+
+def test_open_store_rejects_target_shared_by_two_images(tmp_path, photos):
+    Image.new("RGB", (40, 40)).save(photos / "0.bmp")
+    dataset, _ = training_data([str(photos)], 2)
+    with pytest.raises(TrainingError, match=r"0\.bmp"):
+        open_store(dataset, 8, targets=photos)
+
+
+def test_target_loss_is_weighted_sum(tmp_path, photos):
+    targets = str(teach(photos, tmp_path / "targets"))
+    recipe = Recipe(**TINY).with_overrides({"data": [str(photos)], "steps": 1})
+
+    def first_loss(name, **overrides):
+        train(recipe, tmp_path / name, **overrides)
+        return losses(tmp_path / name)[0]
+
+    hr, teacher, both = (
+        first_loss(name, **overrides)
+        for name, overrides in (
+            ("hr", {}),
+            ("teacher", {"targets": targets, "target_weight": 1.0}),
+            ("both", {"targets": targets, "target_weight": 0.25}),
+        )
+    )
+    assert both == pytest.approx(0.75 * hr + 0.25 * teacher, rel=1e-5)
+    assert teacher != pytest.approx(hr, rel=1e-3)
+
+
+def test_fused_adam_steps_like_adam():
+    torch.manual_seed(0)
+    networks = [create_model("lamnet_x2", num_blocks=1, depth=1, channels=16, heads=1) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [create_optimizer(networks[0], Recipe(steps=1)), torch.optim.Adam(networks[1].parameters(), 1e-3)]
+    assert optimizers[0].param_groups[0]["fused"]
+    optimizers[1].param_groups[0]["betas"] = (0.9, 0.99)
+    for _ in range(3):
+        x = torch.rand(1, 3, 9, 9)
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            optimizer.step()
+    for ours, theirs in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_load_optimizer_state_restores_memory_order():
+    torch.manual_seed(0)
+    gradient, ends = torch.randn(4, 5, 3, 3), []
+    for order in (torch.contiguous_format, torch.channels_last):
+        layer = torch.nn.Conv2d(5, 4, 3, bias=False)
+        layer.weight.data.zero_()
+        optimizer = create_optimizer(layer, Recipe(steps=1))
+        for _ in range(2):
+            layer.weight.grad = gradient.clone()
+            optimizer.step()
+            state = optimizer.state_dict()
+            for key in ("exp_avg", "exp_avg_sq"):
+                state["state"][0][key] = state["state"][0][key].contiguous(memory_format=order)
+            load_optimizer_state(optimizer, state)
+        ends.append(layer.weight.detach())
+    assert torch.equal(*ends)
+
+
+TRUNK = {**TINY, "steps": 20, "schedule": "wsd", "decay": 0.1, "save_every": 3, "crops": "textured", "clip": 1.0}
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    """A run of 20 steps that stopped at step 6, with states of steps 3 and 6."""
+    folder = tmp_path_factory.mktemp("trunk") / "trunk"
+    train(Recipe(**TRUNK), folder, steps=6, schedule="constant")
+    return folder
+
+
+def test_decay_branch_continues_trunk(tmp_path, trunk):
+    before = {path: path.read_bytes() for path in trunk.rglob("*") if path.is_file()}
+    watcher = Notes()
+    result = train(output=tmp_path / "branch", decay_from=trunk, watcher=watcher, steps=4, valid="sample")
+    assert result.step == 10
+    assert [report.step for report in watcher.reports] == [7, 8, 9, 10]
+    assert [report.lr for report in watcher.reports] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
+    assert [report.progress for report in watcher.reports] == [0.25, 0.5, 0.75, 1]
+    assert [report.pixels for report in watcher.reports] == [128 * step for step in (7, 8, 9, 10)]
+    # The first step is at the trunk's learning rate, so its loss is also the next one of the trunk.
+    longer = tmp_path / "longer"
+    shutil.copytree(trunk, longer)
+    train(output=longer, resume=True, steps=8)
+    assert losses(tmp_path / "branch")[:2] == losses(longer)[6:8]
+    assert {path: path.read_bytes() for path in trunk.rglob("*") if path.is_file()} == before
+    facts = read_checkpoint(tmp_path / "branch/best.safetensors").training
+    assert (facts["step"], facts["pixels"]) == (4, 4 * 128)
+    assert (facts["before"]["step"], facts["before"]["pixels"]) == (6, 6 * 128)
+
+
+def test_decay_branch_resumes_to_the_last_bit(tmp_path, trunk):
+    train(output=tmp_path / "whole", decay_from=trunk, pixels=5 * 128, save_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(output=tmp_path / "parts", decay_from=trunk, watcher=interrupted_at(9), pixels=5 * 128, save_every=1)
+    train(output=tmp_path / "parts", resume=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    ends = [torch.load(tmp_path / name / "states/step_000000011.pt") for name in ("whole", "parts")]
+    for part in ("model", "ema"):
+        assert all(torch.equal(ends[0][part][key], ends[1][part][key]) for key in ends[0][part])
+
+
+def test_decay_branch_of_decaying_trunk_starts_at_its_rate(tmp_path, trunk):
+    train(output=tmp_path / "first", decay_from=trunk, steps=4, save_every=2)
+    (tmp_path / "first/states/step_000000010.pt").unlink()  # leaves step 8, whose learning rate was 7.5e-4
+    watcher = Notes()
+    train(output=tmp_path / "second", decay_from=tmp_path / "first", watcher=watcher, steps=3)
+    assert [report.lr for report in watcher.reports] == pytest.approx([7.5e-4, 5e-4, 2.5e-4])
+    assert [report.step for report in watcher.reports] == [9, 10, 11]
+
+
+def test_decay_branch_killed_before_recipe_is_saved_starts_again(tmp_path, trunk):
+    train(output=tmp_path / "whole", decay_from=trunk, steps=2)
+    train(output=tmp_path / "parts", decay_from=trunk, steps=2, save_every=0, keep=3)
+    for path in [*(tmp_path / "parts").glob("*.*"), tmp_path / "parts/states/step_000000008.pt"]:
+        path.unlink()
+    train(output=tmp_path / "parts", decay_from=trunk, steps=2)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "argument"),
+    [({}, "budget"), ({"steps": 2, "lr": 1e-4}, "lr"), ({"steps": 2, "data": ["PHOTOS"]}, "other images")],
+)
+def test_decay_branch_rejects_overrides(tmp_path, trunk, photos, overrides, argument):
+    if "data" in overrides:
+        overrides = {**overrides, "data": [str(photos)]}
+    with pytest.raises(TrainingError, match=argument):
+        train(output=tmp_path / "branch", decay_from=trunk, **overrides)
+    assert not (tmp_path / "branch").exists()
+
+
+def test_decay_branch_rejects_folders(tmp_path, trunk):
+    with pytest.raises(TrainingError, match=r"decay_from.*recipe"):
+        train(output=tmp_path / "branch", decay_from=tmp_path, steps=2)
+    (tmp_path / "empty").mkdir()
+    shutil.copy(trunk / "recipe.yaml", tmp_path / "empty")
+    with pytest.raises(TrainingError, match=r"decay_from.*state"):
+        train(output=tmp_path / "branch", decay_from=tmp_path / "empty", steps=2)
+    assert not (tmp_path / "branch").exists()
+    with pytest.raises(TrainingError, match="holds a run"):
+        train(output=trunk, decay_from=trunk, steps=2)
+    shutil.copytree(trunk / "states", tmp_path / "used/states")
+    with pytest.raises(TrainingError, match="another run"):
+        train(output=tmp_path / "used", decay_from=trunk, steps=2)
+    with pytest.raises(TrainingError, match="decay_from"):
+        train(output=trunk, decay_from=tmp_path, resume=True)
+
+
+def test_load_state_lists_again_when_state_is_deleted(tmp_path, monkeypatch, trunk):
+    states = tmp_path / "states"
+    shutil.copytree(trunk / "states", states)
+    read = torch.load
+
+    def deleted_before_read(path, **options):
+        monkeypatch.setattr(torch, "load", read)
+        path.rename(states / "step_000000009.pt")
+        return read(path, **options)
+
+    monkeypatch.setattr(torch, "load", deleted_before_read)
+    assert load_state(states)["step"] == 6
+    assert not (states / "step_000000006.pt").exists()
+
+
+def test_stages_of_decay_branch_state_pixels_and_targets(tmp_path, photos):
+    recipe = Recipe(**TINY).with_overrides({"data": [str(photos)], "schedule": "wsd", "decay": 0.5, "save_every": 3})
+    targets = {"targets": str(teach(photos, tmp_path / "targets")), "target_license": "CC0 1.0"}
+    train(recipe, tmp_path / "run", **targets)
+    (tmp_path / "run/states/step_000000004.pt").unlink()
+    train(output=tmp_path / "branch", decay_from=tmp_path / "run", steps=2)
+    assert load_recipe(tmp_path / "branch/recipe.yaml").target_weight == pytest.approx(0.25)  # half way down from 0.5
+    parts = stages(read_checkpoint(tmp_path / "branch/last.safetensors").training)
+    assert [stage_pixels(part) for part in parts] == [3 * 128, 2 * 128]
+    assert target_summaries(parts) == [f"teacher outputs `{targets['targets']}`; license: CC0 1.0"]
+    assert "decay from step 3 of run" in stage_summary(parts[1])
+
+
+def test_pixel_summary_without_recorded_pixels():
+    recipe = {"batch": 8, "patch": 50}
+    parts = [{"recipe": recipe, "step": 1000}, {"recipe": recipe, "step": 9, "pixels": 3_000_000}]
+    assert pixel_summary(parts[:1]) == "20.0 M in all"
+    assert pixel_summary(parts) == "20.0 M + 3.0 M: 23.0 M in all"
+    assert "unknown" in pixel_summary([{**parts[0], "taken": "705 of 707 tensors"}])
