@@ -60,6 +60,8 @@ def train(
 
     if decay_from is not None and output is None:
         raise typer.BadParameter("--decay-from needs a folder for the new run: add -o FOLDER")
+    if decay_from is not None and recipe != "quick":
+        raise typer.BadParameter(f"--decay-from takes the recipe of {decay_from}: leave {recipe} out")
     try:
         overrides = parse_settings(settings or [])
         if decay_from is not None:

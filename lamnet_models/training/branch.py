@@ -26,12 +26,12 @@ def branch_recipe(trunk: str | os.PathLike, overrides: dict[str, Any]) -> Recipe
         TrainingError: If the folder holds no run, the budget is missing, or a field is fixed by the trunk.
     """
     path = Path(trunk) / "recipe.yaml"
-    if not path.is_file():
-        raise TrainingError(f"decay_from: {trunk} holds no run: recipe.yaml is missing")
     if fixed := [key for key in _FIXED if key in overrides]:
         raise TrainingError(f"decay_from: {fixed[0]} is taken from {trunk} and cannot be set")
     if not any(overrides.get(name) is not None for name in BUDGETS):
         raise TrainingError(f"decay_from: set the budget of the decay, one of {', '.join(BUDGETS)}, such as minutes=30")
+    if not path.is_file():
+        raise TrainingError(f"decay_from: {trunk} holds no run: recipe.yaml is missing")
     own = {"decay_from": os.fspath(trunk), "init_from": None, "schedule": "wsd", "decay": 1.0, "warmup": 0}
     return load_recipe(path).with_overrides({**overrides, **own})
 

@@ -12,6 +12,7 @@ def test_a_run_from_start_to_picture(lamnet, tmp_path):
     assert list((run / "tensorboard").iterdir())
     assert lamnet("eval", run / "best.safetensors", "-d", "sample", "--limit", "1")[0] == 0
     assert lamnet("plot", run, "-o", tmp_path / "curve.svg")[0] == 0
+    assert lamnet("plot", run, "--over", "pixels", "-o", tmp_path / "pixels.svg")[0] == 0
     code, _, err = lamnet("train", *TINY, "-o", run)
     assert (code, len(err.splitlines())) == (1, 1)
     assert "--resume" in err
@@ -29,6 +30,12 @@ def test_a_run_from_start_to_picture(lamnet, tmp_path):
         (("quick", "--data", "nowhere"), 1, "nowhere"),
         (("quick", "--init-from", "nothing.pth"), 1, "nothing"),
         (("quick", "model=lamnet_x9"), 2, "lamnet_x9"),
+        (("quick", "targets=nowhere"), 1, "nowhere"),
+        (("quick", "steps=4", "pixels=1e6"), 2, "steps, minutes, pixels"),
+        (("--decay-from", "nowhere", "steps=4"), 1, "nowhere"),
+        (("--decay-from", "nowhere", "steps=four"), 2, "steps"),
+        (("--decay-from", "nowhere"), 1, "budget"),
+        (("budget", "--decay-from", "nowhere", "steps=4"), 2, "--decay-from"),
     ],
 )
 def test_mistakes_get_one_line(lamnet, tmp_path, arguments, code, words):
@@ -48,3 +55,14 @@ def test_mistakes_in_releases_and_pictures(lamnet, tmp_path):
         assert (code, len(err.splitlines())) == (1, 1)
     assert lamnet("release", tmp_path, "--tag", "a/b", "--about-data", "x")[0] == 2
     assert lamnet("plot", tmp_path, "-o", tmp_path / "x.gif")[0] == 2
+
+
+def test_decay_from_makes_branch(lamnet, tmp_path):
+    run, branch = tmp_path / "run", tmp_path / "branch"
+    assert lamnet("train", *TINY, "-o", run)[0] == 0
+    code, out, err = lamnet("train", "--decay-from", run, "steps=2", "-o", branch)
+    assert code == 0
+    assert out.startswith(f"{branch}: 6 steps")
+    assert "  768 pixels  " in err
+    code, _, err = lamnet("train", "--decay-from", run, "steps=2")
+    assert (code, "-o" in err) == (2, True)

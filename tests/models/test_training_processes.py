@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ SHORT = ["batch=4", "patch=8", "log_every=1", "valid_every=0", "valid_crop=32", 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
 
 
-def start(folder, *settings, launcher=(), resume=False):
+def start(folder, *settings, launcher=(), resume=False, decay_from=None):
     command = [sys.executable, *launcher, "-m", "lamnet_cli", "train", "quick", *SHORT, *settings, "-o", str(folder)]
+    command += [] if decay_from is None else ["--decay-from", str(decay_from)]
     return subprocess.Popen(
         command + ["--resume"] * resume,
         env=os.environ | ENVIRONMENT,
@@ -133,3 +135,36 @@ def test_a_full_disk_costs_no_state(small_disk):
     filler.unlink()
     finish(start(run, NARROW, "steps=5", "save_every=1", resume=True))
     assert len(losses(run)) == 5
+
+
+def test_decay_branch_of_running_trunk_survives_kill(tmp_path):
+    trunk = start(tmp_path / "trunk", NARROW, "steps=100000", "schedule=constant", "save_every=1", "keep=1")
+    states = tmp_path / "branch" / "states"
+    try:
+        wait_for(lambda: len(losses(tmp_path / "trunk")) > 2, trunk)
+        branch = start(tmp_path / "branch", "steps=20", "save_every=1", "keep=100", decay_from=tmp_path / "trunk")
+        wait_for(lambda: len(losses(tmp_path / "branch")) > 3, branch)
+        branch.send_signal(signal.SIGKILL)
+        branch.communicate()
+        finish(start(tmp_path / "branch", resume=True))
+        assert trunk.poll() is None
+    finally:
+        trunk.send_signal(signal.SIGKILL)
+        trunk.communicate()
+    assert len(losses(tmp_path / "branch")) == 20
+    whole = tmp_path / "whole"
+    (whole / "states").mkdir(parents=True)
+    shutil.copy(tmp_path / "branch" / "recipe.yaml", whole)
+    shutil.copy(min(states.glob("step_*.pt")), whole / "states")
+    finish(start(whole, resume=True))
+    assert losses(whole) == losses(tmp_path / "branch")
+
+
+def test_two_processes_share_textured_patches_of_branch(tmp_path):
+    finish(start(tmp_path / "trunk", NARROW, "steps=2"))
+    settings = ("steps=4", "crops=textured")
+    finish(start(tmp_path / "one", *settings, decay_from=tmp_path / "trunk"))
+    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port", str(random.randint(20000, 60000)))
+    finish(start(tmp_path / "two", *settings, decay_from=tmp_path / "trunk", launcher=torchrun))
+    assert len(losses(tmp_path / "one")) == 4
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
