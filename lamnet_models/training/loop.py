@@ -332,7 +332,10 @@ class Trainer:
             self.watcher.note(f"the state of step {self.step} was not saved: {error}; going on, the one before is kept")
 
     def _branch_state(self) -> dict[str, Any]:
-        """Returns the newest state of a decay branch; copies the trunk's if there is none yet."""
+        """Returns the newest state of a decay branch, a copy of the trunk's if the branch has none yet.
+
+        Until ``recipe.yaml`` is written, the learning rate and the target weight are those of the copy.
+        """
         states, begins = self.folder / "states", not (self.folder / "recipe.yaml").is_file()
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process and load_state(states) is None:
