@@ -25,6 +25,7 @@ from .data import training_data, validation_part
 from .ema import EMA
 from .events import Log, Report, Silent, Validation, Watcher
 from .initialise import initialise_from, start_from_interpolation
+from .processes import join_processes
 from .recipe import Recipe
 from .schedule import learning_rate
 from .signals import Signals
@@ -72,6 +73,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, folder: Path, watcher: Watcher) -> None:
         self.recipe = recipe
         self.folder = folder
+        join_processes()
         self.accelerator = Accelerator()
         self.watcher = watcher if self.accelerator.is_main_process else Silent()
         self._check_share()
