@@ -67,10 +67,8 @@ def train(
     if launching.is_worker():
         launching.exit_with_launcher()
     elif processes > 1:
-        if launched_processes() > 1:
-            raise typer.BadParameter(
-                f"--processes must be 1 under a launcher, got {processes}: {launched_processes()} processes were started"
-            )
+        if (launched := launched_processes()) > 1:
+            raise typer.BadParameter(f"--processes must be 1 under a launcher of {launched} processes, got {processes}")
         raise typer.Exit(launching.launch(context.obj, processes))
     overrides |= {key: value for key, value in (("init_from", init_from), ("valid", valid)) if value is not None}
     if data:

@@ -80,7 +80,7 @@ def join_processes() -> PartialState:
         torch.set_num_threads(threads)
     if not use_cpu and max(local_size, local_rank + 1) > (gpus := torch.accelerator.device_count()):
         raise TrainingError(
-            f"the number of processes must be at most {gpus}, the number of GPUs of this machine, got {local_size} with "
+            f"the number of processes must be at most that of the GPUs on this machine, {gpus}, got {local_size} with "
             f"LOCAL_RANK {local_rank}: start fewer, or set ACCELERATE_USE_CPU=1 to train on the CPU"
         )
     try:
