@@ -155,6 +155,31 @@ def test_launcher_worker_killed(tmp_path, rank):
     assert_gone(found.values())
 
 
+def test_launcher_script(tmp_path):
+    """A script that patches a module does so in each process."""
+    script = tmp_path / "patched.py"
+    script.write_text(
+        "import os, pathlib, lamnet_cli.main, lamnet_models.training.loop as loop\n"
+        "create = loop.create_model\n"
+        "def create_model(*arguments, **options):\n"
+        "    pathlib.Path(__file__).with_name(os.environ['RANK']).touch()\n"
+        "    return create(*arguments, **options)\n"
+        "loop.create_model = create_model\n"
+        "lamnet_cli.main.main()\n"
+    )
+    arguments = ["train", "quick", *SHORT, NARROW, "steps=1", "--processes=2", "-o", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    finish(process)
+    assert (tmp_path / "0").exists()
+    assert (tmp_path / "1").exists()
+
+
 def test_train_folder_in_use(tmp_path):
     run = tmp_path / "run"
     process = start(run, NARROW, "steps=100000", "schedule=constant", "--processes=2")
