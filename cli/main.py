@@ -84,8 +84,10 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: What stands behind ``lamnet``; by default the process's own arguments.
     """
     keep_memory()
+    this = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
     try:
-        code = app(arguments, prog_name="lamnet", standalone_mode=False)
+        # The context's object is the command line that runs the same command in another process.
+        code = app(arguments, prog_name="lamnet", standalone_mode=False, obj=[sys.executable, *this])
     except typer.TyperException as error:  # wrong usage, found by typer
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "lamnet"

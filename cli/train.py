@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from .output import print_note
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[
         str,
         typer.Argument(metavar="[RECIPE]", help="quick, budget, paper_x2, paper_x3 …, or a YAML file."),
@@ -40,23 +42,32 @@ def train(
     ] = None,
     valid: Annotated[str | None, typer.Option("--valid", help="Set to validate on. [default: as the recipe]")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Processes on this machine that share each batch and the CPU cores, or one for each GPU."
+        ),
+    ] = 1,
 ) -> None:
     """Trains a model by a recipe, and resumes it exactly.
 
     SIGTERM and Ctrl+C save and stop (exit codes 143 and 130), SIGUSR1 saves and goes on.
 
-    Several processes: accelerate launch -m lamnet_cli train budget --data photos
-
     Finished weights from a run that goes on: lamnet train --decay-from runs/first minutes=30 -o runs/first-30min
 
     Example: lamnet train budget minutes=60 --data DIV2K -o runs/first
+
+    Two processes: lamnet train cpu minutes=60 --data photos -o runs/first --processes 2
     """
     if "=" in recipe:  # no recipe named, settings only
         recipe, settings = "quick", [recipe, *(settings or [])]
     from lamnet_models import TrainingError
     from lamnet_models.training import Recipe, load_recipe
     from lamnet_models.training import train as run
+    from lamnet_models.training.processes import ProcessLostError, join_processes, launched_processes
     from lamnet_models.training.recipe import parse_settings
+
+    from . import launching
 
     if decay_from is not None and output is None:
         raise typer.BadParameter("--decay-from needs a folder for the new run: add -o FOLDER")
@@ -70,12 +81,26 @@ def train(
             load_recipe(recipe).with_overrides(overrides)
     except TrainingError as error:
         raise typer.BadParameter(str(error)) from None
+    if launching.is_worker():
+        launching.exit_with_launcher()
+    elif processes > 1:
+        if (launched := launched_processes()) > 1:
+            raise typer.BadParameter(f"--processes must be 1 under a launcher of {launched} processes, got {processes}")
+        raise typer.Exit(launching.launch(context.obj, processes))
     overrides |= {key: value for key, value in (("init_from", init_from), ("valid", valid)) if value is not None}
     if data:
         overrides["data"] = data
     folder = output or Path("runs") / Path(recipe).stem
-    with _watch(folder, tensorboard) as watcher:
-        result = run(recipe, folder, resume=resume, watcher=watcher, decay_from=decay_from, **overrides)
+    is_main = join_processes().is_main_process
+    try:
+        with _watch(folder, tensorboard) if is_main else nullcontext() as watcher:
+            result = run(recipe, folder, resume=resume, watcher=watcher, decay_from=decay_from, **overrides)
+    except ProcessLostError:
+        if launching.is_worker():
+            raise typer.Exit(launching.LOST) from None  # the launcher tells the cause
+        raise
+    if not is_main:
+        raise typer.Exit(128 + result.stopped_by if result.stopped_by else 0)
     if result.stopped_by:
         print_note(f"stopped at step {result.step}, state saved; go on with: lamnet train --resume -o {folder}")
         raise typer.Exit(128 + result.stopped_by)

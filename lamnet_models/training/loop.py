@@ -27,6 +27,7 @@ from .ema import EMA
 from .events import Log, Report, Silent, Validation, Watcher
 from .initialise import initialise_from, start_from_interpolation
 from .optimizer import create_optimizer, load_optimizer_state
+from .processes import join_processes
 from .recipe import Recipe
 from .schedule import budget_progress, learning_rate, target_weight
 from .signals import Signals
@@ -79,6 +80,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, folder: Path, watcher: Watcher) -> None:
         self.recipe = recipe
         self.folder = folder
+        join_processes()
         self.accelerator = Accelerator()
         self.watcher = watcher if self.accelerator.is_main_process else Silent()
         self._check_share()

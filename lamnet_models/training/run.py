@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import TrainingError
 from .branch import branch_recipe
 from .events import Silent, Watcher
+from .lock import lock_folder
 from .loop import Trainer, TrainingResult
+from .processes import detect_lost_process, join_processes
 from .recipe import Recipe, load_recipe
 
 
@@ -25,7 +27,8 @@ def train(
     """Trains a model.
 
     The run's folder gets ``recipe.yaml``, ``log.jsonl``, ``last.safetensors`` and ``best.safetensors`` with averaged
-    weights, and ``states/`` to resume from.
+    weights, and ``states/`` to resume from. Under a launcher such as torchrun, every process calls this function and
+    they train together; it starts no processes itself.
 
     Args:
         recipe: A recipe, the name of one (``"quick"``, ``"budget"``, ``"paper_x2"`` …), or a YAML file.
@@ -42,21 +45,23 @@ def train(
         What it came to.
 
     Raises:
-        TrainingError: If the run cannot start, or diverges.
+        TrainingError: If the run cannot start, or diverges, or if another process trains in the folder.
         LAMNetError: If data or weights to start from cannot be had.
         OSError: If the last state cannot be written.
     """
-    folder = Path(output)
-    begun = (folder / "recipe.yaml").is_file()
-    if begun and not resume:
-        raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
-    if resume and begun:
-        recipe = load_recipe(folder / "recipe.yaml")
-        if decay_from is not None and Path(decay_from).resolve() != Path(recipe.decay_from or folder).resolve():
-            raise TrainingError(f"decay_from is {decay_from}, but the run in {folder} did not start from it")
-    elif decay_from is not None:
-        recipe, overrides = branch_recipe(decay_from, overrides), {}
-    elif not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
-    trainer = Trainer(recipe.with_overrides(overrides), folder, watcher or Silent())
-    return trainer.run()
+    folder, watcher = Path(output), watcher or Silent()
+    state = join_processes()
+    note = watcher.note if state.is_main_process else Silent().note
+    with detect_lost_process(), lock_folder(folder, state, note):
+        begun = (folder / "recipe.yaml").is_file()
+        if begun and not resume:
+            raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
+        if resume and begun:
+            recipe = load_recipe(folder / "recipe.yaml")
+            if decay_from is not None and Path(decay_from).resolve() != Path(recipe.decay_from or folder).resolve():
+                raise TrainingError(f"decay_from is {decay_from}, but the run in {folder} did not start from it")
+        elif decay_from is not None:
+            recipe, overrides = branch_recipe(decay_from, overrides), {}
+        elif not isinstance(recipe, Recipe):
+            recipe = load_recipe(recipe)
+        return Trainer(recipe.with_overrides(overrides), folder, watcher).run()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import TrainingError
 from .events import Report, Validation
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard:
@@ -23,7 +28,11 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise TrainingError("TensorBoard is not installed: pip install 'lamnet[tensorboard]'") from None
-        self._writer = SummaryWriter(str(folder))
+        self._open, self._folder = SummaryWriter, str(folder)
+
+    @cached_property
+    def _writer(self) -> SummaryWriter:
+        return self._open(self._folder)  # it writes at once: not before the run has its folder
 
     def report(self, report: Report) -> None:
         """Writes loss, learning rate and speed."""

@@ -46,6 +46,14 @@ def test_mistakes_get_one_line(lamnet, tmp_path, arguments, code, words):
     assert not (tmp_path / "run").exists()
 
 
+def test_train_processes_under_launcher(lamnet, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = lamnet("train", "quick", "--processes", "2", "-o", tmp_path / "run")
+    assert code == 2
+    assert "--processes must be" in err
+    assert lamnet("train", "quick", "--processes", "0", "-o", tmp_path / "run")[0] == 2
+
+
 def test_mistakes_in_releases_and_pictures(lamnet, tmp_path):
     for arguments in (
         ("release", tmp_path, "--tag", "v1", "--about-data", "x", "-o", tmp_path),

@@ -268,6 +268,7 @@ def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
     assert [validation.step for validation in watcher.validations] == [30, 60]
     assert result.best == watcher.validations[-1].psnr > watcher.validations[0].psnr
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        ".lock",
         "best.safetensors",
         "last.safetensors",
         "log.jsonl",

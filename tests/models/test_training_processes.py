@@ -1,6 +1,7 @@
-"""What happens to processes: killed, asked to stop, several at once, on a full disk."""
+"""Training in processes of its own: several at once, stopped, killed, in a locked folder, on a full disk."""
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -10,14 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from filelock import FileLock
 
-from lamnet_models.training.events import read_log
+from lamnet_models import TrainingError, train
+from lamnet_models.training.events import Silent, read_log
+from lamnet_models.training.processes import join_processes
 
 NARROW = "model_args={channels: 8, num_blocks: 1, depth: 1, heads: 1}"
 SHORT = ["batch=4", "patch=8", "log_every=1", "valid_every=0", "valid_crop=32", "data=[sample]"]
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def start(folder, *settings, launcher=(), resume=False, decay_from=None):
@@ -38,7 +43,7 @@ def finish(process, code=0):
     return out, err
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[1]
@@ -46,24 +51,170 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.005)
 
 
+def workers(process, count=2):
+    """The processes that ``--processes`` has started, by rank."""
+    found = {int(child.environ()["RANK"]): child for child in psutil.Process(process.pid).children()}
+    assert len(found) == count
+    return found
+
+
+def assert_gone(processes, seconds=120):
+    """A zombie is gone: nobody but its parent can remove it."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                assert time.monotonic() < deadline, process
+                time.sleep(0.05)
+
+
 def losses(folder):
     log = Path(folder) / "log.jsonl"
     return [line["loss"] for line in read_log(log) if line["kind"] == "report"] if log.exists() else []
 
 
-def test_two_processes_make_the_steps_of_one(tmp_path):
+def test_train_two_processes(tmp_path):
     """Twice B patches each are 1 × 2B: the same patches, gradients averaged."""
-    one = start(tmp_path / "one", NARROW, "steps=6")
-    finish(one)
-    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port", str(random.randint(20000, 60000)))
-    two = start(tmp_path / "two", NARROW, "steps=6", launcher=torchrun)
-    finish(two)
+    finish(start(tmp_path / "one", NARROW, "steps=6"))
+    out, err = finish(start(tmp_path / "two", NARROW, "steps=6", "--processes=2"))
+    assert len(out.splitlines()) == 1
+    assert len([line for line in err.splitlines() if "step 6  loss" in line]) == 1
     assert len(losses(tmp_path / "one")) == 6
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-    finish(start(tmp_path / "one", "steps=8", launcher=torchrun, resume=True))
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    out, _ = finish(start(tmp_path / "one", "steps=8", launcher=torchrun, resume=True))
+    assert len(out.splitlines()) == 1
     finish(start(tmp_path / "two", "steps=8", resume=True))  # each by the other's number of processes
     assert len(losses(tmp_path / "one")) == 8
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+LAUNCHERS = [
+    ("RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+]
+
+
+@pytest.mark.parametrize(("rank", "size"), [LAUNCHERS[1], LAUNCHERS[-1]])
+def test_join_processes_launcher_variables(rank, size):
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # at a free port
+    code = "from lamnet_models.training.processes import join_processes as join; s = join(); "
+    code += "print(s.process_index, s.num_processes, s.device.type, s.backend)"
+    environment = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        size: "2",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=os.environ | ENVIRONMENT | environment | {rank: str(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    assert [finish(process)[0].split() for process in processes] == [[str(i), "2", "cpu", "gloo"] for i in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        *(({rank: "0", size: "2"}, "MASTER_ADDR") for rank, size in LAUNCHERS),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}, "MASTER_PORT"),
+        ({"WORLD_SIZE": "2"}, "RANK"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK"),
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE"),
+    ],
+)
+def test_join_processes_refuses_incomplete_variables(tmp_path, monkeypatch, environment, name):
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(TrainingError, match=rf"^{name} must be"):
+        join_processes()
+    with pytest.raises(TrainingError, match=name):
+        train("quick", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_launcher_worker_killed(tmp_path, rank):
+    process = start(tmp_path / "run", NARROW, "steps=100000", "schedule=constant", "--processes=2")
+    wait_for(lambda: losses(tmp_path / "run"), process)
+    found = workers(process)
+    found[rank].kill()
+    _, err = finish(process, 137)
+    assert [line for line in err.splitlines() if "error" in line] == err.splitlines()[-1:]
+    assert f"process {rank}" in err.splitlines()[-1]
+    assert "SIGKILL" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert_gone(found.values())
+
+
+def test_launcher_script(tmp_path):
+    """A script that patches a module does so in each process."""
+    script = tmp_path / "patched.py"
+    script.write_text(
+        "import os, pathlib, lamnet_cli.main, lamnet_models.training.loop as loop\n"
+        "create = loop.create_model\n"
+        "def create_model(*arguments, **options):\n"
+        "    pathlib.Path(__file__).with_name(os.environ['RANK']).touch()\n"
+        "    return create(*arguments, **options)\n"
+        "loop.create_model = create_model\n"
+        "lamnet_cli.main.main()\n"
+    )
+    arguments = ["train", "quick", *SHORT, NARROW, "steps=1", "--processes=2", "-o", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    finish(process)
+    assert (tmp_path / "0").exists()
+    assert (tmp_path / "1").exists()
+
+
+def test_train_folder_in_use(tmp_path):
+    run = tmp_path / "run"
+    process = start(run, NARROW, "steps=100000", "schedule=constant", "--processes=2")
+    wait_for(lambda: losses(run), process)
+    before = (run / "recipe.yaml").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match="output must be"):
+            train("quick", run, resume=resume)
+    assert (run / "recipe.yaml").read_bytes() == before
+    done = len(losses(run))
+    wait_for(lambda: len(losses(run)) > done, process)
+    found = workers(process)
+    process.kill()  # the workers and the lock go with it
+    process.communicate()
+    assert_gone(found.values())
+    assert train("quick", run, resume=True, steps=1).step == 1
+
+
+def test_train_folder_without_locks(tmp_path, monkeypatch):
+    def acquire(self):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    notes = []
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    settings = {"model_args": {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1}, "data": ["sample"]}
+    train("quick", tmp_path, watcher=Notes(), steps=1, batch=1, patch=8, valid_crop=32, **settings)
+    assert [note for note in notes if "warning" in note and "No locks available" in note] == notes[:1]
+    with pytest.raises(TrainingError, match="--resume"):
+        train("quick", tmp_path)
 
 
 def test_killed_at_random_moments_lamnet_x2_goes_on_to_the_last_bit(tmp_path):
@@ -86,9 +237,11 @@ def test_killed_at_random_moments_lamnet_x2_goes_on_to_the_last_bit(tmp_path):
     assert len(losses(tmp_path / "whole")) == 14
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_asked_to_stop_it_saves_and_stops_asked_to_save_it_goes_on(tmp_path, number, code):
-    process = start(tmp_path / "run", NARROW, "steps=100000", "schedule=constant", "save_every=0", "save_minutes=0")
+def test_train_signals(tmp_path, number, code, processes):
+    settings = (NARROW, "steps=100000", "schedule=constant", "save_every=0", "save_minutes=0")
+    process = start(tmp_path / "run", *settings, f"--processes={processes}")
     wait_for(lambda: len(losses(tmp_path / "run")) > 2, process)
     process.send_signal(signal.SIGUSR1)
     states = tmp_path / "run" / "states"
@@ -96,8 +249,11 @@ def test_asked_to_stop_it_saves_and_stops_asked_to_save_it_goes_on(tmp_path, num
     first = {path.name for path in states.glob("step_*.pt")}
     done = len(losses(tmp_path / "run"))
     wait_for(lambda: len(losses(tmp_path / "run")) > done + 2, process)
+    found = workers(process) if processes > 1 else {}
     process.send_signal(number)
     _, err = finish(process, code)
+    assert_gone(found.values())
+    assert len([line for line in err.splitlines() if "state saved" in line]) == 1
     assert "state saved; go on with: lamnet train --resume -o" in err.splitlines()[-1]
     assert "Traceback" not in err
     last = max(states.glob("step_*.pt"))
