@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -101,7 +99,6 @@ def _box_sums(x: Tensor, window: FocalWindow, dim: int) -> dict[int, Tensor]:
     return sums
 
 
-def _cells(sums: dict[int, Tensor], window: FocalWindow, size: int, dim: int) -> Iterator[tuple[int, Tensor]]:
+def _cells(sums: dict[int, Tensor], window: FocalWindow, size: int, dim: int) -> list[tuple[int, Tensor]]:
     """For each tap, the length of its cell and the sums of the cells around all pixels."""
-    for first, length in window.spans:
-        yield length, sums[length].narrow(dim, window.radius + first, size)
+    return [(length, sums[length].narrow(dim, window.radius + first, size)) for first, length in window.spans]
