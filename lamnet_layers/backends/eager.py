@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -99,6 +101,8 @@ def _box_sums(x: Tensor, window: FocalWindow, dim: int) -> dict[int, Tensor]:
     return sums
 
 
-def _cells(sums: dict[int, Tensor], window: FocalWindow, size: int, dim: int) -> list[tuple[int, Tensor]]:
+def _cells(sums: dict[int, Tensor], window: FocalWindow, size: int, dim: int) -> Iterator[tuple[int, Tensor]]:
     """For each tap, the length of its cell and the sums of the cells around all pixels."""
-    return [(length, sums[length].narrow(dim, window.radius + first, size)) for first, length in window.spans]
+    # One at a time: autograd takes no view from before its base changed, and the backward pass changes the sums.
+    for first, length in window.spans:
+        yield length, sums[length].narrow(dim, window.radius + first, size)
