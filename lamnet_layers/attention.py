@@ -17,7 +17,8 @@ def _tanh_(x: Tensor) -> Tensor:
     # 2σ(2x) − 1, to 2e-7: what a compiler makes of tanh for a CPU takes twice as long, and half precision loses digits.
     if torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype != torch.float64:
         return x.to(torch.float32).mul_(2).sigmoid_().sub(0.5).mul_(2).to(x.dtype)
-    return x.tanh_()
+    # In place on a view, autograd would copy the gradient several times. A tracer compares with and without gradients.
+    return x.tanh() if x.requires_grad and not torch.jit.is_tracing() else x.tanh_()
 
 
 class FocalPass(nn.Module):
