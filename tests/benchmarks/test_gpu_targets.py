@@ -20,6 +20,7 @@ def plan(tmp_path):
     return gpu_targets.Plan((shape,), shape, *files, types, 1, size=(4, 3), train=(1, 4), mode="eager", rounds=1)
 
 
+@pytest.mark.slow
 def test_every_row_is_measured(plan):
     head, _, *lines = gpu_targets.table(plan, DEVICE)
     assert head.split("|")[1:-1] == [" what ", " target ", " measured ", " met "]

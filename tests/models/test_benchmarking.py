@@ -74,6 +74,7 @@ def test_what_cannot_be_measured_is_one_line():
         bench(["lamnet_x4"], rounds=0)
 
 
+@pytest.mark.slow
 def test_compiled_blocks_compute_the_same():
     torch.manual_seed(0)
     model = LAMNet(scale=2, channels=16, num_blocks=2, depth=1).eval()

@@ -60,6 +60,7 @@ def test_half_precision(tmp_path, small, format):
     assert_exported(small, tmp_path / f"a{FORMATS[format]}", format=format, half=True)
 
 
+@pytest.mark.slow
 def test_a_compiled_package(tmp_path, small):
     assert_exported(small, tmp_path / "a.pt2", format="aoti")
     metadata = torch._inductor.aoti_load_package(str(tmp_path / "a.pt2")).get_metadata()

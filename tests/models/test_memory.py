@@ -143,6 +143,7 @@ def test_memory_is_foretold_within_a_fifth(tile, way, channels, size):
     assert abs(result["foretold"][way] / result["peak"] - 1) < 0.2
 
 
+@pytest.mark.slow
 @linux
 def test_a_photograph_of_24_megapixels_under_a_limit(tmp_path):
     y, x = np.mgrid[:4000, :6000].astype(np.uint16)

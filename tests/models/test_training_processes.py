@@ -217,6 +217,7 @@ def test_train_folder_without_locks(tmp_path, monkeypatch):
         train("quick", tmp_path)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_lamnet_x2_goes_on_to_the_last_bit(tmp_path):
     settings = ("model_args={}", "steps=14", "batch=1", "save_every=1", "keep=2")
     finish(start(tmp_path / "whole", *settings))
@@ -316,6 +317,7 @@ def test_decay_branch_of_running_trunk_survives_kill(tmp_path):
     assert losses(whole) == losses(tmp_path / "branch")
 
 
+@pytest.mark.slow
 def test_two_processes_share_textured_patches_of_branch(tmp_path):
     finish(start(tmp_path / "trunk", NARROW, "steps=2"))
     settings = ("steps=4", "crops=textured")
