@@ -15,7 +15,7 @@ def train(
     context: typer.Context,
     recipe: Annotated[
         str,
-        typer.Argument(metavar="[RECIPE]", help="quick, budget, paper_x2, paper_x3 …, or a YAML file."),
+        typer.Argument(metavar="[RECIPE]", help="quick, cpu, budget, paper_x2, paper_x3 …, or a YAML file."),
     ] = "quick",
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[FIELD=VALUE…]", help="Settings that differ, such as lr=5e-4.")
@@ -53,11 +53,11 @@ def train(
 
     SIGTERM and Ctrl+C save and stop (exit codes 143 and 130), SIGUSR1 saves and goes on.
 
-    Finished weights from a run that goes on: lamnet train --decay-from runs/first minutes=30 -o runs/first-30min
-
     Example: lamnet train budget minutes=60 --data DIV2K -o runs/first
 
     Two processes: lamnet train cpu minutes=60 --data photos -o runs/first --processes 2
+
+    Finished weights from a run that continues: lamnet train --decay-from runs/first minutes=30 -o runs/first-30min
     """
     if "=" in recipe:  # no recipe named, settings only
         recipe, settings = "quick", [recipe, *(settings or [])]

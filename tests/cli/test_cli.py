@@ -112,7 +112,7 @@ def test_create_never_writes_over_a_file(lamnet, tmp_path):
 
 
 def test_create_without_weights_says_what_there_is(lamnet):
-    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v1")
+    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v2")
 
 
 def test_create_into_a_missing_folder(lamnet, tmp_path):
