@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import TrainingError
 from .recipe import BUDGETS, Recipe, load_recipe
 from .schedule import budget_progress, target_weight
-from .state import load_state
+from .state import NO_START, load_state
 
 _FIXED = ("model", "model_args", "start", "init_from", "lr", "warmup", "schedule", "decay")
 
@@ -51,12 +51,12 @@ def branch_state(recipe: Recipe, digest: str, images: int) -> dict[str, Any]:
     trained_by = load_recipe(trunk / "recipe.yaml")
     state = load_state(trunk / "states")
     if state is None:
-        raise TrainingError(f"decay_from: {trunk} has no saved state yet; wait for one, or ask for one by SIGUSR1")
+        raise TrainingError(f"decay_from: {trunk} has no saved state yet; wait for one, or send SIGUSR1 to save one")
     if state["data"] != digest:
         raise TrainingError(f"decay_from: {trunk} was trained on other images than {', '.join(recipe.data)} has now")
     step, seconds = state["step"], state["seconds"]
-    pixels = state.get("pixels", step * trained_by.batch * trained_by.patch**2)
-    began = state.get("start", {"step": 0, "pixels": 0, "seconds": 0.0})
+    pixels = state.get("pixels", step * trained_by.pixels_per_step)
+    began = state.get("start", NO_START)
     used = {"step": step - began["step"], "pixels": pixels - began["pixels"], "seconds": seconds - began["seconds"]}
     weight = target_weight(
         dataclasses.replace(trained_by, target_weight=recipe.target_weight), budget_progress(trained_by, **used)

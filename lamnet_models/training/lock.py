@@ -55,9 +55,8 @@ def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) 
     finally:
         if created and all(entry == path for entry in folder.iterdir()):
             with suppress(OSError):
-                path.unlink(
-                    missing_ok=True
-                )  # while locked: who opened it already finds it deleted, and opens a new one
+                # While locked: a process that has opened it already finds it deleted, and opens a new one.
+                path.unlink(missing_ok=True)
                 for parent in created:
                     parent.rmdir()
         lock.release()

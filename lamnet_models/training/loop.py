@@ -31,7 +31,7 @@ from .processes import join_processes
 from .recipe import Recipe
 from .schedule import budget_progress, learning_rate, target_weight
 from .signals import Signals
-from .state import load_state, save_state, set_random_state, write_state
+from .state import NO_START, load_state, save_state, set_random_state, write_state
 from .store import open_store
 
 _DEVICE_SHARE = 0.3
@@ -40,8 +40,6 @@ _DEVICE_SHARE = 0.3
 
 _FFT_WEIGHT = 0.05
 """Weight of the Fourier term of the loss ``"l1_fft"``."""
-
-_NO_START = {"step": 0, "pixels": 0, "seconds": 0.0}
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -112,7 +110,7 @@ class Trainer:
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.model = self.accelerator.prepare(network)
         self.step, self.pixels, self._seconds, self._best = 0, 0, 0.0, None
-        self._start = _NO_START  # counters at the start of the budget: not zero in a decay branch
+        self._start = NO_START  # counters at the start of the budget: not zero in a decay branch
         self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
         if state is not None:
             self._load(state)
@@ -190,7 +188,7 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self.pixels += recipe.batch * recipe.patch**2
+        self.pixels += recipe.pixels_per_step
         self._count += 1
         self.ema.update(self.network, self.step)
 
@@ -201,15 +199,14 @@ class Trainer:
     def _parts(self, with_targets: bool) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yields this process's share of the step's LR, HR and target patches, in ``accumulate`` parts."""
         recipe, accelerator = self.recipe, self.accelerator
-        picks = pick(self.store.sizes, recipe.patch, recipe.batch, recipe.seed, self.step)
         share = recipe.batch // recipe.accumulate // accelerator.num_processes
         for part in range(recipe.accumulate):
             start = (part * accelerator.num_processes + accelerator.process_index) * share
+            stop = start + share
             if recipe.crops == "textured":
-                indices = range(start, start + share)
-                own = pick_textured(self._host_store, recipe.patch, indices, recipe.seed, self.step)
+                own = pick_textured(self._host_store, recipe.patch, range(start, stop), recipe.seed, self.step)
             else:
-                own = picks.part(start, start + share)
+                own = pick(self.store.sizes, recipe.patch, stop, recipe.seed, self.step).part(start, stop)
             patches = cut(self.store, own, recipe.patch)
             target = cut_targets(self.store, own, recipe.patch).to(accelerator.device) if with_targets else None
             yield *(part.to(accelerator.device) for part in patches), target
@@ -346,7 +343,7 @@ class Trainer:
                 write_state(states, state)
         state = load_state(states)
         if begins:
-            start = state.get("start", _NO_START)
+            start = state.get("start", NO_START)
             if start["step"] != state["step"]:
                 raise TrainingError(f"{states} holds states of another run; choose another output folder")
             self.recipe = replace(self.recipe, lr=start["lr"], target_weight=start["target_weight"])
@@ -360,8 +357,8 @@ class Trainer:
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
-        self.pixels = state.get("pixels", self.step * self.recipe.batch * self.recipe.patch**2)
-        self._start = state.get("start", _NO_START)
+        self.pixels = state.get("pixels", self.step * self.recipe.pixels_per_step)
+        self._start = state.get("start", NO_START)
         self._before = state["before"]
         loss, self._count = state["loss"]
         self._loss.fill_(loss)

@@ -63,8 +63,8 @@ def _positions(run: str, over: str) -> Callable[[dict], float]:
     def pixels(line: dict) -> float:
         if "pixels" in line:
             return line["pixels"]
-        recipe = load_recipe(Path(run) / "recipe.yaml")  # logs of earlier versions have no pixels
-        return line["step"] * recipe.batch * recipe.patch**2
+        # Logs of earlier versions have no pixels.
+        return line["step"] * load_recipe(Path(run) / "recipe.yaml").pixels_per_step
 
     return pixels
 

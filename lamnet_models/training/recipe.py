@@ -142,6 +142,11 @@ class Recipe:
         if not 0 <= self.ema < 1 or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise TrainingError("ema and both betas must be at least 0 and below 1")
 
+    @property
+    def pixels_per_step(self) -> int:
+        """LR pixels of one optimizer step."""
+        return self.batch * self.patch**2
+
     def with_overrides(self, overrides: dict[str, Any]) -> Recipe:
         """Returns the recipe with some fields changed.
 

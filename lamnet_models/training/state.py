@@ -14,6 +14,9 @@ from ..errors import TrainingError
 from ..files import atomic_path
 
 STATE_VERSION = 1
+
+NO_START = {"step": 0, "pixels": 0, "seconds": 0.0}
+"""Counters at the start of the budget, except in a decay branch."""
 _LISTINGS = 20
 
 

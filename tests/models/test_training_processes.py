@@ -59,7 +59,7 @@ def workers(process, count=2):
 
 
 def assert_gone(processes, seconds=120):
-    """A zombie is gone: nobody but its parent can remove it."""
+    """Wait until processes are gone; a zombie, which only its parent can remove, counts as gone."""
     deadline = time.monotonic() + seconds
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
