@@ -1,4 +1,4 @@
-"""Writes what the site shows of the package and repository when it is built: commands, model cards, pages."""
+"""MkDocs hooks that generate the command reference, the model cards and repository pages."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ _MARKER = re.compile(r"^<!-- (commands|cards|file (\S+)) -->$", re.MULTILINE)
 
 
 def on_config(config):
-    """Puts the model cards into the navigation."""
+    """Add the model cards to the navigation."""
     sections = (
         entry for part in config.nav for section in part.values() if isinstance(section, list) for entry in section
     )
@@ -25,7 +25,7 @@ def on_config(config):
 
 
 def on_files(files, config, **_):
-    """Adds a page for each model card."""
+    """Add a page for each model card."""
     for name, path in packaged_weights().items():
         card = path.with_suffix(".md").read_text(encoding="utf-8")
         page = re.sub(r"\A#+ .*\n", f"# {name}\n", card)
@@ -34,17 +34,17 @@ def on_files(files, config, **_):
 
 
 def on_page_markdown(markdown: str, **_) -> str:
-    """Puts the commands' help, the list of model cards and files of the repository in the place of their markers."""
-    return _MARKER.sub(lambda match: _content(match[1], match[2]), markdown)
+    """Replace each marker by the command reference, the table of cards, or a repository file."""
+    return _MARKER.sub(lambda match: _render(match[1], match[2]), markdown)
 
 
-def _content(kind: str, path: str | None) -> str:
-    if kind == "commands":
+def _render(marker: str, path: str | None) -> str:
+    if marker == "commands":
         return _commands()
-    if kind == "cards":
+    if marker == "cards":
         return _cards()
     text = (_ROOT / path).read_text(encoding="utf-8")
-    return text.replace("](docs/", "](")  # a link for readers of the repository
+    return text.replace("](docs/", "](")  # links are relative to the repository root
 
 
 def _commands() -> str:

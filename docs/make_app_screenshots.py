@@ -1,4 +1,7 @@
-"""Makes the pictures of docs/app.md, with Chromium: python docs/make_app_screenshots.py."""
+"""Make the screenshots of docs/app.md with Chromium.
+
+Usage: ``python docs/make_app_screenshots.py``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ VIEWS = {"app-desktop": (1180, 760, "light"), "app-phone": (390, 1000, "dark")}
 
 @contextmanager
 def page_address() -> Iterator[str]:
-    """Runs ``lamnet app`` and yields the page's address."""
+    """Run ``lamnet app`` and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -36,8 +39,8 @@ def page_address() -> Iterator[str]:
         process.wait()
 
 
-def take(browser: Browser, address: str, photo: Path, name: str) -> None:
-    """Enlarges a photograph on the page, moves the slider, looks closer, and writes what is seen then."""
+def take_screenshot(browser: Browser, address: str, photo: Path, name: str) -> None:
+    """Upscale a photograph in the app and save a screenshot of the result."""
     width, height, scheme = VIEWS[name]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5)
     page.goto(address)
@@ -45,13 +48,13 @@ def take(browser: Browser, address: str, photo: Path, name: str) -> None:
     page.get_by_text("bits a channel").wait_for()
     page.get_by_role("button", name="Enlarge").click()
     page.get_by_text("look closer").wait_for(timeout=120_000)
-    page.wait_for_timeout(1000)  # until the pictures are painted
+    page.wait_for_timeout(1000)  # until the images are painted
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(ASSETS / f"{name}.webp", quality=80, method=6)
     page.close()
 
 
 def main() -> None:
-    """Writes the pictures."""
+    """Write the screenshots."""
     with tempfile.TemporaryDirectory() as folder, page_address() as address, sync_playwright() as playwright:
         photo = Path(folder) / "cat.png"
         Image.open(sample_path("chelsea")).reduce(2).crop((40, 0, 220, 135)).save(photo)
@@ -59,7 +62,7 @@ def main() -> None:
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
         )
         for name in VIEWS:
-            take(browser, address, photo, name)
+            take_screenshot(browser, address, photo, name)
         browser.close()
 
 

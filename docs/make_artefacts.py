@@ -1,6 +1,7 @@
-"""Shows and measures what the weights do with JPEG artefacts and noise: python docs/make_artefacts.py.
+"""Measure the packaged weights on images with JPEG artifacts and noise.
 
-Each sample photograph is reduced exactly by four, as in training, then compressed or made noisy, and enlarged again.
+Usage: ``python docs/make_artefacts.py``. Each sample photograph is downscaled by 4 with ``imresize``, as in training,
+degraded, and upscaled.
 """
 
 from __future__ import annotations
@@ -24,51 +25,51 @@ SHOWN, BOX = "astronaut", Box(136, 40, 160, 160)
 
 
 def jpeg(quality: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what saves an image as JPEG, with half the colour resolution as most programs do, and reads it back."""
+    """Return a function that compresses an image as JPEG with 4:2:0 chroma subsampling."""
 
-    def change(image: np.ndarray) -> np.ndarray:
+    def degrade(image: np.ndarray) -> np.ndarray:
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=2)
         return np.asarray(Image.open(file))
 
-    return change
+    return degrade
 
 
 def noise(sigma: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what adds Gaussian noise of a standard deviation in levels of 255."""
+    """Return a function that adds Gaussian noise of standard deviation ``sigma`` (0 to 255)."""
 
-    def change(image: np.ndarray) -> np.ndarray:
+    def degrade(image: np.ndarray) -> np.ndarray:
         values = image + np.random.default_rng(0).normal(0, sigma, image.shape)
         return values.round().clip(0, 255).astype(np.uint8)
 
-    return change
+    return degrade
 
 
-CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "reduced, nothing else": lambda image: image,
+DEGRADATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "no degradation": lambda image: image,
     **{f"JPEG, quality {quality}": jpeg(quality) for quality in (95, 90, 75, 50, 30)},
     **{f"noise of {sigma} levels": noise(sigma) for sigma in (2, 5, 10, 20)},
 }
 PICTURES = {
-    "artefacts-jpeg.webp": ("reduced, nothing else", "JPEG, quality 90", "JPEG, quality 50"),
+    "artefacts-jpeg.webp": ("no degradation", "JPEG, quality 90", "JPEG, quality 50"),
     "artefacts-noise.webp": ("noise of 5 levels", "noise of 20 levels"),
 }
 
 
 def main() -> None:
-    """Writes the table and the pictures."""
+    """Write the table and the pictures."""
     upscaler = Upscaler(MODEL)
-    gains: dict[str, list[tuple[float, float]]] = {name: [] for name in CHANGES}
+    gains: dict[str, list[tuple[float, float]]] = {name: [] for name in DEGRADATIONS}
     shown: dict[str, list[Panel]] = {}
     for sample in SAMPLES:
-        truth = read_rgb(sample_path(sample))
-        height, width = (side // SCALE * SCALE for side in truth.shape[:2])
-        truth = truth[:height, :width]
-        reduced = imresize(truth, 1 / SCALE)
-        for name, change in CHANGES.items():
-            given = change(reduced)
-            results = {"bicubic": imresize(given, SCALE), MODEL: upscaler(given)}
-            scores = {method: psnr(result, truth, border=SCALE) for method, result in results.items()}
+        hr = read_rgb(sample_path(sample))
+        height, width = (side // SCALE * SCALE for side in hr.shape[:2])
+        hr = hr[:height, :width]
+        lr = imresize(hr, 1 / SCALE)
+        for name, degrade in DEGRADATIONS.items():
+            degraded = degrade(lr)
+            results = {"bicubic": imresize(degraded, SCALE), MODEL: upscaler(degraded)}
+            scores = {method: psnr(result, hr, border=SCALE) for method, result in results.items()}
             gains[name].append((scores["bicubic"], scores[MODEL]))
             if sample == SHOWN:
                 shown[name] = [
@@ -76,9 +77,9 @@ def main() -> None:
                         Panel(BOX.cut(image), (name, f"{method}  {scores[method]:.2f} dB"))
                         for method, image in results.items()
                     ),
-                    Panel(BOX.cut(truth), ("original",)),
+                    Panel(BOX.cut(hr), ("original",)),
                 ]
-    rows = ["| what was enlarged | bicubic | LAMNet | difference |", "| --- | --- | --- | --- |"]
+    rows = ["| degradation of the LR image | bicubic | LAMNet | difference |", "| --- | --- | --- | --- |"]
     for name, pairs in gains.items():
         bicubic, network = np.mean(pairs, axis=0)
         rows.append(f"| {name} | {bicubic:.2f} dB | {network:.2f} dB | {network - bicubic:+.2f} dB |")

@@ -1,6 +1,7 @@
-"""Makes the tables of exported models: python docs/make_export.py [speed] [differences], on an otherwise idle machine.
+"""Make the tables of docs/export.md.
 
-Both if none is named: speed takes minutes, differences half an hour.
+Usage: ``python docs/make_export.py [speed] [differences]``, on an otherwise idle machine. Makes both tables by default;
+``speed`` takes minutes, ``differences`` half an hour.
 """
 
 import platform
@@ -26,7 +27,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def speed() -> list[str]:
-    """Returns the lines of a table of the ways to run a model, from one run."""
+    """Return the rows of the speed table: eager, compiled and ONNX Runtime."""
     results = bench(["lamnet_x4"], modes=("eager", "compiled", "onnxruntime"), rounds=5)
     lines = [
         "| `lamnet_x4`, 320×180 → 1280×720, float32 | seconds | spread | ratio to eager |",
@@ -38,8 +39,8 @@ def speed() -> list[str]:
     return lines
 
 
-def exported(name: str) -> list[str]:
-    """Returns the lines of a table of one model in all formats; an export that is not exact ends it all."""
+def export_rows(name: str) -> list[str]:
+    """Return one table row per format and precision; raises if an export differs from PyTorch."""
     lines = []
     with TemporaryDirectory() as folder:
         for format, suffix in FORMATS.items():
@@ -54,17 +55,17 @@ def exported(name: str) -> list[str]:
 
 
 def differences() -> list[str]:
-    """Returns the lines of a table of all models in all formats, two of them at a time."""
+    """Return the rows of the table of all models and formats; exports two models in parallel."""
     lines = ["| model | format | type | largest difference | MB | seconds |", "| --- | --- | --- | --- | --- | --- |"]
     with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return lines + [line for table in pool.map(exported, list_models()) for line in table]
+        return lines + [row for rows in pool.map(export_rows, list_models()) for row in rows]
 
 
 PARTS = {"speed": speed, "differences": differences}
 
 
 def main() -> None:
-    """Writes the tables that are asked for."""
+    """Write the tables named on the command line, or all of them."""
     threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     machine = (
         f"{platform.machine()} with {capability}, {threads} threads; torch {torch.__version__}, ONNX Runtime "

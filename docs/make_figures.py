@@ -1,4 +1,7 @@
-"""Makes the pictures of the documentation: python docs/make_figures.py."""
+"""Make the figures of the documentation.
+
+Usage: ``python docs/make_figures.py``.
+"""
 
 from pathlib import Path
 
@@ -12,7 +15,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def drawings() -> dict[str, str]:
-    """Returns the drawings that no weights go into, by the names of their files."""
+    """Return the drawings that do not depend on weights, by file name."""
     return {
         "window.svg": window.window_svg([FocalWindow()]),
         "windows.svg": window.window_svg([FocalWindow((1,), (6,)), FocalWindow()]),
@@ -24,7 +27,7 @@ def drawings() -> dict[str, str]:
 
 
 def main() -> None:
-    """Writes all pictures."""
+    """Write all figures."""
     ASSETS.mkdir(exist_ok=True)
     for name, drawing in drawings().items():
         (ASSETS / name).write_text(drawing, encoding="utf-8")

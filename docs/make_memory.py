@@ -1,4 +1,7 @@
-"""Makes the tables and the picture of docs/large-images.md: python docs/make_memory.py; some minutes."""
+"""Make the tables and the figure of docs/large-images.md.
+
+Usage: ``python docs/make_memory.py``; takes minutes.
+"""
 
 import multiprocessing
 import platform
@@ -25,43 +28,43 @@ keep_memory()
 ASSETS = Path(__file__).parent / "assets"
 PHOTO, MODEL, ROUNDS = "chelsea", "lamnet_x4", 7
 SIDE = 320
-REDUCED = 0.6  # before it is enlarged: minutes instead of an hour
+DOWNSCALE = 0.6  # keeps the run to minutes instead of an hour
 MODES = {
     "`0`": {"tile": 0},
     "`exact`": {"tile": "exact"},
-    "`exact`, kept in files": {"tile": "exact"},
+    "`exact`, memory-mapped": {"tile": "exact"},
     "`128`": {"tile": 128},
     "`64`, `--tile-pad 0`": {"tile": 64, "tile_pad": 0},
 }
 SIZES = ((640, 480), (1920, 1080), (4000, 3000), (6000, 4000))
-GAIN = 8  # of the differences that are shown
+GAIN = 8  # amplification of the differences in the figure
 
 
 def photograph() -> np.ndarray:
-    """Returns the photograph, 271×180 pixels."""
-    return imresize(read_rgb(sample_path(PHOTO)), REDUCED)
+    """Return the photograph, 271×180 pixels."""
+    return imresize(read_rgb(sample_path(PHOTO)), DOWNSCALE)
 
 
 def run(mode: str) -> tuple[int, np.ndarray]:
-    """Returns bytes of memory at the peak and pixels of one mode in this process."""
+    """Return peak memory in bytes and SR pixels of one mode, run in this process."""
     pixels, options = photograph(), dict(MODES[mode])
-    if mode.endswith("files"):
+    if mode.endswith("memory-mapped"):
         model = create_model(MODEL, device="meta")
         options["max_memory"] = process_memory(model, *pixels.shape[:2])["exact_in_files"] + 2**25
     warnings.simplefilter("ignore")
     with watched_memory() as peak:
-        larger = Upscaler(MODEL, **options)(pixels)
-        return peak(), larger
+        sr = Upscaler(MODEL, **options)(pixels)
+        return peak(), sr
 
 
-def in_child(mode: str) -> tuple[int, np.ndarray]:
-    """Returns the same of a process of its own."""
+def run_in_child(mode: str) -> tuple[int, np.ndarray]:
+    """Return the result of ``run`` in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(run, (mode,))
 
 
 def modes_table(runs: dict[str, tuple[int, np.ndarray]]) -> list[str]:
-    """Returns the lines of the table of what each mode takes and gives."""
+    """Return the rows of the table of memory and differences by mode."""
     lines = ["| `--tile` | memory | largest difference | mean difference |", "| --- " * 4 + "|"]
     for mode, (memory, pixels) in runs.items():
         difference = np.abs(pixels.astype(int) - runs["`0`"][1])
@@ -70,28 +73,28 @@ def modes_table(runs: dict[str, tuple[int, np.ndarray]]) -> list[str]:
 
 
 def times_table() -> list[str]:
-    """Returns the lines of the table of times, of a network of two of the blocks with one mixer each."""
+    """Return the rows of the table of times of a network with two blocks of one mixer each."""
     torch.set_num_threads(1)
     network = LAMNet(scale=4, num_blocks=2, depth=1)
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     upscalers = {tile: Upscaler(network, tile=tile) for tile in (0, "exact", 128)}
     seconds: dict[int | str, list[float]] = {tile: [] for tile in upscalers}
-    for _ in range(ROUNDS + 1):  # in the first one, torch makes ready
+    for _ in range(ROUNDS + 1):  # the first round is a warm-up
         for tile, upscaler in upscalers.items():
             start = time.process_time()
             upscaler(pixels)
             seconds[tile].append(time.process_time() - start)
     lines = ["| `--tile` | time | time / whole |", "| --- | --- | --- |"]
     for tile, measured in seconds.items():
-        ratio = statistics.median(one / other for one, other in zip(measured[1:], seconds[0][1:], strict=True))
+        ratio = statistics.median(tiled / whole for tiled, whole in zip(measured[1:], seconds[0][1:], strict=True))
         lines.append(f"| `{tile}` | {statistics.median(measured[1:]):.1f} s | {ratio:.2f} |")
     return lines
 
 
 def sizes_table() -> list[str]:
-    """Returns the lines of the table of what is foretold for larger images."""
+    """Return the rows of the table of memory estimates for larger images."""
     model = create_model(MODEL, device="meta")
-    lines = ["| input | the whole | exact tiles | exact tiles, kept in files | files |", "| --- " * 5 + "|"]
+    lines = ["| input | whole image | exact tiles | exact tiles, memory-mapped | files |", "| --- " * 5 + "|"]
     for width, height in SIZES:
         sizes = [f"{size / 1e9:.2f} GB" for size in process_memory(model, height, width).values()]
         lines.append(f"| {width}×{height} | {' | '.join(sizes)} |")
@@ -99,11 +102,11 @@ def sizes_table() -> list[str]:
 
 
 def seams(runs: dict[str, tuple[int, np.ndarray]]) -> list[Panel]:
-    """Returns panels that show where modes differ from the whole image, a quarter of the size."""
+    """Return panels of the differences between each mode and the whole image, downscaled by 4."""
     whole = runs["`0`"][1]
     height, width = (side // 4 * 4 for side in whole.shape[:2])
     quarters = (height // 4, 4, width // 4, 4, 3)
-    panels = [Panel(whole[:height:4, :width:4], (f"{PHOTO}, {MODEL}", "the whole image"))]
+    panels = [Panel(whole[:height:4, :width:4], (f"{PHOTO}, {MODEL}", "whole image"))]
     for mode, name in (
         ("`64`, `--tile-pad 0`", "tiles of 64, no pad"),
         ("`128`", "tiles of 128"),
@@ -116,10 +119,10 @@ def seams(runs: dict[str, tuple[int, np.ndarray]]) -> list[Panel]:
 
 
 def main() -> None:
-    """Writes the tables and the picture."""
+    """Write the tables and the figure."""
     threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     machine = f"{platform.machine()} with {capability}; torch {torch.__version__}; {date.today()}"
-    runs = {mode: in_child(mode) for mode in MODES}
+    runs = {mode: run_in_child(mode) for mode in MODES}
     panels = seams(runs)
     write_image(ASSETS / "seams.png", grid([panels[:2], panels[2:]]))
     height, width = photograph().shape[:2]
@@ -127,15 +130,15 @@ def main() -> None:
         "memory-modes": [
             *modes_table(runs),
             "",
-            f"`{MODEL}` on `{PHOTO}`, {width}×{height} pixels, in float32, {threads} threads; each run in a process of "
-            f"its own; differences in levels of 255; {machine}.",
+            f"`{MODEL}` on `{PHOTO}`, {width}×{height} pixels, in float32, {threads} threads; one process "
+            f"per run; differences in levels of 255; {machine}.",
         ],
         "memory-sizes": sizes_table(),
         "memory-times": [
             *times_table(),
             "",
-            f"Processor time of one thread for {SIDE}×{SIDE} pixels, median of {ROUNDS} rounds of all in turn, of a "
-            f"network with two of the 24 mixers of `{MODEL}`, which all take the same; {machine}.",
+            f"Processor time of one thread for {SIDE}×{SIDE} pixels, median of {ROUNDS} interleaved rounds, "
+            f"on a network with two of the 24 identical mixers of `{MODEL}`; {machine}.",
         ],
     }
     for name, lines in tables.items():

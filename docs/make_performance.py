@@ -1,6 +1,7 @@
-"""Makes the tables of times: python docs/make_performance.py [networks] [bandwidth], on an otherwise idle machine.
+"""Make the tables of docs/performance.md.
 
-Both if none is named: some twenty minutes on two cores, on a machine that does nothing else.
+Usage: ``python docs/make_performance.py [networks] [bandwidth]``, on an otherwise idle machine. Makes both tables by
+default, in about twenty minutes on two cores.
 """
 
 import platform
@@ -20,48 +21,49 @@ OTHERS = [name for name in PEERS if name not in CLOSEST]
 
 
 def table(arguments: str, rounds: int, **options) -> list[str]:
-    """Returns the lines of a table of one run, with ratios of the first network to each."""
+    """Return the rows of one run's table, with the time of the first network over each."""
     results = bench(arguments.partition(" --")[0].split(), rounds=rounds, **options)
-    ours = {(result.mode, result.precision): result for result in reversed(results) if result.name == results[0].name}
+    own_results = (result for result in reversed(results) if result.name == results[0].name)
+    references = {(result.mode, result.precision): result for result in own_results}
     lines = [f"`lamnet bench {arguments} --rounds {rounds}`:", ""]
     lines += [f"| network | mode | type | seconds | spread | MB | `{results[0].name}` / it |", "| --- " * 7 + "|"]
     for result in results:
         memory = "" if result.memory is None else f"{result.memory / 1e6:.0f}"
-        own = ours[result.mode, result.precision]
-        ratio = f"{own.ratio(result):.2f}" if own.valid and result.valid else "differs"
+        reference = references[result.mode, result.precision]
+        ratio = f"{reference.ratio(result):.2f}" if reference.valid and result.valid else "differs"
         cells = (result.name, result.mode, result.precision, f"{result.median:.2f}", f"±{result.spread:.0%}", memory)
         lines.append(f"| {' | '.join(cells)} | {ratio} |")
     return [*lines, ""]
 
 
 def machine() -> str:
-    """Returns where and when the figures were taken, in a line."""
+    """Return a line that describes the machine, the torch version and the date."""
     threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     return f"{platform.machine()} with {capability}, {threads} threads; torch {torch.__version__}; {date.today()}."
 
 
 def write(name: str, lines: Iterable[str]) -> None:
-    """Writes one of the files that the page includes."""
+    """Write one of the tables that the page includes."""
     (ASSETS / name).write_text("\n".join([*lines, machine(), ""]), encoding="utf-8")
 
 
 def networks() -> None:
-    """Writes the tables of networks beside each other."""
-    both = ("fp32", "bf16") if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ("fp32",)
+    """Write the tables that compare networks."""
+    precisions = ("fp32", "bf16") if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ("fp32",)
     closest = f"lamnet_x4 {' '.join(CLOSEST)}"
     lines = []
-    for _ in range(2):  # that the ratios hold shows in the second run
+    for _ in range(2):  # two runs show how stable the ratios are
         lines += table(f"{closest} --mode eager --memory", 5, memory=True)
     lines += table(f"lamnet_x4 {' '.join(OTHERS)} --mode eager", 3)
     for _ in range(2):
-        arguments = f"{closest} --mode compiled --precision {','.join(both)}"
-        lines += table(arguments, 5, modes=("compiled",), precisions=both)
+        arguments = f"{closest} --mode compiled --precision {','.join(precisions)}"
+        lines += table(arguments, 5, modes=("compiled",), precisions=precisions)
     lines += table(f"{closest} --train 4x48", 3, train=(4, 48))
     write("performance.md", lines)
 
 
 def bandwidth() -> None:
-    """Writes the table of the aggregation beside a copy of memory."""
+    """Write the table of the aggregation's bandwidth relative to a memory copy."""
     lines = ["`lamnet bench --op --rounds 3`:", ""]
     lines += ["| B×D×H×W | axis | pass | ms | MB | GB/s | of a copy |", "| --- " * 7 + "|"]
     for shape in AGGREGATION_SIZES:
@@ -77,6 +79,6 @@ def bandwidth() -> None:
 PARTS = {"networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
-    keep_memory()  # as `lamnet` does; processes that measure memory are without, under both
+    keep_memory()  # as `lamnet` does; not applied in processes that measure memory
     for part in sys.argv[1:] or PARTS:
         PARTS[part]()

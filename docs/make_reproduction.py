@@ -1,7 +1,8 @@
-"""Makes what the site shows of the paper: python docs/make_reproduction.py [ITEM]..., with sets in LAMNET_DATA.
+"""Make the tables and figures of docs/reproduce.md and docs/explain.md.
 
-Half an hour on two processor cores, with Set5 and Set14. Each item is what lamnet reproduce ITEM makes, figure 5 of the
-sample photographs.
+Usage: ``python docs/make_reproduction.py [ITEM]...``, with Set5 and Set14 in ``LAMNET_DATA``. Makes all items by
+default, in half an hour on two CPU cores. Each item is the output of ``lamnet reproduce ITEM``, except that figure 5
+uses the sample photographs.
 """
 
 import sys
@@ -19,13 +20,13 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def write(item: str) -> None:
-    """Writes an item's text, and its picture if it has one."""
+    """Write the text of an item, and its picture if it has one."""
     with TemporaryDirectory() as folder:
         if item == "explain":
             explain("astronaut").draw(ASSETS / "explain.png")
             return
         options = {
-            "figure5": {"dataset": "sample"},  # pictures that anyone may show
+            "figure5": {"dataset": "sample"},  # freely redistributable
             "figure7": {"folder": Path(folder) / "runs"},
         }
         result = reproduce(item, **options.get(item, {}))
@@ -35,7 +36,7 @@ def write(item: str) -> None:
 
 
 def main() -> None:
-    """Writes the items named, or all."""
+    """Write the items named on the command line, or all of them."""
     for item in sys.argv[1:] or [*ITEMS, "explain"]:
         write(item)
 

@@ -1,4 +1,7 @@
-"""Makes what the newcomer's commands print: python docs/make_walkthrough.py; some five minutes."""
+"""Make the transcript of docs/your-photos.md.
+
+Usage: ``python docs/make_walkthrough.py``; takes about five minutes.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +13,7 @@ _MINUTES = 3
 
 
 def main() -> None:
-    """Runs the commands and writes the transcript."""
+    """Run the commands and write the transcript."""
     with TemporaryDirectory() as folder:
         home = Path(folder)
         write_photographs(home / "Pictures", 192)

@@ -1,4 +1,4 @@
-// Before and after: a range input moves the edge between two pictures. Without this script they stand side by side.
+// Before/after slider: a range input moves the edge between two images. Without scripts they are shown side by side.
 document.querySelectorAll(".slider").forEach((slider) => {
   const input = document.createElement("input");
   Object.assign(input, { type: "range", min: 0, max: 100, value: 50, step: 1 });

@@ -1,1 +1,1 @@
-"""The drawings of the documentation, made by the library that they explain."""
+"""Figures of the documentation."""

@@ -1,4 +1,4 @@
-"""How the network and its layers are wired: what their docstrings say in formulas."""
+"""Block diagrams of the network, ULM and DGFN."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from .svg import box, label, node, svg, wire
 
 
 def network_svg() -> str:
-    """Returns the whole network, from left to right, and below it what a LAM block holds."""
+    """Return the diagram of the network, with one LAM block below it."""
     y, low = 46, 150
     parts = [
-        label(28, y - 7, "image"),
+        label(28, y - 7, "LR"),
         wire((6, y), (52, y)),
         box(92, y, 76, 44, "Conv 3×3\n3 → 64"),
         wire((130, y), (172, y)),
@@ -23,9 +23,9 @@ def network_svg() -> str:
         wire((448, y), (478, y)),
         box(518, y, 76, 44, "Conv 3×3\n64 → 3r²"),
         wire((556, y), (582, y)),
-        box(630, y, 92, 44, "PixelShuffle\nr times larger"),
+        box(630, y, 92, 44, "PixelShuffle\n×r"),
         wire((676, y), (714, y)),
-        label(696, y - 7, "result"),
+        label(696, y - 7, "SR"),
         label(48, low - 38, "one LAM block"),
         wire((6, low), (60, low)),
         box(100, low, 78, 40, "ULM", "blue"),
@@ -43,11 +43,11 @@ def network_svg() -> str:
         wire((30, low), (30, low + 44), (632, low + 44), (632, low + 12)),
         wire((643, low), (714, low)),
     ]
-    return svg(720, 206, parts, "LAMNet: convolution, LAM blocks, convolution, residual, enlargement")
+    return svg(720, 206, parts, "LAMNet: convolution, LAM blocks, convolution, residual, upsampling")
 
 
 def ulm_svg() -> str:
-    """Returns the token mixer: two branches, and the exchange between them."""
+    """Return the diagram of ULM: two branches and the exchange between them."""
     y, up, down = 100, 46, 154
     parts = [
         wire((6, y), (40, y)),
@@ -56,7 +56,7 @@ def ulm_svg() -> str:
         wire((146, y), (146, down), (176, down)),
         label(160, up - 8, "32"),
         label(160, down + 18, "32"),
-        box(262, up, 172, 48, "CSM\n32 → 16 → 32, at each pixel"),
+        box(262, up, 172, 48, "CSM\n32 → 16 → 32, per pixel"),
         box(214, down, 76, 48, "FSA\nalong rows", "blue"),
         wire((252, down), (264, down)),
         box(306, down, 84, 48, "FSA\nalong columns", "blue"),
@@ -75,7 +75,7 @@ def ulm_svg() -> str:
         label(526, down - 22, "channel gate"),
         wire((498, up), (590, up), (590, y - 8)),
         wire((498, down), (590, down), (590, y + 8)),
-        label(566, y + 4, "join"),
+        label(566, y + 4, "concat"),
         wire((590, y), (614, y)),
         box(654, y, 80, 44, "Conv 1×1\n64 → 64"),
         wire((694, y), (720, y)),
@@ -84,13 +84,13 @@ def ulm_svg() -> str:
 
 
 def dgfn_svg() -> str:
-    """Returns the feed-forward network with its two gates."""
+    """Return the diagram of DGFN with its two gates."""
     y, up, down = 84, 38, 130
     parts = [
         wire((6, y), (40, y)),
         box(80, y, 80, 44, "Conv 1×1\n64 → 128"),
         wire((120, y), (148, y)),
-        box(192, y, 88, 44, "DWConv 3×3\neach channel"),
+        box(192, y, 88, 44, "DWConv 3×3\nper channel"),
         wire((236, y), (258, y), (258, up), (470, up)),
         wire((258, y), (258, down), (470, down)),
         label(280, up - 8, "x₁"),
@@ -106,7 +106,7 @@ def dgfn_svg() -> str:
         wire((493, down), (590, down), (590, y + 8)),
         label(540, up - 8, "self-gate u·x₁"),
         label(540, down + 18, "cross-gate u·x₂"),
-        label(566, y + 4, "join"),
+        label(566, y + 4, "concat"),
         wire((590, y), (614, y)),
         box(654, y, 80, 44, "Conv 1×1\n128 → 64"),
         wire((694, y), (720, y)),

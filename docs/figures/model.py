@@ -1,4 +1,4 @@
-"""What the packaged network does to a photograph: its dynamic kernels, its gates, its features."""
+"""Figures of the packaged network on a photograph: dynamic kernels, gates and slider images."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from lamnet_models.upscaling import upscale
 
 MODEL = "lamnet_x4"
 PIXELS = {"flag": (14, 12), "helmet": (38, 50), "rocket": (110, 30), "wall": (78, 20)}
-"""Points of the reduced astronaut, (column, row)."""
+"""Points of the LR astronaut, (column, row)."""
 _MIXER = (3, 4)
-"""The block, and the mixer in it, whose attention is drawn."""
+"""Block and mixer of the attention in the kernel figure."""
 _EXCHANGES = ((0, 3), (1, 5), (2, 2), (3, 2))
-"""Blocks, and the mixers in them, whose exchange is drawn: in each block the one whose gates vary most."""
-_QUIET = "#7d879b"  # legible on white and on black
+"""(block, mixer) of the gates in the exchange figure: per block, the mixer whose gates vary most."""
+_GRAY = "#7d879b"  # legible on white and on black
 
 
 def photograph(scale: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the sample photograph's upper part and its reduction, both (H, W, 3) uint8."""
-    truth = read_rgb(sample_path("astronaut"))[:340]
-    return truth, imresize(truth, 1 / scale)
+    """Return HR and LR of the upper part of the sample photograph, both (H, W, 3) uint8."""
+    hr = read_rgb(sample_path("astronaut"))[:340]
+    return hr, imresize(hr, 1 / scale)
 
 
 def write_slider(folder: Path) -> None:
-    """Writes the two pictures of the home page's slider."""
-    _, reduced = photograph()
-    write_image(folder / "slider-bicubic.png", Picture(imresize(reduced, 4)))
-    write_image(folder / "slider-lamnet.png", Picture(upscale(reduced, MODEL)))
+    """Write the two images of the home page's slider."""
+    _, lr = photograph()
+    write_image(folder / "slider-bicubic.png", Picture(imresize(lr, 4)))
+    write_image(folder / "slider-lamnet.png", Picture(upscale(lr, MODEL)))
 
 
 def exact_kernel(attention: FocalSeparableAttention, x: Tensor, pixel: tuple[int, int], head: int) -> Tensor:
-    """Returns the weights with which one output pixel of both passes sums the input, (P, P).
+    """Return the exact (P, P) kernel of both passes at one output pixel.
 
-    Given the weights that the layer predicts, its output is linear in what it aggregates: the gradient is the kernel.
+    For fixed predicted weights both passes are linear in the aggregated features, so the gradient of the output pixel
+    with respect to them is the kernel.
     """
     window, heads = attention.window, attention.horizontal.heads
     rows = attention.horizontal.predict(x)
@@ -59,21 +60,21 @@ def exact_kernel(attention: FocalSeparableAttention, x: Tensor, pixel: tuple[int
     return padded[row : row + window.size, column : column + window.size]
 
 
-def inputs_of(network: nn.Module, image: np.ndarray, kind: type[nn.Module]) -> list[tuple[nn.Module, tuple]]:
-    """Returns the layers of a kind with what each is given for an image, in the order in which they run."""
-    seen: list[tuple[nn.Module, tuple]] = []
+def inputs_of(network: nn.Module, image: np.ndarray, layer_type: type[nn.Module]) -> list[tuple[nn.Module, tuple]]:
+    """Return all layers of a type with their inputs for an image, in execution order."""
+    calls: list[tuple[nn.Module, tuple]] = []
     x = torch.from_numpy(image / np.float32(255)).movedim(2, 0)[None]
     with ExitStack() as hooks, torch.no_grad():
         for module in network.modules():
-            if isinstance(module, kind):
-                handle = module.register_forward_pre_hook(lambda layer, given: seen.append((layer, given)))
+            if isinstance(module, layer_type):
+                handle = module.register_forward_pre_hook(lambda layer, inputs: calls.append((layer, inputs)))
                 hooks.callback(handle.remove)
         network(x)
-    return seen
+    return calls
 
 
 def write_kernels(network: LAMNet, folder: Path) -> None:
-    """Draws kernels of one layer at chosen pixels: a row for each pixel, a column for each head."""
+    """Draw the kernels of one layer: one row per pixel, one column per head."""
     _, image = photograph()
     block, mixer = _MIXER
     attention, (x,) = inputs_of(network, image, FocalSeparableAttention)[block * 6 + mixer]
@@ -87,40 +88,40 @@ def write_kernels(network: LAMNet, folder: Path) -> None:
         axes.plot(column, row, "o", color="#f0a06a", markeredgecolor="black", markersize=7)
         text = axes.annotate(name, (column, row), (6, -3), textcoords="offset points", color="white", fontsize=10)
         text.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
-    _bare(axes)
+    _hide_frame(axes)
     grid = below.subplots(len(PIXELS), len(heads))
     for head in heads:
         limit = max(row[head].abs().max() for row in kernels)
-        grid[0, head].set_title(f"head {head}", color=_QUIET, fontsize=10)
+        grid[0, head].set_title(f"head {head}", color=_GRAY, fontsize=10)
         for axes, row in zip(grid[:, head], kernels, strict=True):
             axes.imshow(row[head].numpy(), cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
-            _bare(axes)
+            _hide_frame(axes)
     for axes, name in zip(grid[:, 0], PIXELS, strict=True):
-        axes.set_ylabel(name, color=_QUIET, fontsize=10)
+        axes.set_ylabel(name, color=_GRAY, fontsize=10)
     _save(figure, folder / "kernels.png")
 
 
 def write_exchange(network: LAMNet, folder: Path) -> None:
-    """Draws gates of the exchange over the photograph, a mixer of each block, with the range of all gates."""
+    """Draw the spatial gates of one mixer per block, with the range of both gates."""
     _, image = photograph()
     layers = inputs_of(network, image, IEM)
     figure = Figure(figsize=(6, 4.9), layout="constrained")
     for axes, (block, mixer) in zip(figure.subplots(2, 2).flat, _EXCHANGES, strict=True):
-        iem, given = layers[block * 6 + mixer]
-        spatial, channel = (gate.numpy() for gate in iem.gates(*given))
+        iem, inputs = layers[block * 6 + mixer]
+        spatial, channel = (gate.numpy() for gate in iem.gates(*inputs))
         axes.imshow(spatial[0, 0], cmap="cividis")
         axes.set_title(
             f"block {block}, mixer {mixer}\nspatial {spatial.min():.4f} … {spatial.max():.4f}\n"
             f"channel {channel.min():.4f} … {channel.max():.4f}",
-            color=_QUIET,
+            color=_GRAY,
             fontsize=9,
         )
-        _bare(axes)
+        _hide_frame(axes)
     _save(figure, folder / "exchange.png")
 
 
 def write_gates(network: LAMNet, folder: Path) -> None:
-    """Draws one channel of a feed-forward network before its gates and after both of them."""
+    """Draw one channel of a DGFN before and after each gate."""
     _, image = photograph()
     layer, (x,) = inputs_of(network, image, DGFN)[9]
     with torch.no_grad():
@@ -134,13 +135,13 @@ def write_gates(network: LAMNet, folder: Path) -> None:
         plane = values[0, channel].numpy()
         limit = np.quantile(np.abs(plane), 0.995)
         axes.imshow(plane, cmap="PuOr_r", vmin=-limit, vmax=limit)
-        axes.set_title(name, color=_QUIET, fontsize=10)
-        _bare(axes)
+        axes.set_title(name, color=_GRAY, fontsize=10)
+        _hide_frame(axes)
     _save(figure, folder / "gates.png")
 
 
 def write_all(folder: Path) -> None:
-    """Writes all pictures that the packaged network makes."""
+    """Write all figures that depend on the packaged weights."""
     network = create_model(MODEL, pretrained=True)
     write_slider(folder)
     write_kernels(network, folder)
@@ -148,7 +149,7 @@ def write_all(folder: Path) -> None:
     write_gates(network, folder)
 
 
-def _bare(axes) -> None:
+def _hide_frame(axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():

@@ -1,4 +1,4 @@
-"""What all drawings are made of."""
+"""SVG primitives: boxes, nodes, wires and labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def svg(width: float, height: float, parts: Iterable[str], title: str, font_size: int = 13) -> str:
-    """Returns a drawing to be included in a page, whose colours come from the page's style sheet."""
+    """Return an SVG element for inlining in a page; its colors come from the style sheet."""
     head = (
         f'<svg class="drawing" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{title}" data-search-exclude="" style="max-width: {width}px" font-size="{font_size}" '
@@ -15,8 +15,8 @@ def svg(width: float, height: float, parts: Iterable[str], title: str, font_size
     return "\n".join([head, *parts, "</svg>", ""])
 
 
-def box(x: float, y: float, width: float, height: float, lines: str, kind: str = "box") -> str:
-    """Returns a rectangle around (x, y) with text; the first line in full ink, those below it quiet."""
+def box(x: float, y: float, width: float, height: float, lines: str, css_class: str = "box") -> str:
+    """Return a rectangle centered on (x, y) with a title line and smaller lines below it."""
     first, *rest = lines.split("\n")
     top = y - 7 * len(rest) + 4.5
     texts = [f'<text x="{x}" y="{top}">{first}</text>']
@@ -25,18 +25,18 @@ def box(x: float, y: float, width: float, height: float, lines: str, kind: str =
         for index, line in enumerate(rest, 1)
     ]
     return (
-        f'<rect class="{kind}" x="{x - width / 2}" y="{y - height / 2}" width="{width}" height="{height}" rx="6"/>'
+        f'<rect class="{css_class}" x="{x - width / 2}" y="{y - height / 2}" width="{width}" height="{height}" rx="6"/>'
         + "".join(texts)
     )
 
 
 def node(x: float, y: float, sign: str) -> str:
-    """Returns a small circle with a sign: where two ways meet."""
+    """Return a circle with an operator sign, where two wires meet."""
     return f'<circle class="box" cx="{x}" cy="{y}" r="11"/><text x="{x}" y="{y + 4.5}">{sign}</text>'
 
 
 def wire(*points: tuple[float, float], tip: bool = True) -> str:
-    """Returns a line through points, with a tip at its end."""
+    """Return a polyline with an arrowhead at its end."""
     path = "M" + "L".join(f"{x} {y}" for x, y in points)
     line = f'<path class="wire" d="{path}"/>'
     if not tip:
@@ -48,5 +48,5 @@ def wire(*points: tuple[float, float], tip: bool = True) -> str:
 
 
 def label(x: float, y: float, text: str) -> str:
-    """Returns a quiet word beside a line."""
+    """Return a small text label."""
     return f'<text class="quiet" font-size="11" x="{x}" y="{y}">{text}</text>'

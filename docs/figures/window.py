@@ -1,4 +1,4 @@
-"""Focal windows: the cells of one, and of two passes together. Colours are classes of the site's style sheet."""
+"""Drawings of focal windows: the cells of one pass and of both passes together."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _PIXEL = 28
 
 
 def window_svg(windows: list[FocalWindow]) -> str:
-    """Returns a drawing of windows below each other, centres aligned: cells numbered as taps, offsets of the pixels."""
+    """Return a drawing of stacked windows with aligned centers, tap numbers and pixel offsets."""
     radius = max(window.radius for window in windows)
     parts, top = [], 0
     for window in windows:
         for tap, (first, length) in enumerate(window.spans):
             x = (radius + first) * _PIXEL
             parts.append(
-                f'<rect class="{_kind(first)}" opacity="{_opacity(length)}" x="{x + 1}" y="{top + 1}" '
+                f'<rect class="{_css_class(first)}" opacity="{_opacity(length)}" x="{x + 1}" y="{top + 1}" '
                 f'width="{length * _PIXEL - 2}" height="{_PIXEL - 2}" rx="4"/>'
                 f'<text class="on" x="{x + length * _PIXEL / 2:.1f}" y="{top + _PIXEL * 0.65:.1f}">{tap}</text>'
             )
@@ -31,21 +31,21 @@ def window_svg(windows: list[FocalWindow]) -> str:
 
 
 def plane_svg(window: FocalWindow, pixel: int = 14) -> str:
-    """Returns a drawing of what two passes see: the cells of the one times the cells of the other."""
+    """Return a drawing of the 2D cells of both passes: horizontal cells × vertical cells."""
     parts = []
     for y, height in window.spans:
         for x, width in window.spans:
             left, top = (window.radius + x) * pixel + 0.5, (window.radius + y) * pixel + 0.5
             parts.append(
-                f'<rect class="{_kind(0 if x == y == 0 else 1)}" opacity="{_opacity(max(width, height))}" '
+                f'<rect class="{_css_class(0 if x == y == 0 else 1)}" opacity="{_opacity(max(width, height))}" '
                 f'x="{left}" y="{top}" width="{width * pixel - 1}" height="{height * pixel - 1}" rx="2"/>'
             )
     side = window.size * pixel
     return svg(side, side, parts, f"{window.taps}×{window.taps} cells over {window.size}×{window.size} pixels")
 
 
-def _kind(first: int) -> str:
-    return "centre" if first == 0 else "cell"
+def _css_class(first: int) -> str:
+    return "center" if first == 0 else "cell"
 
 
 def _opacity(length: int) -> float:
