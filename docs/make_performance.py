@@ -23,10 +23,10 @@ OTHERS = [name for name in PEERS if name not in CLOSEST]
 def table(arguments: str, rounds: int, **options) -> list[str]:
     """Return the rows of one run's table, with the time of the first network over each."""
     results = bench(arguments.partition(" --")[0].split(), rounds=rounds, **options)
-    own_results = (result for result in reversed(results) if result.name == results[0].name)
-    references = {(result.mode, result.precision): result for result in own_results}
+    first = results[0].name
+    references = {(result.mode, result.precision): result for result in reversed(results) if result.name == first}
     lines = [f"`lamnet bench {arguments} --rounds {rounds}`:", ""]
-    lines += [f"| network | mode | type | seconds | spread | MB | `{results[0].name}` / it |", "| --- " * 7 + "|"]
+    lines += [f"| network | mode | type | seconds | spread | MB | `{first}` / network |", "| --- " * 7 + "|"]
     for result in results:
         memory = "" if result.memory is None else f"{result.memory / 1e6:.0f}"
         reference = references[result.mode, result.precision]

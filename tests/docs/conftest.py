@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture(scope="session")
 def docs():
-    """The folder of the documentation, whose scripts can be imported."""
+    """Documentation folder, added to ``sys.path``."""
     sys.path.insert(0, str(DOCS))
     yield DOCS
     sys.path.remove(str(DOCS))
@@ -24,7 +24,7 @@ def docs():
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The site, built strictly, once for all workers."""
+    """Site folder, built with ``--strict`` once for all workers."""
     pytest.importorskip("mkdocstrings", reason="needs the extra docs")
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -37,18 +37,18 @@ def site(tmp_path_factory):
 
 def _build(folder):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    built = subprocess.run(command, cwd=DOCS.parent, env=quiet, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    process = subprocess.run(command, cwd=DOCS.parent, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 @pytest.fixture(scope="session")
 def public_names():
-    """Names that the packages export, each with all the paths under which the object can be imported."""
+    """Exported names, each with all import paths of the object."""
     packages = [lamnet_layers, lamnet_models]
     for root in (lamnet_layers, lamnet_models):
-        found = pkgutil.walk_packages(root.__path__, f"{root.__name__}.")
-        packages += [importlib.import_module(module.name) for module in found if module.ispkg]
+        modules = pkgutil.walk_packages(root.__path__, f"{root.__name__}.")
+        packages += [importlib.import_module(module.name) for module in modules if module.ispkg]
     paths = {}
     for package in packages:
         for name in getattr(package, "__all__", ()):

@@ -1,4 +1,4 @@
-"""The site in a browser: readable on a phone, silent, and its slider and search at work."""
+"""Site in Chromium: layout on phone and desktop, slider, search, contrast, console errors."""
 
 import shutil
 import threading
@@ -37,96 +37,99 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """Opens a page of the site at a width; collects what it complains about and what it loads from elsewhere."""
+    """Function that opens a page at a width and records console messages, failures and external requests."""
     contexts = []
 
     def open_(path="", width=DESK, **options):
         contexts.append(browser.new_context(viewport={"width": width, "height": 844}, **options))
         page = contexts[-1].new_page()
-        page.complaints = []
-        page.on("console", lambda line: line.type in ("error", "warning") and page.complaints.append(line.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda sent: sent.url.startswith(("data:", address)) or page.complaints.append(sent.url))
-        page.on("response", lambda came: came.status >= 400 and page.complaints.append(f"{came.status} {came.url}"))
+        page.problems = []
+        page.on("console", lambda message: message.type in ("error", "warning") and page.problems.append(message.text))
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("request", lambda request: is_local(request.url) or page.problems.append(request.url))
+        page.on("response", lambda reply: reply.status >= 400 and page.problems.append(f"{reply.status} {reply.url}"))
         page.goto(address + path)
         return page
+
+    def is_local(url):
+        return url.startswith(("data:", address))
 
     yield open_
     for context in contexts:
         context.close()
 
 
-def test_no_page_scrolls_sideways_or_complains(site, open_page, address):
+def test_pages_fit_width_without_console_errors(site, open_page, address):
     paths = [str(path.parent.relative_to(site)).strip(".") for path in site.rglob("index.html")]
     too_wide, page = [], open_page()
     for width in (PHONE, TABLET, DESK):
         page.set_viewport_size({"width": width, "height": 844})
-        # The shape of a page hangs on its kind of content: all of them on the phone, where it is tight.
+        # All pages at phone width; one page of each layout at the other widths.
         for path in paths if width == PHONE else ["", "concepts/exchange", "cli", "api/models"]:
             page.goto(f"{address}{path}/" if path else address, wait_until="load")
             content = page.evaluate("document.documentElement.scrollWidth")
             if content > width:
                 too_wide.append(f"{path or 'home'} at {width}: {content}")
     assert too_wide == []
-    assert page.complaints == []
+    assert page.problems == []
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_the_first_screen_has_a_slider_for_keyboard_and_touch(open_page, width):
+def test_slider_responds_to_keyboard_and_touch(open_page, width):
     page = open_page(width=width, has_touch=True)
-    slider, edge = page.locator(".slider"), page.get_by_role("slider")
+    slider, control = page.locator(".slider"), page.get_by_role("slider")
     assert slider.bounding_box()["y"] < 844 - slider.bounding_box()["height"] / 2
-    edge.focus()
+    control.focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert edge.input_value() == "1"
-    assert edge.get_attribute("aria-valuetext") == "1% bicubic"
+    assert control.input_value() == "1"
+    assert control.get_attribute("aria-valuetext") == "1% bicubic"
     box = slider.bounding_box()
     page.touchscreen.tap(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
-    assert 73 <= int(edge.input_value()) <= 77
-    assert slider.evaluate("s => s.style.getPropertyValue('--at')") == f"{edge.input_value()}%"
+    assert 73 <= int(control.input_value()) <= 77
+    assert slider.evaluate("s => s.style.getPropertyValue('--at')") == f"{control.input_value()}%"
 
 
-def test_without_scripts_both_pictures_stand_side_by_side(open_page):
+def test_slider_without_scripts_shows_both_images(open_page):
     page = open_page(java_script_enabled=False)
     before, after = (picture.bounding_box() for picture in page.locator(".slider img").all())
     assert before["x"] + before["width"] <= after["x"]
     assert before["y"] == after["y"]
 
 
-def test_search_finds_a_layer(open_page):
-    page = open_page("?q=FocalSeparableAttention")  # by a link: what is typed before the page listens is lost
+def test_search_finds_layer(open_page):
+    page = open_page("?q=FocalSeparableAttention")  # the page may ignore keys until its scripts are loaded
     query, links = page.locator("[data-md-component=search-query]"), page.locator(".md-search-result__link")
-    links.first.wait_for(timeout=120_000)  # long, for a busy machine
+    links.first.wait_for(timeout=120_000)  # for busy machines
     assert links.count() >= 3
     query.fill("")
-    query.press_sequentially("nolayerofsuchaname")  # it listens to keys
+    query.press_sequentially("nosuchlayername")  # the search reacts to key events
     links.first.wait_for(state="detached", timeout=120_000)
-    assert page.complaints == []
+    assert page.problems == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_drawings_stand_out_in_both_schemes(open_page, scheme):
+def test_text_and_drawings_have_contrast(open_page, scheme):
     page = open_page("concepts/exchange/", color_scheme=scheme)
-    colours = page.evaluate(
+    colors = page.evaluate(
         """() => [document.body, document.querySelector('.md-content p'), document.querySelector('.drawing text')]
         .map((element, i) => getComputedStyle(element)[['backgroundColor', 'color', 'fill'][i]])"""
     )
-    background, text, drawing = (_luminance(page, colour) for colour in colours)
+    background, text, drawing = (_luminance(page, color) for color in colors)
     for ink in (text, drawing):
         lighter, darker = max(ink, background), min(ink, background)
         assert (lighter + 0.05) / (darker + 0.05) > 4.5  # WCAG AA
     assert (background > 0.5) == (scheme == "light")
 
 
-def _luminance(page, colour):
-    # Drawn over the page's background by the browser itself, which knows every way to write a colour.
+def _luminance(page, color):
+    # The browser parses and blends the color.
     pixel = page.evaluate(
-        """colour => { const c = document.createElement('canvas').getContext('2d');
-        for (const fill of [getComputedStyle(document.body).backgroundColor, colour])
+        """color => { const c = document.createElement('canvas').getContext('2d');
+        for (const fill of [getComputedStyle(document.body).backgroundColor, color])
             { c.fillStyle = fill; c.fillRect(0, 0, 1, 1); }
         return [...c.getImageData(0, 0, 1, 1).data]; }""",
-        colour,
+        color,
     )
     linear = [v / 255 / 12.92 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in pixel[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

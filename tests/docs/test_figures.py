@@ -1,19 +1,19 @@
-"""The drawings of the documentation are what the library draws today."""
+"""Figures of the documentation against the library."""
 
 import torch
 
 from lamnet_layers import FocalSeparableAttention
 
 
-def test_drawings_are_up_to_date(docs):
+def test_drawings_match_committed_files(docs):
     from make_figures import ASSETS, drawings
 
-    made = drawings()
-    assert len(made) >= 6
-    assert [name for name, drawing in made.items() if (ASSETS / name).read_text(encoding="utf-8") != drawing] == []
+    generated = drawings()
+    assert len(generated) >= 6
+    assert [name for name, drawing in generated.items() if (ASSETS / name).read_text(encoding="utf-8") != drawing] == []
 
 
-def test_a_drawn_kernel_is_what_the_layer_does_at_that_pixel(docs):
+def test_exact_kernel_reproduces_attention_output(docs):
     from figures.model import exact_kernel
 
     torch.manual_seed(0)
@@ -22,5 +22,5 @@ def test_a_drawn_kernel_is_what_the_layer_does_at_that_pixel(docs):
     column, row, head, radius = 13, 11, 1, attention.window.radius
     kernel = exact_kernel(attention, x, (column, row), head)
     assert kernel.shape == (attention.window.size,) * 2
-    around = x[0, 4:, row - radius : row + radius + 1, column - radius : column + radius + 1]
-    torch.testing.assert_close((kernel * around).sum((1, 2)), attention(x)[0, 4:, row, column])
+    neighborhood = x[0, 4:, row - radius : row + radius + 1, column - radius : column + radius + 1]
+    torch.testing.assert_close((kernel * neighborhood).sum((1, 2)), attention(x)[0, 4:, row, column])

@@ -1,4 +1,4 @@
-"""The site as it is built: whole, of one piece, and quiet."""
+"""Built site: links, resources, navigation and coverage of the API reference."""
 
 import re
 from collections import Counter
@@ -11,31 +11,31 @@ SITE = "http://site/"
 
 
 class _Page(HTMLParser):
-    """What a page refers to, what in it can be referred to, and which names of Python it documents."""
+    """Links, resources, anchors and documented Python names of a page."""
 
     def __init__(self, text):
         super().__init__()
-        self.links, self.resources, self.ids, self.documented, self.images_without_words = [], [], set(), [], []
+        self.links, self.resources, self.ids, self.documented, self.images_without_alt = [], [], set(), [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        self.ids |= {given[key] for key in ("id", "name") if given.get(key)}
-        if tag == "a" and "href" in given:
-            self.links.append(given["href"])
-        elif tag == "link" and given.get("rel") not in ("canonical", "next", "prev"):
-            self.resources.append(given["href"])
-        elif given.get("src"):
-            self.resources.append(given["src"])
-        if tag == "img" and not given.get("alt"):
-            self.images_without_words.append(given.get("src"))
-        if tag in ("h2", "h3", "h4") and "doc-heading" in (given.get("class") or "").split():
-            self.documented.append(given["id"])
+        attrs = dict(attributes)
+        self.ids |= {attrs[key] for key in ("id", "name") if attrs.get(key)}
+        if tag == "a" and "href" in attrs:
+            self.links.append(attrs["href"])
+        elif tag == "link" and attrs.get("rel") not in ("canonical", "next", "prev"):
+            self.resources.append(attrs["href"])
+        elif attrs.get("src"):
+            self.resources.append(attrs["src"])
+        if tag == "img" and not attrs.get("alt"):
+            self.images_without_alt.append(attrs.get("src"))
+        if tag in ("h2", "h3", "h4") and "doc-heading" in (attrs.get("class") or "").split():
+            self.documented.append(attrs["id"])
 
 
 @pytest.fixture(scope="session")
 def pages(site):
-    """The parsed pages by their addresses, of ``SITE`` and not of the disk."""
+    """Parsed pages by address, with ``SITE`` in place of the folder."""
     files = (path for path in site.rglob("*.html") if path.name != "404.html")
     addresses = {
         SITE + str(path.relative_to(site)).removesuffix("index.html"): path.read_text(encoding="utf-8")
@@ -44,17 +44,17 @@ def pages(site):
     return {address: _Page(text) for address, text in addresses.items()}
 
 
-def test_links_images_and_anchors_lead_somewhere(site, pages):
+def test_links_and_anchors_resolve(site, pages):
     broken = []
     for address, page in pages.items():
         for link in page.links + page.resources:
             target = urlsplit(urljoin(address, link))
             if target.netloc != "site":
                 continue
-            there = SITE + target.path.lstrip("/")
+            destination = SITE + target.path.lstrip("/")
             anchor = unquote(target.fragment)
-            if there in pages:
-                if anchor and anchor not in pages[there].ids:
+            if destination in pages:
+                if anchor and anchor not in pages[destination].ids:
                     broken.append(f"{address}: {link}")
             elif not (site / unquote(target.path.lstrip("/"))).is_file():
                 broken.append(f"{address}: {link}")
@@ -62,37 +62,38 @@ def test_links_images_and_anchors_lead_somewhere(site, pages):
     assert broken == []
 
 
-def test_nothing_is_loaded_from_other_hosts(site, pages):
+def test_resources_are_local(site, pages):
     for address, page in pages.items():
-        assert [found for found in page.resources if urlsplit(urljoin(address, found)).netloc != "site"] == []
+        assert [url for url in page.resources if urlsplit(urljoin(address, url)).netloc != "site"] == []
     for style in site.rglob("*.css"):
-        loaded = re.findall(r"@import[^;]+|url\(\s*[\"']?(?!data:|[\"'])[^)]+", style.read_text(encoding="utf-8"))
-        assert [found for found in loaded if "//" in found] == [], style
+        urls = re.findall(r"@import[^;]+|url\(\s*[\"']?(?!data:|[\"'])[^)]+", style.read_text(encoding="utf-8"))
+        assert [url for url in urls if "//" in url] == [], style
 
 
-def test_images_have_words_for_those_who_do_not_see_them(pages):
-    assert {a: p.images_without_words for a, p in pages.items() if p.images_without_words} == {}
+def test_images_have_alt_text(pages):
+    missing = {address: page.images_without_alt for address, page in pages.items() if page.images_without_alt}
+    assert missing == {}
 
 
-def test_every_page_is_in_the_navigation_or_reached_from_a_page_that_is(pages):
-    reached, to_see = set(), [SITE]
-    while to_see:
-        address = to_see.pop()
+def test_pages_are_reachable_from_home(pages):
+    reached, queue = set(), [SITE]
+    while queue:
+        address = queue.pop()
         if address in reached or address not in pages:
             continue
         reached.add(address)
-        to_see += [urljoin(address, link).partition("#")[0] for link in pages[address].links]
+        queue += [urljoin(address, link).partition("#")[0] for link in pages[address].links]
     assert set(pages) - reached == set()
 
 
-def test_every_public_name_is_documented_exactly_once(pages, public_names):
+def test_public_names_are_documented_once(pages, public_names):
     documented = Counter(name for page in pages.values() for name in page.documented)
     counts = {name: sum(documented[alias] for alias in aliases) for name, aliases in public_names.items()}
     assert len(counts) > 60
     assert {name: count for name, count in counts.items() if count != 1} == {}
 
 
-def test_every_command_has_a_section(pages):
+def test_commands_have_a_section(pages):
     from lamnet_cli.main import app
 
     names = [command.name for command in app.registered_commands]
@@ -105,7 +106,7 @@ def test_every_command_has_a_section(pages):
     assert [name for name in names if f"lamnet-{name}" not in pages[f"{SITE}cli/"].ids] == []
 
 
-def test_every_packaged_model_has_its_card(pages):
+def test_packaged_weights_have_a_card(pages):
     from lamnet_models.pretrained import packaged_weights
 
     cards = {SITE + f"weights/{name}/" for name in packaged_weights()}
