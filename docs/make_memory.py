@@ -137,7 +137,7 @@ def main() -> None:
         "memory-times": [
             *times_table(),
             "",
-            f"Processor time of one thread for {SIDE}×{SIDE} pixels, median of {ROUNDS} interleaved rounds, "
+            f"CPU time of one thread for {SIDE}×{SIDE} pixels, median of {ROUNDS} interleaved rounds, "
             f"on a network with two of the 24 identical mixers of `{MODEL}`; {machine}.",
         ],
     }
