@@ -26,7 +26,7 @@ _COUNTED = 512  # side of the largest square that is counted: what a pixel takes
 
 
 @dataclass(frozen=True)
-class Way:
+class TilingMode:
     """A way to go about an image.
 
     Attributes:
@@ -44,7 +44,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class MemoryEstimate:
     """Bytes that a way takes at its peak, weights and all that was there before aside.
 
     Attributes:
@@ -68,12 +68,14 @@ class Footprint:
         return max(self.first, total)
 
 
-def footprint(model: nn.Module, way: Way, shape: tuple[int, ...], itemsize: int = 1, tile_pad: int = 32) -> Footprint:
+def estimate_memory(
+    model: nn.Module, mode: TilingMode, shape: tuple[int, ...], itemsize: int = 1, tile_pad: int = 32
+) -> MemoryEstimate:
     """Returns what memory a way takes.
 
     Args:
         model: The network.
-        way: The way.
+        mode: The mode.
         shape: (B, C, H, W) of the images; C may differ from the network's, see ``Inference.enlarge``.
         itemsize: Bytes of one value of the result.
         tile_pad: Pixels around a tile, unless it is exact.
@@ -87,19 +89,19 @@ def footprint(model: nn.Module, way: Way, shape: tuple[int, ...], itemsize: int 
         first = batch * (5 * channels - 1) * pixels * _FLOAT  # as measured
     images = batch * channels if channels > model.in_chans == 1 else batch  # what the network sees
     larger = images * model.in_chans * scale**2 * width * _FLOAT  # for each row of the input
-    pad = model.window.radius if way.is_exact else tile_pad
-    sides = [min(side, way.tile + 2 * pad) if way.tile else side for side in (height, width)]
-    compute = _forward_memory(model, 1 if way.is_exact else images, *sides)
-    if way.is_exact:
+    pad = model.window.radius if mode.is_exact else tile_pad
+    sides = [min(side, mode.tile + 2 * pad) if mode.tile else side for side in (height, width)]
+    compute = _forward_memory(model, 1 if mode.is_exact else images, *sides)
+    if mode.is_exact:
         features = STORES * model.num_features * pixels * model.mean.dtype.itemsize
-    elif way.tile:
-        held += 2 * larger * min(height, way.tile + tile_pad)  # one row of tiles, and as much on its way out
+    elif mode.tile:
+        held += 2 * larger * min(height, mode.tile + tile_pad)  # one row of tiles, and as much on its way out
     else:
         compute = max(compute, 2 * larger * height)
-    return Footprint(compute, held, features, result, first)
+    return MemoryEstimate(compute, held, features, result, first)
 
 
-def process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
+def estimate_process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
     """Returns the bytes that a process which enlarges one 8-bit RGB image has at its peak, for each way.
 
     Counted as ``used_memory`` does, in float32 on a CPU: what this process has now, what each way takes, and a reserve
@@ -116,7 +118,9 @@ def process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
     """
     shape = (1, model.in_chans, height, width)
     base = used_memory() + RESERVE + prod(shape)
-    whole, exact = (footprint(model, way, shape) for way in (Way(), Way(EXACT_TILES[0], is_exact=True)))
+    whole, exact = (
+        estimate_memory(model, mode, shape) for mode in (TilingMode(), TilingMode(EXACT_TILES[0], is_exact=True))
+    )
     return {
         "whole": base + whole.host(True),
         "exact": base + exact.host(True),

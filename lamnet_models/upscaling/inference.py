@@ -15,7 +15,7 @@ from .exact import forward_exact
 from .pixels import Pixels
 from .precision import Autocast
 from .scratch import scratch_folder
-from .strategy import Plan, Strategy
+from .strategy import TilePlan, TilePlanner
 from .tiling import Progress, forward_tiled
 from .transparency import fill_transparent
 
@@ -33,12 +33,12 @@ class Inference:
     Attributes:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
         device: Where it is.
-        strategy: Which pieces images are cut into.
+        planner: Which pieces images are cut into.
     """
 
     model: nn.Module
     device: torch.device
-    strategy: Strategy
+    planner: TilePlanner
 
     @torch.no_grad()
     def enlarge(self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None) -> Pixels:
@@ -61,7 +61,7 @@ class Inference:
         channels, wanted = source.shape[1], self.model.in_chans
         if channels != wanted and not (channels <= 4 and wanted in (1, 3)):
             raise ValueError(f"image has {channels} channels, but the model has {wanted}")
-        plans = self.strategy.plans(source.shape, source.data.dtype.itemsize)
+        plans = self.planner.plans(source.shape, source.data.dtype.itemsize)
         plan = next(plans)
         if kept := plan.in_files:
             sizes = " and ".join(f"{name}, {size / 1e9:.2f} GB" for name, size in kept.items())
@@ -80,29 +80,31 @@ class Inference:
         self,
         source: Pixels,
         out: Pixels,
-        plan: Plan,
-        fallbacks: Iterator[Plan],
+        plan: TilePlan,
+        fallbacks: Iterator[TilePlan],
         half: torch.dtype | None,
         progress: Progress | None,
-    ) -> Plan:
+    ) -> TilePlan:
         """Returns the plan that it ended with."""
         dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
         autocast = Autocast(self.device, dtype, half)
         while not self._attempt(autocast, source, out, plan, progress):
             if (smaller := next(fallbacks, None)) is None:
-                size = f"{source.shape[3]}x{source.shape[2]} pixels" if plan.way.tile == 0 else plan.way
+                size = f"{source.shape[3]}x{source.shape[2]} pixels" if plan.mode.tile == 0 else plan.mode
                 raise LAMNetError(f"out of memory on {self.device} with {size}; take smaller tiles")
-            warnings.warn(f"out of memory with {plan.way}: done in {smaller.way}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"out of memory with {plan.mode}: done in {smaller.mode}", RuntimeWarning, stacklevel=3)
             plan = smaller
         if autocast.overflowed:
             warnings.warn(f"{str(half)[6:]} overflowed: done again in float32", RuntimeWarning, stacklevel=3)
         return plan
 
-    def _attempt(self, autocast: Autocast, source: Pixels, out: Pixels, plan: Plan, progress: Progress | None) -> bool:
+    def _attempt(
+        self, autocast: Autocast, source: Pixels, out: Pixels, plan: TilePlan, progress: Progress | None
+    ) -> bool:
         """Returns whether the memory was large enough."""
-        tile = plan.way.tile
+        tile = plan.mode.tile
         try:
-            if plan.way.is_exact:
+            if plan.mode.is_exact:
                 in_file = plan.features_in_file
                 forward_exact(self.model, source, out, autocast, tile=tile, in_file=in_file, progress=progress)
             else:
@@ -110,7 +112,7 @@ class Inference:
                 def forward(image: Tensor) -> Tensor:
                     return autocast.check(autocast(self.model, image))
 
-                forward_tiled(forward, source, out, self.model.scale, tile, self.strategy.tile_pad, progress)
+                forward_tiled(forward, source, out, self.model.scale, tile, self.planner.tile_pad, progress)
             return True
         except RuntimeError as error:
             if not _is_out_of_memory(error):

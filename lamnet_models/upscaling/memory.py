@@ -34,7 +34,7 @@ def parse_memory(size: int | str) -> int:
     return int(float(number) * (1000 if end == "b" else 1024) ** exponent)
 
 
-def to_mega(size: float) -> str:
+def format_memory(size: float) -> str:
     """Returns so many bytes in the form of ``parse_memory``, in M, rounded up."""
     return f"{-(-int(size) // 2**20)}M"
 
@@ -65,10 +65,10 @@ def available_memory(device: torch.device) -> float:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min(psutil.virtual_memory().available, _left_in_container(), _left_of_data())
+    return min(psutil.virtual_memory().available, _cgroup_headroom(), _rlimit_data_headroom())
 
 
-def _left_in_container() -> float:
+def _cgroup_headroom() -> float:
     """Returns the bytes left under the limit of a Linux control group (version 2), which psutil does not see."""
     try:
         limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
@@ -78,7 +78,7 @@ def _left_in_container() -> float:
         return float("inf")
 
 
-def _left_of_data() -> float:
+def _rlimit_data_headroom() -> float:
     """Returns the bytes left under the limit that ``ulimit -d`` sets, which on Linux counts all private memory."""
     data = getattr(psutil.Process().memory_info(), "data", None)
     if resource is None or data is None:

@@ -11,8 +11,8 @@ from torch import nn
 from ..errors import LAMNetError
 from ..lamnet import LAMNet
 from .exact import EXACT_TILES
-from .footprint import Footprint, Way, footprint
-from .memory import RESERVE, available_memory, host_memory, to_mega, used_memory
+from .footprint import MemoryEstimate, TilingMode, estimate_memory
+from .memory import RESERVE, available_memory, format_memory, host_memory, used_memory
 
 AUTO_TILE = 256
 """Side of the tiles that an image too large for the memory is cut into by networks that have no exact tiles: always the
@@ -20,18 +20,18 @@ same, so that pixels depend on that choice alone and not on how much memory ther
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """A way, and what of it lies in temporary files instead of memory.
 
     Attributes:
-        way: The way.
+        mode: The mode.
         need: What it takes.
         features_in_file: Whether features do.
         result_in_file: Whether the enlarged pixels do.
     """
 
-    way: Way
-    need: Footprint
+    mode: TilingMode
+    need: MemoryEstimate
     features_in_file: bool = False
     result_in_file: bool = False
 
@@ -44,7 +44,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Strategy:
+class TilePlanner:
     """Chooses ways.
 
     Attributes:
@@ -61,7 +61,7 @@ class Strategy:
     tile_pad: int
     max_memory: int | None = None
 
-    def plans(self, shape: Sequence[int], itemsize: int = 1) -> Iterator[Plan]:
+    def plans(self, shape: Sequence[int], itemsize: int = 1) -> Iterator[TilePlan]:
         """Yields how to go about images now, and then what to do where memory runs out all the same.
 
         Args:
@@ -71,57 +71,59 @@ class Strategy:
         Raises:
             LAMNetError: If no way keeps to ``max_memory``.
         """
-        ways = self._ways(max(shape[2:]))
-        while ways:
-            plan, *ways = self._plan(ways[0], shape, itemsize), *ways[1:]
+        modes = self._modes(max(shape[2:]))
+        while modes:
+            plan, *modes = self._plan(modes[0], shape, itemsize), *modes[1:]
             # Files are for what has to be in tiles in any case.
-            if not ways or (self._fits(plan) and (plan.way.tile or not plan.in_files)):
+            if not modes or (self._fits(plan) and (plan.mode.tile or not plan.in_files)):
                 break
-            if self.max_memory is None and plan.way.tile:  # none fits, as far as is known: the largest is quickest
+            if self.max_memory is None and plan.mode.tile:  # none fits, as far as is known: the largest is quickest
                 break
-        if self.max_memory is not None and self.max_memory < (least := self._least(plan)):
+        if self.max_memory is not None and self.max_memory < (minimum := self._min_memory(plan)):
             advice = "" if self.tile in ("auto", "exact") else "; take exact tiles"
             raise LAMNetError(
-                f"max_memory is {to_mega(self.max_memory)}, but {shape[3]}x{shape[2]} pixels in {plan.way} take "
-                f"{to_mega(least)}{advice}"
+                f"max_memory is {format_memory(self.max_memory)}, but {shape[3]}x{shape[2]} pixels in {plan.mode} take "
+                f"{format_memory(minimum)}{advice}"
             )
         yield plan
-        for way in ways:
-            yield self._plan(way, shape, itemsize)
+        for mode in modes:
+            yield self._plan(mode, shape, itemsize)
 
-    def least_memory(self) -> int:
+    def min_memory(self) -> int:
         """Returns the bytes without which not even a small image can be enlarged."""
         side = EXACT_TILES[-1]
-        need = footprint(self.model, Way(side, self._is_exact), (1, self.model.in_chans, side, side), 1, self.tile_pad)
-        return self._least(Plan(Way(), need, True, True))
+        need = estimate_memory(
+            self.model, TilingMode(side, self._is_exact), (1, self.model.in_chans, side, side), 1, self.tile_pad
+        )
+        return self._min_memory(TilePlan(TilingMode(), need, True, True))
 
-    def _ways(self, side: int) -> list[Way]:
-        exact = [Way(tile, is_exact=True) for tile in EXACT_TILES]
+    def _modes(self, side: int) -> list[TilingMode]:
+        exact = [TilingMode(tile, is_exact=True) for tile in EXACT_TILES]
         if self.tile == "exact":
             return exact
         if self.tile == "auto":
-            smaller = exact if self._is_exact else [Way(AUTO_TILE)]
-            return [Way(), *(way for way in smaller if side > way.tile)]
-        return [Way(self.tile if side > self.tile else 0)]
+            smaller = exact if self._is_exact else [TilingMode(AUTO_TILE)]
+            return [TilingMode(), *(mode for mode in smaller if side > mode.tile)]
+        return [TilingMode(self.tile if side > self.tile else 0)]
 
-    def _plan(self, way: Way, shape: Sequence[int], itemsize: int) -> Plan:
-        need = footprint(self.model, way, tuple(shape), itemsize, self.tile_pad)
-        plans = (Plan(way, need), Plan(way, need, False, True), Plan(way, need, True, True))
+    def _plan(self, mode: TilingMode, shape: Sequence[int], itemsize: int) -> TilePlan:
+        need = estimate_memory(self.model, mode, tuple(shape), itemsize, self.tile_pad)
+        plans = (TilePlan(mode, need), TilePlan(mode, need, False, True), TilePlan(mode, need, True, True))
         return next((plan for plan in plans if self._over(plan) <= 0), plans[-1])
 
-    def _fits(self, plan: Plan) -> bool:
+    def _fits(self, plan: TilePlan) -> bool:
         fits_device = self._computes_on_host or plan.need.compute <= 0.8 * available_memory(self.device)
         return fits_device and self._over(plan) <= 0
 
-    def _least(self, plan: Plan) -> int:
+    def _min_memory(self, plan: TilePlan) -> int:
         """Returns the limit of the process's memory that a plan keeps to."""
         return used_memory() + RESERVE + self._host(plan)
 
-    def _over(self, plan: Plan) -> float:
+    def _over(self, plan: TilePlan) -> float:
         """Returns the bytes that a plan takes beyond what there is in the host's memory."""
         return self._host(plan) - host_memory(self.max_memory)
 
-    def _host(self, plan: Plan) -> int:
+    def _host(self, plan: TilePlan) -> int:
         return plan.need.host(self._computes_on_host, plan.features_in_file, plan.result_in_file)
 
     @property

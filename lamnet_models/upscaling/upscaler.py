@@ -18,10 +18,10 @@ from ..images.writing import writing_memory
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference
-from .memory import host_memory, parse_memory, to_mega
+from .memory import format_memory, host_memory, parse_memory
 from .pixels import Pixels
 from .sizing import ImageT, Size, resized, shape_of
-from .strategy import Strategy
+from .strategy import TilePlanner
 from .tiling import Progress
 
 BACKENDS = ("torch", "onnxruntime")
@@ -189,10 +189,10 @@ class Upscaler:
         self.device = target
         self._precision = precision
         self.max_memory = limit
-        self._strategy = Strategy(self.model, target, tile, tile_pad, limit)
-        if limit is not None and limit < (least := self._strategy.least_memory()):
-            raise ValueError(f"max_memory is {max_memory!r}, but no image takes less than {to_mega(least)}")
-        self._inference = Inference(self.model, target, self._strategy)
+        self._planner = TilePlanner(self.model, target, tile, tile_pad, limit)
+        if limit is not None and limit < (minimum := self._planner.min_memory()):
+            raise ValueError(f"max_memory is {max_memory!r}, but no image takes less than {format_memory(minimum)}")
+        self._inference = Inference(self.model, target, self._planner)
 
     def tile_for(self, height: int, width: int) -> int | str:
         """Returns the side of the tiles that an image of this size would be cut into now, or ``"exact"``; 0: none.
@@ -200,15 +200,15 @@ class Upscaler:
         With ``tile="auto"`` that depends on the free memory. Where it runs out all the same, an image is done in tiles,
         with a warning.
         """
-        way = next(self._strategy.plans((1, self.model.in_chans, height, width))).way
-        return "exact" if way.is_exact else way.tile
+        mode = next(self._planner.plans((1, self.model.in_chans, height, width))).mode
+        return "exact" if mode.is_exact else mode.tile
 
     def no_room_to_write(self, extension: str, height: int, width: int) -> str | None:
         """Returns why ``max_memory`` is too little to write a result of a size in a format, or None if it is not."""
         need = writing_memory(extension, height, width)
         if self.max_memory is None or need <= host_memory(self.max_memory):
             return None
-        return f"encoding {width}x{height} pixels takes {to_mega(need)} of memory, more than max_memory leaves"
+        return f"encoding {width}x{height} pixels takes {format_memory(need)} of memory, more than max_memory leaves"
 
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
         """Returns the enlarged image, of the kind that came; ``progress`` gets the steps done and all steps."""

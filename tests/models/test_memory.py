@@ -1,4 +1,4 @@
-"""What memory an image takes: foretold, kept to, and never more than was allowed."""
+"""What memory an image takes: estimated, kept to, and never more than was allowed."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from PIL import Image
 from lamnet_models import LAMNet, LAMNetError, Upscaler, save_checkpoint
 from lamnet_models.images import Picture, read_image, write_image, writing
 from lamnet_models.upscaling import memory, strategy
-from lamnet_models.upscaling.footprint import Way, footprint
+from lamnet_models.upscaling.footprint import TilingMode, estimate_memory
 from lamnet_models.upscaling.memory import parse_memory
 
 M = 2**20
-WHOLE = Way()
+WHOLE = TilingMode()
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit of private memory is Linux's")
 
 # Enlarges noise, or runs the command, in a process of its own, with so much room beside what importing takes; prints
-# the most it had for itself, what it was allowed, and what was foretold.
+# the most it had for itself, what it was allowed, and what was estimated.
 CHILD = """
 import json, sys
 from lamnet_cli.allocation import keep_memory
@@ -30,7 +30,7 @@ import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
 from lamnet_models.benchmarking.memory import watched_memory
-from lamnet_models.upscaling.footprint import process_memory
+from lamnet_models.upscaling.footprint import estimate_process_memory
 from lamnet_models.upscaling.memory import used_memory
 
 arguments = json.loads(sys.argv[1])
@@ -45,15 +45,15 @@ with watched_memory() as peak:
             main([*arguments["command"], "--max-memory", str(allowed)])
         except SystemExit as stop:
             assert not stop.code, stop.code
-        foretold = None
+        estimated = None
     else:
         height, width = arguments["size"]
         model = LAMNet(**arguments["model"])
-        foretold = process_memory(model, height, width)
+        estimated = estimate_process_memory(model, height, width)
         limit = allowed if "room" in arguments else None
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         Upscaler(model, tile=arguments["tile"], max_memory=limit)(pixels)
-    print(json.dumps({"peak": peak(), "allowed": allowed, "foretold": foretold}))
+    print(json.dumps({"peak": peak(), "allowed": allowed, "estimated": estimated}))
 """
 
 
@@ -101,8 +101,8 @@ def allow(monkeypatch, megabytes):
 def test_ways_under_a_limit(monkeypatch, small):
     def planned(megabytes, tile="auto", model=small):
         limit = allow(monkeypatch, megabytes)
-        plan = next(strategy.Strategy(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
-        return str(plan.way), list(plan.in_files)
+        plan = next(strategy.TilePlanner(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
+        return str(plan.mode), list(plan.in_files)
 
     assert planned(3000) == ("the whole image", [])
     assert planned(800) == ("exact tiles of 256 pixels", [])
@@ -119,10 +119,10 @@ def test_ways_under_a_limit(monkeypatch, small):
 
 
 def test_what_is_foretold_grows_with_what_grows(small):
-    def need(way=WHOLE, shape=(1, 3, 500, 500), **changes):
-        return footprint(LAMNet(**(small.config | changes), device="meta"), way, shape)
+    def need(mode=WHOLE, shape=(1, 3, 500, 500), **changes):
+        return estimate_memory(LAMNet(**(small.config | changes), device="meta"), mode, shape)
 
-    exact = Way(256, is_exact=True)
+    exact = TilingMode(256, is_exact=True)
     assert need().compute == pytest.approx(need(shape=(1, 3, 1000, 250)).compute, rel=0.1)
     assert 1.6 < need(channels=32).compute / need().compute < 2
     assert need(depth=9, num_blocks=4).compute == pytest.approx(need(depth=2, num_blocks=2).compute)
@@ -134,13 +134,13 @@ def test_what_is_foretold_grows_with_what_grows(small):
 
 @linux
 @pytest.mark.parametrize(
-    ("tile", "way", "channels", "size"),
+    ("tile", "mode", "channels", "size"),
     [(0, "whole", 64, (320, 400)), ("exact", "exact", 32, (480, 640))],
 )
-def test_memory_is_foretold_within_a_fifth(tile, way, channels, size):
+def test_memory_is_foretold_within_a_fifth(tile, mode, channels, size):
     model = {"scale": 4, "channels": channels, "num_blocks": 1, "depth": 1}
     result = run_child(model=model, size=size, tile=tile)
-    assert abs(result["foretold"][way] / result["peak"] - 1) < 0.2
+    assert abs(result["estimated"][mode] / result["peak"] - 1) < 0.2
 
 
 @pytest.mark.slow
