@@ -22,7 +22,7 @@ async def progress_lines(worker: Worker, source: Path, folder: Path, ext: str) -
     """Yields JSON, one object a line: how many are ahead, steps, the result's facts, its bytes in base64, an end."""
     yield _line(ahead=worker.pending)
     try:
-        async with aclosing(worker.steps(source, folder, ext)) as steps:
+        async with aclosing(worker.run(source, folder, ext)) as steps:
             async for step in steps:
                 if not isinstance(step, Result):
                     yield _line(done=step[0], total=step[1])
@@ -38,11 +38,11 @@ async def progress_lines(worker: Worker, source: Path, folder: Path, ext: str) -
 
 async def archive(worker: Worker, sources: Sequence[Path], ext: str) -> AsyncIterator[bytes]:
     """Yields a zip file of the results, each as soon as it is there, and of the reasons for those that are not."""
-    out, errors, names = _Outlet(), [], set()
+    out, errors, names = _ZipStream(), [], set()
     with zipfile.ZipFile(out, "w") as package:  # stored: images are compressed already
         for number, source in enumerate(sources, start=1):
             try:
-                async with aclosing(worker.steps(source, source.parent, ext)) as steps:
+                async with aclosing(worker.run(source, source.parent, ext)) as steps:
                     (result,) = [step async for step in steps if isinstance(step, Result)]
             except LAMNetError as error:
                 errors.append(str(error))
@@ -70,7 +70,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-class _Outlet(io.RawIOBase):
+class _ZipStream(io.RawIOBase):
     """A file that is written from front to back, and whose content is taken away meanwhile."""
 
     def __init__(self) -> None:

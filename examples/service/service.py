@@ -21,7 +21,7 @@ from work import Worker
 
 from lamnet_models import LAMNetError
 from lamnet_models.upscaling.steps import Result
-from lamnet_models.upscaling.upscalers import Upscalers
+from lamnet_models.upscaling.upscalers import UpscalerPool
 
 Ext = Literal["auto", "png", "jpg", "webp", "tiff"]
 
@@ -51,13 +51,13 @@ class SizeLimit:
         return await self.app(scope, receive, send)
 
 
-def create_app(upscalers: Upscalers, *, most_bytes: int, most_waiting: int) -> FastAPI:
+def create_app(upscalers: UpscalerPool, *, max_bytes: int, max_pending: int) -> FastAPI:
     """Returns the service.
 
     Args:
         upscalers: What enlarges the images.
-        most_bytes: Largest request that is taken.
-        most_waiting: Most images that wait or are under way; with more, requests are refused with status 503.
+        max_bytes: Largest request that is taken.
+        max_pending: Most images that wait or are under way; with more, requests are refused with status 503.
     """
     worker = Worker(upscalers)
     scratch = Path(tempfile.mkdtemp(prefix="lamnet-service-"))
@@ -68,14 +68,14 @@ def create_app(upscalers: Upscalers, *, most_bytes: int, most_waiting: int) -> F
         shutil.rmtree(scratch, ignore_errors=True)
 
     app = FastAPI(title="LAMNet", lifespan=lifespan, docs_url=None, redoc_url=None)  # their pages fetch scripts
-    app.add_middleware(SizeLimit, most=most_bytes)
+    app.add_middleware(SizeLimit, most=max_bytes)
 
     @app.exception_handler(LAMNetError)
     async def refuse(_: Request, error: LAMNetError) -> Response:
         return JSONResponse({"detail": str(error)}, 422)
 
     def save(files: list[UploadFile]) -> tuple[Path, list[Path]]:
-        if worker.pending >= most_waiting:
+        if worker.pending >= max_pending:
             raise HTTPException(503, "too many images wait already", {"Retry-After": "10"})
         folder = Path(tempfile.mkdtemp(dir=scratch))
         paths = [folder / str(number) / _safe_name(file.filename) for number, file in enumerate(files)]
@@ -87,15 +87,15 @@ def create_app(upscalers: Upscalers, *, most_bytes: int, most_waiting: int) -> F
 
     @app.get("/health")
     async def health() -> dict[str, object]:
-        return {"status": "ok", "scale": upscalers.first.scale, "pending": worker.pending}
+        return {"status": "ok", "scale": upscalers.default.scale, "pending": worker.pending}
 
     @app.post("/enlarge")
-    async def enlarge(request: Request, file: UploadFile, ext: Ext = "auto") -> Response:
+    async def upscale(request: Request, file: UploadFile, ext: Ext = "auto") -> Response:
         """Answers with the enlarged image."""
         folder, (source,) = save([file])
         clean = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
         try:
-            async with aclosing(worker.steps(source, source.parent, ext)) as steps:
+            async with aclosing(worker.run(source, source.parent, ext)) as steps:
                 async for step in steps:
                     if isinstance(step, Result):
                         return FileResponse(step.target, filename=step.target.name, background=clean)
@@ -152,10 +152,10 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     try:
         tile = int(arguments.tile) if arguments.tile.isdecimal() else arguments.tile
-        upscalers = Upscalers(arguments.model, tile=tile)
+        upscalers = UpscalerPool(arguments.model, tile=tile)
     except (LAMNetError, ValueError) as error:
         parser.error(str(error))
-    app = create_app(upscalers, most_bytes=int(1e6 * arguments.max_mb), most_waiting=arguments.max_waiting)
+    app = create_app(upscalers, max_bytes=int(1e6 * arguments.max_mb), max_pending=arguments.max_waiting)
     uvicorn.run(app, host=arguments.host, port=arguments.port, timeout_graceful_shutdown=60)
 
 

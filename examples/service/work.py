@@ -11,9 +11,9 @@ from pathlib import Path
 
 import anyio
 
-from lamnet_models.app.uploads import enlarge_upload
+from lamnet_models.app.uploads import upscale_upload
 from lamnet_models.upscaling.steps import Result
-from lamnet_models.upscaling.upscalers import Upscalers
+from lamnet_models.upscaling.upscalers import UpscalerPool
 
 
 class Worker:
@@ -26,19 +26,19 @@ class Worker:
         pending: Number of images that wait or are under way.
     """
 
-    def __init__(self, upscalers: Upscalers) -> None:
+    def __init__(self, upscalers: UpscalerPool) -> None:
         self.upscalers = upscalers
         self.pending = 0
         # One thread: the network uses all cores already, and two images at once would take twice the memory.
         self._thread = ThreadPoolExecutor(1, "enlarge")
 
-    async def steps(self, source: Path, folder: Path, ext: str) -> AsyncIterator[tuple[int, int] | Result]:
+    async def run(self, source: Path, folder: Path, ext: str) -> AsyncIterator[tuple[int, int] | Result]:
         """Yields the steps done and all steps, and at the end the result; whoever stops listening ends the work.
 
         Args:
             source: The image.
             folder: Where the result goes.
-            ext: Its format, see ``enlarge_upload``.
+            ext: Its format, see ``upscale_upload``.
 
         Raises:
             ImageError: If the image cannot be read, enlarged or written.
@@ -48,13 +48,13 @@ class Worker:
 
         def step(done: int, total: int) -> None:
             if unwanted.is_set():
-                raise _UnwantedError
+                raise _CancelledError
             loop.call_soon_threadsafe(events.put_nowait, (done, total))
 
         def work() -> Result | None:
-            with contextlib.suppress(_UnwantedError):
+            with contextlib.suppress(_CancelledError):
                 if not unwanted.is_set():
-                    return enlarge_upload(source, folder, self.upscalers, ext, step)
+                    return upscale_upload(source, folder, self.upscalers, ext, step)
             return None
 
         self.pending += 1
@@ -71,5 +71,5 @@ class Worker:
             self.pending -= 1
 
 
-class _UnwantedError(Exception):
+class _CancelledError(Exception):
     """Raised into work that nobody waits for any more."""

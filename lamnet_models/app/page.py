@@ -12,7 +12,7 @@ import gradio as gr
 
 from ..errors import LAMNetError
 from ..images import READABLE
-from .workshop import PREVIEW_SIDE, Workshop
+from .workshop import PREVIEW_SIDE, UpscaleService
 
 Networks = Mapping[str, Mapping[int, str | os.PathLike]]
 """Networks to choose from, their names or checkpoints, by what they are called on the page and by scale."""
@@ -34,12 +34,12 @@ class Page:
     """The page's actions. One piece of work runs at a time; the others wait in a queue that shows their places.
 
     Args:
-        workshop: Who does the work.
+        service: Who does the work.
         networks: What there is to choose from.
     """
 
-    def __init__(self, workshop: Workshop, networks: Networks) -> None:
-        self._workshop = workshop
+    def __init__(self, service: UpscaleService, networks: Networks) -> None:
+        self._service = service
         self._networks = networks
         self._wanted: dict[str | None, object] = {}  # what each session waits for
 
@@ -67,10 +67,10 @@ class Page:
                     )
                     download = gr.DownloadButton(visible=False, variant="primary")
             shown, buttons = [picture, compare, download], [start, stop]
-            source.change(self.look, source, [start, *shown, facts], **one_by_one)
+            source.change(self.preview, source, [start, *shown, facts], **one_by_one)
             model.change(self._scales, model, scale, **at_once)
             work = start.click(self.begin, None, [*buttons, *shown], **at_once).then(
-                self.enlarge, [source, model, scale, form], [*shown, facts], show_progress_on=picture, **one_by_one
+                self.upscale, [source, model, scale, form], [*shown, facts], show_progress_on=picture, **one_by_one
             )
             work.then(self.end, None, buttons, **at_once)
             stop.click(self.cancel, None, buttons, cancels=[work], **at_once)
@@ -81,12 +81,12 @@ class Page:
         scales = sorted(self._networks[model])
         return gr.Radio([(f"×{scale}", scale) for scale in scales], value=scales[-1], label="Enlarge")
 
-    def look(self, source: str | None) -> tuple[Any, ...]:
+    def preview(self, source: str | None) -> tuple[Any, ...]:
         """Shows a picture that was dropped, or why there is nothing to show."""
         view, facts = None, ""
         if source is not None:
             try:
-                picture, view = self._workshop.look(Path(source))
+                picture, view = self._service.preview(Path(source))
                 bits = 8 * picture.pixels.dtype.itemsize
                 facts = _paragraph(f"{picture.width} × {picture.height} pixels of {bits} bits a channel")
             except LAMNetError as error:
@@ -98,7 +98,7 @@ class Page:
         self._wanted[request.session_hash] = object()
         return gr.update(visible=False), gr.update(visible=True), *_before()
 
-    def enlarge(
+    def upscale(
         self,
         source: str,
         model: str,
@@ -118,7 +118,7 @@ class Page:
 
         try:
             step(0, 1)
-            result = self._workshop.enlarge(Path(source), self._networks[model][scale], form, step)
+            result = self._service.upscale(Path(source), self._networks[model][scale], form, step)
         except _CancelledError:
             return tuple(gr.skip() for _ in range(4))
         except LAMNetError as error:

@@ -14,7 +14,7 @@ from ..registry import NAMES
 
 if TYPE_CHECKING:
     from .page import Networks
-    from .workshop import Workshop
+    from .workshop import UpscaleService
 
 MAX_UPLOAD = "256mb"
 """Largest file that is taken."""
@@ -29,7 +29,7 @@ def serve(
     model: str | os.PathLike | None = None,
     device: str = "auto",
     precision: str = "auto",
-    started: Callable[[str], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
 ) -> None:
     """Serves the page until interrupted. Nothing on it, and nothing that serves it, asks another host for anything.
 
@@ -41,7 +41,7 @@ def serve(
         model: Name or checkpoint of the one network to offer; None offers those of the paper.
         device: Where to compute, see [`Upscaler`][lamnet_models.Upscaler].
         precision: Type to compute in, see there.
-        started: Called with the page's address once it answers.
+        on_start: Called with the page's address once it answers.
 
     Raises:
         LAMNetError: If Gradio is not installed, the port cannot be had, or there is no such model.
@@ -53,12 +53,12 @@ def serve(
     except ImportError:
         raise LAMNetError("the page is made with Gradio, which is missing: pip install 'lamnet[app]'") from None
     from .page import STYLE, Page
-    from .workshop import Workshop
+    from .workshop import UpscaleService
 
     with tempfile.TemporaryDirectory(prefix="lamnet-app-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when the page is built
-        workshop = Workshop(Path(folder), device, precision)
-        page = Page(workshop, _networks(model, workshop))
+        service = UpscaleService(Path(folder), device, precision)
+        page = Page(service, _networks(model, service))
         blocks = page.build()
         try:
             _, address, _ = blocks.launch(
@@ -77,17 +77,17 @@ def serve(
         except OSError:
             raise LAMNetError(f"port {port} on {host} is taken or not allowed; choose another one") from None
         try:
-            if started:
-                started(address)
+            if on_start:
+                on_start(address)
             threading.Event().wait()  # for the signal that ends it
         finally:
             page.close()
             blocks.close(verbose=False)
 
 
-def _networks(model: str | os.PathLike | None, workshop: Workshop) -> Networks:
+def _networks(model: str | os.PathLike | None, service: UpscaleService) -> Networks:
     if model is not None:
-        return {Path(model).name: {workshop.upscalers(model).first.scale: model}}
+        return {Path(model).name: {service.upscalers(model).default.scale: model}}
     sizes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
     return {
         size: {int(name.removeprefix(start)): name for name in NAMES if name.startswith(start)}

@@ -12,7 +12,7 @@ from ..upscaling.files import run_jobs
 from ..upscaling.plan import Job
 from ..upscaling.steps import Result
 from ..upscaling.tiling import Progress
-from ..upscaling.upscalers import Upscalers
+from ..upscaling.upscalers import UpscalerPool
 
 
 def read_upload(source: Path) -> Picture:
@@ -27,8 +27,8 @@ def read_upload(source: Path) -> Picture:
         raise ImageError(_without_folders(str(error), source.parent)) from None
 
 
-def enlarge_upload(
-    source: Path, folder: Path, upscalers: Upscalers, ext: str = "auto", progress: Progress | None = None
+def upscale_upload(
+    source: Path, folder: Path, upscalers: UpscalerPool, ext: str = "auto", progress: Progress | None = None
 ) -> Result:
     """Enlarges a picture.
 
@@ -50,9 +50,9 @@ def enlarge_upload(
     suffix = own if ext == "auto" else f".{ext}"
     if suffix.lower() not in WRITABLE:
         raise ValueError(f"ext is {ext!r}, but it must be one of auto, {', '.join(known[1:] for known in WRITABLE)}")
-    target = folder / f"{source.stem}_x{upscalers.first.scale}{suffix}"
+    target = folder / f"{source.stem}_x{upscalers.default.scale}{suffix}"
     step = progress and (lambda _, done, total: progress(done, total) if total else None)
-    (result,) = run_jobs([Job(source, target, any_format=ext == "auto")], upscalers, progress=step)
+    (result,) = run_jobs([Job(source, target, allow_png=ext == "auto")], upscalers, progress=step)
     if result.error:
         raise ImageError(_without_folders(result.error, source.parent, folder))
     return result

@@ -21,8 +21,8 @@ from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from ..upscaling.tiling import Progress
-from ..upscaling.upscalers import Upscalers
-from .uploads import enlarge_upload, read_upload
+from ..upscaling.upscalers import UpscalerPool
+from .uploads import read_upload, upscale_upload
 
 PREVIEW_SIDE = 4096
 """Longest side in pixels of what the page shows: no more than a telephone's browser can."""
@@ -32,7 +32,7 @@ KEEP_SECONDS = 3600
 
 
 @dataclass(frozen=True)
-class Enlarged:
+class UpscaledFile:
     """An enlarged file, and two pictures of one size to compare in a browser.
 
     Attributes:
@@ -49,7 +49,7 @@ class Enlarged:
     notes: tuple[str, ...]
 
 
-class Workshop:
+class UpscaleService:
     """Networks, each loaded when it is first wanted, and a folder for uploads and results.
 
     Args:
@@ -67,13 +67,13 @@ class Workshop:
         self._precision = precision
         self.upscalers = cache(self._upscalers)
 
-    def _upscalers(self, model: str | os.PathLike) -> Upscalers:
+    def _upscalers(self, model: str | os.PathLike) -> UpscalerPool:
         network = resolve_model(model)
         # Exact tiles have the whole image's result, and many steps, to show and to stop at.
         tile = "exact" if isinstance(network, LAMNet) else "auto"
-        return Upscalers(network, tile=tile, device=self._device, precision=self._precision)
+        return UpscalerPool(network, tile=tile, device=self._device, precision=self._precision)
 
-    def look(self, source: Path) -> tuple[Picture, Path]:
+    def preview(self, source: Path) -> tuple[Picture, Path]:
         """Reads an uploaded file; returns the picture, and a file that browsers show.
 
         Raises:
@@ -82,7 +82,7 @@ class Workshop:
         picture = read_upload(source)
         return picture, _preview(picture, self._new_folder() / "picture", _shown_size(picture))
 
-    def enlarge(self, source: Path, model: str | os.PathLike, ext: str, progress: Progress) -> Enlarged:
+    def upscale(self, source: Path, model: str | os.PathLike, ext: str, progress: Progress) -> UpscaledFile:
         """Enlarges an uploaded file.
 
         Args:
@@ -104,8 +104,8 @@ class Workshop:
             progress(done, total)
 
         try:
-            result = enlarge_upload(source, folder, upscalers, ext, step)
-            return Enlarged(result.target, _views(source, result.target), result.size, result.notes)
+            result = upscale_upload(source, folder, upscalers, ext, step)
+            return UpscaledFile(result.target, _views(source, result.target), result.size, result.notes)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

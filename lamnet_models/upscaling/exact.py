@@ -20,7 +20,7 @@ from .tiling import Cell, Progress, cells
 EXACT_TILES = (256, 128, 64)
 """Sides in pixels of the tiles, to be tried in turn where memory is short; what comes out does not depend on them."""
 
-STORES = 3
+STORED_MAPS = 3
 """Feature maps kept between the layers: a block's input, the features, and what is made of them."""
 
 
@@ -54,23 +54,23 @@ def forward_exact(
         LAMNetError: If the disk has no room for the features, or the result is not finite.
     """
     batch, _, height, width = source.shape
-    shape = (STORES, 1, height, width, model.num_features)
+    shape = (STORED_MAPS, 1, height, width, model.num_features)
     maps = list(empty(shape, model.mean.dtype, torch.device("cpu"), in_file).permute(0, 1, 4, 2, 3))
-    tiles = _Tiles(model, batch, (height, width), autocast, tile, progress)
+    tiles = _TileRunner(model, batch, (height, width), autocast, tile, progress)
     for index in range(batch):
         _run(model, source.image(index), out.image(index), tiles, maps)
 
 
-def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _Tiles, maps: list[Tensor]) -> None:
-    start, *others = (_Features(tensor) for tensor in maps)
+def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _TileRunner, maps: list[Tensor]) -> None:
+    start, *others = (_FeatureMap(tensor) for tensor in maps)
     tiles.run(1, model.extract, source, into=start)
     for block in model.blocks:
         features = start
         for layer in block.layers:
             free = [store for store in others if store is not features]
-            if _exchanges(layer):
+            if _has_exchange(layer):
                 target = free[1] if features is start else features
-                _mix(tiles, layer, features, free[0], target)
+                _run_exchanging_mixer(tiles, layer, features, free[0], target)
             else:
                 target = free[0]
                 tiles.run(_radius(layer), layer.tiled, features, into=target)
@@ -83,7 +83,9 @@ def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _Tiles, maps: list[T
     tiles.run(2, reconstruct, source, start, into=out, scale=model.scale, seen=Autocast.check)
 
 
-def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Features, into: _Features) -> None:
+def _run_exchanging_mixer(
+    tiles: _TileRunner, layer: PreNormResidual, features: _FeatureMap, joined: _FeatureMap, into: _FeatureMap
+) -> None:
     """Runs a mixer whose branches exchange means over the image: once to gather these, once to use them."""
     mixer = layer.layer
     _, channels, height, width = features.tensor.shape
@@ -107,7 +109,7 @@ def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Fe
     tiles.run(0, join, features, joined, into=into)
 
 
-def _exchanges(layer: PreNormResidual) -> bool:
+def _has_exchange(layer: PreNormResidual) -> bool:
     return isinstance(layer.layer, ULM) and layer.layer.exchange is not None
 
 
@@ -117,7 +119,7 @@ def _radius(layer: PreNormResidual) -> int:
     return layer.layer.reach[0]
 
 
-class _Features:
+class _FeatureMap:
     """A feature map, (1, C, H, W), read and written as it is."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -130,7 +132,7 @@ class _Features:
         self.tensor[..., rows, columns] = values
 
 
-class _Tiles:
+class _TileRunner:
     """The tiles of an image, to be gone over by one function after another."""
 
     def __init__(
@@ -147,7 +149,7 @@ class _Tiles:
         self._tile = tile
         self._progress = progress
         layers = [layer for block in model.blocks for layer in block.layers]
-        passes = 2 + len(model.blocks) + len(layers) + sum(map(_exchanges, layers))
+        passes = 2 + len(model.blocks) + len(layers) + sum(map(_has_exchange, layers))
         self._total = batch * passes * len(self._cells(0))
         self._done = 0
 
@@ -158,8 +160,8 @@ class _Tiles:
         self,
         halo: int,
         compute: Callable[..., Tensor],
-        *sources: Pixels | _Features,
-        into: Pixels | _Features,
+        *sources: Pixels | _FeatureMap,
+        into: Pixels | _FeatureMap,
         scale: int = 1,
         seen: Callable[[Tensor], object] | None = None,
     ) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from .plan import Job
-from .steps import Options, Result, Steps
-from .upscalers import Upscalers
+from .steps import JobRunner, Options, Result
+from .upscalers import UpscalerPool
 
 JobProgress = Callable[[Job, int, int], None]
 """Called as a job begins, and after each step of it, with the job, the steps done and all its steps, 0 for unknown."""
@@ -15,7 +15,7 @@ JobProgress = Callable[[Job, int, int], None]
 
 def run_jobs(
     jobs: Sequence[Job],
-    upscalers: Upscalers,
+    upscalers: UpscalerPool,
     options: Options | None = None,
     progress: JobProgress | None = None,
 ) -> Iterator[Result]:
@@ -35,29 +35,29 @@ def run_jobs(
         What became of each job, in their order, as soon as it is written.
     """
     options = options or Options()
-    steps = Steps(jobs, upscalers, options)
+    runner = JobRunner(jobs, upscalers, options)
     if not options.overlap:
         for job in jobs:
-            yield steps.write(*steps.enlarge(job, steps.read(job), _of_job(job, progress)))
+            yield runner.write(*runner.upscale(job, runner.read(job), _job_progress(job, progress)))
         return
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        coming: list[Future] = [reader.submit(steps.read, jobs[0])] if jobs else []
+        coming: list[Future] = [reader.submit(runner.read, jobs[0])] if jobs else []
         leaving: list[Future] = []
         for index, job in enumerate(jobs):
             loaded = coming.pop().result()
             if index + 1 < len(jobs):
-                coming.append(reader.submit(steps.read, jobs[index + 1]))
-            enlarged = steps.enlarge(job, loaded, _of_job(job, progress))
+                coming.append(reader.submit(runner.read, jobs[index + 1]))
+            enlarged = runner.upscale(job, loaded, _job_progress(job, progress))
             del loaded
             if leaving:
                 yield leaving.pop().result()
-            leaving.append(writer.submit(steps.write, *enlarged))
+            leaving.append(writer.submit(runner.write, *enlarged))
             del enlarged
         for last in leaving:
             yield last.result()
 
 
-def _of_job(job: Job, progress: JobProgress | None) -> Callable[[int, int], None] | None:
+def _job_progress(job: Job, progress: JobProgress | None) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
     progress(job, 0, 0)

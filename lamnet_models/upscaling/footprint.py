@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_iter
 from lamnet_layers._tiles import meta_stands_for
 
 from ..lamnet import LAMNet
-from .exact import EXACT_TILES, STORES
+from .exact import EXACT_TILES, STORED_MAPS
 from .memory import RESERVE, used_memory
 
 _FEATURE_MAPS = 20
@@ -93,7 +93,7 @@ def estimate_memory(
     sides = [min(side, mode.tile + 2 * pad) if mode.tile else side for side in (height, width)]
     compute = _forward_memory(model, 1 if mode.is_exact else images, *sides)
     if mode.is_exact:
-        features = STORES * model.num_features * pixels * model.mean.dtype.itemsize
+        features = STORED_MAPS * model.num_features * pixels * model.mean.dtype.itemsize
     elif mode.tile:
         held += 2 * larger * min(height, mode.tile + tile_pad)  # one row of tiles, and as much on its way out
     else:
@@ -132,7 +132,7 @@ def estimate_process_memory(model: LAMNet, height: int, width: int) -> dict[str,
 def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> int:
     """Returns the bytes that a forward pass without gradients takes at its peak, in the network's own type.
 
-    Of LAMNet they are counted, see ``_counted_memory``; half precision takes less. For other networks they are taken to
+    Of LAMNet, they are counted: see ``_peak_bytes_on_meta``; half precision takes less. For other networks they are taken to
     be 20 maps of features.
     """
     pixels = batch * height * width
@@ -144,21 +144,21 @@ def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> in
     sides = [min(side, max(_COUNTED, _COUNTED**2 // other)) for side, other in ((height, width), (width, height))]
     sides = [-(-side // step) * step for side in sides for step in [max(8, 2 ** (side.bit_length() - 3))]]
     device_type = "cpu" if model.mean.is_meta else model.mean.device.type
-    counted = _counted_memory(json.dumps(config), model.mean.dtype, (model.in_chans, *sides), device_type)
+    counted = _peak_bytes_on_meta(json.dumps(config), model.mean.dtype, (model.in_chans, *sides), device_type)
     start = model.num_features * model.mean.dtype.itemsize if len(model.blocks) > 1 else 0
     return int(pixels * (counted / prod(sides) + start))
 
 
 @lru_cache(maxsize=256)
-def _counted_memory(config: str, dtype: torch.dtype, shape: tuple[int, ...], device_type: str) -> int:
+def _peak_bytes_on_meta(config: str, dtype: torch.dtype, shape: tuple[int, ...], device_type: str) -> int:
     """Counts the bytes of all tensors alive at once, in a forward pass on the meta device, which computes nothing."""
     model = LAMNet(**json.loads(config), device="meta", dtype=dtype).eval()
-    with meta_stands_for(device_type), torch.no_grad(), _Living() as living:
+    with meta_stands_for(device_type), torch.no_grad(), _LiveBytes() as living:
         model(torch.empty(1, *shape, device="meta", dtype=dtype))
     return living.peak + prod(shape) * dtype.itemsize
 
 
-class _Living(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of tensors that are alive, and the most there ever were."""
 
     def __init__(self) -> None:

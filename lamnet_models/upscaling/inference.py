@@ -41,7 +41,7 @@ class Inference:
     planner: TilePlanner
 
     @torch.no_grad()
-    def enlarge(self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None) -> Pixels:
+    def upscale(self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None) -> Pixels:
         """Enlarges images, alpha and all.
 
         Args:
@@ -68,11 +68,11 @@ class Inference:
             warnings.warn(
                 f"memory is short: {sizes}, kept in {scratch_folder()} meanwhile", RuntimeWarning, stacklevel=2
             )
-        out = source.enlarged(self.model.scale, plan.result_in_file)
-        parts = _parts(source, out, wanted)
-        with _evaluating(self.model):
+        out = source.empty_upscaled(self.model.scale, plan.result_in_file)
+        parts = _split_alpha(source, out, wanted)
+        with _eval_mode(self.model):
             for index, (part, into) in enumerate(parts):
-                following = progress and _part_of(progress, index, len(parts))
+                following = progress and _partial_progress(progress, index, len(parts))
                 plan = self._run(part, into, plan, plans, half, following)
         return out
 
@@ -120,32 +120,32 @@ class Inference:
             return False  # and not from here on: the traceback would keep the tensors alive
 
 
-def _parts(source: Pixels, out: Pixels, wanted: int) -> list[tuple[Pixels, Pixels]]:
+def _split_alpha(source: Pixels, out: Pixels, wanted: int) -> list[tuple[Pixels, Pixels]]:
     """Returns what a network of so many channels is to run over, and what takes the results."""
     channels = source.shape[1]
     if channels == wanted or channels in (1, 3):
-        return [_fitted(source, out, wanted)]
+        return [_match_channels(source, out, wanted)]
     colours, alpha = (slice(None, -1), slice(-1, None))
     seen = source.channels(alpha).read()
     if bool((seen == seen.flatten()[0]).all()):
         out.data[:, alpha] = source.data[0, -1, 0, 0]
-        return [_fitted(source.channels(colours), out.channels(colours), wanted)]
+        return [_match_channels(source.channels(colours), out.channels(colours), wanted)]
     filled = Pixels(fill_transparent(source.channels(colours).read(), seen))
     return [
-        _fitted(filled, out.channels(colours), wanted),
-        _fitted(source.channels(alpha), out.channels(alpha), wanted),
+        _match_channels(filled, out.channels(colours), wanted),
+        _match_channels(source.channels(alpha), out.channels(alpha), wanted),
     ]
 
 
-def _fitted(source: Pixels, out: Pixels, wanted: int) -> tuple[Pixels, Pixels]:
+def _match_channels(source: Pixels, out: Pixels, wanted: int) -> tuple[Pixels, Pixels]:
     channels = source.shape[1]
     if channels > wanted:  # each channel by itself
-        return source.apart(), out.apart()
-    return (source, out) if channels == wanted else (source.repeated(wanted), out.as_luma())
+        return source.split_channels(), out.split_channels()
+    return (source, out) if channels == wanted else (source.repeat_channels(wanted), out.as_luma())
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _eval_mode(model: nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -155,7 +155,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _part_of(progress: Progress, index: int, parts: int) -> Progress:
+def _partial_progress(progress: Progress, index: int, parts: int) -> Progress:
     return lambda done, total: progress(index * total + done, parts * total)
 
 

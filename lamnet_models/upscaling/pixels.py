@@ -23,10 +23,10 @@ class Pixels:
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
-        self.top = 1 if data.is_floating_point() else torch.iinfo(data.dtype).max
+        self.max_value = 1 if data.is_floating_point() else torch.iinfo(data.dtype).max
 
     @classmethod
-    def of_array(cls, pixels: np.ndarray) -> Pixels:
+    def from_array(cls, pixels: np.ndarray) -> Pixels:
         """Returns the pixels (H, W, C) of an array, which is shared where its layout allows."""
         pixels = np.ascontiguousarray(pixels)
         if not pixels.flags.writeable:  # torch has no such tensors, and warns
@@ -50,16 +50,16 @@ class Pixels:
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """Returns a piece, (B, C, h, w), floating-point."""
         piece = self.data[..., rows, columns].to(self.dtype, memory_format=torch.contiguous_format)
-        return piece if self.top == 1 else piece.div_(self.top)
+        return piece if self.max_value == 1 else piece.div_(self.max_value)
 
     def write(self, rows: slice, columns: slice, values: Tensor) -> None:
         """Takes a piece, (B, C, h, w), cut to [0, 1] and rounded to the levels that there are."""
         values = values.clamp(0, 1)
-        if self.top != 1:
-            values = values.mul_(self.top).round_()
+        if self.max_value != 1:
+            values = values.mul_(self.max_value).round_()
         self.data[..., rows, columns] = values
 
-    def enlarged(self, scale: int, in_file: bool) -> Pixels:
+    def empty_upscaled(self, scale: int, in_file: bool) -> Pixels:
         """Returns room for the larger images, of the same type, device and layout, in memory or, on the CPU, a file."""
         batch, channels, height, width = self.shape
         height, width = scale * height, scale * width
@@ -79,11 +79,11 @@ class Pixels:
         """Returns a view of some of the channels."""
         return Pixels(self.data[:, part])
 
-    def apart(self) -> Pixels:
+    def split_channels(self) -> Pixels:
         """Returns a view of each channel as an image of its own, (B·C, 1, H, W)."""
         return Pixels(self.data.flatten(0, 1)[:, None])
 
-    def repeated(self, channels: int) -> Pixels:
+    def repeat_channels(self, channels: int) -> Pixels:
         """Returns a view of grey images in so many equal channels."""
         return Pixels(self.data.expand(-1, channels, -1, -1))
 

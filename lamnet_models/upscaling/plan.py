@@ -21,14 +21,14 @@ class Job:
     Attributes:
         source: The image.
         target: Where the larger one goes.
-        any_format: Whether nobody asked for the target's format, so that it may become PNG where the format cannot hold
+        allow_png: Whether nobody asked for the target's format, so that it may become PNG where the format cannot hold
             the result.
         within: The folder that the target must not leave, wherever links in it lead; None for any place.
     """
 
     source: Path
     target: Path
-    any_format: bool = False
+    allow_png: bool = False
     within: Path | None = None
 
 
@@ -74,7 +74,7 @@ def plan_jobs(
         raise ValueError(f"suffix is {suffix!r}, but it is a part of a name and must not hold a path")
     folder = None if output is None else Path(output)
     sources: dict[str, Source] = {}
-    for source in find_sources(inputs, recursive, leave_out=folder):
+    for source in find_sources(inputs, recursive, exclude=folder):
         sources.setdefault(path_key(source.path), source)
     if output is not None and _is_file(output, inputs, writable):
         target = _output_file(Path(output), len(sources), extension, writable)
@@ -82,7 +82,7 @@ def plan_jobs(
     else:
         jobs = [_job(source, folder, suffix, extension, writable) for source in sources.values()]
     targets = {path_key(job.target) for job in jobs}
-    kept = [job for job in jobs if sources[path_key(job.source)].is_named or path_key(job.source) not in targets]
+    kept = [job for job in jobs if sources[path_key(job.source)].is_explicit or path_key(job.source) not in targets]
     _check_conflicts(kept)
     return kept
 
@@ -110,8 +110,8 @@ def _job(source: Source, folder: Path | None, suffix: str, extension: str | None
     path = source.path
     usual = ALIASES.get(path.suffix.lower(), path.suffix)
     chosen = extension or (usual if usual.lower() in writable else ".png")
-    place = path.parent if folder is None else folder / source.place
-    return Job(path, place / f"{path.stem}{suffix}{chosen}", any_format=extension is None, within=folder)
+    place = path.parent if folder is None else folder / source.subfolder
+    return Job(path, place / f"{path.stem}{suffix}{chosen}", allow_png=extension is None, within=folder)
 
 
 def _check_conflicts(jobs: list[Job]) -> None:

@@ -40,7 +40,7 @@ class Autocast:
             sources: On any device, of any type.
         """
         sources = tuple(source.to(self.device, self._dtype) for source in sources)
-        with self._halved():
+        with self._autocast():
             out = compute(*sources)
         out = out.to(torch.promote_types(out.dtype, torch.float32))
         if self._half and (bad := ~out.isfinite().flatten(1).all(1)).any():
@@ -49,7 +49,7 @@ class Autocast:
         return out
 
     @contextmanager
-    def _halved(self) -> Iterator[None]:
+    def _autocast(self) -> Iterator[None]:
         on_cpu, enabled = self.device.type == "cpu", self._half is not None
         with (
             without_onednn(on_cpu and self._half == torch.float16),

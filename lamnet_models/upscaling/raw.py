@@ -9,15 +9,15 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import ImageError
-from .sizing import resized
-from .upscalers import Upscalers
+from .sizing import resize_image
+from .upscalers import UpscalerPool
 
 
 def upscale_raw(
     source: BinaryIO,
     sink: BinaryIO,
     size: tuple[int, int],
-    upscalers: Upscalers,
+    upscalers: UpscalerPool,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Enlarges frames of raw RGB, 8 bits a channel, row by row from the top, until the stream ends.
@@ -41,7 +41,7 @@ def upscale_raw(
         OSError: If the sink takes no more.
     """
     width, height = size
-    upscaler = upscalers.for_picture(height, width)
+    upscaler = upscalers.for_size(height, width)
     result = upscalers.result_size(height, width)
     count = 0
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
@@ -49,7 +49,7 @@ def upscale_raw(
         while len(data := coming.result()) == 3 * height * width:
             coming = reader.submit(_frame, source, height, width)
             pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            larger = resized(upscaler(pixels), *result)
+            larger = resize_image(upscaler(pixels), *result)
             _wait(leaving)
             leaving = writer.submit(sink.write, larger.data)
             count += 1

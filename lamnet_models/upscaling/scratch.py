@@ -37,7 +37,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, in_f
         return torch.empty(shape, dtype=dtype, device=device)
     size, folder = prod(shape) * dtype.itemsize, scratch_folder()
     if size > 0.95 * (free := shutil.disk_usage(folder).free):
-        raise LAMNetError(_no_room(size, folder, free))
+        raise LAMNetError(_disk_full_message(size, folder, free))
     with tempfile.TemporaryFile(dir=folder, prefix="lamnet-") as file:
         try:
             if hasattr(os, "posix_fallocate"):
@@ -46,7 +46,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, in_f
                 file.truncate(size)
             mapped = mmap.mmap(file.fileno(), size)
         except OSError:
-            raise LAMNetError(_no_room(size, folder, shutil.disk_usage(folder).free)) from None
+            raise LAMNetError(_disk_full_message(size, folder, shutil.disk_usage(folder).free)) from None
     return torch.frombuffer(mapped, dtype=dtype).view(shape)
 
 
@@ -57,18 +57,18 @@ def scratch_folder() -> Path:
     many systems, and there is the usual one for large files, ``/var/tmp``.
     """
     folder, large = Path(tempfile.gettempdir()), Path("/var/tmp")
-    if "TMPDIR" not in os.environ and os.access(large, os.W_OK) and _lies_in_memory(folder):
+    if "TMPDIR" not in os.environ and os.access(large, os.W_OK) and _is_memory_backed(folder):
         return large
     return folder
 
 
-def _lies_in_memory(folder: Path) -> bool:
+def _is_memory_backed(folder: Path) -> bool:
     kinds = {disk.mountpoint: disk.fstype for disk in psutil.disk_partitions(all=True)}
     place = next((str(path) for path in (folder, *folder.parents) if str(path) in kinds), "")
     return kinds.get(place) in _IN_MEMORY
 
 
-def _no_room(size: int, folder: Path, free: int) -> str:
+def _disk_full_message(size: int, folder: Path, free: int) -> str:
     return (
         f"memory is short, and {size / 1e9:.2f} GB do not fit in {folder}, where {free / 1e9:.2f} GB are free: make "
         "room, or name another folder in TMPDIR"

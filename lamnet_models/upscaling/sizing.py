@@ -26,7 +26,7 @@ ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
 
 
 @dataclass(frozen=True)
-class Size:
+class TargetSize:
     """How large results are to be: by a factor, or to a width or height, or to fit into both.
 
     Attributes:
@@ -53,7 +53,7 @@ class Size:
                 raise ValueError(f"{name} is {value!r}, but it must be an integer of at least 1")
 
     @property
-    def is_plain(self) -> bool:
+    def is_network_size(self) -> bool:
         """Whether a network's own factor is all that is asked for."""
         return self.width is None and self.height is None and (self.scale is None or self.scale == int(self.scale))
 
@@ -65,9 +65,9 @@ class Size:
             return f"_w{self.width}"
         return f"_h{self.height}" if self.height is not None else f"_x{self.scale or scale:g}"
 
-    def step(self, height: int, width: int) -> int | None:
+    def network_scale(self, height: int, width: int) -> int | None:
         """Returns the factor of the network to take for a picture: the next larger one; None for the default."""
-        if self.is_plain:
+        if self.is_network_size:
             return None if self.scale is None else int(self.scale)
         result = self._of(height, width, SCALES[-1])
         factor = max(result[0] / height, result[1] / width)
@@ -85,7 +85,7 @@ class Size:
         Raises:
             LAMNetError: If that is no enlargement, or a larger one.
         """
-        if self.is_plain:
+        if self.is_network_size:
             return scale * height, scale * width
         result, most = self._of(height, width, scale), most or scale
         shape, wanted = f"{width}x{height} pixels", f"{result[1]}x{result[0]}"
@@ -106,7 +106,7 @@ class Size:
         return self.height, _rounded(width * down)
 
 
-def shape_of(image: ImageT) -> tuple[int, int]:
+def image_size(image: ImageT) -> tuple[int, int]:
     """Returns height and width of an image of any kind that ``Upscaler`` takes; (1, 1) for anything else."""
     if isinstance(image, Picture):
         return image.height, image.width
@@ -118,7 +118,7 @@ def shape_of(image: ImageT) -> tuple[int, int]:
     return 1, 1
 
 
-def resized(image: ImageT, height: int, width: int, max_memory: int | None = None) -> ImageT:
+def resize_image(image: ImageT, height: int, width: int, max_memory: int | None = None) -> ImageT:
     """Returns an image resized by MATLAB's bicubic interpolation, of its kind; as it is if it has that size.
 
     Alpha and colours are resized apart: ``Upscaler`` has given transparent pixels the colours of their neighbours, so
@@ -130,7 +130,7 @@ def resized(image: ImageT, height: int, width: int, max_memory: int | None = Non
         width: Columns of the result.
         max_memory: Most bytes of memory that the process may have; beyond it a picture's pixels go to a temporary file.
     """
-    if shape_of(image) == (height, width):
+    if image_size(image) == (height, width):
         return image
     if isinstance(image, Picture):
         shape, dtype = (height, width, image.channels), image.pixels.dtype
@@ -138,7 +138,7 @@ def resized(image: ImageT, height: int, width: int, max_memory: int | None = Non
         room = empty(shape, torch.from_numpy(np.empty(0, dtype)).dtype, torch.device("cpu"), in_file).numpy()
         return image.with_pixels(imresize(image.pixels, size=(height, width), pipeline="double", out=room))
     if isinstance(image, Image.Image):
-        result = to_pillow(resized(from_pillow(image), height, width))
+        result = to_pillow(resize_image(from_pillow(image), height, width))
         result.info.update(image.info)
         return result
     if isinstance(image, Tensor):

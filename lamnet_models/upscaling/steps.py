@@ -14,9 +14,9 @@ from ..images import Picture, read_image, refusal, write_image
 from ..images.frames import Frames, frame_count, open_frames, write_frames
 from ..images.messages import one_line, reason
 from .plan import Job
-from .sizing import resized
+from .sizing import resize_image
 from .sources import path_key
-from .upscalers import Upscalers
+from .upscalers import UpscalerPool
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Options:
     overlap: bool = True
 
 
-class Steps:
+class JobRunner:
     """The three steps of a job, each of which passes on what went wrong instead of raising it.
 
     Args:
@@ -77,14 +77,14 @@ class Steps:
         options: How files are read and written.
     """
 
-    def __init__(self, jobs: Sequence[Job], upscalers: Upscalers, options: Options) -> None:
+    def __init__(self, jobs: Sequence[Job], upscalers: UpscalerPool, options: Options) -> None:
         self.upscalers, self.options = upscalers, options
         self.taken = {path_key(path) for job in jobs for path in (job.source, job.target)}
 
     def read(self, job: Job) -> Picture | int | Result:
         """Returns a job's picture; the number of its pictures, if there are several; or a result that is there."""
         try:
-            if done := self._done_before(job):
+            if done := self._existing_result(job):
                 return done
             if self.options.frames and (count := frame_count(job.source)) > 1:
                 return count
@@ -92,7 +92,7 @@ class Steps:
         except Exception as error:
             return _failure(job, error)
 
-    def enlarge(
+    def upscale(
         self, job: Job, loaded: Picture | int | Result, progress: Callable[[int, int], None] | None
     ) -> tuple[Result, Picture | None]:
         """Returns a job's result, and the picture that is still to be written."""
@@ -102,9 +102,9 @@ class Steps:
             warnings.simplefilter("always")
             try:
                 if isinstance(loaded, Picture):
-                    result, larger = self._enlarge(job, loaded, progress)
+                    result, larger = self._upscale(job, loaded, progress)
                 else:
-                    result, larger = self._enlarge_frames(job, progress), None
+                    result, larger = self._upscale_frames(job, progress), None
             except Exception as error:
                 return _failure(job, error), None
         notes = dict.fromkeys(one_line(w.message) for w in caught if w.category is RuntimeWarning)
@@ -120,20 +120,20 @@ class Steps:
         except Exception as error:
             return _failure(result, error)
 
-    def _enlarge(
+    def _upscale(
         self, job: Job, picture: Picture, progress: Callable[[int, int], None] | None
     ) -> tuple[Result, Picture]:
         target = self._target(job, picture)
-        larger, tile = self._larger(picture, progress)
+        larger, tile = self._upscale_picture(picture, progress)
         return Result(job.source, target, size=(larger.width, larger.height), tile=tile), larger
 
-    def _enlarge_frames(self, job: Job, progress: Callable[[int, int], None] | None) -> Result:
+    def _upscale_frames(self, job: Job, progress: Callable[[int, int], None] | None) -> Result:
         sizes: list[tuple[int, int]] = []
         tiles: list[int | str] = []
 
         def enlarged(frames: Frames, pictures: Iterator[Picture]) -> Iterator[Picture]:
             for index, picture in enumerate(pictures):
-                larger, tile = self._larger(picture, None)
+                larger, tile = self._upscale_picture(picture, None)
                 sizes.append((larger.width, larger.height))
                 tiles.append(tile)
                 yield larger
@@ -147,17 +147,19 @@ class Steps:
             write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
         return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tiles[0])
 
-    def _larger(self, picture: Picture, progress: Callable[[int, int], None] | None) -> tuple[Picture, int | str]:
+    def _upscale_picture(
+        self, picture: Picture, progress: Callable[[int, int], None] | None
+    ) -> tuple[Picture, int | str]:
         height, width = self.upscalers.result_size(picture.height, picture.width)
-        upscaler = self.upscalers.for_picture(picture.height, picture.width)
+        upscaler = self.upscalers.for_size(picture.height, picture.width)
         tile = upscaler.tile_for(picture.height, picture.width)
         larger = upscaler(picture if self.options.metadata else picture.without_metadata(), progress=progress)
-        return resized(larger, height, width, upscaler.max_memory), tile
+        return resize_image(larger, height, width, upscaler.max_memory), tile
 
-    def _done_before(self, job: Job) -> Result | None:
+    def _existing_result(self, job: Job) -> Result | None:
         """Returns a job's result if it is there already and shall stay; raises ImageError if it shall not."""
         if self.options.skip_existing:
-            for target in (job.target, *self._alternative(job)):
+            for target in (job.target, *self._png_fallback(job)):
                 if target.exists():
                     return Result(job.source, target, skipped=True)
         self._check_free(job.target)
@@ -169,10 +171,10 @@ class Steps:
         height, width = self.upscalers.result_size(picture.height, picture.width)
         why = refusal(target.suffix, height, width, picture.channels, picture.pixels.dtype, several)
         if not why and not several:
-            upscaler = self.upscalers.for_picture(picture.height, picture.width)
-            why = upscaler.no_room_to_write(target.suffix, height, width)
+            upscaler = self.upscalers.for_size(picture.height, picture.width)
+            why = upscaler.encoding_error(target.suffix, height, width)
         if why:
-            other = self._alternative(job)
+            other = self._png_fallback(job)
             if not other:
                 raise ImageError(f"{one_line(target)}: {why}; choose another format, such as png")
             (target,) = other
@@ -180,10 +182,10 @@ class Steps:
         _make_folder(target.parent, job.within)
         return target
 
-    def _alternative(self, job: Job) -> tuple[Path, ...]:
+    def _png_fallback(self, job: Job) -> tuple[Path, ...]:
         """Returns where a result goes whose format cannot hold it, if nothing else goes there."""
         target = job.target.with_suffix(".png")
-        return () if not job.any_format or path_key(target) in self.taken else (target,)
+        return () if not job.allow_png or path_key(target) in self.taken else (target,)
 
     def _check_free(self, target: Path) -> None:
         if not self.options.overwrite and target.exists():

@@ -26,16 +26,16 @@ def fill_transparent(colour: Tensor, alpha: Tensor) -> Tensor:
         The colours, (B, C, H, W); those of an image without any visible pixel stay as they are.
     """
     hidden = (alpha == 0) & (alpha > 0).any(dim=(-2, -1), keepdim=True)
-    return torch.where(hidden, _spread(colour * alpha, alpha), colour) if hidden.any() else colour
+    return torch.where(hidden, _pull_push(colour * alpha, alpha), colour) if hidden.any() else colour
 
 
-def _spread(weighted: Tensor, weight: Tensor) -> Tensor:
+def _pull_push(weighted: Tensor, weight: Tensor) -> Tensor:
     height, width = weight.shape[-2:]
     if height == width == 1:
         return weighted / weight.clamp_min(torch.finfo(weight.dtype).tiny)
     known = F.avg_pool2d(weight, 2, ceil_mode=True)
     # As soon as one pixel of a square is known, so is the square.
     gain = (4 * known).clamp(max=1) / known.clamp_min(torch.finfo(weight.dtype).tiny)
-    coarse = _spread(F.avg_pool2d(weighted, 2, ceil_mode=True) * gain, known * gain)
+    coarse = _pull_push(F.avg_pool2d(weighted, 2, ceil_mode=True) * gain, known * gain)
     coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
     return weighted + (1 - weight) * coarse

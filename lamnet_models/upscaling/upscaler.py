@@ -20,7 +20,7 @@ from ..registry import resolve_model
 from .inference import PRECISIONS, Inference
 from .memory import format_memory, host_memory, parse_memory
 from .pixels import Pixels
-from .sizing import ImageT, Size, resized, shape_of
+from .sizing import ImageT, TargetSize, image_size, resize_image
 from .strategy import TilePlanner
 from .tiling import Progress
 
@@ -73,8 +73,8 @@ def upscale(
         ValueError: If an argument is out of its range.
         LAMNetError: If there is no such model or not enough memory.
     """
-    shape, size = shape_of(image), Size(scale, width, height)
-    step = size.step(*shape) if model is None or size.is_plain else None
+    shape, size = image_size(image), TargetSize(scale, width, height)
+    step = size.network_scale(*shape) if model is None or size.is_network_size else None
     upscaler = Upscaler(
         model,
         scale=step,
@@ -88,7 +88,7 @@ def upscale(
     )
     result = size.result(*shape, upscaler.scale)
     larger = upscaler(image, progress=progress)
-    return larger if size.is_plain else resized(larger, *result, upscaler.max_memory)
+    return larger if size.is_network_size else resize_image(larger, *result, upscaler.max_memory)
 
 
 class Upscaler:
@@ -203,7 +203,7 @@ class Upscaler:
         mode = next(self._planner.plans((1, self.model.in_chans, height, width))).mode
         return "exact" if mode.is_exact else mode.tile
 
-    def no_room_to_write(self, extension: str, height: int, width: int) -> str | None:
+    def encoding_error(self, extension: str, height: int, width: int) -> str | None:
         """Returns why ``max_memory`` is too little to write a result of a size in a format, or None if it is not."""
         need = writing_memory(extension, height, width)
         if self.max_memory is None or need <= host_memory(self.max_memory):
@@ -231,8 +231,8 @@ class Upscaler:
         kind = pixels.dtype
         if kind not in (np.uint8, np.uint16) and kind.kind != "f":
             raise ValueError(f"image is of type {kind}, but it must be uint8, uint16 or floating-point")
-        half = self._half(eight_bit=kind == np.uint8)
-        return self._inference.enlarge(Pixels.of_array(pixels), half, progress).to_array()
+        half = self._autocast_dtype(is_8bit=kind == np.uint8)
+        return self._inference.upscale(Pixels.from_array(pixels), half, progress).to_array()
 
     def _tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
         if image.dim() not in (3, 4) or 0 in image.shape:
@@ -240,10 +240,10 @@ class Upscaler:
         if not image.is_floating_point():
             raise ValueError(f"image is of type {image.dtype}, but a tensor must be floating-point in [0, 1]")
         planes = image.detach() if image.dim() == 4 else image.detach()[None]
-        result = self._inference.enlarge(Pixels(planes), self._half(eight_bit=False), progress).data
+        result = self._inference.upscale(Pixels(planes), self._autocast_dtype(is_8bit=False), progress).data
         return result if image.dim() == 4 else result[0]
 
-    def _half(self, eight_bit: bool) -> torch.dtype | None:
+    def _autocast_dtype(self, is_8bit: bool) -> torch.dtype | None:
         if self._precision == "auto":
-            return torch.float16 if eight_bit and self.device.type == "cuda" else None
+            return torch.float16 if is_8bit and self.device.type == "cuda" else None
         return PRECISIONS[self._precision]

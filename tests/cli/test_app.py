@@ -236,7 +236,7 @@ def click(address, session, path, joined):
         (upload,) = client.post("/upload", files={"files": (path.name, path.read_bytes())}).json()
         client.post("/run/predict", json={"fn_index": actions["begin"], "data": [], "session_hash": session})
         picture = {"path": upload, "meta": {"_type": "gradio.FileData"}}
-        call = {"fn_index": actions["enlarge"], "data": [picture, "LAMNet", 2, "auto"], "session_hash": session}
+        call = {"fn_index": actions["upscale"], "data": [picture, "LAMNet", 2, "auto"], "session_hash": session}
         client.post("/queue/join", json=call).raise_for_status()
         joined.release()
         places = []

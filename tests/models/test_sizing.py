@@ -10,8 +10,8 @@ from lamnet_models.errors import LAMNetError
 from lamnet_models.images import Picture
 from lamnet_models.resize import imresize
 from lamnet_models.upscaling import upscale
-from lamnet_models.upscaling.sizing import Size
-from lamnet_models.upscaling.upscalers import Upscalers, scale_of
+from lamnet_models.upscaling.sizing import TargetSize
+from lamnet_models.upscaling.upscalers import UpscalerPool, model_scale
 
 
 class Nearest(nn.Module):
@@ -30,31 +30,31 @@ def noise(*shape, dtype=np.uint8):
 @pytest.mark.parametrize(
     ("size", "result", "step", "suffix"),
     [
-        (Size(), (240, 400), None, "_x4"),
-        (Size(3), (240, 400), 3, "_x3"),
-        (Size(2.5), (150, 250), 3, "_x2.5"),
-        (Size(1.5), (90, 150), 2, "_x1.5"),
-        (Size(3.01), (181, 301), 4, "_x3.01"),
-        (Size(width=150), (90, 150), 2, "_w150"),
-        (Size(width=400), (240, 400), 4, "_w400"),
-        (Size(height=121), (121, 202), 3, "_h121"),
-        (Size(width=300, height=90), (90, 150), 2, "_300x90"),
-        (Size(width=150, height=190), (90, 150), 2, "_150x190"),
+        (TargetSize(), (240, 400), None, "_x4"),
+        (TargetSize(3), (240, 400), 3, "_x3"),
+        (TargetSize(2.5), (150, 250), 3, "_x2.5"),
+        (TargetSize(1.5), (90, 150), 2, "_x1.5"),
+        (TargetSize(3.01), (181, 301), 4, "_x3.01"),
+        (TargetSize(width=150), (90, 150), 2, "_w150"),
+        (TargetSize(width=400), (240, 400), 4, "_w400"),
+        (TargetSize(height=121), (121, 202), 3, "_h121"),
+        (TargetSize(width=300, height=90), (90, 150), 2, "_300x90"),
+        (TargetSize(width=150, height=190), (90, 150), 2, "_150x190"),
     ],
 )
 def test_sizes(size, result, step, suffix):
     assert size.result(60, 100, 4) == result
-    assert size.step(60, 100) == step
+    assert size.network_scale(60, 100) == step
     assert size.suffix(4) == suffix
 
 
 @pytest.mark.parametrize(
     ("size", "reason"),
     [
-        (Size(width=100), "nothing to enlarge"),
-        (Size(width=80, height=900), "nothing to enlarge"),
-        (Size(width=401), "more than 4 times"),
-        (Size(4.5), "more than 4 times"),
+        (TargetSize(width=100), "nothing to enlarge"),
+        (TargetSize(width=80, height=900), "nothing to enlarge"),
+        (TargetSize(width=401), "more than 4 times"),
+        (TargetSize(4.5), "more than 4 times"),
     ],
 )
 def test_sizes_that_no_network_makes(size, reason):
@@ -74,7 +74,7 @@ def test_sizes_that_no_network_makes(size, reason):
 )
 def test_wrong_sizes(arguments, reason):
     with pytest.raises(ValueError, match=reason):
-        Size(**arguments)
+        TargetSize(**arguments)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -110,22 +110,22 @@ def test_a_transparent_edge_gets_no_fringe():
 
 def test_the_next_larger_network_is_taken():
     assert upscale(noise(8, 9, 3), scale=1.5).shape == (12, 14, 3)
-    upscalers = Upscalers(None, Size(width=150))
-    assert [upscalers.for_picture(10, width).scale for width in (40, 60, 100)] == [4, 3, 2]
-    assert upscalers.for_picture(10, 40) is upscalers.for_picture(20, 40)
+    upscalers = UpscalerPool(None, TargetSize(width=150))
+    assert [upscalers.for_size(10, width).scale for width in (40, 60, 100)] == [4, 3, 2]
+    assert upscalers.for_size(10, 40) is upscalers.for_size(20, 40)
 
 
 def test_factors_beyond_the_models():
     with pytest.raises(ValueError, match="4 is the most"):
-        Upscalers(None, Size(4.5))
+        UpscalerPool(None, TargetSize(4.5))
     with pytest.raises(ValueError, match="enlarges 4 times"):
-        Upscalers(Nearest(), Size(3))
+        UpscalerPool(Nearest(), TargetSize(3))
 
 
 def test_factors_by_name():
-    assert [scale_of(name) for name in (None, "lamnet_x2", "lamnet_large_x3.photos310_v1")] == [4, 2, 3]
+    assert [model_scale(name) for name in (None, "lamnet_x2", "lamnet_large_x3.photos310_v1")] == [4, 2, 3]
     with pytest.raises(LAMNetError, match="did you mean"):
-        scale_of("lamnt_x2")
+        model_scale("lamnt_x2")
 
 
 def test_imresize_to_a_size_is_imresize_by_the_factor():

@@ -11,7 +11,7 @@ from lamnet_models.upscaling.tiling import forward_tiled, tile_count
 
 def run_tiled(network, image, scale, tile, pad, progress=None):
     """Returns what ``forward_tiled`` makes of an image in [0, 1], as the same type."""
-    out = Pixels(image).enlarged(scale, in_file=False)
+    out = Pixels(image).empty_upscaled(scale, in_file=False)
     forward_tiled(network, Pixels(image), out, scale, tile, pad, progress)
     return out.data
 
