@@ -1,4 +1,4 @@
-"""Many files enlarged, one after another, each to its own success or failure."""
+"""Upscale many files, one after another; each succeeds or fails by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .steps import JobRunner, Options, Result
 from .upscalers import UpscalerPool
 
 JobProgress = Callable[[Job, int, int], None]
-"""Called as a job begins, and after each step of it, with the job, the steps done and all its steps, 0 for unknown."""
+"""Called as a job starts and as it advances, with the job, the units done and their total (0: unknown)."""
 
 
 def run_jobs(
@@ -19,20 +19,19 @@ def run_jobs(
     options: Options | None = None,
     progress: JobProgress | None = None,
 ) -> Iterator[Result]:
-    """Enlarges file after file, whatever becomes of the others.
+    """Upscale files one after another; a failure does not stop the others.
 
-    While one is enlarged, the next one is read and the last one written, by a thread each; beside the one under way,
-    memory holds these two and no more. Results are written whole or not at all: whenever the run ends, what is there
-    under its name is whole.
+    While one image is upscaled, one thread reads the next and another writes the previous result; memory holds only
+    these two besides the current image. Results are written atomically, so an interrupted run leaves no partial files.
 
     Args:
-        jobs: What to do, from ``plan_jobs``.
-        upscalers: What to do it with.
-        options: How files are read and written.
-        progress: Called as a job begins and after each step of it.
+        jobs: Jobs from ``plan_jobs``.
+        upscalers: Networks to upscale with.
+        options: Read and write options.
+        progress: Called as a job starts and as it advances.
 
     Yields:
-        What became of each job, in their order, as soon as it is written.
+        The result of each job, in order, as soon as it is written.
     """
     options = options or Options()
     runner = JobRunner(jobs, upscalers, options)
@@ -41,19 +40,19 @@ def run_jobs(
             yield runner.write(*runner.upscale(job, runner.read(job), _job_progress(job, progress)))
         return
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        coming: list[Future] = [reader.submit(runner.read, jobs[0])] if jobs else []
-        leaving: list[Future] = []
+        reads: list[Future] = [reader.submit(runner.read, jobs[0])] if jobs else []
+        writes: list[Future] = []
         for index, job in enumerate(jobs):
-            loaded = coming.pop().result()
+            loaded = reads.pop().result()
             if index + 1 < len(jobs):
-                coming.append(reader.submit(runner.read, jobs[index + 1]))
-            enlarged = runner.upscale(job, loaded, _job_progress(job, progress))
+                reads.append(reader.submit(runner.read, jobs[index + 1]))
+            upscaled = runner.upscale(job, loaded, _job_progress(job, progress))
             del loaded
-            if leaving:
-                yield leaving.pop().result()
-            leaving.append(writer.submit(runner.write, *enlarged))
-            del enlarged
-        for last in leaving:
+            if writes:
+                yield writes.pop().result()
+            writes.append(writer.submit(runner.write, *upscaled))
+            del upscaled
+        for last in writes:
             yield last.result()
 
 
