@@ -91,7 +91,7 @@ def wait_until_idle(client):
         time.sleep(0.05)
 
 
-def test_an_image_comes_back_larger(service, photo, expected):
+def test_upscale_returns_sr_image(service, photo, expected):
     answer = service.post("/enlarge", files={"file": ("../my cat.png", photo.read_bytes())})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
@@ -102,7 +102,7 @@ def test_an_image_comes_back_larger(service, photo, expected):
     assert Image.open(io.BytesIO(jpeg.content)).format == "JPEG"
 
 
-def test_deep_colours_and_alpha_are_kept(service, tmp_path):
+def test_upscale_keeps_16_bit_and_alpha(service, tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (6, 7, 4), dtype=np.uint16)
     write_image(tmp_path / "deep.png", Picture(deep))
     answer = service.post("/enlarge", files={"file": ("deep.png", (tmp_path / "deep.png").read_bytes())})
@@ -112,7 +112,7 @@ def test_deep_colours_and_alpha_are_kept(service, tmp_path):
     assert np.array_equal(result, Upscaler("lamnet_x2", tile="exact")(deep))
 
 
-def test_a_batch_comes_back_as_a_zip_file_with_reasons_for_what_failed(service, photo, expected):
+def test_batch_returns_zip_with_errors(service, photo, expected):
     files = [
         ("files", ("cat.png", photo.read_bytes())),
         ("files", ("bad.png", photo.read_bytes()[:99])),
@@ -128,7 +128,7 @@ def test_a_batch_comes_back_as_a_zip_file_with_reasons_for_what_failed(service, 
     assert error.startswith("bad.png: ")
 
 
-def test_a_stream_tells_the_progress_and_ends_with_the_image(service, photo, expected):
+def test_stream_reports_progress_and_image(service, photo, expected):
     with service.stream("POST", "/stream", files={"file": ("cat.png", photo.read_bytes())}) as answer:
         lines = [json.loads(line) for line in answer.iter_lines()]
     assert lines[0] == {"ahead": 0}
@@ -152,18 +152,18 @@ def test_a_stream_tells_the_progress_and_ends_with_the_image(service, photo, exp
         (b"", {"ext": "exe"}, 422, "ext"),
     ],
 )
-def test_refuses_in_one_line(service, content, arguments, status, words):
+def test_upscale_invalid_request(service, content, arguments, status, words):
     answer = service.post("/enlarge", params=arguments, files={"file": ("x.png", content)})
     assert answer.status_code == status
     assert words in answer.text
 
 
-def test_refuses_bodies_of_unknown_length(service):
+def test_upscale_rejects_unknown_length(service):
     answer = service.post("/enlarge", content=iter([b"a", b"b"]))
     assert answer.status_code == 411
 
 
-def test_refuses_more_than_may_wait_and_forgets_who_leaves(service, tmp_path):
+def test_queue_limit_and_disconnect(service, tmp_path):
     Image.open(sample_path("coffee")).resize((1200, 900)).save(tmp_path / "long.jpg", quality=80)
     content = (tmp_path / "long.jpg").read_bytes()
     leaving = [threading.Event() for _ in range(4)]
@@ -191,7 +191,7 @@ def test_refuses_more_than_may_wait_and_forgets_who_leaves(service, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "broken.onnx", "lamnet_x5"])
-def test_a_model_that_cannot_be_loaded_is_one_line(name, tmp_path, monkeypatch, capsys):
+def test_main_invalid_model(name, tmp_path, monkeypatch, capsys):
     for module in ("fastapi", "onnxruntime"):
         pytest.importorskip(module)
     monkeypatch.syspath_prepend(str(SERVICE.parent))
@@ -218,7 +218,7 @@ def exported(tmp_path_factory):
     return network, path
 
 
-def test_an_exported_model_is_served_and_what_is_under_way_finished_at_the_end(tmp_path, photo, exported):
+def test_exported_model_graceful_shutdown(tmp_path, photo, exported):
     network, path = exported
     Image.open(sample_path("coffee")).save(tmp_path / "long.png")
     answers = []

@@ -129,7 +129,7 @@ def download(page, folder):
     return path
 
 
-def test_a_photograph_is_dropped_enlarged_compared_and_downloaded(page, tmp_path):
+def test_page_upscale_compare_download(page, tmp_path):
     Image.open(sample_path("chelsea")).crop((120, 60, 216, 132)).save(tmp_path / "cat.jpg", quality=95, dpi=(300, 300))
     assert page.get_by_role("button", name="Enlarge").is_disabled()
     drop(page, tmp_path / "cat.jpg")
@@ -153,7 +153,7 @@ def test_a_photograph_is_dropped_enlarged_compared_and_downloaded(page, tmp_path
     assert page.screenshot() != before
 
 
-def test_deep_colours_alpha_and_profile_on_a_telephone(page, tmp_path):
+def test_page_keeps_16_bit_alpha_and_profile_on_phone(page, tmp_path):
     page.set_viewport_size({"width": 390, "height": 844})
     y, x = np.mgrid[0:20, 0:26] / 26
     pixels = np.stack([x, y, (x + y) / 2, np.clip(2 * x, 0, 1)], axis=2)
@@ -174,7 +174,7 @@ def test_deep_colours_alpha_and_profile_on_a_telephone(page, tmp_path):
     assert larger.dpi == pytest.approx((300, 300), rel=1e-3)
 
 
-def test_refuses_what_the_command_refuses(page, lamnet, tmp_path, monkeypatch):
+def test_page_errors_match_command(page, lamnet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     Path("empty.jpg").touch()
@@ -205,7 +205,7 @@ def results(folder):
 
 
 @pytest.mark.parametrize("way", ["closed", "cancelled"])
-def test_work_that_nobody_waits_for_ends_and_harms_nobody(way, browser, server, page, tmp_path):
+def test_page_cancelled_request_stops(way, browser, server, page, tmp_path):
     address, folder = server
     Image.open(sample_path("coffee")).resize((560, 400)).save(tmp_path / f"{way}.png")
     Image.new("RGB", (8, 8), "teal").save(tmp_path / "next.png")
@@ -249,7 +249,7 @@ def click(address, session, path, joined):
                     return places, client.get(f"/file={event['output']['data'][2]['value']['path']}").content
 
 
-def test_ten_people_at_once_wait_in_a_queue(server, page, tmp_path):
+def test_page_ten_requests_are_queued(server, page, tmp_path):
     sizes = [(400, 300), *((10 + number, 12) for number in range(9))]  # the first keeps the others waiting
     paths = [tmp_path / f"{number}.png" for number in range(10)]
     for path, size in zip(paths, sizes, strict=True):
@@ -272,7 +272,7 @@ def test_ten_people_at_once_wait_in_a_queue(server, page, tmp_path):
         assert Image.open(io.BytesIO(content)).size == (2 * width, 2 * height)
 
 
-def test_a_taken_port_is_one_line(lamnet):
+def test_app_port_in_use(lamnet):
     pytest.importorskip("gradio")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -283,7 +283,7 @@ def test_a_taken_port_is_one_line(lamnet):
     assert err == f"lamnet: error: port {port} on 127.0.0.1 is taken or not allowed; choose another one\n"
 
 
-def test_without_gradio_one_line_says_what_to_install(lamnet, monkeypatch):
+def test_app_without_gradio(lamnet, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     code, _, err = lamnet("app")
     assert code == 1
@@ -291,7 +291,7 @@ def test_without_gradio_one_line_says_what_to_install(lamnet, monkeypatch):
     assert "pip install 'lamnet[app]'" in err
 
 
-def test_a_missing_model_is_one_line(lamnet, tmp_path):
+def test_app_missing_model(lamnet, tmp_path):
     pytest.importorskip("gradio")
     code, _, err = lamnet("app", "--no-browser", "-n", tmp_path / "none.safetensors")
     assert code == 1

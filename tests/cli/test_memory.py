@@ -24,7 +24,7 @@ def model(tmp_path_factory):
     return path
 
 
-def test_info_foretells_memory(lamnet, monkeypatch):
+def test_info_estimates_memory(lamnet, monkeypatch):
     monkeypatch.setattr(footprint, "used_memory", lambda: 2**28)  # else it changes a little between the two
     memory = json.loads(lamnet("info", "lamnet_x4", "--size", "1920x1080", "--json")[1])["memory"]
     assert memory["whole"] > memory["exact"] > memory["exact_in_files"] > 0
@@ -34,14 +34,14 @@ def test_info_foretells_memory(lamnet, monkeypatch):
 
 
 @pytest.mark.parametrize(("limit", "message"), [("4X", "max_memory is '4X'"), ("10M", "no image takes less than")])
-def test_a_wrong_limit_is_wrong_usage(lamnet, tmp_path, model, limit, message):
+def test_upscale_max_memory_invalid(lamnet, tmp_path, model, limit, message):
     code, _, err = lamnet("upscale", tmp_path / "a.png", "-n", model, "--max-memory", limit)
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1
 
 
-def test_an_image_beyond_the_limit_is_refused_and_the_rest_done(lamnet, tmp_path, model):
+def test_upscale_max_memory_rejects_only_large_image(lamnet, tmp_path, model):
     rng = np.random.default_rng(0)
     for name, size in (("large", (300, 400, 3)), ("small", (20, 30, 3))):
         Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / f"{name}.png")
@@ -57,7 +57,7 @@ def test_an_image_beyond_the_limit_is_refused_and_the_rest_done(lamnet, tmp_path
     assert len(err.splitlines()) == 1
 
 
-def test_a_format_that_is_encoded_in_memory_makes_way_for_png(lamnet, tmp_path, model, monkeypatch):
+def test_upscale_max_memory_falls_back_to_png(lamnet, tmp_path, model, monkeypatch):
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.webp")
     monkeypatch.setattr(upscaler, "host_memory", lambda limit: 28_000)
     arguments = ("upscale", tmp_path / "a.webp", "-n", model, "--max-memory", "16G")
@@ -82,6 +82,6 @@ def of_their_own(variables=None):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's")
-def test_memory_of_layers_is_kept_unless_variables_say_how():
+def test_keep_memory_respects_environment():
     assert of_their_own() == 0
     assert of_their_own({"MALLOC_MMAP_THRESHOLD_": "1000000"}) >= 24_000_000

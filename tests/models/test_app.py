@@ -40,7 +40,7 @@ def upload(tmp_path):
     return write
 
 
-def test_views_are_of_one_size_and_reduced_where_they_are_long(service, upload, model, monkeypatch):
+def test_views_large_result_downscaled_to_equal_size(service, upload, model, monkeypatch):
     monkeypatch.setattr(workshop, "PREVIEW_SIDE", 40)
     source = upload(np.random.default_rng(0).integers(0, 65536, (12, 30, 4), dtype=np.uint16))
     steps = []
@@ -54,7 +54,7 @@ def test_views_are_of_one_size_and_reduced_where_they_are_long(service, upload, 
     assert steps[-1][0] == steps[-1][1] > 1
 
 
-def test_nothing_is_left_of_what_was_stopped(service, upload, model, tmp_path):
+def test_upscale_cancelled_leaves_no_files(service, upload, model, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -64,7 +64,7 @@ def test_nothing_is_left_of_what_was_stopped(service, upload, model, tmp_path):
     assert list((tmp_path / "service").iterdir()) == [source.parent]
 
 
-def test_what_is_old_is_removed_and_what_is_in_use_is_not(service, upload, model, tmp_path):
+def test_new_folder_deletes_only_expired_folders(service, upload, model, tmp_path):
     old = tmp_path / "service" / "old"
     old.mkdir()
     source = upload(np.zeros((9, 9, 3), np.uint8))
@@ -79,7 +79,7 @@ def test_what_is_old_is_removed_and_what_is_in_use_is_not(service, upload, model
     assert source.exists()
 
 
-def test_errors_name_the_file_alone(service, upload, model, tmp_path):
+def test_errors_omit_folders(service, upload, model, tmp_path):
     source = upload(np.zeros((3, 3, 4), np.uint8))
     with pytest.raises(ImageError, match=r"^picture_x2\.jpg: JPEG holds no transparency"):
         upscale_upload(source, tmp_path, service.upscalers(model), "jpg")
@@ -90,7 +90,7 @@ def test_errors_name_the_file_alone(service, upload, model, tmp_path):
         upscale_upload(source, tmp_path, service.upscalers(model), "exe")
 
 
-def test_a_checkpoint_is_the_only_choice_on_its_page(service, model):
+def test_page_with_checkpoint_offers_only_it(service, model):
     pytest.importorskip("gradio")
     from lamnet_models.app.page import Page
     from lamnet_models.app.serving import _networks

@@ -66,7 +66,7 @@ VARIANTS = st.fixed_dictionaries(
 
 @settings(max_examples=40, deadline=None)
 @given(size=st.tuples(SIDES, SIDES), batch=st.integers(1, 2), tile=st.integers(5, 70), changes=VARIANTS)
-def test_exact_tiles_equal_the_whole(size, batch, tile, changes):
+def test_forward_exact_equals_whole(size, batch, tile, changes):
     model = build(**changes)
     image = torch.rand(batch, model.in_chans, *size, dtype=torch.float64)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_exact_tiles_equal_the_whole(size, batch, tile, changes):
 
 @settings(max_examples=15, deadline=None)
 @given(size=st.tuples(SIDES, SIDES), tile=st.integers(5, 40), changes=VARIANTS, channels=st.integers(1, 4))
-def test_pixels_of_every_kind_are_those_of_the_whole(size, tile, changes, channels):
+def test_upscaler_exact_equals_whole_for_every_dtype(size, tile, changes, channels):
     model = build(**changes, dtype=torch.float32)
     torch.nn.init.normal_(model.upsample[0].weight, std=1e-3)
     channels = channels if model.in_chans in (1, 3) else model.in_chans
@@ -91,7 +91,7 @@ def test_pixels_of_every_kind_are_those_of_the_whole(size, tile, changes, channe
             assert (difference != 0).mean() < 0.01 or top != 255
 
 
-def test_results_depend_neither_on_the_batch_nor_on_the_order_of_tiles(monkeypatch):
+def test_forward_exact_independent_of_batch_and_tile_order(monkeypatch):
     model, images = build(dtype=torch.float32), torch.rand(3, 3, 40, 30)
     together, _ = run_exact(model, images, tile=16)
     for image, expected in zip(images, together, strict=True):
@@ -102,14 +102,14 @@ def test_results_depend_neither_on_the_batch_nor_on_the_order_of_tiles(monkeypat
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5 * together.abs().max().item())
 
 
-def test_progress_counts_every_tile_of_every_layer():
+def test_forward_exact_progress_counts_tiles_of_all_layers():
     steps = []
     run_exact(build(), torch.rand(2, 3, 20, 9), tile=10, progress=lambda done, total: steps.append((done, total)))
     assert [done for done, _ in steps] == list(range(1, steps[-1][1] + 1))
     assert {total for _, total in steps} == {len(steps)}
 
 
-def test_features_and_result_go_to_files_where_memory_is_short(monkeypatch, tmp_path):
+def test_upscaler_short_memory_uses_unlinked_files(monkeypatch, tmp_path):
     model, image, seen = build(), torch.rand(1, 3, 80, 30, dtype=torch.float64), []
     whole = Upscaler(model, tile=0)(image)
     monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
@@ -125,7 +125,7 @@ def test_features_and_result_go_to_files_where_memory_is_short(monkeypatch, tmp_
         Upscaler(model)(image)
 
 
-def test_large_files_avoid_a_folder_that_is_memory(monkeypatch):
+def test_scratch_folder_avoids_memory_backed_folder(monkeypatch):
     disk = SimpleNamespace(mountpoint=tempfile.gettempdir(), fstype="ext4")
     monkeypatch.setattr(
         scratch.psutil, "disk_partitions", lambda all: [SimpleNamespace(mountpoint="/", fstype=""), disk]
@@ -143,7 +143,7 @@ def small():
     return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
 
 
-def test_auto_is_exact_where_memory_is_short(monkeypatch, small):
+def test_tile_for_auto_short_memory_is_exact(monkeypatch, small):
     image = torch.rand(1, 3, 300, 40)
     whole = Upscaler(small, tile=0)(image)
     upscaler = Upscaler(small)
@@ -153,7 +153,7 @@ def test_auto_is_exact_where_memory_is_short(monkeypatch, small):
     torch.testing.assert_close(upscaler(image), whole, rtol=0, atol=1e-5)
 
 
-def test_steps_down_to_ever_smaller_exact_tiles(monkeypatch, small):
+def test_upscaler_out_of_memory_falls_back_to_smaller_exact_tiles(monkeypatch, small):
     image, extract = torch.rand(1, 3, 300, 100), small.extract
     whole = Upscaler(small, tile=0)(image)
 
@@ -172,7 +172,7 @@ def test_steps_down_to_ever_smaller_exact_tiles(monkeypatch, small):
     ]
 
 
-def test_a_tile_that_overflows_is_done_again_in_float32(monkeypatch):
+def test_forward_exact_overflow_recomputed_in_float32(monkeypatch):
     model, image = build(dtype=torch.float32, num_blocks=1), torch.rand(1, 3, 40, 30)
     image[..., 20:, :] = 1
     extract, calls = model.extract, []
@@ -190,7 +190,7 @@ def test_a_tile_that_overflows_is_done_again_in_float32(monkeypatch):
     torch.testing.assert_close(result, whole, rtol=0, atol=0.05 * whole.abs().max().item())
 
 
-def test_of_a_batch_only_the_image_that_overflows_is_done_again():
+def test_autocast_recomputes_only_overflowing_image():
     def compute(x):
         seen.append((len(x), torch.is_autocast_enabled("cpu")))
         return torch.where(x > 0.5, torch.inf, x) if seen[-1][1] else x
@@ -201,7 +201,7 @@ def test_of_a_batch_only_the_image_that_overflows_is_done_again():
     assert seen == [(3, True), (1, False)]
 
 
-def test_exact_tiles_are_for_lamnet():
+def test_upscaler_exact_rejects_other_networks():
     network = torch.nn.Conv2d(3, 3, 1)
     network.scale, network.in_chans = 1, 3
     with pytest.raises(ValueError, match="'exact', which is for LAMNet"):

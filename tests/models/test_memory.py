@@ -69,12 +69,12 @@ def run_child(env=None, **arguments):
     ("text", "size"),
     {"4G": 2**32, "512m": 512 * M, "1.5 GiB": 1536 * M, "2GB": 2 * 10**9, " 10k ": 10240, "9B": 9, 123: 123}.items(),
 )
-def test_sizes(text, size):
+def test_parse_memory(text, size):
     assert parse_memory(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "4X", "4iB", "1e9", "1.5.2G", "4 GG", True, None, 1.5e20, "٣G"])
-def test_what_is_no_size(text):
+def test_parse_memory_invalid(text):
     with pytest.raises(ValueError, match=r"max_memory is .* such as 512M or 4G"):
         parse_memory(text)
 
@@ -84,7 +84,7 @@ def small():
     return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
 
 
-def test_a_limit_too_small_for_anything_is_refused_with_the_least(small):
+def test_upscaler_max_memory_below_minimum(small):
     with pytest.raises(ValueError, match=r"max_memory is '64M', but no image takes less than ([0-9]+)M") as caught:
         Upscaler(small, max_memory="64M")
     least = int(str(caught.value).split()[-1][:-1])
@@ -98,7 +98,7 @@ def allow(monkeypatch, megabytes):
     return memory.RESERVE + megabytes * M
 
 
-def test_ways_under_a_limit(monkeypatch, small):
+def test_plans_under_max_memory(monkeypatch, small):
     def planned(megabytes, tile="auto", model=small):
         limit = allow(monkeypatch, megabytes)
         plan = next(strategy.TilePlanner(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
@@ -118,7 +118,7 @@ def test_ways_under_a_limit(monkeypatch, small):
         planned(800, 0)
 
 
-def test_what_is_foretold_grows_with_what_grows(small):
+def test_estimate_memory_scaling(small):
     def need(mode=WHOLE, shape=(1, 3, 500, 500), **changes):
         return estimate_memory(LAMNet(**(small.config | changes), device="meta"), mode, shape)
 
@@ -137,7 +137,7 @@ def test_what_is_foretold_grows_with_what_grows(small):
     ("tile", "mode", "channels", "size"),
     [(0, "whole", 64, (320, 400)), ("exact", "exact", 32, (480, 640))],
 )
-def test_memory_is_foretold_within_a_fifth(tile, mode, channels, size):
+def test_estimate_process_memory_within_20_percent(tile, mode, channels, size):
     model = {"scale": 4, "channels": channels, "num_blocks": 1, "depth": 1}
     result = run_child(model=model, size=size, tile=tile)
     assert abs(result["estimated"][mode] / result["peak"] - 1) < 0.2
@@ -145,7 +145,7 @@ def test_memory_is_foretold_within_a_fifth(tile, mode, channels, size):
 
 @pytest.mark.slow
 @linux
-def test_a_photograph_of_24_megapixels_under_a_limit(tmp_path):
+def test_upscale_24_megapixels_under_max_memory(tmp_path):
     y, x = np.mgrid[:4000, :6000].astype(np.uint16)
     pixels = np.stack([x % 256, y % 256, (x + y) // 40], axis=2).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
@@ -164,7 +164,7 @@ def test_a_photograph_of_24_megapixels_under_a_limit(tmp_path):
 
 
 @linux
-def test_memory_does_not_grow_with_the_image():
+def test_upscaler_exact_memory_independent_of_image_size():
     model = {"scale": 4, "num_blocks": 4, "depth": 6}  # that of lamnet_x4
     small, large = 256, 384  # both in tiles of 128 pixels
     # What glibc keeps of large blocks, up to 64 MB by chance, would decide.
@@ -181,7 +181,7 @@ def test_memory_does_not_grow_with_the_image():
         :-1
     ],  # no alpha in JPEG
 )
-def test_written_by_rows_the_pixels_are_the_same(monkeypatch, tmp_path, extension, channels):
+def test_write_image_by_rows_gives_same_pixels(monkeypatch, tmp_path, extension, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 50, channels), np.uint8)
     write_image(tmp_path / f"a{extension}", Picture(pixels))
     monkeypatch.setattr(writing, "LARGE", 0)
@@ -190,7 +190,7 @@ def test_written_by_rows_the_pixels_are_the_same(monkeypatch, tmp_path, extensio
     np.testing.assert_array_equal(one, other)
 
 
-def test_a_result_in_a_file_is_an_array_like_any(monkeypatch, tmp_path, small):
+def test_upscaler_result_in_file_is_writable_array(monkeypatch, tmp_path, small):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
     expected = Upscaler(small, tile="exact")(pixels)
     monkeypatch.setattr(strategy, "host_memory", lambda _: 0)

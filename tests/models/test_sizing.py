@@ -42,7 +42,7 @@ def noise(*shape, dtype=np.uint8):
         (TargetSize(width=150, height=190), (90, 150), 2, "_150x190"),
     ],
 )
-def test_sizes(size, result, step, suffix):
+def test_target_size(size, result, step, suffix):
     assert size.result(60, 100, 4) == result
     assert size.network_scale(60, 100) == step
     assert size.suffix(4) == suffix
@@ -57,7 +57,7 @@ def test_sizes(size, result, step, suffix):
         (TargetSize(4.5), "more than 4 times"),
     ],
 )
-def test_sizes_that_no_network_makes(size, reason):
+def test_target_size_result_out_of_range(size, reason):
     with pytest.raises(LAMNetError, match=reason):
         size.result(60, 100, 4)
 
@@ -72,14 +72,14 @@ def test_sizes_that_no_network_makes(size, reason):
         ({"scale": 2, "width": 9}, "give one of them"),
     ],
 )
-def test_wrong_sizes(arguments, reason):
+def test_target_size_invalid(arguments, reason):
     with pytest.raises(ValueError, match=reason):
         TargetSize(**arguments)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
-def test_enlarged_and_then_reduced_exactly(dtype, channels):
+def test_upscale_fractional_scale_equals_imresize(dtype, channels):
     shape = (12, 10) if channels is None else (12, 10, channels)
     pixels = noise(*shape, dtype=dtype) if dtype != np.float32 else noise(*shape).astype(dtype) / 255
     if channels in (2, 4):
@@ -90,7 +90,7 @@ def test_enlarged_and_then_reduced_exactly(dtype, channels):
     np.testing.assert_allclose(result, expected.clip(0, 1) if dtype == np.float32 else expected, atol=1e-6)
 
 
-def test_other_kinds_of_image():
+def test_upscale_to_size_keeps_image_type():
     assert upscale(torch.rand(2, 3, 10, 20), Nearest(), width=50).shape == (2, 3, 25, 50)
     image = Image.fromarray(noise(10, 20, 3))
     image.info["dpi"] = (300, 300)
@@ -100,7 +100,7 @@ def test_other_kinds_of_image():
     assert (picture.pixels.shape, picture.dpi) == ((40, 79, 4), (96, 96))
 
 
-def test_a_transparent_edge_gets_no_fringe():
+def test_upscale_fractional_scale_transparent_edge_has_no_fringe():
     pixels = np.zeros((20, 20, 4), np.uint8)  # black where nothing is
     pixels[:, :10] = (250, 200, 150, 255)
     result = upscale(pixels, Nearest(), scale=2.5)
@@ -108,27 +108,27 @@ def test_a_transparent_edge_gets_no_fringe():
     assert 0 < result[25, 24:26, 3].min() < 255  # the edge itself lies between two pixels
 
 
-def test_the_next_larger_network_is_taken():
+def test_pool_uses_smallest_sufficient_scale():
     assert upscale(noise(8, 9, 3), scale=1.5).shape == (12, 14, 3)
     upscalers = UpscalerPool(None, TargetSize(width=150))
     assert [upscalers.for_size(10, width).scale for width in (40, 60, 100)] == [4, 3, 2]
     assert upscalers.for_size(10, 40) is upscalers.for_size(20, 40)
 
 
-def test_factors_beyond_the_models():
+def test_pool_scale_out_of_range():
     with pytest.raises(ValueError, match="4 is the most"):
         UpscalerPool(None, TargetSize(4.5))
     with pytest.raises(ValueError, match="enlarges 4 times"):
         UpscalerPool(Nearest(), TargetSize(3))
 
 
-def test_factors_by_name():
+def test_model_scale():
     assert [model_scale(name) for name in (None, "lamnet_x2", "lamnet_large_x3.photos310_v1")] == [4, 2, 3]
     with pytest.raises(LAMNetError, match="did you mean"):
         model_scale("lamnt_x2")
 
 
-def test_imresize_to_a_size_is_imresize_by_the_factor():
+def test_imresize_to_size_equals_scale():
     image = noise(40, 60, 3)
     np.testing.assert_array_equal(imresize(image, size=(10, 15)), imresize(image, 0.25))
     tall = np.concatenate([image] * 20)  # longer than what is done at a time
