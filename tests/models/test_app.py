@@ -1,4 +1,4 @@
-"""What lies behind the page of ``lamnet app``, without a server."""
+"""The service and layout behind ``lamnet app``, without a server."""
 
 import os
 import time
@@ -43,15 +43,15 @@ def upload(tmp_path):
 def test_views_large_result_downscaled_to_equal_size(service, upload, model, monkeypatch):
     monkeypatch.setattr(workshop, "PREVIEW_SIDE", 40)
     source = upload(np.random.default_rng(0).integers(0, 65536, (12, 30, 4), dtype=np.uint16))
-    steps = []
-    result = service.upscale(source, model, "auto", lambda *step: steps.append(step))
+    calls = []
+    result = service.upscale(source, model, "auto", lambda *call: calls.append(call))
     assert read_image(result.file).pixels.shape == (24, 60, 4)
     assert read_image(result.file).pixels.dtype == np.uint16
     assert result.size == (60, 24)
     for view in result.views:
         assert Image.open(view).size == (40, 16)
         assert Image.open(view).mode == "RGBA"
-    assert steps[-1][0] == steps[-1][1] > 1
+    assert calls[-1][0] == calls[-1][1] > 1
 
 
 def test_upscale_cancelled_leaves_no_files(service, upload, model, tmp_path):
@@ -71,22 +71,22 @@ def test_new_folder_deletes_only_expired_folders(service, upload, model, tmp_pat
     past = time.time() - KEEP_SECONDS - 9
     os.utime(old, (past, past))
 
-    def step(*_):
-        service.preview(source)  # somebody else's, while this one goes on
+    def on_progress(*_):
+        service.preview(source)  # a concurrent request
 
-    assert service.upscale(source, model, "jpg", step).file.is_file()
+    assert service.upscale(source, model, "jpg", on_progress).file.is_file()
     assert not old.exists()
     assert source.exists()
 
 
 def test_errors_omit_folders(service, upload, model, tmp_path):
     source = upload(np.zeros((3, 3, 4), np.uint8))
-    with pytest.raises(ImageError, match=r"^picture_x2\.jpg: JPEG holds no transparency"):
+    with pytest.raises(ImageError, match=r"^picture_x2\.jpg: .*transparency"):
         upscale_upload(source, tmp_path, service.upscalers(model), "jpg")
     source.write_bytes(b"")
-    with pytest.raises(ImageError, match=r"^picture\.png: the file is empty$"):
+    with pytest.raises(ImageError, match=r"^picture\.png: .*empty"):
         service.preview(source)
-    with pytest.raises(ValueError, match="ext is 'exe'"):
+    with pytest.raises(ValueError, match=r"ext must be .*got 'exe'"):
         upscale_upload(source, tmp_path, service.upscalers(model), "exe")
 
 

@@ -1,4 +1,4 @@
-"""Images run through a network in tiles."""
+"""Blended tiling."""
 
 import pytest
 import torch
@@ -10,14 +10,14 @@ from lamnet_models.upscaling.tiling import forward_tiled, tile_count
 
 
 def run_tiled(network, image, scale, tile, pad, progress=None):
-    """Returns what ``forward_tiled`` makes of an image in [0, 1], as the same type."""
+    """Return the result of ``forward_tiled`` for an image in [0, 1], with the image's dtype."""
     out = Pixels(image).empty_upscaled(scale, in_file=False)
     forward_tiled(network, Pixels(image), out, scale, tile, pad, progress)
     return out.data
 
 
 class Local:
-    """Depends on ``radius`` pixels to each side, with zero padding, as a network of convolutions does."""
+    """Convolution with a receptive radius of ``radius`` pixels and zero padding."""
 
     def __init__(self, scale: int, radius: int) -> None:
         self.scale = scale
@@ -62,9 +62,9 @@ def test_forward_tiled_blends_differing_tiles():
     levels = iter(torch.linspace(0, 1, 4))
     image = torch.zeros(1, 1, 64, 64)
     out = run_tiled(lambda x: torch.full_like(x, next(levels)), image, 1, 32, 16)
-    steps = torch.maximum(out.diff(dim=-1).abs().max(), out.diff(dim=-2).abs().max())
+    jump = torch.maximum(out.diff(dim=-1).abs().max(), out.diff(dim=-2).abs().max())
     assert out.max() - out.min() == 1
-    assert steps <= 0.67 / 16 + 1e-6  # the largest difference between neighbours, over a fade of 16 pixels
+    assert jump <= 0.67 / 16 + 1e-6  # the largest difference between neighbors, blended over 16 pixels
 
 
 def test_forward_tiled_tile_size_limit():

@@ -1,4 +1,4 @@
-"""Images of every kind enlarged, with networks simple enough to know the result."""
+"""Upscaling of all image types, with networks whose results are known."""
 
 import warnings
 
@@ -33,7 +33,7 @@ class Nearest(nn.Module):
 
 
 class Blur(Nearest):
-    """Averages 5×5 pixels first: what lies beside a pixel matters."""
+    """Averages 5×5 pixels first, so that results depend on neighbors."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1))
@@ -47,7 +47,7 @@ def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
-# Kinds
+# Image types
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 2), (6, 5, 3), (6, 5, 4), (1, 1), (1, 7, 3), (7, 1, 4)])
@@ -121,21 +121,21 @@ def test_upscale_tensor_keeps_dtype(shape, dtype):
     }.items(),
 )
 def test_upscale_pillow_modes(mode, result_mode):
-    colours = Image.fromarray(noise(6, 5, 3))
+    colors = Image.fromarray(noise(6, 5, 3))
     if mode == "LAB":
         lab = ImageCms.createProfile("LAB")
-        image = ImageCms.profileToProfile(colours, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
+        image = ImageCms.profileToProfile(colors, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
     elif mode in ("La", "RGBa", "PA"):
-        image = colours.convert({"La": "LA", "RGBa": "RGBA", "PA": "P"}[mode]).convert(mode)
+        image = colors.convert({"La": "LA", "RGBa": "RGBA", "PA": "P"}[mode]).convert(mode)
     elif mode.startswith("I"):
         image = Image.fromarray(noise(6, 5, dtype=np.uint16).astype({"I": np.int32, "I;16": np.uint16}[mode]))
     else:
-        image = colours.convert(mode)
+        image = colors.convert(mode)
     assert image.mode == mode
     result = upscale(image, Nearest())
     assert (result.mode, result.size) == (result_mode, (10, 12))
     if mode == "LAB":
-        assert np.abs(np.asarray(result).astype(int) - repeated(np.asarray(colours))).max() <= 20  # 8-bit Lab is coarse
+        assert np.abs(np.asarray(result).astype(int) - repeated(np.asarray(colors))).max() <= 20  # 8-bit Lab is coarse
     else:
         expected = image if mode.startswith("I") else image.convert(result_mode)
         np.testing.assert_array_equal(np.asarray(result), repeated(np.asarray(expected)))
@@ -157,7 +157,7 @@ def test_upscale_pillow_keeps_profile_dpi_and_exif():
     assert result.info["icc_profile"] == SRGB
     assert result.info["dpi"] == (300, 300)
     assert result.getexif()[274] == 6
-    assert result.size == (10, 12)  # as it lay
+    assert result.size == (10, 12)  # the orientation is not applied
 
 
 def test_upscale_picture_keeps_profile_and_dpi():
@@ -166,7 +166,7 @@ def test_upscale_picture_keeps_profile_and_dpi():
     np.testing.assert_array_equal(result.pixels, repeated(noise(6, 5, 3)))
 
 
-# Grey and alpha
+# Gray and alpha
 
 
 def test_upscale_gray_with_rgb_network_returns_luma():
@@ -202,7 +202,7 @@ def test_upscale_constant_alpha_is_unchanged(level):
 def test_upscale_transparent_edge_has_no_fringe():
     y, x = np.mgrid[:40, :40]
     inside = (x - 20) ** 2 + (y - 20) ** 2 < 150
-    pixels = np.zeros((40, 40, 4), np.uint8)  # black where nothing is
+    pixels = np.zeros((40, 40, 4), np.uint8)  # black where transparent
     pixels[inside] = (250, 200, 150, 255)
     result = upscale(pixels, Blur())
     visible = result[..., 3] > 0
@@ -213,12 +213,12 @@ def test_upscale_transparent_edge_has_no_fringe():
 
 
 def test_fill_transparent_uses_nearby_colors():
-    colour, alpha = torch.zeros(1, 3, 9, 33), torch.zeros(1, 1, 9, 33)
-    colour[..., :4], alpha[..., :4] = 0.9, 1
-    colour[..., -4:], alpha[..., -4:] = 0.3, 0.5
-    filled = fill_transparent(colour, alpha)
-    visible = (alpha > 0).expand_as(colour)
-    torch.testing.assert_close(filled[visible], colour[visible], rtol=0, atol=0)
+    color, alpha = torch.zeros(1, 3, 9, 33), torch.zeros(1, 1, 9, 33)
+    color[..., :4], alpha[..., :4] = 0.9, 1
+    color[..., -4:], alpha[..., -4:] = 0.3, 0.5
+    filled = fill_transparent(color, alpha)
+    visible = (alpha > 0).expand_as(color)
+    torch.testing.assert_close(filled[visible], color[visible], rtol=0, atol=0)
     assert filled.min() >= 0.3 - 1e-6
     assert filled.max() <= 0.9 + 1e-6
     assert (filled[..., 4] - 0.9).abs().max() < 0.1
@@ -227,8 +227,8 @@ def test_fill_transparent_uses_nearby_colors():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 7)])
 def test_fill_transparent_fully_transparent_is_unchanged(size):
-    colour = torch.rand(1, 3, *size)
-    torch.testing.assert_close(fill_transparent(colour, torch.zeros(1, 1, *size)), colour, rtol=0, atol=0)
+    color = torch.rand(1, 3, *size)
+    torch.testing.assert_close(fill_transparent(color, torch.zeros(1, 1, *size)), color, rtol=0, atol=0)
 
 
 # Tiles and memory
@@ -241,7 +241,7 @@ def test_upscale_tiled_matches_whole_and_reports_progress():
     result = upscale(pixels, Blur(), tile=16, tile_pad=4, progress=lambda done, total: calls.append((done, total)))
     difference = result.astype(int) - upscale(pixels, Blur(), tile=0)
     assert np.abs(difference).max() <= 1
-    assert calls == [(done, 24) for done in range(1, 25)]  # twelve tiles of colours, twelve of alpha
+    assert calls == [(done, 24) for done in range(1, 25)]  # twelve tiles of colors, twelve of alpha
 
 
 def test_upscale_lamnet_tiled_is_close_to_whole():
@@ -272,10 +272,10 @@ class Greedy(Nearest):
 
 def test_upscale_out_of_memory_falls_back_or_fails():
     pixels = noise(400, 300)
-    with pytest.warns(RuntimeWarning, match="out of memory with the whole image: done in tiles of 256"):
+    with pytest.warns(RuntimeWarning, match="out of memory with the whole image.*tiles of 256"):
         result = upscale(pixels, Greedy())
     np.testing.assert_array_equal(result, repeated(pixels))
-    with pytest.raises(LAMNetError, match="out of memory on cpu with 300x400 pixels; take smaller tiles"):
+    with pytest.raises(LAMNetError, match="out of memory on cpu with 300x400 pixels"):
         upscale(pixels, Greedy(), tile=0)
     with pytest.raises(LAMNetError, match="tiles of 390 pixels"):
         upscale(pixels, Greedy(), tile=390)
@@ -295,26 +295,26 @@ def test_upscale_propagates_other_runtime_errors():
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_precision_half_uses_autocast(precision):
     network = LAMNet(scale=2, num_blocks=1, depth=1)
-    kinds = []
-    network.conv_first.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    dtypes = []
+    network.conv_first.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     image = torch.rand(1, 3, 12, 12)
     result = upscale(image, network, precision=precision)
-    assert kinds == [inference.PRECISIONS[precision]]
+    assert dtypes == [inference.PRECISIONS[precision]]
     assert result.dtype == torch.float32
     assert 0 < (result - upscale(image, network, precision="fp32")).abs().max() < 0.02
-    assert kinds[1:] == [torch.float32]
+    assert dtypes[1:] == [torch.float32]
 
 
 def test_precision_auto_is_float32_on_cpu():
     network = LAMNet(scale=2, num_blocks=1, depth=1)
-    kinds = []
-    network.conv_first.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    dtypes = []
+    network.conv_first.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     upscale(noise(8, 8, 3), network)
-    assert kinds == [torch.float32]
+    assert dtypes == [torch.float32]
 
 
 class Overflowing(Nearest):
-    """Leaves float16's range in bright tiles alone."""
+    """Overflows float16 in bright tiles only."""
 
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
@@ -324,7 +324,7 @@ class Overflowing(Nearest):
 def test_precision_overflow_recomputed_with_one_warning():
     pixels = np.zeros((40, 10, 3), np.uint8)
     pixels[20:] = 255
-    with pytest.warns(RuntimeWarning, match="float16 overflowed: done again in float32") as caught:
+    with pytest.warns(RuntimeWarning, match="float16 overflowed") as caught:
         result = upscale(pixels, Overflowing(), precision="fp16", tile=10, tile_pad=0)
     assert len(caught) == 1
     np.testing.assert_array_equal(result, repeated(pixels))
@@ -370,13 +370,13 @@ def test_upscaler_attributes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": 4}, "scale is 4, but the model enlarges 2 times"),
-        ({"tile": -1}, "tile is -1"),
-        ({"tile": "exactly"}, "tile is 'exactly'"),
-        ({"tile_pad": -1}, "tile_pad is -1"),
-        ({"precision": "fp8"}, "precision is 'fp8'.*auto, fp32, fp16, bf16"),
-        ({"device": "abacus"}, "device is 'abacus'.*auto, cpu"),
-        ({"device": "cuda:99"}, "device is 'cuda:99'"),
+        ({"scale": 4}, "scale must be 2.*got 4"),
+        ({"tile": -1}, "tile must be .*got -1"),
+        ({"tile": "exactly"}, "tile must be .*got 'exactly'"),
+        ({"tile_pad": -1}, "tile_pad must be .*got -1"),
+        ({"precision": "fp8"}, "precision must be .*auto, fp32, fp16, bf16, got 'fp8'"),
+        ({"device": "abacus"}, "device.*(abacus.*auto, cpu|auto, cpu.*abacus)"),
+        ({"device": "cuda:99"}, "device.*cuda:99"),
     ],
 )
 def test_upscaler_invalid_argument(arguments, message):
@@ -399,7 +399,7 @@ def test_upscaler_invalid_argument(arguments, message):
         (torch.zeros(4, 5), "shape"),
         (Image.fromarray(np.zeros((4, 5), np.float32)), "mode F"),
         (Image.fromarray(np.full((4, 5), 70_000, np.int32)), "70000"),
-        ("photo.png", "type str"),
+        ("photo.png", "got str"),
     ],
 )
 def test_upscale_invalid_image(image, message):
@@ -408,7 +408,7 @@ def test_upscale_invalid_image(image, message):
 
 
 def test_precision_fp16_on_cpu_terminates():
-    """oneDNN's float16 depthwise convolutions of 16 channels never did, on some."""
+    """oneDNN's float16 depthwise convolutions of 16 channels never return on some CPUs."""
     model = LAMNet(scale=2, channels=32, num_blocks=1, depth=1)
     image = np.zeros((24, 32, 3), np.uint8)
     assert Upscaler(model, precision="fp16")(image).shape == (48, 64, 3)
