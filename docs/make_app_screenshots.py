@@ -42,9 +42,9 @@ def take(browser: Browser, address: str, photo: Path, name: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5)
     page.goto(address)
     page.set_input_files("input[type=file]", photo)
-    page.get_by_text("bits a channel").wait_for()
-    page.get_by_role("button", name="Enlarge").click()
-    page.get_by_text("look closer").wait_for(timeout=120_000)
+    page.get_by_text("bits per channel").wait_for()
+    page.get_by_role("button", name="Upscale").click()
+    page.get_by_text("pinch to zoom").wait_for(timeout=120_000)
     page.wait_for_timeout(1000)  # until the pictures are painted
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(ASSETS / f"{name}.webp", quality=80, method=6)
     page.close()
