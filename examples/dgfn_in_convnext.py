@@ -1,4 +1,4 @@
-"""Replace the MLPs of a ConvNeXt by DGFN: python examples/dgfn_in_convnext.py."""
+"""ConvNeXt with DGFN in place of its MLPs: python examples/dgfn_in_convnext.py."""
 
 from __future__ import annotations
 

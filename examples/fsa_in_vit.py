@@ -1,4 +1,4 @@
-"""Replace the attention of a Vision Transformer by focal separable attention: python examples/fsa_in_vit.py."""
+"""Vision Transformer with focal separable attention: python examples/fsa_in_vit.py."""
 
 from __future__ import annotations
 

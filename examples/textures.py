@@ -13,13 +13,13 @@ TEXTURES = (skimage.data.brick, skimage.data.grass, skimage.data.gravel)  # 512Ã
 
 
 def textures() -> Tensor:
-    """Return the photographs, (3, 512, 512), normalized to mean 0 and variance 1 so that brightness is no cue."""
+    """Return the photographs, (3, 512, 512), normalized to mean 0 and variance 1."""
     maps = torch.stack([torch.from_numpy(texture()).float() for texture in TEXTURES])
     return (maps - maps.mean((1, 2), keepdim=True)) / maps.std((1, 2), keepdim=True)
 
 
 def batches(rows: slice, steps: int, batch: int = 32, side: int = 32, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield patches, (B, 3, side, side), from some rows of the photographs, and their texture indices, (B,)."""
+    """Yield patches, (B, 3, side, side), from rows of the photographs, and labels, (B,)."""
     maps, generator = textures()[:, rows], torch.Generator().manual_seed(seed)
     for _ in range(steps):
         labels = torch.randint(len(maps), (batch,), generator=generator)

@@ -19,7 +19,7 @@ CHUNK = 3 << 16  # bytes; a multiple of 3, so that base64 chunks have no padding
 
 
 async def progress_lines(worker: Worker, source: Path, folder: Path, ext: str) -> AsyncIterator[bytes]:
-    """Yield JSON lines: queue length, progress, file name and size, the file's bytes in base64, and an end mark."""
+    """Yield JSON lines: queue length, progress, file name and size, content in base64, end mark."""
     yield _line(ahead=worker.pending)
     try:
         async with aclosing(worker.run(source, folder, ext)) as events:
@@ -37,7 +37,7 @@ async def progress_lines(worker: Worker, source: Path, folder: Path, ext: str) -
 
 
 async def archive(worker: Worker, sources: Sequence[Path], ext: str) -> AsyncIterator[bytes]:
-    """Yield a zip file of the results, each as soon as it is written, with ``errors.txt`` for failed images."""
+    """Yield a zip file of the results as they are written, with ``errors.txt`` for failures."""
     out, errors, names = _ZipStream(), [], set()
     with zipfile.ZipFile(out, "w") as package:  # stored: images are compressed already
         for number, source in enumerate(sources, start=1):
@@ -71,7 +71,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 class _ZipStream(io.RawIOBase):
-    """Write-only stream whose content is taken out while it is written."""
+    """Write-only stream that is drained while it is written."""
 
     def __init__(self) -> None:
         self._written = bytearray()

@@ -27,7 +27,7 @@ Ext = Literal["auto", "png", "jpg", "webp", "tiff"]
 
 
 class SizeLimit:
-    """Rejects request bodies that are too large or of unknown length, before reading them.
+    """Middleware that rejects request bodies of excessive or unknown length unread.
 
     Args:
         app: Application for the accepted requests.
@@ -138,7 +138,7 @@ def _safe_name(name: str | None) -> str:
 
 
 def main() -> None:
-    """Parse the command line and serve until terminated; requests in progress are finished first."""
+    """Parse the command line and serve until terminated; finish requests in progress."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="ONNX file, or a checkpoint or model name to run in PyTorch")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

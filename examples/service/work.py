@@ -17,7 +17,7 @@ from lamnet_models.upscaling.upscalers import UpscalerPool
 
 
 class Worker:
-    """Upscales images in the order of the requests.
+    """Sequential executor of upscale jobs.
 
     Args:
         upscalers: Networks to upscale with.

@@ -31,7 +31,9 @@ STYLE = """
 
 
 class Page:
-    """Actions of the page. Requests run one at a time; the others wait in a queue that shows their positions.
+    """Layout and actions of the page.
+
+    Requests run one at a time; the others wait in a queue that shows their positions.
 
     Args:
         service: Service that upscales the images.

@@ -50,7 +50,7 @@ class UpscaledFile:
 
 
 class UpscaleService:
-    """Upscales and previews uploaded files; networks are loaded on first use.
+    """Upscaling and previews of uploaded files; networks are loaded on first use.
 
     Args:
         folder: Folder for uploads and results; entries older than ``KEEP_SECONDS`` are deleted when a new one is added.

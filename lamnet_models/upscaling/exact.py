@@ -1,4 +1,4 @@
-"""Exact tiling for LAMNet: layer by layer over all tiles, with the result of the whole image."""
+"""Exact tiling for LAMNet: layer by layer, with the result of the whole image."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _TileRunner, maps: l
 def _run_exchanging_mixer(
     tiles: _TileRunner, layer: PreNormResidual, features: _FeatureMap, branch_map: _FeatureMap, into: _FeatureMap
 ) -> None:
-    """Run a ULM with IEM in two passes: accumulate the means of its branches, then apply the gates."""
+    """Run a ULM with IEM in two passes: accumulate the branch means, then apply the gates."""
     mixer = layer.layer
     _, channels, height, width = features.tensor.shape
     sums = torch.zeros(2, 1, channels // 2, dtype=torch.float64)

@@ -102,7 +102,7 @@ def estimate_memory(
 
 
 def estimate_process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
-    """Estimate the peak memory of a process that upscales one 8-bit RGB image, for each tiling mode.
+    """Estimate the peak memory of a process that upscales one 8-bit RGB image, by tiling mode.
 
     The sum of this process's current memory (``used_memory``), the mode's estimate in float32 on a CPU, and
     ``RESERVE``.
@@ -130,7 +130,7 @@ def estimate_process_memory(model: LAMNet, height: int, width: int) -> dict[str,
 
 
 def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> int:
-    """Estimate the peak memory of a forward pass without gradients, in the network's dtype, in bytes.
+    """Estimate the peak bytes of a forward pass without gradients in the network's dtype.
 
     LAMNet is profiled, see ``_peak_bytes_on_meta``; half precision takes less. Other networks are assumed to hold 20
     feature maps.
@@ -159,7 +159,7 @@ def _peak_bytes_on_meta(config: str, dtype: torch.dtype, shape: tuple[int, ...],
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Tracks the bytes of live tensors and their peak."""
+    """Counter of live tensor bytes and their peak."""
 
     def __init__(self) -> None:
         super().__init__()

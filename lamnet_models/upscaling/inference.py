@@ -1,4 +1,4 @@
-"""Run a network on images of any size and number of channels, with tiling and out-of-memory fallback."""
+"""Run a network on images of any size, with tiling and out-of-memory fallback."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Inference:
         half: torch.dtype | None,
         progress: Progress | None,
     ) -> TilePlan:
-        """Run a plan, falling back to smaller tiles when out of memory; return the plan that succeeded."""
+        """Run a plan, or its fallbacks when out of memory; return the plan that succeeded."""
         dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
         autocast = Autocast(self.device, dtype, half)
         while not self._attempt(autocast, source, out, plan, progress):

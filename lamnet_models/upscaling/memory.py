@@ -19,7 +19,7 @@ RESERVE = 128 * 2**20
 
 
 def parse_memory(size: int | str) -> int:
-    """Parse a memory size: a number of bytes, or text such as ``"512M"``, ``"4G"`` or ``"1.5 GiB"``.
+    """Parse a number of bytes, or text such as ``"512M"``, ``"4G"`` or ``"1.5 GiB"``.
 
     K, M, G and T are powers of 1,024, as for ``ulimit`` and containers; KB, MB, GB and TB are powers of 1,000.
 
@@ -40,7 +40,7 @@ def format_memory(size: float) -> str:
 
 
 def host_memory(max_memory: int | None = None) -> float:
-    """Return the bytes of host memory that may still be allocated: 80% of the available, within ``max_memory``.
+    """Return the usable bytes of host memory: 80% of the available, within ``max_memory``.
 
     Args:
         max_memory: Limit of the process's memory in bytes, of which ``RESERVE`` is kept free; None: no limit.

@@ -59,7 +59,7 @@ class Pixels:
         self.data[..., rows, columns] = values
 
     def empty_upscaled(self, scale: int, in_file: bool) -> Pixels:
-        """Allocate SR images of the same dtype, device and layout; ``in_file`` maps them from a file (CPU only)."""
+        """Allocate SR images of the same dtype, device and layout, in memory or a file (CPU only)."""
         batch, channels, height, width = self.shape
         height, width = scale * height, scale * width
         device = self.data.device

@@ -27,7 +27,7 @@ ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
 
 @dataclass(frozen=True)
 class TargetSize:
-    """Target size of a result: a factor, a width, a height, or a box of width and height to fit into.
+    """Target size of a result: a factor, a width, a height, or a box to fit into.
 
     Attributes:
         scale: Upscaling factor, at least 1.
@@ -58,7 +58,7 @@ class TargetSize:
         return self.width is None and self.height is None and (self.scale is None or self.scale == int(self.scale))
 
     def suffix(self, scale: int) -> str:
-        """Return the default suffix of output names; ``scale`` is the factor if the size is not specified."""
+        """Return the default suffix of output names; ``scale`` applies if no size is specified."""
         if self.width is not None and self.height is not None:
             return f"_{self.width}x{self.height}"
         if self.width is not None:
@@ -66,7 +66,7 @@ class TargetSize:
         return f"_h{self.height}" if self.height is not None else f"_x{self.scale or scale:g}"
 
     def network_scale(self, height: int, width: int) -> int | None:
-        """Return the scale of the network for an image: the smallest sufficient one; None for the default."""
+        """Return the smallest sufficient network scale for an image; None: the default."""
         if self.is_network_size:
             return None if self.scale is None else int(self.scale)
         result = self._target(height, width, SCALES[-1])
@@ -107,7 +107,7 @@ class TargetSize:
 
 
 def image_size(image: ImageT) -> tuple[int, int]:
-    """Return height and width of an image of any type that ``Upscaler`` accepts; (1, 1) for anything else."""
+    """Return height and width of an image; (1, 1) for types that ``Upscaler`` rejects."""
     if isinstance(image, Picture):
         return image.height, image.width
     if isinstance(image, Image.Image):

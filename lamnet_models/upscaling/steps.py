@@ -69,7 +69,7 @@ class Options:
 
 
 class JobRunner:
-    """Runs the three stages of a job: read, upscale, write. Errors are returned as results, not raised.
+    """The three stages of a job: read, upscale, write. Errors are returned, not raised.
 
     Args:
         jobs: All jobs.
@@ -82,7 +82,7 @@ class JobRunner:
         self.taken = {path_key(path) for job in jobs for path in (job.source, job.target)}
 
     def read(self, job: Job) -> Picture | int | Result:
-        """Return the input picture, the number of frames if there are several, or the result of a skipped job."""
+        """Return the input picture, the frame count if above 1, or a result if skipped or failed."""
         try:
             if existing := self._existing_result(job):
                 return existing
@@ -95,7 +95,7 @@ class JobRunner:
     def upscale(
         self, job: Job, loaded: Picture | int | Result, progress: Callable[[int, int], None] | None
     ) -> tuple[Result, Picture | None]:
-        """Return the job's result and the SR picture to write; None if it is written already or the job failed."""
+        """Return the job's result and the SR picture to write, if any."""
         if isinstance(loaded, Result):
             return loaded, None
         with warnings.catch_warnings(record=True) as caught:
@@ -157,7 +157,7 @@ class JobRunner:
         return resize_image(sr, height, width, upscaler.max_memory), tile
 
     def _existing_result(self, job: Job) -> Result | None:
-        """Return the result of a skipped job; raise ImageError if the target exists and may not be replaced."""
+        """Return the result of a skipped job; raise ImageError if the target may not be replaced."""
         if self.options.skip_existing:
             for target in (job.target, *self._png_fallback(job)):
                 if target.exists():
@@ -183,7 +183,7 @@ class JobRunner:
         return target
 
     def _png_fallback(self, job: Job) -> tuple[Path, ...]:
-        """Return the PNG path to use if the format cannot hold the result; empty if not allowed or taken."""
+        """Return the PNG path for results that the format cannot hold; empty if not available."""
         target = job.target.with_suffix(".png")
         return () if not job.allow_png or path_key(target) in self.taken else (target,)
 

@@ -15,7 +15,7 @@ from .footprint import MemoryEstimate, TilingMode, estimate_memory
 from .memory import RESERVE, available_memory, format_memory, host_memory, used_memory
 
 AUTO_TILE = 256
-"""Tile side for large images with networks that do not support exact tiles. It is fixed, so that the pixels do not
+"""Tile side for large images with networks that do not support exact tiles. It is fixed, so that tiled results do not
 depend on the amount of free memory."""
 
 
@@ -45,7 +45,7 @@ class TilePlan:
 
 @dataclass(frozen=True)
 class TilePlanner:
-    """Chooses tile plans for images.
+    """Selection of tile plans for images.
 
     Attributes:
         model: The network.
@@ -62,7 +62,7 @@ class TilePlanner:
     max_memory: int | None = None
 
     def plans(self, shape: Sequence[int], itemsize: int = 1) -> Iterator[TilePlan]:
-        """Yield the plan for images under the current free memory, then fallbacks for an out-of-memory error.
+        """Yield the plan for the current free memory, then fallbacks for an out-of-memory error.
 
         Args:
             shape: (B, C, H, W) of the images.
@@ -74,7 +74,7 @@ class TilePlanner:
         modes = self._modes(max(shape[2:]))
         while modes:
             plan, *modes = self._plan(modes[0], shape, itemsize), *modes[1:]
-            # Files are used only with tiles.
+            # Tiles in memory are preferred to the whole image with its result in a file.
             if not modes or (self._fits(plan) and (plan.mode.tile or not plan.in_files)):
                 break
             if self.max_memory is None and plan.mode.tile:  # none may fit: the largest tiles are the fastest

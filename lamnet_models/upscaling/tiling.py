@@ -126,7 +126,7 @@ class Cell:
 
 
 def cells(size: int, tile: int, pad: int) -> list[Cell]:
-    """Split an axis of ``size`` pixels into cells of at most ``tile`` pixels, padded by ``pad`` and not blended."""
+    """Split an axis of ``size`` pixels into unblended cells of at most ``tile`` pixels."""
     return [Cell(start, stop, size, pad, fade=0) for start, stop in _edges(size, tile)]
 
 

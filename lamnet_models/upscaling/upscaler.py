@@ -47,7 +47,9 @@ def upscale(
     backend: str = "torch",
     progress: Progress | None = None,
 ) -> ImageT:
-    """Upscale an image; use [`Upscaler`][lamnet_models.Upscaler] to load a model once for several images.
+    """Upscale an image.
+
+    Use [`Upscaler`][lamnet_models.Upscaler] to load a model once for several images.
 
     Args:
         image: The image, see [`Upscaler`][lamnet_models.Upscaler].
@@ -92,7 +94,7 @@ def upscale(
 
 
 class Upscaler:
-    """Upscales images of any type with one network.
+    """Upscaler for images of any type.
 
     An image is one of
 
@@ -194,7 +196,7 @@ class Upscaler:
         self._inference = Inference(self.model, target_device, self._planner)
 
     def tile_for(self, height: int, width: int) -> int | str:
-        """Return the planned tile side for an image of this size, or ``"exact"``; 0: the whole image at once.
+        """Return the planned tile side for an image size, or ``"exact"``; 0: the whole image.
 
         With ``tile="auto"``, the plan depends on the free memory. If memory runs out during the computation, smaller
         tiles are used, with a warning.
