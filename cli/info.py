@@ -32,7 +32,7 @@ def info(
     from lamnet_models import LAMNet, complexity, create_model
     from lamnet_models.checkpoint import read_checkpoint
     from lamnet_models.pretrained import is_checkpoint_path
-    from lamnet_models.upscaling.footprint import process_memory
+    from lamnet_models.upscaling.footprint import estimate_process_memory
     from lamnet_models.variants import difference, shown
 
     facts: dict[str, Any] = {"model": model}
@@ -45,7 +45,7 @@ def info(
     assert isinstance(network, LAMNet)
     cost = complexity(network, input_size)
     height, width = cost.input_size
-    memory = process_memory(network, height, width)
+    memory = estimate_process_memory(network, height, width)
     facts |= {
         "config": network.config,
         "params": cost.params,

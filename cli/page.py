@@ -42,7 +42,7 @@ def page(
 
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        serve(host=host, port=port, model=model, device=device.value, precision=precision.value, started=started)
+        serve(host=host, port=port, model=model, device=device.value, precision=precision.value, on_start=started)
     except KeyboardInterrupt:  # the way to end it
         pass
     except ValueError as error:

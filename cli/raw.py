@@ -15,10 +15,10 @@ from .output import check_output, print_note
 from .progress import bars
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.upscalers import Upscalers
+    from lamnet_models.upscaling.upscalers import UpscalerPool
 
 
-def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: Upscalers, overwrite: bool) -> None:
+def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: UpscalerPool, overwrite: bool) -> None:
     """Enlarges frames from standard input to standard output, or into a file.
 
     Args:

@@ -121,16 +121,16 @@ def upscale(
     from lamnet_models import ImageError
     from lamnet_models.upscaling.files import run_jobs
     from lamnet_models.upscaling.plan import plan_jobs
-    from lamnet_models.upscaling.sizing import Size
+    from lamnet_models.upscaling.sizing import TargetSize
     from lamnet_models.upscaling.steps import Options
-    from lamnet_models.upscaling.upscalers import Upscalers, scale_of
+    from lamnet_models.upscaling.upscalers import UpscalerPool, model_scale
 
     try:
-        wanted = Size(scale, width, height)
+        wanted = TargetSize(scale, width, height)
         if dry_run:
-            default = scale_of(model)
+            default = model_scale(model)
         else:
-            upscalers = Upscalers(
+            upscalers = UpscalerPool(
                 model,
                 wanted,
                 tile=sides,
@@ -141,7 +141,7 @@ def upscale(
                 max_memory=max_memory,
                 compile=compile,
             )
-            default = upscalers.first.scale
+            default = upscalers.default.scale
         jobs: list[Job] = []
         if not is_raw:
             ending = wanted.suffix(default) if suffix is None else suffix

@@ -21,7 +21,7 @@ from lamnet_models.datasets.samples import sample_path
 from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Panel, grid
 from lamnet_models.resize import imresize
-from lamnet_models.upscaling.footprint import process_memory
+from lamnet_models.upscaling.footprint import estimate_process_memory
 
 keep_memory()
 
@@ -50,7 +50,7 @@ def run(mode: str) -> tuple[int, np.ndarray]:
     pixels, options = photograph(), dict(MODES[mode])
     if mode.endswith("memory-mapped"):
         model = create_model(MODEL, device="meta")
-        options["max_memory"] = process_memory(model, *pixels.shape[:2])["exact_in_files"] + 2**25
+        options["max_memory"] = estimate_process_memory(model, *pixels.shape[:2])["exact_in_files"] + 2**25
     warnings.simplefilter("ignore")
     with watched_memory() as peak:
         sr = Upscaler(MODEL, **options)(pixels)
@@ -96,7 +96,7 @@ def sizes_table() -> list[str]:
     model = create_model(MODEL, device="meta")
     lines = ["| input | whole image | exact tiles | exact tiles, memory-mapped | files |", "| --- " * 5 + "|"]
     for width, height in SIZES:
-        sizes = [f"{size / 1e9:.2f} GB" for size in process_memory(model, height, width).values()]
+        sizes = [f"{size / 1e9:.2f} GB" for size in estimate_process_memory(model, height, width).values()]
         lines.append(f"| {width}×{height} | {' | '.join(sizes)} |")
     return lines
 

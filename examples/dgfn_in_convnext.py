@@ -1,4 +1,4 @@
-"""DGFN in the place of the MLP in a ConvNeXt: python examples/dgfn_in_convnext.py."""
+"""ConvNeXt with DGFN in place of its MLPs: python examples/dgfn_in_convnext.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lamnet_layers import DGFN
 
 
 def build() -> nn.Module:
-    """Returns a small ConvNeXt whose blocks have a DGFN after their depthwise convolution."""
+    """Build a small ConvNeXt with a DGFN after the depthwise convolution of each block."""
     model = timm.create_model(
         "convnext_atto", depths=(1, 2, 2, 1), dims=(24, 48, 72, 96), patch_size=2, ls_init_value=None, num_classes=3
     )

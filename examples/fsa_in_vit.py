@@ -1,4 +1,4 @@
-"""Focal separable attention in the place of attention in a Vision Transformer: python examples/fsa_in_vit.py."""
+"""Vision Transformer with focal separable attention: python examples/fsa_in_vit.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lamnet_layers import FocalSeparableAttention, TokenAdapter
 
 
 def build() -> nn.Module:
-    """Returns a small Vision Transformer for 32×32 pixels whose blocks attend by FSA."""
+    """Build a small Vision Transformer for 32×32 pixels with FSA in its blocks."""
     model = timm.create_model(
         "vit_tiny_patch16_224",
         img_size=32,
@@ -19,7 +19,7 @@ def build() -> nn.Module:
         embed_dim=64,
         depth=3,
         num_heads=4,
-        class_token=False,  # FSA works on a grid, and a class token is beside it
+        class_token=False,  # FSA works on a grid, which excludes a class token
         global_pool="avg",
         num_classes=3,
     )

@@ -1,4 +1,4 @@
-"""Answers that are sent while they are made."""
+"""Streamed responses."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from work import Worker
 from lamnet_models import LAMNetError
 from lamnet_models.upscaling.steps import Result
 
-CHUNK = 3 << 16  # bytes; a multiple of 3, so that pieces in base64 have no padding
+CHUNK = 3 << 16  # bytes; a multiple of 3, so that base64 chunks have no padding
 
 
 async def progress_lines(worker: Worker, source: Path, folder: Path, ext: str) -> AsyncIterator[bytes]:
-    """Yields JSON, one object a line: how many are ahead, steps, the result's facts, its bytes in base64, an end."""
+    """Yield JSON lines: queue length, progress, file name and size, content in base64, end mark."""
     yield _line(ahead=worker.pending)
     try:
-        async with aclosing(worker.steps(source, folder, ext)) as steps:
-            async for step in steps:
-                if not isinstance(step, Result):
-                    yield _line(done=step[0], total=step[1])
+        async with aclosing(worker.run(source, folder, ext)) as events:
+            async for event in events:
+                if not isinstance(event, Result):
+                    yield _line(done=event[0], total=event[1])
                     continue
-                width, height = step.size
-                yield _line(file=step.target.name, width=width, height=height, bytes=step.target.stat().st_size)
-                for piece in _pieces(step.target):
-                    yield _line(data=base64.b64encode(piece).decode())
+                width, height = event.size
+                yield _line(file=event.target.name, width=width, height=height, bytes=event.target.stat().st_size)
+                for chunk in _chunks(event.target):
+                    yield _line(data=base64.b64encode(chunk).decode())
                 yield _line(end=True)
     except LAMNetError as error:
         yield _line(error=str(error))
 
 
 async def archive(worker: Worker, sources: Sequence[Path], ext: str) -> AsyncIterator[bytes]:
-    """Yields a zip file of the results, each as soon as it is there, and of the reasons for those that are not."""
-    out, errors, names = _Outlet(), [], set()
+    """Yield a zip file of the results as they are written, with ``errors.txt`` for failures."""
+    out, errors, names = _ZipStream(), [], set()
     with zipfile.ZipFile(out, "w") as package:  # stored: images are compressed already
         for number, source in enumerate(sources, start=1):
             try:
-                async with aclosing(worker.steps(source, source.parent, ext)) as steps:
-                    (result,) = [step async for step in steps if isinstance(step, Result)]
+                async with aclosing(worker.run(source, source.parent, ext)) as events:
+                    (result,) = [event async for event in events if isinstance(event, Result)]
             except LAMNetError as error:
                 errors.append(str(error))
                 continue
@@ -51,8 +51,8 @@ async def archive(worker: Worker, sources: Sequence[Path], ext: str) -> AsyncIte
             name = f"{number}_{name}" if name in names else name
             names.add(name)
             with package.open(name, "w", force_zip64=True) as file:
-                for piece in _pieces(result.target):
-                    file.write(piece)
+                for chunk in _chunks(result.target):
+                    file.write(chunk)
                     yield out.take()
             result.target.unlink()
         if errors:
@@ -64,14 +64,14 @@ def _line(**values: object) -> bytes:
     return json.dumps(values, ensure_ascii=False).encode() + b"\n"
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
-        while piece := file.read(CHUNK):
-            yield piece
+        while chunk := file.read(CHUNK):
+            yield chunk
 
 
-class _Outlet(io.RawIOBase):
-    """A file that is written from front to back, and whose content is taken away meanwhile."""
+class _ZipStream(io.RawIOBase):
+    """Write-only stream that is drained while it is written."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -84,6 +84,6 @@ class _Outlet(io.RawIOBase):
         return len(data)
 
     def take(self) -> bytes:
-        taken = bytes(self._written)
+        data = bytes(self._written)
         self._written.clear()
-        return taken
+        return data

@@ -1,4 +1,4 @@
-"""A service that enlarges images: python examples/service/service.py lamnet_x4.onnx."""
+"""HTTP service for image upscaling: python examples/service/service.py lamnet_x4.onnx."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from work import Worker
 
 from lamnet_models import LAMNetError
 from lamnet_models.upscaling.steps import Result
-from lamnet_models.upscaling.upscalers import Upscalers
+from lamnet_models.upscaling.upscalers import UpscalerPool
 
 Ext = Literal["auto", "png", "jpg", "webp", "tiff"]
 
 
 class SizeLimit:
-    """Refuses bodies that are too large, or do not say how large they are, before they are read.
+    """Middleware that rejects request bodies of excessive or unknown length unread.
 
     Args:
-        app: What answers the others.
-        most: Largest body in bytes.
+        app: Application for the accepted requests.
+        max_bytes: Maximum size of a body in bytes.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
-        self.most = most
+        self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request."""
+        """Handle a request."""
         if scope["type"] == "http" and scope["method"] == "POST":
             length = dict(scope["headers"]).get(b"content-length")
             if length is None:
-                refusal = JSONResponse({"detail": "send a Content-Length"}, 411)
-                return await refusal(scope, receive, send)
-            if int(length) > self.most:
-                refusal = JSONResponse({"detail": f"larger than the {self.most} bytes that are taken"}, 413)
-                return await refusal(scope, receive, send)
+                response = JSONResponse({"detail": "Content-Length is missing"}, 411)
+                return await response(scope, receive, send)
+            if int(length) > self.max_bytes:
+                detail = f"the request must be at most {self.max_bytes} bytes, got {int(length)}"
+                return await JSONResponse({"detail": detail}, 413)(scope, receive, send)
         return await self.app(scope, receive, send)
 
 
-def create_app(upscalers: Upscalers, *, most_bytes: int, most_waiting: int) -> FastAPI:
-    """Returns the service.
+def create_app(upscalers: UpscalerPool, *, max_bytes: int, max_pending: int) -> FastAPI:
+    """Create the application.
 
     Args:
-        upscalers: What enlarges the images.
-        most_bytes: Largest request that is taken.
-        most_waiting: Most images that wait or are under way; with more, requests are refused with status 503.
+        upscalers: Networks to upscale with.
+        max_bytes: Maximum size of a request in bytes.
+        max_pending: Maximum number of images queued or in progress; beyond it, requests get status 503.
     """
     worker = Worker(upscalers)
     scratch = Path(tempfile.mkdtemp(prefix="lamnet-service-"))
@@ -67,16 +67,16 @@ def create_app(upscalers: Upscalers, *, most_bytes: int, most_waiting: int) -> F
         yield
         shutil.rmtree(scratch, ignore_errors=True)
 
-    app = FastAPI(title="LAMNet", lifespan=lifespan, docs_url=None, redoc_url=None)  # their pages fetch scripts
-    app.add_middleware(SizeLimit, most=most_bytes)
+    app = FastAPI(title="LAMNet", lifespan=lifespan, docs_url=None, redoc_url=None)  # these pages load external scripts
+    app.add_middleware(SizeLimit, max_bytes=max_bytes)
 
     @app.exception_handler(LAMNetError)
-    async def refuse(_: Request, error: LAMNetError) -> Response:
+    async def reject(_: Request, error: LAMNetError) -> Response:
         return JSONResponse({"detail": str(error)}, 422)
 
     def save(files: list[UploadFile]) -> tuple[Path, list[Path]]:
-        if worker.pending >= most_waiting:
-            raise HTTPException(503, "too many images wait already", {"Retry-After": "10"})
+        if worker.pending >= max_pending:
+            raise HTTPException(503, "too many images are queued", {"Retry-After": "10"})
         folder = Path(tempfile.mkdtemp(dir=scratch))
         paths = [folder / str(number) / _safe_name(file.filename) for number, file in enumerate(files)]
         for path, file in zip(paths, files, strict=True):
@@ -87,75 +87,81 @@ def create_app(upscalers: Upscalers, *, most_bytes: int, most_waiting: int) -> F
 
     @app.get("/health")
     async def health() -> dict[str, object]:
-        return {"status": "ok", "scale": upscalers.first.scale, "pending": worker.pending}
+        return {"status": "ok", "scale": upscalers.default.scale, "pending": worker.pending}
 
-    @app.post("/enlarge")
-    async def enlarge(request: Request, file: UploadFile, ext: Ext = "auto") -> Response:
-        """Answers with the enlarged image."""
+    @app.post("/upscale")
+    async def upscale(request: Request, file: UploadFile, ext: Ext = "auto") -> Response:
+        """Respond with the SR image."""
         folder, (source,) = save([file])
         clean = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
         try:
-            async with aclosing(worker.steps(source, source.parent, ext)) as steps:
-                async for step in steps:
-                    if isinstance(step, Result):
-                        return FileResponse(step.target, filename=step.target.name, background=clean)
+            async with aclosing(worker.run(source, source.parent, ext)) as events:
+                async for event in events:
+                    if isinstance(event, Result):
+                        return FileResponse(event.target, filename=event.target.name, background=clean)
                     if await request.is_disconnected():
                         break
         except BaseException:
             await clean()
             raise
-        return Response(status_code=499, background=clean)  # nobody reads it
+        return Response(status_code=499, background=clean)  # the client has disconnected
 
     @app.post("/batch")
     async def batch(files: list[UploadFile], ext: Ext = "auto") -> Response:
-        """Answers with a zip file of the enlarged images, sent while it is made."""
+        """Respond with a zip file of the SR images, streamed as it is written."""
         folder, sources = save(files)
-        return StreamingResponse(_cleaning(archive(worker, sources, ext), folder), media_type="application/zip")
+        return StreamingResponse(_with_cleanup(archive(worker, sources, ext), folder), media_type="application/zip")
 
     @app.post("/stream")
     async def stream(file: UploadFile, ext: Ext = "auto") -> Response:
-        """Answers with lines of JSON: the progress, and at the end the enlarged image."""
+        """Respond with JSON lines: the progress, then the SR image."""
         folder, (source,) = save([file])
         lines = progress_lines(worker, source, source.parent, ext)
-        return StreamingResponse(_cleaning(lines, folder), media_type="application/x-ndjson")
+        return StreamingResponse(_with_cleanup(lines, folder), media_type="application/x-ndjson")
 
     return app
 
 
-async def _cleaning(pieces: AsyncIterator[bytes], folder: Path) -> AsyncIterator[bytes]:
+async def _with_cleanup(chunks: AsyncIterator[bytes], folder: Path) -> AsyncIterator[bytes]:
     try:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _safe_name(name: str | None) -> str:
-    """Returns the part of a sender's name for a file that is safe to be one here."""
-    kept = "".join(c for c in name or "" if c.isalnum() or c in " ._-()")
-    return kept.strip(". ")[-80:] or "image"
+    """Return the characters of an uploaded file's name that are safe in a local file name."""
+    safe = "".join(c for c in name or "" if c.isalnum() or c in " ._-()")
+    return safe.strip(". ")[-80:] or "image"
 
 
 def main() -> None:
-    """Reads the command line and serves until the process is ended; what is under way is finished first."""
+    """Parse the command line and serve until terminated; finish requests in progress."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="an ONNX file; or a checkpoint or a model's name, which PyTorch runs")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--tile", default="auto", help="side of the tiles, or exact: steps to report, less memory")
-    parser.add_argument("--threads", type=int, default=0, help="threads for one image; 0: all cores")
-    parser.add_argument("--max-mb", type=float, default=64, help="largest request in megabytes")
-    parser.add_argument("--max-waiting", type=int, default=16, help="most images that wait or are under way")
+    parser.add_argument("model", help="ONNX file, or a checkpoint or model name to run in PyTorch")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--tile", default="auto", help="tile side in pixels, 0 (whole image), exact or auto (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="threads per image; 0: all cores (default: %(default)s)")
+    parser.add_argument(
+        "--max-mb", type=float, default=64, help="maximum request size in megabytes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-waiting", type=int, default=16, help="maximum images queued or in progress (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
         tile = int(arguments.tile) if arguments.tile.isdecimal() else arguments.tile
-        upscalers = Upscalers(arguments.model, tile=tile)
+        upscalers = UpscalerPool(arguments.model, tile=tile)
     except (LAMNetError, ValueError) as error:
         parser.error(str(error))
-    app = create_app(upscalers, most_bytes=int(1e6 * arguments.max_mb), most_waiting=arguments.max_waiting)
+    app = create_app(upscalers, max_bytes=int(1e6 * arguments.max_mb), max_pending=arguments.max_waiting)
     uvicorn.run(app, host=arguments.host, port=arguments.port, timeout_graceful_shutdown=60)
 
 

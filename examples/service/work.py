@@ -1,4 +1,4 @@
-"""One image after another, in a thread of its own, while the server goes on answering."""
+"""Background worker: upscales one image at a time in a separate thread."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from pathlib import Path
 
 import anyio
 
-from lamnet_models.app.uploads import enlarge_upload
+from lamnet_models.app.uploads import upscale_upload
 from lamnet_models.upscaling.steps import Result
-from lamnet_models.upscaling.upscalers import Upscalers
+from lamnet_models.upscaling.upscalers import UpscalerPool
 
 
 class Worker:
-    """Enlarges images in the order in which they come.
+    """Sequential executor of upscale jobs.
 
     Args:
-        upscalers: What enlarges them.
+        upscalers: Networks to upscale with.
 
     Attributes:
-        pending: Number of images that wait or are under way.
+        pending: Number of images queued or in progress.
     """
 
-    def __init__(self, upscalers: Upscalers) -> None:
+    def __init__(self, upscalers: UpscalerPool) -> None:
         self.upscalers = upscalers
         self.pending = 0
-        # One thread: the network uses all cores already, and two images at once would take twice the memory.
-        self._thread = ThreadPoolExecutor(1, "enlarge")
+        # One thread: the network uses all cores, and two images at once would take twice the memory.
+        self._executor = ThreadPoolExecutor(1, "upscale")
 
-    async def steps(self, source: Path, folder: Path, ext: str) -> AsyncIterator[tuple[int, int] | Result]:
-        """Yields the steps done and all steps, and at the end the result; whoever stops listening ends the work.
+    async def run(self, source: Path, folder: Path, ext: str) -> AsyncIterator[tuple[int, int] | Result]:
+        """Yield progress as (done, total), then the result; closing the generator cancels the job.
 
         Args:
-            source: The image.
-            folder: Where the result goes.
-            ext: Its format, see ``enlarge_upload``.
+            source: Input image.
+            folder: Output folder.
+            ext: Output format, see ``upscale_upload``.
 
         Raises:
-            ImageError: If the image cannot be read, enlarged or written.
+            ImageError: If reading, upscaling or writing fails.
         """
         loop, events = asyncio.get_running_loop(), asyncio.Queue()
-        unwanted = threading.Event()
+        cancelled = threading.Event()
 
-        def step(done: int, total: int) -> None:
-            if unwanted.is_set():
-                raise _UnwantedError
+        def on_progress(done: int, total: int) -> None:
+            if cancelled.is_set():
+                raise _CancelledError
             loop.call_soon_threadsafe(events.put_nowait, (done, total))
 
         def work() -> Result | None:
-            with contextlib.suppress(_UnwantedError):
-                if not unwanted.is_set():
-                    return enlarge_upload(source, folder, self.upscalers, ext, step)
+            with contextlib.suppress(_CancelledError):
+                if not cancelled.is_set():
+                    return upscale_upload(source, folder, self.upscalers, ext, on_progress)
             return None
 
         self.pending += 1
-        future = loop.run_in_executor(self._thread, work)
+        future = loop.run_in_executor(self._executor, work)
         future.add_done_callback(lambda _: events.put_nowait(None))
         try:
             while (event := await events.get()) is not None:
                 yield event
             yield future.result()
         finally:
-            unwanted.set()
-            with anyio.CancelScope(shield=True):  # the folder is in use until the thread has noticed
+            cancelled.set()
+            with anyio.CancelScope(shield=True):  # the folder is in use until the thread stops
                 await asyncio.wait([future])
             self.pending -= 1
 
 
-class _UnwantedError(Exception):
-    """Raised into work that nobody waits for any more."""
+class _CancelledError(Exception):
+    """Raised by the progress callback of a cancelled job."""

@@ -1,4 +1,4 @@
-"""A local page in the browser on which pictures are enlarged by hand; needs the extra ``app``."""
+"""Local web page for upscaling images; needs the extra ``app``."""
 
 from .serving import serve
 

@@ -1,4 +1,4 @@
-"""The page: what is on it, and what happens when it is used."""
+"""The web page: layout and actions."""
 
 from __future__ import annotations
 
@@ -12,156 +12,158 @@ import gradio as gr
 
 from ..errors import LAMNetError
 from ..images import READABLE
-from .workshop import PREVIEW_SIDE, Workshop
+from .workshop import PREVIEW_SIDE, UpscaleService
 
 Networks = Mapping[str, Mapping[int, str | os.PathLike]]
-"""Networks to choose from, their names or checkpoints, by what they are called on the page and by scale."""
+"""Model names or checkpoints by label on the page and by scale."""
 
-FORMATS = {"As the picture": "auto", "PNG": "png", "JPEG": "jpg", "WebP": "webp", "TIFF": "tiff"}
-"""Formats to choose from, by what they are called on the page."""
+FORMATS = {"Same as input": "auto", "PNG": "png", "JPEG": "jpg", "WebP": "webp", "TIFF": "tiff"}
+"""Output formats by label on the page."""
 
-WAITING = 64
-"""Most pieces of work that wait at a time."""
+MAX_QUEUED = 64
+"""Maximum number of queued requests."""
 
 STYLE = """
 .gradio-container { width: 100%; max-width: 76rem !important; margin: auto !important; }
-#facts { min-height: 1.5em; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-#facts [role=alert] { border-left: 4px solid #e0245e; padding-left: 0.75em; font-weight: 600; }
+#status { min-height: 1.5em; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+#status [role=alert] { border-left: 4px solid #e0245e; padding-left: 0.75em; font-weight: 600; }
 """
 
 
 class Page:
-    """The page's actions. One piece of work runs at a time; the others wait in a queue that shows their places.
+    """Layout and actions of the page.
+
+    Requests run one at a time; the others wait in a queue that shows their positions.
 
     Args:
-        workshop: Who does the work.
-        networks: What there is to choose from.
+        service: Service that upscales the images.
+        networks: Models to offer.
     """
 
-    def __init__(self, workshop: Workshop, networks: Networks) -> None:
-        self._workshop = workshop
+    def __init__(self, service: UpscaleService, networks: Networks) -> None:
+        self._service = service
         self._networks = networks
-        self._wanted: dict[str | None, object] = {}  # what each session waits for
+        self._active: dict[str | None, object] = {}  # token of the current request of each session
 
     def build(self) -> gr.Blocks:
-        """Returns the page, which is to be launched yet."""
-        first = next(iter(self._networks))
-        suffixes = [suffix for known in READABLE for suffix in (known, known.upper())]
+        """Build the page, not launched yet."""
+        default_model = next(iter(self._networks))
+        suffixes = [variant for suffix in READABLE for variant in (suffix, suffix.upper())]
         private: dict[str, Any] = {"api_visibility": "private"}
-        at_once, one_by_one = {"queue": False, **private}, {"concurrency_limit": 1, **private}
+        immediate, queued = {"queue": False, **private}, {"concurrency_limit": 1, **private}
         with gr.Blocks(title="LAMNet", analytics_enabled=False) as page:
-            gr.Markdown("# LAMNet\nEnlarges pictures. They stay on the computer that runs this page.")
+            gr.Markdown("# LAMNet\nImage super-resolution. Images stay on the computer that runs this page.")
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
-                    source = gr.File(label="Picture", file_types=suffixes, height=160)
-                    model = gr.Radio(list(self._networks), value=first, label="Model")
-                    scale = self._scales(first)
-                    form = gr.Dropdown(list(FORMATS.items()), value="auto", label="Save as", filterable=False)
-                    start = gr.Button("Enlarge", variant="primary", interactive=False)
+                    source = gr.File(label="Image", file_types=suffixes, height=160)
+                    model = gr.Radio(list(self._networks), value=default_model, label="Model")
+                    scale = self._scales(default_model)
+                    ext = gr.Dropdown(list(FORMATS.items()), value="auto", label="Save as", filterable=False)
+                    start = gr.Button("Upscale", variant="primary", interactive=False)
                     stop = gr.Button("Cancel", visible=False)
                 with gr.Column(scale=2, min_width=300):
-                    facts = gr.HTML(elem_id="facts", padding=False)
-                    picture = gr.Image(label="Picture", interactive=False, buttons=["fullscreen"], height="26rem")
+                    status = gr.HTML(elem_id="status", padding=False)
+                    image = gr.Image(label="Image", interactive=False, buttons=["fullscreen"], height="26rem")
                     compare = gr.ImageSlider(
                         label="Before (bicubic) | After", visible=False, buttons=["fullscreen"], max_height=560
                     )
                     download = gr.DownloadButton(visible=False, variant="primary")
-            shown, buttons = [picture, compare, download], [start, stop]
-            source.change(self.look, source, [start, *shown, facts], **one_by_one)
-            model.change(self._scales, model, scale, **at_once)
-            work = start.click(self.begin, None, [*buttons, *shown], **at_once).then(
-                self.enlarge, [source, model, scale, form], [*shown, facts], show_progress_on=picture, **one_by_one
+            views, buttons = [image, compare, download], [start, stop]
+            source.change(self.preview, source, [start, *views, status], **queued)
+            model.change(self._scales, model, scale, **immediate)
+            work = start.click(self.begin, None, [*buttons, *views], **immediate).then(
+                self.upscale, [source, model, scale, ext], [*views, status], show_progress_on=image, **queued
             )
-            work.then(self.end, None, buttons, **at_once)
-            stop.click(self.cancel, None, buttons, cancels=[work], **at_once)
-            page.unload(self.leave)
-        return page.queue(max_size=WAITING)
+            work.then(self.end, None, buttons, **immediate)
+            stop.click(self.cancel, None, buttons, cancels=[work], **immediate)
+            page.unload(self.abandon)
+        return page.queue(max_size=MAX_QUEUED)
 
     def _scales(self, model: str) -> gr.Radio:
         scales = sorted(self._networks[model])
-        return gr.Radio([(f"×{scale}", scale) for scale in scales], value=scales[-1], label="Enlarge")
+        return gr.Radio([(f"×{scale}", scale) for scale in scales], value=scales[-1], label="Scale")
 
-    def look(self, source: str | None) -> tuple[Any, ...]:
-        """Shows a picture that was dropped, or why there is nothing to show."""
-        view, facts = None, ""
+    def preview(self, source: str | None) -> tuple[Any, ...]:
+        """Show an uploaded image, or the error that prevents it."""
+        view, status = None, ""
         if source is not None:
             try:
-                picture, view = self._workshop.look(Path(source))
+                picture, view = self._service.preview(Path(source))
                 bits = 8 * picture.pixels.dtype.itemsize
-                facts = _paragraph(f"{picture.width} × {picture.height} pixels of {bits} bits a channel")
+                status = _paragraph(f"{picture.width} × {picture.height} pixels, {bits} bits per channel")
             except LAMNetError as error:
-                facts = _alert(error)
-        return gr.update(interactive=view is not None), *_before(value=view), facts
+                status = _alert(error)
+        return gr.update(interactive=view is not None), *_show_input(value=view), status
 
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
-        """Remembers that somebody waits, and shows the picture again, on which the progress is seen."""
-        self._wanted[request.session_hash] = object()
-        return gr.update(visible=False), gr.update(visible=True), *_before()
+        """Register the session's request and show the input image, on which progress is displayed."""
+        self._active[request.session_hash] = object()
+        return gr.update(visible=False), gr.update(visible=True), *_show_input()
 
-    def enlarge(
+    def upscale(
         self,
         source: str,
         model: str,
         scale: int,
-        form: str,
+        ext: str,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that its bar is wanted)
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio detects progress tracking by this default)
     ) -> tuple[Any, ...]:
-        """Enlarges the picture and shows it beside the original, unless nobody waits any more."""
+        """Upscale the image and show it next to the original, unless the request was cancelled."""
         session = request.session_hash
-        ticket = self._wanted.get(session)
+        token = self._active.get(session)
 
-        def step(done: int, total: int) -> None:
-            if ticket is None or self._wanted.get(session) is not ticket:
+        def on_progress(done: int, total: int) -> None:
+            if token is None or self._active.get(session) is not token:
                 raise _CancelledError
-            progress((done, total), desc="Enlarging")
+            progress((done, total), desc="Upscaling")
 
         try:
-            step(0, 1)
-            result = self._workshop.enlarge(Path(source), self._networks[model][scale], form, step)
+            on_progress(0, 1)
+            result = self._service.upscale(Path(source), self._networks[model][scale], ext, on_progress)
         except _CancelledError:
             return tuple(gr.skip() for _ in range(4))
         except LAMNetError as error:
-            return *_before(), _alert(error)
-        facts = [f"{result.size[0]} × {result.size[1]} pixels", *result.notes]
+            return *_show_input(), _alert(error)
+        status = [f"{result.size[0]} × {result.size[1]} pixels", *result.notes]
         if result.views is None:
-            facts.append("too many to show here")
+            status.append("too large to display")
         else:
             if max(result.size) > PREVIEW_SIDE:
-                facts.append(f"shown with {PREVIEW_SIDE} on the longer side")
-            facts.append("scroll or pinch to look closer")
+                status.append(f"displayed at {PREVIEW_SIDE} pixels on the longer side")
+            status.append("scroll or pinch to zoom")
         return (
             gr.update(visible=result.views is None),
             gr.update(value=result.views, visible=result.views is not None),
             gr.update(value=result.file, label=f"Download {result.file.name}", visible=True),
-            _paragraph("; ".join(facts)),
+            _paragraph("; ".join(status)),
         )
 
     def end(self) -> tuple[Any, ...]:
-        """Makes the page ready for the next picture."""
+        """Reset the buttons after a request."""
         return gr.update(visible=True), gr.update(visible=False)
 
     def cancel(self, request: gr.Request) -> tuple[Any, ...]:
-        """Ends the work under way at its next step."""
-        self.leave(request)
+        """Cancel the session's request; the computation stops after the current tile."""
+        self.abandon(request)
         return self.end()
 
-    def leave(self, request: gr.Request) -> None:
-        """Ends the work of somebody who closed the page."""
-        self._wanted.pop(request.session_hash, None)
+    def abandon(self, request: gr.Request) -> None:
+        """Cancel the session's request after its page was closed."""
+        self._active.pop(request.session_hash, None)
 
     def close(self) -> None:
-        """Ends all work."""
-        self._wanted.clear()
+        """Cancel all requests."""
+        self._active.clear()
 
 
 class _CancelledError(Exception):
-    """Raised into work that nobody waits for any more."""
+    """Raised by the progress callback of a cancelled request."""
 
 
-def _before(**picture: Any) -> tuple[Any, ...]:
-    """Returns what shows the picture and hides the comparison and the download."""
-    return gr.update(visible=True, **picture), gr.update(visible=False), gr.update(visible=False)
+def _show_input(**image: Any) -> tuple[Any, ...]:
+    """Return updates that show the input image and hide comparison and download."""
+    return gr.update(visible=True, **image), gr.update(visible=False), gr.update(visible=False)
 
 
 def _paragraph(text: str) -> str:

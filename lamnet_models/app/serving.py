@@ -1,4 +1,4 @@
-"""The page on an address of this computer, until somebody ends it."""
+"""Serve the web page until interrupted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..registry import NAMES
 
 if TYPE_CHECKING:
     from .page import Networks
-    from .workshop import Workshop
+    from .workshop import UpscaleService
 
 MAX_UPLOAD = "256mb"
-"""Largest file that is taken."""
+"""Maximum size of an uploaded file."""
 
-FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")  # what is there: none is fetched
+FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")  # local fonts: none is downloaded
 
 
 def serve(
@@ -29,36 +29,36 @@ def serve(
     model: str | os.PathLike | None = None,
     device: str = "auto",
     precision: str = "auto",
-    started: Callable[[str], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
 ) -> None:
-    """Serves the page until interrupted. Nothing on it, and nothing that serves it, asks another host for anything.
+    """Serve the page until interrupted. Neither page nor server sends requests to other hosts.
 
-    Uploads and results lie in a temporary folder, for an hour or until the end.
+    Uploads and results are stored in a temporary folder and deleted after an hour or when the server stops.
 
     Args:
-        host: Address to listen on; the default is reached from this computer alone.
+        host: Address to listen on; the default accepts connections from this computer only.
         port: Port to listen on.
-        model: Name or checkpoint of the one network to offer; None offers those of the paper.
-        device: Where to compute, see [`Upscaler`][lamnet_models.Upscaler].
-        precision: Type to compute in, see there.
-        started: Called with the page's address once it answers.
+        model: Name or checkpoint of the only model to offer; None: the published models.
+        device: Device of the computation, see [`Upscaler`][lamnet_models.Upscaler].
+        precision: Precision of the computation, see [`Upscaler`][lamnet_models.Upscaler].
+        on_start: Called with the page's address when the server is running.
 
     Raises:
-        LAMNetError: If Gradio is not installed, the port cannot be had, or there is no such model.
-        ValueError: If there is no such device.
+        LAMNetError: If Gradio is not installed, the port is not available, or the model does not exist.
+        ValueError: If the device is not available.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     try:
         import gradio as gr
     except ImportError:
-        raise LAMNetError("the page is made with Gradio, which is missing: pip install 'lamnet[app]'") from None
+        raise LAMNetError("the web page needs Gradio, which is not installed: pip install 'lamnet[app]'") from None
     from .page import STYLE, Page
-    from .workshop import Workshop
+    from .workshop import UpscaleService
 
     with tempfile.TemporaryDirectory(prefix="lamnet-app-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when the page is built
-        workshop = Workshop(Path(folder), device, precision)
-        page = Page(workshop, _networks(model, workshop))
+        service = UpscaleService(Path(folder), device, precision)
+        page = Page(service, _networks(model, service))
         blocks = page.build()
         try:
             _, address, _ = blocks.launch(
@@ -75,21 +75,21 @@ def serve(
                 prevent_thread_lock=True,
             )
         except OSError:
-            raise LAMNetError(f"port {port} on {host} is taken or not allowed; choose another one") from None
+            raise LAMNetError(f"port {port} on {host} is in use or not permitted; choose another port") from None
         try:
-            if started:
-                started(address)
-            threading.Event().wait()  # for the signal that ends it
+            if on_start:
+                on_start(address)
+            threading.Event().wait()  # until a signal interrupts it
         finally:
             page.close()
             blocks.close(verbose=False)
 
 
-def _networks(model: str | os.PathLike | None, workshop: Workshop) -> Networks:
+def _networks(model: str | os.PathLike | None, service: UpscaleService) -> Networks:
     if model is not None:
-        return {Path(model).name: {workshop.upscalers(model).first.scale: model}}
-    sizes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
+        return {Path(model).name: {service.upscalers(model).default.scale: model}}
+    prefixes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
     return {
-        size: {int(name.removeprefix(start)): name for name in NAMES if name.startswith(start)}
-        for size, start in sizes.items()
+        label: {int(name.removeprefix(prefix)): name for name in NAMES if name.startswith(prefix)}
+        for label, prefix in prefixes.items()
     }

@@ -1,4 +1,4 @@
-"""Files that somebody sent, enlarged as the command does it."""
+"""Upscale uploaded files like the command line does."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..upscaling.files import run_jobs
 from ..upscaling.plan import Job
 from ..upscaling.steps import Result
 from ..upscaling.tiling import Progress
-from ..upscaling.upscalers import Upscalers
+from ..upscaling.upscalers import UpscalerPool
 
 
 def read_upload(source: Path) -> Picture:
-    """Reads a picture; errors name the file and not the folder, of which the sender knows nothing.
+    """Read an uploaded image; error messages name the file without its folder.
 
     Raises:
-        ImageError: If it cannot be read, in the words of ``lamnet upscale``.
+        ImageError: If it cannot be read, with the message of ``lamnet upscale``.
     """
     try:
         return read_image(source)
@@ -27,32 +27,33 @@ def read_upload(source: Path) -> Picture:
         raise ImageError(_without_folders(str(error), source.parent)) from None
 
 
-def enlarge_upload(
-    source: Path, folder: Path, upscalers: Upscalers, ext: str = "auto", progress: Progress | None = None
+def upscale_upload(
+    source: Path, folder: Path, upscalers: UpscalerPool, ext: str = "auto", progress: Progress | None = None
 ) -> Result:
-    """Enlarges a picture.
+    """Upscale an uploaded image.
 
     Args:
         source: The file.
-        folder: Where the result goes, under the file's name with ``_x4`` and so on behind it.
-        upscalers: What to do it with.
-        ext: Format of the result, such as ``"png"``; ``"auto"`` is the file's own, or PNG where that cannot hold it.
-        progress: Called after each step with the steps done and all steps. What it raises ends the work.
+        folder: Output folder; the output name is the file's name with the scale as suffix, such as ``_x4``.
+        upscalers: Networks to upscale with.
+        ext: Output format, such as ``"png"``. ``"auto"``: the file's format, or PNG if that cannot hold the result.
+        progress: Called after each tile with the number of tiles done and their total. An exception it raises cancels
+            the job.
 
     Returns:
-        The result, which is there.
+        The result of the job, which succeeded.
 
     Raises:
-        ImageError: If the file cannot be read, enlarged or written, in the words of ``lamnet upscale``.
-        ValueError: If there is no such format.
+        ImageError: If reading, upscaling or writing fails, with the message of ``lamnet upscale``.
+        ValueError: If ``ext`` is invalid.
     """
-    own = source.suffix if source.suffix.lower() in WRITABLE else ".png"
-    suffix = own if ext == "auto" else f".{ext}"
+    source_suffix = source.suffix if source.suffix.lower() in WRITABLE else ".png"
+    suffix = source_suffix if ext == "auto" else f".{ext}"
     if suffix.lower() not in WRITABLE:
-        raise ValueError(f"ext is {ext!r}, but it must be one of auto, {', '.join(known[1:] for known in WRITABLE)}")
-    target = folder / f"{source.stem}_x{upscalers.first.scale}{suffix}"
-    step = progress and (lambda _, done, total: progress(done, total) if total else None)
-    (result,) = run_jobs([Job(source, target, any_format=ext == "auto")], upscalers, progress=step)
+        raise ValueError(f"ext must be one of auto, {', '.join(known[1:] for known in WRITABLE)}, got {ext!r}")
+    target = folder / f"{source.stem}_x{upscalers.default.scale}{suffix}"
+    job_progress = progress and (lambda _, done, total: progress(done, total) if total else None)
+    (result,) = run_jobs([Job(source, target, allow_png=ext == "auto")], upscalers, progress=job_progress)
     if result.error:
         raise ImageError(_without_folders(result.error, source.parent, folder))
     return result

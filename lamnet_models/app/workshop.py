@@ -1,4 +1,4 @@
-"""Uploaded files enlarged as the command does it, and what the page shows of them."""
+"""Upscale service behind the web page, with previews of its images."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from ..upscaling.tiling import Progress
-from ..upscaling.upscalers import Upscalers
-from .uploads import enlarge_upload, read_upload
+from ..upscaling.upscalers import UpscalerPool
+from .uploads import read_upload, upscale_upload
 
 PREVIEW_SIDE = 4096
-"""Longest side in pixels of what the page shows: no more than a telephone's browser can."""
+"""Longest side of a preview in pixels, within the limits of mobile browsers."""
 
 KEEP_SECONDS = 3600
-"""Age at which uploads and results are removed."""
+"""Age in seconds at which uploads and results are deleted."""
 
 
 @dataclass(frozen=True)
-class Enlarged:
-    """An enlarged file, and two pictures of one size to compare in a browser.
+class UpscaledFile:
+    """An upscaled file, with two previews of equal size for comparison.
 
     Attributes:
-        file: The result, the file that the command would write.
-        views: The original, enlarged by bicubic interpolation, and the result; reduced where a side is longer than
-            ``PREVIEW_SIDE``. None if the result has more pixels than are read here.
+        file: Output file, identical to that of ``lamnet upscale``.
+        views: Previews of the input, upscaled by bicubic interpolation, and of the result; downscaled if a side exceeds
+            ``PREVIEW_SIDE``. None if the result exceeds the pixel limit for reading.
         size: Width and height of the result in pixels.
-        notes: Lines worth telling, such as that memory was short.
+        notes: Warnings, such as that memory was short.
     """
 
     file: Path
@@ -49,16 +49,16 @@ class Enlarged:
     notes: tuple[str, ...]
 
 
-class Workshop:
-    """Networks, each loaded when it is first wanted, and a folder for uploads and results.
+class UpscaleService:
+    """Upscaling and previews of uploaded files; networks are loaded on first use.
 
     Args:
-        folder: The folder; what is in it and older than ``KEEP_SECONDS`` is removed when something new is made.
-        device: Where to compute, see [`Upscaler`][lamnet_models.Upscaler].
-        precision: Type to compute in, see there.
+        folder: Folder for uploads and results; entries older than ``KEEP_SECONDS`` are deleted when a new one is added.
+        device: Device of the computation, see [`Upscaler`][lamnet_models.Upscaler].
+        precision: Precision of the computation, see [`Upscaler`][lamnet_models.Upscaler].
 
     Raises:
-        ValueError: If there is no such device.
+        ValueError: If the device is not available.
     """
 
     def __init__(self, folder: Path, device: str = "auto", precision: str = "auto") -> None:
@@ -67,76 +67,76 @@ class Workshop:
         self._precision = precision
         self.upscalers = cache(self._upscalers)
 
-    def _upscalers(self, model: str | os.PathLike) -> Upscalers:
+    def _upscalers(self, model: str | os.PathLike) -> UpscalerPool:
         network = resolve_model(model)
-        # Exact tiles have the whole image's result, and many steps, to show and to stop at.
+        # Exact tiles give the result of the whole image, with frequent progress updates at which it can be cancelled.
         tile = "exact" if isinstance(network, LAMNet) else "auto"
-        return Upscalers(network, tile=tile, device=self._device, precision=self._precision)
+        return UpscalerPool(network, tile=tile, device=self._device, precision=self._precision)
 
-    def look(self, source: Path) -> tuple[Picture, Path]:
-        """Reads an uploaded file; returns the picture, and a file that browsers show.
+    def preview(self, source: Path) -> tuple[Picture, Path]:
+        """Read an uploaded file; return the image and a preview file for browsers.
 
         Raises:
-            ImageError: If it cannot be read, in the words of ``lamnet upscale``.
+            ImageError: If it cannot be read, with the message of ``lamnet upscale``.
         """
         picture = read_upload(source)
-        return picture, _preview(picture, self._new_folder() / "picture", _shown_size(picture))
+        return picture, _preview(picture, self._new_folder() / "picture", _preview_size(picture))
 
-    def enlarge(self, source: Path, model: str | os.PathLike, ext: str, progress: Progress) -> Enlarged:
-        """Enlarges an uploaded file.
+    def upscale(self, source: Path, model: str | os.PathLike, ext: str, progress: Progress) -> UpscaledFile:
+        """Upscale an uploaded file.
 
         Args:
             source: The file.
             model: Name or checkpoint of the network.
-            ext: Format of the result, such as ``"png"``; ``"auto"`` is that of the file.
-            progress: Called after each step with the steps done and all steps. What it raises ends the work, of which
-                nothing is left then.
+            ext: Output format, such as ``"png"``; ``"auto"``: the file's format.
+            progress: Called after each tile with the number of tiles done and their total. An exception it raises
+                cancels the job and deletes its files.
 
         Raises:
-            ImageError: If the file cannot be read, enlarged or written, in the words of ``lamnet upscale``.
-            LAMNetError: If there is no such model.
+            ImageError: If reading, upscaling or writing fails, with the message of ``lamnet upscale``.
+            LAMNetError: If the model does not exist.
         """
         upscalers, folder = self.upscalers(model), self._new_folder()
 
-        def step(done: int, total: int) -> None:
-            for path in (folder, source.parent):  # in use, however long it takes
+        def on_progress(done: int, total: int) -> None:
+            for path in (folder, source.parent):  # keep folders in use from expiring
                 os.utime(path)
             progress(done, total)
 
         try:
-            result = enlarge_upload(source, folder, upscalers, ext, step)
-            return Enlarged(result.target, _views(source, result.target), result.size, result.notes)
+            result = upscale_upload(source, folder, upscalers, ext, on_progress)
+            return UpscaledFile(result.target, _views(source, result.target), result.size, result.notes)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def _new_folder(self) -> Path:
         for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # removed by somebody else's work meanwhile
+            with contextlib.suppress(FileNotFoundError):  # deleted by a concurrent request
                 if path.stat().st_mtime < time.time() - KEEP_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
-        folder = self._folder / secrets.token_hex(16)  # part of an address, which nobody else shall guess
+        folder = self._folder / secrets.token_hex(16)  # part of a URL, which must not be guessable
         folder.mkdir()
         return folder
 
 
 def _views(source: Path, target: Path) -> tuple[Path, Path] | None:
     try:
-        larger = read_upload(target)
-    except ImageError:  # more pixels than a file may have that comes from outside
+        result = read_upload(target)
+    except ImageError:  # the result exceeds the pixel limit for untrusted files
         return None
-    size = _shown_size(larger)
+    size = _preview_size(result)
     folder = target.parent
-    return _preview(read_upload(source), folder / "before", size), _preview(larger, folder / "after", size)
+    return _preview(read_upload(source), folder / "before", size), _preview(result, folder / "after", size)
 
 
-def _shown_size(picture: Picture) -> tuple[int, int]:
+def _preview_size(picture: Picture) -> tuple[int, int]:
     factor = min(1, PREVIEW_SIDE / max(picture.width, picture.height))
     return max(1, round(factor * picture.width)), max(1, round(factor * picture.height))
 
 
 def _preview(picture: Picture, path: Path, size: tuple[int, int]) -> Path:
-    """Writes a picture of 8 bits in a format that every browser shows, interpolated to a size."""
+    """Write an 8-bit preview of a given size in a format that all browsers display."""
     pixels = picture.pixels if picture.pixels.dtype == np.uint8 else (picture.pixels >> 8).astype(np.uint8)
     image = to_pillow(Picture(pixels, picture.icc_profile)).resize(size, Image.Resampling.BICUBIC)
     path = path.with_suffix(".webp" if picture.channels in (2, 4) else ".jpg")

@@ -1,4 +1,4 @@
-"""Images in, larger images out: one by one, in tiles, whole folders of files."""
+"""Upscale images, files and folders with a super-resolution network."""
 
 from .upscaler import Upscaler, upscale
 

@@ -1,4 +1,4 @@
-"""LAMNet over an image in tiles, with the result of the whole image: stage by stage, its features kept outside."""
+"""Exact tiling for LAMNet: layer by layer, with the result of the whole image."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .scratch import empty
 from .tiling import Cell, Progress, cells
 
 EXACT_TILES = (256, 128, 64)
-"""Sides in pixels of the tiles, to be tried in turn where memory is short; what comes out does not depend on them."""
+"""Tile sides in pixels, tried in this order when memory is short; the result does not depend on the choice."""
 
-STORES = 3
-"""Feature maps kept between the layers: a block's input, the features, and what is made of them."""
+STORED_MAPS = 3
+"""Feature maps stored between layers: the block input, the layer input and the layer output."""
 
 
 def forward_exact(
@@ -34,69 +34,71 @@ def forward_exact(
     in_file: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Runs LAMNet over images tile by tile, with the result of the whole image up to rounding.
+    """Run LAMNet tile by tile, with the result of the whole image up to rounding.
 
-    Tiles of an ordinary tiler differ from the whole image, because IEM takes means over all that it sees. Here each
-    layer goes over the whole image before the next one begins; it reads as many pixels around a tile as it depends on,
-    and the means are those of all tiles, summed in float64. Between the layers, three maps of features lie in the
-    host's memory or in a temporary file. Images go one after another, so that none depends on its batch.
+    Blended tiles differ from the whole image because IEM averages over its entire input. Here, each layer processes all
+    tiles before the next layer starts. A tile is read with a halo of the layer's receptive radius, and the IEM means
+    are accumulated over all tiles in float64. Three feature maps are stored between layers, in host memory or in a
+    temporary file. Images of a batch are processed one at a time, so the result does not depend on the batch.
 
     Args:
         model: The network, in evaluation mode.
         source: Images, (B, C, H, W).
-        out: Takes the enlarged ones, (B, C, scale·H, scale·W).
-        autocast: Where and in what type to compute; it holds one tile at a time.
+        out: Destination of the SR images, (B, C, scale·H, scale·W).
+        autocast: Device and dtype of the computation; holds one tile at a time.
         tile: Largest side of a tile in input pixels.
-        in_file: Whether features lie in a file instead of memory.
+        in_file: Store the features in a temporary file instead of memory.
         progress: Called after each tile of each layer.
 
     Raises:
-        LAMNetError: If the disk has no room for the features, or the result is not finite.
+        LAMNetError: If the disk is too full for the features, or the result is not finite.
     """
     batch, _, height, width = source.shape
-    shape = (STORES, 1, height, width, model.num_features)
+    shape = (STORED_MAPS, 1, height, width, model.num_features)
     maps = list(empty(shape, model.mean.dtype, torch.device("cpu"), in_file).permute(0, 1, 4, 2, 3))
-    tiles = _Tiles(model, batch, (height, width), autocast, tile, progress)
+    tiles = _TileRunner(model, batch, (height, width), autocast, tile, progress)
     for index in range(batch):
         _run(model, source.image(index), out.image(index), tiles, maps)
 
 
-def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _Tiles, maps: list[Tensor]) -> None:
-    start, *others = (_Features(tensor) for tensor in maps)
-    tiles.run(1, model.extract, source, into=start)
+def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _TileRunner, maps: list[Tensor]) -> None:
+    block_input, *buffers = (_FeatureMap(tensor) for tensor in maps)
+    tiles.run(1, model.extract, source, into=block_input)
     for block in model.blocks:
-        features = start
+        features = block_input
         for layer in block.layers:
-            free = [store for store in others if store is not features]
-            if _exchanges(layer):
-                target = free[1] if features is start else features
-                _mix(tiles, layer, features, free[0], target)
+            free = [buffer for buffer in buffers if buffer is not features]
+            if _has_exchange(layer):
+                target = free[1] if features is block_input else features
+                _run_exchanging_mixer(tiles, layer, features, free[0], target)
             else:
                 target = free[0]
                 tiles.run(_radius(layer), layer.tiled, features, into=target)
             features = target
-        tiles.run(0, block.residual, start, features, into=start)
+        tiles.run(0, block.residual, block_input, features, into=block_input)
 
     def reconstruct(image: Tensor, features: Tensor) -> Tensor:
         return model.reconstruct(model.extract(image), features)
 
-    tiles.run(2, reconstruct, source, start, into=out, scale=model.scale, seen=Autocast.check)
+    tiles.run(2, reconstruct, source, block_input, into=out, scale=model.scale, on_result=Autocast.check)
 
 
-def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Features, into: _Features) -> None:
-    """Runs a mixer whose branches exchange means over the image: once to gather these, once to use them."""
+def _run_exchanging_mixer(
+    tiles: _TileRunner, layer: PreNormResidual, features: _FeatureMap, branch_map: _FeatureMap, into: _FeatureMap
+) -> None:
+    """Run a ULM with IEM in two passes: accumulate the branch means, then apply the gates."""
     mixer = layer.layer
     _, channels, height, width = features.tensor.shape
     sums = torch.zeros(2, 1, channels // 2, dtype=torch.float64)
 
-    def gather(branches: Tensor) -> None:
+    def accumulate(branches: Tensor) -> None:
         pixels = branches.shape[2] * branches.shape[3]
         sums.add_(torch.stack(mixer.exchange.summarise(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
 
     def branch(x: Tensor) -> Tensor:
         return mixer.side_by_side(*mixer.branches(layer.norm(x)))
 
-    tiles.run(_radius(layer), branch, features, into=joined, seen=gather)
+    tiles.run(_radius(layer), branch, features, into=branch_map, on_result=accumulate)
     mean, agreement = (sums / (height * width)).to(features.tensor.dtype).to(tiles.autocast.device)
 
     def join(x: Tensor, branches: Tensor) -> Tensor:
@@ -104,10 +106,10 @@ def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Fe
         gated = mixer.exchange.scale(c, a, *mixer.exchange.gates_from(c, mean, agreement))
         return layer.residual(x, mixer.join(*gated))
 
-    tiles.run(0, join, features, joined, into=into)
+    tiles.run(0, join, features, branch_map, into=into)
 
 
-def _exchanges(layer: PreNormResidual) -> bool:
+def _has_exchange(layer: PreNormResidual) -> bool:
     return isinstance(layer.layer, ULM) and layer.layer.exchange is not None
 
 
@@ -117,8 +119,8 @@ def _radius(layer: PreNormResidual) -> int:
     return layer.layer.reach[0]
 
 
-class _Features:
-    """A feature map, (1, C, H, W), read and written as it is."""
+class _FeatureMap:
+    """A feature map, (1, C, H, W), with the interface of ``Pixels`` and without conversion."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -130,8 +132,8 @@ class _Features:
         self.tensor[..., rows, columns] = values
 
 
-class _Tiles:
-    """The tiles of an image, to be gone over by one function after another."""
+class _TileRunner:
+    """Tile-wise executor: applies one function at a time to all tiles of an image."""
 
     def __init__(
         self,
@@ -147,7 +149,7 @@ class _Tiles:
         self._tile = tile
         self._progress = progress
         layers = [layer for block in model.blocks for layer in block.layers]
-        passes = 2 + len(model.blocks) + len(layers) + sum(map(_exchanges, layers))
+        passes = 2 + len(model.blocks) + len(layers) + sum(map(_has_exchange, layers))
         self._total = batch * passes * len(self._cells(0))
         self._done = 0
 
@@ -158,26 +160,26 @@ class _Tiles:
         self,
         halo: int,
         compute: Callable[..., Tensor],
-        *sources: Pixels | _Features,
-        into: Pixels | _Features,
+        *sources: Pixels | _FeatureMap,
+        into: Pixels | _FeatureMap,
         scale: int = 1,
-        seen: Callable[[Tensor], object] | None = None,
+        on_result: Callable[[Tensor], object] | None = None,
     ) -> None:
-        """Computes all tiles.
+        """Apply a function to all tiles.
 
         Args:
-            halo: Pixels around a tile that it depends on; ``into`` may be a source where there are none.
-            compute: Gets a tile of each source, its halo included.
-            sources: What it depends on.
-            into: Takes the results.
-            scale: How much larger they are.
-            seen: Called with each result, without halo.
+            halo: Input pixels around a tile that its result depends on; ``into`` may be a source if 0.
+            compute: Function of one tile of each source, halo included.
+            sources: Inputs.
+            into: Destination of the results.
+            scale: Upscaling factor of ``compute``.
+            on_result: Called with each result, halo removed.
         """
         for rows, columns in self._cells(halo):
             result = self.autocast(compute, *(source.read(rows.read, columns.read) for source in sources))
             result = result[..., rows.keep(scale), columns.keep(scale)]
-            if seen:
-                seen(result)
+            if on_result:
+                on_result(result)
             into.write(rows.write(scale), columns.write(scale), result)
             self._done += 1
             if self._progress:

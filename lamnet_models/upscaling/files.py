@@ -1,4 +1,4 @@
-"""Many files enlarged, one after another, each to its own success or failure."""
+"""Upscale many files, one after another; each succeeds or fails by itself."""
 
 from __future__ import annotations
 
@@ -6,58 +6,57 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from .plan import Job
-from .steps import Options, Result, Steps
-from .upscalers import Upscalers
+from .steps import JobRunner, Options, Result
+from .upscalers import UpscalerPool
 
 JobProgress = Callable[[Job, int, int], None]
-"""Called as a job begins, and after each step of it, with the job, the steps done and all its steps, 0 for unknown."""
+"""Called as a job starts and as it advances, with the job, the units done and their total (0: unknown)."""
 
 
 def run_jobs(
     jobs: Sequence[Job],
-    upscalers: Upscalers,
+    upscalers: UpscalerPool,
     options: Options | None = None,
     progress: JobProgress | None = None,
 ) -> Iterator[Result]:
-    """Enlarges file after file, whatever becomes of the others.
+    """Upscale files one after another; a failure does not stop the others.
 
-    While one is enlarged, the next one is read and the last one written, by a thread each; beside the one under way,
-    memory holds these two and no more. Results are written whole or not at all: whenever the run ends, what is there
-    under its name is whole.
+    While one image is upscaled, one thread reads the next and another writes the previous result; memory holds only
+    these two besides the current image. Results are written atomically, so an interrupted run leaves no partial files.
 
     Args:
-        jobs: What to do, from ``plan_jobs``.
-        upscalers: What to do it with.
-        options: How files are read and written.
-        progress: Called as a job begins and after each step of it.
+        jobs: Jobs from ``plan_jobs``.
+        upscalers: Networks to upscale with.
+        options: Read and write options.
+        progress: Called as a job starts and as it advances.
 
     Yields:
-        What became of each job, in their order, as soon as it is written.
+        The result of each job, in order, as soon as it is written.
     """
     options = options or Options()
-    steps = Steps(jobs, upscalers, options)
+    runner = JobRunner(jobs, upscalers, options)
     if not options.overlap:
         for job in jobs:
-            yield steps.write(*steps.enlarge(job, steps.read(job), _of_job(job, progress)))
+            yield runner.write(*runner.upscale(job, runner.read(job), _job_progress(job, progress)))
         return
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        coming: list[Future] = [reader.submit(steps.read, jobs[0])] if jobs else []
-        leaving: list[Future] = []
+        reads: list[Future] = [reader.submit(runner.read, jobs[0])] if jobs else []
+        writes: list[Future] = []
         for index, job in enumerate(jobs):
-            loaded = coming.pop().result()
+            loaded = reads.pop().result()
             if index + 1 < len(jobs):
-                coming.append(reader.submit(steps.read, jobs[index + 1]))
-            enlarged = steps.enlarge(job, loaded, _of_job(job, progress))
+                reads.append(reader.submit(runner.read, jobs[index + 1]))
+            upscaled = runner.upscale(job, loaded, _job_progress(job, progress))
             del loaded
-            if leaving:
-                yield leaving.pop().result()
-            leaving.append(writer.submit(steps.write, *enlarged))
-            del enlarged
-        for last in leaving:
+            if writes:
+                yield writes.pop().result()
+            writes.append(writer.submit(runner.write, *upscaled))
+            del upscaled
+        for last in writes:
             yield last.result()
 
 
-def _of_job(job: Job, progress: JobProgress | None) -> Callable[[int, int], None] | None:
+def _job_progress(job: Job, progress: JobProgress | None) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
     progress(job, 0, 0)

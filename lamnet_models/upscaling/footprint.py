@@ -1,4 +1,4 @@
-"""What memory each way to go about an image takes, known before anything is computed."""
+"""Memory estimates for each tiling mode, from a dry run on the meta device."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from torch.utils._pytree import tree_iter
 from lamnet_layers._tiles import meta_stands_for
 
 from ..lamnet import LAMNet
-from .exact import EXACT_TILES, STORES
+from .exact import EXACT_TILES, STORED_MAPS
 from .memory import RESERVE, used_memory
 
-_FEATURE_MAPS = 20
+_FEATURE_MAPS = 20  # assumed alive at once in networks other than LAMNet
 _FLOAT = 4
-_COUNTED = 512  # side of the largest square that is counted: what a pixel takes grows no more
+_MAX_SIDE = 512  # of a profiled square: beyond it, memory per pixel is constant
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to go about an image.
+class TilingMode:
+    """Tile size and kind of tiling.
 
     Attributes:
-        tile: Largest side of its tiles in pixels; 0 is the whole image at once.
-        is_exact: Whether tiles give the whole image's result.
+        tile: Largest side of a tile in pixels; 0: the whole image at once.
+        is_exact: Whether the tiles reproduce the result of the whole image.
     """
 
     tile: int = 0
@@ -44,79 +44,83 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """Bytes that a way takes at its peak, weights and all that was there before aside.
+class MemoryEstimate:
+    """Peak memory of a tiling mode in bytes, beyond the weights and the memory already in use.
 
     Attributes:
-        compute: For one forward pass, where the network is.
-        held: For images on their way in and out, in the host's memory.
-        features: For what is kept between the layers, in the host's memory or a file.
-        result: For the enlarged pixels, in the host's memory or a file.
-        first: Before all that, in the host's memory, to fill in colours under transparent pixels.
+        compute: One forward pass, on the network's device.
+        buffers: Image buffers for input and output, in host memory.
+        features: Features stored between layers, in host memory or a file.
+        result: SR pixels, in host memory or a file.
+        fill: Filling in colors under transparent pixels, in host memory, before everything else.
     """
 
     compute: int
-    held: int
+    buffers: int
     features: int
     result: int
-    first: int = 0
+    fill: int = 0
 
-    def host(self, computes: bool, features_in_file: bool = False, result_in_file: bool = False) -> int:
-        """Returns the bytes in the host's memory, where the network is there too, or is not."""
-        total = self.held + (self.compute if computes else 0)
+    def host(self, computes_on_host: bool, features_in_file: bool = False, result_in_file: bool = False) -> int:
+        """Return the peak in host memory in bytes."""
+        total = self.buffers + (self.compute if computes_on_host else 0)
         total += (0 if features_in_file else self.features) + (0 if result_in_file else self.result)
-        return max(self.first, total)
+        return max(self.fill, total)
 
 
-def footprint(model: nn.Module, way: Way, shape: tuple[int, ...], itemsize: int = 1, tile_pad: int = 32) -> Footprint:
-    """Returns what memory a way takes.
+def estimate_memory(
+    model: nn.Module, mode: TilingMode, shape: tuple[int, ...], itemsize: int = 1, tile_pad: int = 32
+) -> MemoryEstimate:
+    """Estimate the peak memory of upscaling images in a tiling mode.
 
     Args:
         model: The network.
-        way: The way.
-        shape: (B, C, H, W) of the images; C may differ from the network's, see ``Inference.enlarge``.
-        itemsize: Bytes of one value of the result.
-        tile_pad: Pixels around a tile, unless it is exact.
+        mode: Tiling mode.
+        shape: (B, C, H, W) of the images; C may differ from the network's, see ``Inference.upscale``.
+        itemsize: Bytes per value of the result.
+        tile_pad: Pixels around a tile; unused by exact tiles.
     """
     batch, channels, height, width = shape
     scale, pixels = model.scale, height * width
     result = batch * channels * scale**2 * pixels * itemsize
-    held = first = features = 0
+    buffers = fill = features = 0
     if channels in (2, 4) and channels != model.in_chans:
-        held = batch * channels * pixels * _FLOAT  # colours filled in, and alpha
-        first = batch * (5 * channels - 1) * pixels * _FLOAT  # as measured
-    images = batch * channels if channels > model.in_chans == 1 else batch  # what the network sees
-    larger = images * model.in_chans * scale**2 * width * _FLOAT  # for each row of the input
-    pad = model.window.radius if way.is_exact else tile_pad
-    sides = [min(side, way.tile + 2 * pad) if way.tile else side for side in (height, width)]
-    compute = _forward_memory(model, 1 if way.is_exact else images, *sides)
-    if way.is_exact:
-        features = STORES * model.num_features * pixels * model.mean.dtype.itemsize
-    elif way.tile:
-        held += 2 * larger * min(height, way.tile + tile_pad)  # one row of tiles, and as much on its way out
+        buffers = batch * channels * pixels * _FLOAT  # filled-in colors, and alpha
+        fill = batch * (5 * channels - 1) * pixels * _FLOAT  # measured
+    images = batch * channels if channels > model.in_chans == 1 else batch  # batch size of the network
+    row_bytes = images * model.in_chans * scale**2 * width * _FLOAT  # of the output, per input row
+    pad = model.window.radius if mode.is_exact else tile_pad
+    sides = [min(side, mode.tile + 2 * pad) if mode.tile else side for side in (height, width)]
+    compute = _forward_memory(model, 1 if mode.is_exact else images, *sides)
+    if mode.is_exact:
+        features = STORED_MAPS * model.num_features * pixels * model.mean.dtype.itemsize
+    elif mode.tile:
+        buffers += 2 * row_bytes * min(height, mode.tile + tile_pad)  # one row of tiles, and its copy for writing
     else:
-        compute = max(compute, 2 * larger * height)
-    return Footprint(compute, held, features, result, first)
+        compute = max(compute, 2 * row_bytes * height)
+    return MemoryEstimate(compute, buffers, features, result, fill)
 
 
-def process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
-    """Returns the bytes that a process which enlarges one 8-bit RGB image has at its peak, for each way.
+def estimate_process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
+    """Estimate the peak memory of a process that upscales one 8-bit RGB image, by tiling mode.
 
-    Counted as ``used_memory`` does, in float32 on a CPU: what this process has now, what each way takes, and a reserve
-    for what nobody counts.
+    The sum of this process's current memory (``used_memory``), the mode's estimate in float32 on a CPU, and
+    ``RESERVE``.
 
     Args:
-        model: The network; it may be on the meta device.
+        model: The network; may be on the meta device.
         height: Rows of the image.
         width: Columns of the image.
 
     Returns:
-        ``whole``, for the whole image; ``exact``, for exact tiles with all in memory; ``exact_in_files``, for these
-        with features and result in files; and ``files``, the bytes of these.
+        Bytes: ``whole`` for the whole image; ``exact`` for exact tiles in memory; ``exact_in_files`` for exact tiles
+        with features and result in files; ``files`` for the size of these files.
     """
     shape = (1, model.in_chans, height, width)
     base = used_memory() + RESERVE + prod(shape)
-    whole, exact = (footprint(model, way, shape) for way in (Way(), Way(EXACT_TILES[0], is_exact=True)))
+    whole, exact = (
+        estimate_memory(model, mode, shape) for mode in (TilingMode(), TilingMode(EXACT_TILES[0], is_exact=True))
+    )
     return {
         "whole": base + whole.host(True),
         "exact": base + exact.host(True),
@@ -126,36 +130,36 @@ def process_memory(model: LAMNet, height: int, width: int) -> dict[str, int]:
 
 
 def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> int:
-    """Returns the bytes that a forward pass without gradients takes at its peak, in the network's own type.
+    """Estimate the peak bytes of a forward pass without gradients in the network's dtype.
 
-    Of LAMNet they are counted, see ``_counted_memory``; half precision takes less. For other networks they are taken to
-    be 20 maps of features.
+    LAMNet is profiled, see ``_peak_bytes_on_meta``; half precision takes less. Other networks are assumed to hold 20
+    feature maps.
     """
     pixels = batch * height * width
     if not isinstance(model, LAMNet):
         return _FEATURE_MAPS * getattr(model, "num_features", 64) * _FLOAT * pixels
-    # Memory does not grow with depth: two mixers show all that is alive at once, and the input of a block beyond the
-    # first is one more map. Counted at a size a little larger, so that not every size has to be counted.
+    # Memory does not grow with depth: two mixers reach the peak, and a second block adds one map, its input.
+    # Sides are rounded up to a few sizes, which the cache holds, and the result is scaled down to the actual pixels.
     config = model.config | {"num_blocks": 1, "depth": min(2, model.config["depth"])}
-    sides = [min(side, max(_COUNTED, _COUNTED**2 // other)) for side, other in ((height, width), (width, height))]
-    sides = [-(-side // step) * step for side in sides for step in [max(8, 2 ** (side.bit_length() - 3))]]
+    sides = [min(a, max(_MAX_SIDE, _MAX_SIDE**2 // b)) for a, b in ((height, width), (width, height))]
+    sides = [-(-side // unit) * unit for side in sides for unit in [max(8, 2 ** (side.bit_length() - 3))]]
     device_type = "cpu" if model.mean.is_meta else model.mean.device.type
-    counted = _counted_memory(json.dumps(config), model.mean.dtype, (model.in_chans, *sides), device_type)
-    start = model.num_features * model.mean.dtype.itemsize if len(model.blocks) > 1 else 0
-    return int(pixels * (counted / prod(sides) + start))
+    peak = _peak_bytes_on_meta(json.dumps(config), model.mean.dtype, (model.in_chans, *sides), device_type)
+    block_input = model.num_features * model.mean.dtype.itemsize if len(model.blocks) > 1 else 0
+    return int(pixels * (peak / prod(sides) + block_input))
 
 
 @lru_cache(maxsize=256)
-def _counted_memory(config: str, dtype: torch.dtype, shape: tuple[int, ...], device_type: str) -> int:
-    """Counts the bytes of all tensors alive at once, in a forward pass on the meta device, which computes nothing."""
+def _peak_bytes_on_meta(config: str, dtype: torch.dtype, shape: tuple[int, ...], device_type: str) -> int:
+    """Return the peak bytes of live tensors in a forward pass on the meta device."""
     model = LAMNet(**json.loads(config), device="meta", dtype=dtype).eval()
-    with meta_stands_for(device_type), torch.no_grad(), _Living() as living:
+    with meta_stands_for(device_type), torch.no_grad(), _LiveBytes() as living:
         model(torch.empty(1, *shape, device="meta", dtype=dtype))
     return living.peak + prod(shape) * dtype.itemsize
 
 
-class _Living(TorchDispatchMode):
-    """Counts the bytes of tensors that are alive, and the most there ever were."""
+class _LiveBytes(TorchDispatchMode):
+    """Counter of live tensor bytes and their peak."""
 
     def __init__(self) -> None:
         super().__init__()

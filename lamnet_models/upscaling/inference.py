@@ -1,4 +1,4 @@
-"""A network at work on images of any size and number of channels: where, in what type, in which pieces."""
+"""Run a network on images of any size, with tiling and out-of-memory fallback."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .exact import forward_exact
 from .pixels import Pixels
 from .precision import Autocast
 from .scratch import scratch_folder
-from .strategy import Plan, Strategy
+from .strategy import TilePlan, TilePlanner
 from .tiling import Progress, forward_tiled
 from .transparency import fill_transparent
 
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""Types to compute in by name; None is the network's own."""
+"""Autocast dtypes by name; None: the network's own dtype."""
 
 _TOLERANCE = 1e-3
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -28,81 +28,87 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 @dataclass(frozen=True)
 class Inference:
-    """A network and how it is run.
+    """A network with its device and tile planner.
 
     Attributes:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
-        device: Where it is.
-        strategy: Which pieces images are cut into.
+        device: The network's device.
+        planner: Chooses the tile plan of each image.
     """
 
     model: nn.Module
     device: torch.device
-    strategy: Strategy
+    planner: TilePlanner
 
     @torch.no_grad()
-    def enlarge(self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None) -> Pixels:
-        """Enlarges images, alpha and all.
+    def upscale(self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None) -> Pixels:
+        """Upscale images, including alpha.
 
         Args:
-            source: (B, C, H, W), in [0, 1] where they are floating-point. C is what the network has or, where that is 1
-                or 3, up to 4, the last of 2 and 4 being alpha.
-            half: Type of autocast; None for the network's own type.
-            progress: Called after each step with the steps done and all steps.
+            source: (B, C, H, W), in [0, 1] if floating-point. C is the network's ``in_chans`` or, if that is 1 or 3,
+                at most 4; the last of 2 or 4 channels is alpha.
+            half: Autocast dtype; None: the network's own dtype.
+            progress: Called after each tile with the number of tiles done and their total.
 
         Returns:
-            (B, C, scale·H, scale·W), of the type and on the device of ``source``, in memory or, where that is short, in
-            a temporary file that goes with them.
+            (B, C, scale·H, scale·W) with the dtype and device of ``source``, in memory or, if memory is short, in a
+            temporary file deleted with it.
+
+        Raises:
+            ValueError: If the values are out of range or the number of channels does not fit.
+            LAMNetError: If memory is short or the result is not finite.
         """
         if source.data.is_floating_point():
             low, high = (bound.item() for bound in source.data.aminmax())
-            if not -_TOLERANCE <= low <= high <= 1 + _TOLERANCE:  # no comparison holds for what is not a number
-                raise ValueError(f"image has values from {low:g} to {high:g}, but they must be in [0, 1]")
-        channels, wanted = source.shape[1], self.model.in_chans
-        if channels != wanted and not (channels <= 4 and wanted in (1, 3)):
-            raise ValueError(f"image has {channels} channels, but the model has {wanted}")
-        plans = self.strategy.plans(source.shape, source.data.dtype.itemsize)
+            if not -_TOLERANCE <= low <= high <= 1 + _TOLERANCE:  # also rejects NaN
+                raise ValueError(f"image must have values in [0, 1], got values from {low:g} to {high:g}")
+        channels, in_chans = source.shape[1], self.model.in_chans
+        if channels != in_chans and not (channels <= 4 and in_chans in (1, 3)):
+            raise ValueError(f"image must have the model's {in_chans} channels, got {channels} channels")
+        plans = self.planner.plans(source.shape, source.data.dtype.itemsize)
         plan = next(plans)
-        if kept := plan.in_files:
-            sizes = " and ".join(f"{name}, {size / 1e9:.2f} GB" for name, size in kept.items())
+        if files := plan.in_files:
+            sizes = " and ".join(f"{name} ({size / 1e9:.2f} GB)" for name, size in files.items())
             warnings.warn(
-                f"memory is short: {sizes}, kept in {scratch_folder()} meanwhile", RuntimeWarning, stacklevel=2
+                f"memory is short: {sizes} stored temporarily in {scratch_folder()}", RuntimeWarning, stacklevel=2
             )
-        out = source.enlarged(self.model.scale, plan.result_in_file)
-        parts = _parts(source, out, wanted)
-        with _evaluating(self.model):
+        out = source.empty_upscaled(self.model.scale, plan.result_in_file)
+        parts = _split_alpha(source, out, in_chans)
+        with _eval_mode(self.model):
             for index, (part, into) in enumerate(parts):
-                following = progress and _part_of(progress, index, len(parts))
-                plan = self._run(part, into, plan, plans, half, following)
+                part_progress = progress and _partial_progress(progress, index, len(parts))
+                plan = self._run(part, into, plan, plans, half, part_progress)
         return out
 
     def _run(
         self,
         source: Pixels,
         out: Pixels,
-        plan: Plan,
-        fallbacks: Iterator[Plan],
+        plan: TilePlan,
+        fallbacks: Iterator[TilePlan],
         half: torch.dtype | None,
         progress: Progress | None,
-    ) -> Plan:
-        """Returns the plan that it ended with."""
+    ) -> TilePlan:
+        """Run a plan, or its fallbacks when out of memory; return the plan that succeeded."""
         dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
         autocast = Autocast(self.device, dtype, half)
         while not self._attempt(autocast, source, out, plan, progress):
             if (smaller := next(fallbacks, None)) is None:
-                size = f"{source.shape[3]}x{source.shape[2]} pixels" if plan.way.tile == 0 else plan.way
-                raise LAMNetError(f"out of memory on {self.device} with {size}; take smaller tiles")
-            warnings.warn(f"out of memory with {plan.way}: done in {smaller.way}", RuntimeWarning, stacklevel=3)
+                size = f"{source.shape[3]}x{source.shape[2]} pixels" if plan.mode.tile == 0 else plan.mode
+                raise LAMNetError(f"out of memory on {self.device} with {size}; use smaller tiles")
+            warnings.warn(f"out of memory with {plan.mode}: using {smaller.mode}", RuntimeWarning, stacklevel=3)
             plan = smaller
         if autocast.overflowed:
-            warnings.warn(f"{str(half)[6:]} overflowed: done again in float32", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"{str(half)[6:]} overflowed: recomputed in float32", RuntimeWarning, stacklevel=3)
         return plan
 
-    def _attempt(self, autocast: Autocast, source: Pixels, out: Pixels, plan: Plan, progress: Progress | None) -> bool:
-        """Returns whether the memory was large enough."""
-        tile = plan.way.tile
+    def _attempt(
+        self, autocast: Autocast, source: Pixels, out: Pixels, plan: TilePlan, progress: Progress | None
+    ) -> bool:
+        """Run a plan; return False if memory ran out."""
+        tile = plan.mode.tile
         try:
-            if plan.way.is_exact:
+            if plan.mode.is_exact:
                 in_file = plan.features_in_file
                 forward_exact(self.model, source, out, autocast, tile=tile, in_file=in_file, progress=progress)
             else:
@@ -110,40 +116,40 @@ class Inference:
                 def forward(image: Tensor) -> Tensor:
                     return autocast.check(autocast(self.model, image))
 
-                forward_tiled(forward, source, out, self.model.scale, tile, self.strategy.tile_pad, progress)
+                forward_tiled(forward, source, out, self.model.scale, tile, self.planner.tile_pad, progress)
             return True
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            return False  # and not from here on: the traceback would keep the tensors alive
+            return False  # the retry runs outside this handler, whose traceback would keep the tensors alive
 
 
-def _parts(source: Pixels, out: Pixels, wanted: int) -> list[tuple[Pixels, Pixels]]:
-    """Returns what a network of so many channels is to run over, and what takes the results."""
+def _split_alpha(source: Pixels, out: Pixels, in_chans: int) -> list[tuple[Pixels, Pixels]]:
+    """Return pairs of network input and output: color and, unless it is constant, alpha."""
     channels = source.shape[1]
-    if channels == wanted or channels in (1, 3):
-        return [_fitted(source, out, wanted)]
-    colours, alpha = (slice(None, -1), slice(-1, None))
-    seen = source.channels(alpha).read()
-    if bool((seen == seen.flatten()[0]).all()):
+    if channels == in_chans or channels in (1, 3):
+        return [_match_channels(source, out, in_chans)]
+    color, alpha = (slice(None, -1), slice(-1, None))
+    alpha_values = source.channels(alpha).read()
+    if bool((alpha_values == alpha_values.flatten()[0]).all()):
         out.data[:, alpha] = source.data[0, -1, 0, 0]
-        return [_fitted(source.channels(colours), out.channels(colours), wanted)]
-    filled = Pixels(fill_transparent(source.channels(colours).read(), seen))
+        return [_match_channels(source.channels(color), out.channels(color), in_chans)]
+    filled = Pixels(fill_transparent(source.channels(color).read(), alpha_values))
     return [
-        _fitted(filled, out.channels(colours), wanted),
-        _fitted(source.channels(alpha), out.channels(alpha), wanted),
+        _match_channels(filled, out.channels(color), in_chans),
+        _match_channels(source.channels(alpha), out.channels(alpha), in_chans),
     ]
 
 
-def _fitted(source: Pixels, out: Pixels, wanted: int) -> tuple[Pixels, Pixels]:
+def _match_channels(source: Pixels, out: Pixels, in_chans: int) -> tuple[Pixels, Pixels]:
     channels = source.shape[1]
-    if channels > wanted:  # each channel by itself
-        return source.apart(), out.apart()
-    return (source, out) if channels == wanted else (source.repeated(wanted), out.as_luma())
+    if channels > in_chans:  # each channel as a separate image
+        return source.split_channels(), out.split_channels()
+    return (source, out) if channels == in_chans else (source.repeat_channels(in_chans), out.as_luma())
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _eval_mode(model: nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -153,7 +159,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _part_of(progress: Progress, index: int, parts: int) -> Progress:
+def _partial_progress(progress: Progress, index: int, parts: int) -> Progress:
     return lambda done, total: progress(index * total + done, parts * total)
 
 

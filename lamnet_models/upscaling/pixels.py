@@ -1,4 +1,4 @@
-"""Images as networks see them, read and written piece by piece, whatever type they are kept in."""
+"""Piecewise floating-point access to images of any dtype."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from torch import Tensor
 
 from .scratch import empty
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's grey
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
 
 
 class Pixels:
-    """Images of any type, on any device, that are floating-point in [0, 1] wherever they are looked at.
+    """Images of any dtype on any device, read and written as floating-point in [0, 1].
 
-    Only the piece in hand is ever floating-point: a photograph stays in its 8 bits, and may lie in a file.
+    Only the requested piece is converted: the image itself keeps its dtype, and may be mapped from a file.
 
     Args:
-        data: (B, C, H, W), a view of what is read or written: uint8 or uint16 over their whole range, or
-            floating-point.
+        data: View of the images, (B, C, H, W): uint8 or uint16 over their whole range, or floating-point.
     """
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
-        self.top = 1 if data.is_floating_point() else torch.iinfo(data.dtype).max
+        self.max_value = 1 if data.is_floating_point() else torch.iinfo(data.dtype).max
 
     @classmethod
-    def of_array(cls, pixels: np.ndarray) -> Pixels:
-        """Returns the pixels (H, W, C) of an array, which is shared where its layout allows."""
+    def from_array(cls, pixels: np.ndarray) -> Pixels:
+        """Wrap an array (H, W, C), without a copy if its layout allows."""
         pixels = np.ascontiguousarray(pixels)
-        if not pixels.flags.writeable:  # torch has no such tensors, and warns
+        if not pixels.flags.writeable:  # torch.from_numpy warns about read-only arrays
             pixels = pixels.copy()
         return cls(torch.from_numpy(pixels).permute(2, 0, 1)[None])
 
     def to_array(self) -> np.ndarray:
-        """Returns the first of the images as an array (H, W, C)."""
+        """Return the first image as an array (H, W, C)."""
         return self.data[0].permute(1, 2, 0).numpy()
 
     @property
@@ -44,23 +43,23 @@ class Pixels:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the pieces: float64 for what is that itself, otherwise float32."""
+        """Dtype of the pieces: float64 for float64 images, otherwise float32."""
         return torch.float64 if self.data.dtype == torch.float64 else torch.float32
 
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
-        """Returns a piece, (B, C, h, w), floating-point."""
+        """Return a piece, (B, C, h, w), as floating-point in [0, 1]."""
         piece = self.data[..., rows, columns].to(self.dtype, memory_format=torch.contiguous_format)
-        return piece if self.top == 1 else piece.div_(self.top)
+        return piece if self.max_value == 1 else piece.div_(self.max_value)
 
     def write(self, rows: slice, columns: slice, values: Tensor) -> None:
-        """Takes a piece, (B, C, h, w), cut to [0, 1] and rounded to the levels that there are."""
+        """Write a piece, (B, C, h, w), clamped to [0, 1] and rounded to the levels of the dtype."""
         values = values.clamp(0, 1)
-        if self.top != 1:
-            values = values.mul_(self.top).round_()
+        if self.max_value != 1:
+            values = values.mul_(self.max_value).round_()
         self.data[..., rows, columns] = values
 
-    def enlarged(self, scale: int, in_file: bool) -> Pixels:
-        """Returns room for the larger images, of the same type, device and layout, in memory or, on the CPU, a file."""
+    def empty_upscaled(self, scale: int, in_file: bool) -> Pixels:
+        """Allocate SR images of the same dtype, device and layout, in memory or a file (CPU only)."""
         batch, channels, height, width = self.shape
         height, width = scale * height, scale * width
         device = self.data.device
@@ -72,23 +71,23 @@ class Pixels:
         return Pixels(data)
 
     def image(self, index: int) -> Pixels:
-        """Returns a view of one of the images, (1, C, H, W)."""
+        """Return a view of one image, (1, C, H, W)."""
         return type(self)(self.data[index : index + 1])
 
     def channels(self, part: slice) -> Pixels:
-        """Returns a view of some of the channels."""
+        """Return a view of a slice of the channels."""
         return Pixels(self.data[:, part])
 
-    def apart(self) -> Pixels:
-        """Returns a view of each channel as an image of its own, (B·C, 1, H, W)."""
+    def split_channels(self) -> Pixels:
+        """Return a view with each channel as a separate image, (B·C, 1, H, W)."""
         return Pixels(self.data.flatten(0, 1)[:, None])
 
-    def repeated(self, channels: int) -> Pixels:
-        """Returns a view of grey images in so many equal channels."""
+    def repeat_channels(self, channels: int) -> Pixels:
+        """Return a view of gray images repeated over ``channels`` channels."""
         return Pixels(self.data.expand(-1, channels, -1, -1))
 
     def as_luma(self) -> Pixels:
-        """Returns a view that takes RGB and keeps its luma."""
+        """Return a view that stores the luma of the RGB pieces written to it."""
         return _Luma(self.data)
 
 

@@ -1,4 +1,4 @@
-"""Which files are enlarged, and what the results are called."""
+"""Plan upscale jobs: input files and output paths."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .sources import Source, find_sources, path_key
 
 @dataclass(frozen=True)
 class Job:
-    """One file to enlarge.
+    """One file to upscale.
 
     Attributes:
-        source: The image.
-        target: Where the larger one goes.
-        any_format: Whether nobody asked for the target's format, so that it may become PNG where the format cannot hold
-            the result.
-        within: The folder that the target must not leave, wherever links in it lead; None for any place.
+        source: Input image.
+        target: Output path.
+        allow_png: Whether the output may be written as PNG if the target's format cannot hold the result; True if the
+            output format was not specified.
+        within: Folder that must contain the target after links are resolved; None: not checked.
     """
 
     source: Path
     target: Path
-    any_format: bool = False
+    allow_png: bool = False
     within: Path | None = None
 
 
@@ -41,40 +41,40 @@ def plan_jobs(
     recursive: bool = True,
     frames: bool = False,
 ) -> list[Job]:
-    """Plans which file becomes which; no file is opened.
+    """Map input files to output paths, without opening any file.
 
     Args:
-        inputs: Files, folders, of which all images are taken, and patterns such as ``"photos/*.jpg"`` or
-            ``"photos/**/*.png"``. Of folders and patterns, files that the plan itself would write are left out, and so
-            is a folder ``output`` within one of the inputs: they are the results of an earlier run. Hidden files and
-            folders are left out, and links to folders are not followed.
-        output: A folder, which need not exist, and which gets the same folders within as the input had; or for a single
-            input file a file, told by an extension that can be written. None puts each result beside its source.
-        suffix: What names get before the extension, unless ``output`` is a file.
-        ext: Extension of the results, such as ``"png"``. ``"auto"`` keeps the source's, but takes png where that cannot
-            be written (GIF) or turns out unable to hold the result (transparency in a BMP, a side too long for WebP).
-        recursive: Whether to take the images of folders within folders too.
-        frames: Whether images of several frames are enlarged, so that GIF files stay such.
+        inputs: Files, folders (all images in them), and patterns such as ``"photos/*.jpg"`` or ``"photos/**/*.png"``.
+            Results of an earlier run are excluded from folders and patterns: files that this plan would write, and the
+            folder ``output`` if it is inside an input. Hidden files and folders are skipped, and links to folders are
+            not followed.
+        output: A folder, created if missing, which mirrors the subfolders of the inputs; or, for a single input file, a
+            file with a writable extension. None writes each result to the folder of its source.
+        suffix: Inserted before the extension, unless ``output`` is a file.
+        ext: Extension of the results, such as ``"png"``. ``"auto"`` keeps the source's extension, but uses png if that
+            format cannot be written (GIF) or cannot hold the result (transparency in a BMP, a side too long for WebP).
+        recursive: Include subfolders.
+        frames: Upscale all frames of multi-frame images, so that GIF files stay GIF.
 
     Returns:
-        The jobs, in the order of the inputs; files of a folder or pattern in that of their names. A file that is not
-        there is a job, which will fail.
+        The jobs in the order of the inputs, files of a folder or pattern sorted by name. A missing file gets a job too,
+        which will fail.
 
     Raises:
-        ImageError: If a folder holds no images, two results would be the same file, or a result would replace an input.
-        ValueError: If ``ext`` or ``suffix`` is unusable.
+        ImageError: If a folder contains no images, two results have the same path, or a result would replace an input.
+        ValueError: If ``ext`` or ``suffix`` is invalid.
     """
     writable = tuple(dict.fromkeys((*WRITABLE, *FRAME_FORMATS))) if frames else WRITABLE
     extension = None if ext == "auto" else f".{ext.lower().removeprefix('.')}"
     if extension not in (None, *writable):
         if extension in FORMATS:
-            raise ValueError(f"ext is {ext!r}, but {heif.MISSING}")
-        raise ValueError(f"ext is {ext!r}, but it must be one of auto, {', '.join(known[1:] for known in writable)}")
+            raise ValueError(f"ext {ext!r} is not available: {heif.MISSING}")
+        raise ValueError(f"ext must be one of auto, {', '.join(known[1:] for known in writable)}, got {ext!r}")
     if os.path.basename(suffix) != suffix:
-        raise ValueError(f"suffix is {suffix!r}, but it is a part of a name and must not hold a path")
+        raise ValueError(f"suffix must not contain a path separator, got {suffix!r}")
     folder = None if output is None else Path(output)
     sources: dict[str, Source] = {}
-    for source in find_sources(inputs, recursive, leave_out=folder):
+    for source in find_sources(inputs, recursive, exclude=folder):
         sources.setdefault(path_key(source.path), source)
     if output is not None and _is_file(output, inputs, writable):
         target = _output_file(Path(output), len(sources), extension, writable)
@@ -82,7 +82,7 @@ def plan_jobs(
     else:
         jobs = [_job(source, folder, suffix, extension, writable) for source in sources.values()]
     targets = {path_key(job.target) for job in jobs}
-    kept = [job for job in jobs if sources[path_key(job.source)].is_named or path_key(job.source) not in targets]
+    kept = [job for job in jobs if sources[path_key(job.source)].is_explicit or path_key(job.source) not in targets]
     _check_conflicts(kept)
     return kept
 
@@ -91,27 +91,27 @@ def _is_file(output: str | os.PathLike, inputs: Sequence[str | os.PathLike], wri
     path = Path(output)
     if path.is_dir() or os.fspath(output).endswith(("/", os.sep)) or not path.suffix:
         return False
-    # Folders may have dots in their names, but what looks like the name of one file gets no folder made.
+    # Folder names may contain dots. For a single input file, an unknown extension is an error instead of a folder.
     return path.suffix.lower() in writable or (len(inputs) == 1 and Path(inputs[0]).is_file())
 
 
 def _output_file(output: Path, sources: int, extension: str | None, writable: tuple[str, ...]) -> Path:
     name = one_line(output)
     if output.suffix.lower() not in writable:
-        raise ImageError(f"{name}: no known format; the extension must be one of {', '.join(writable)}")
+        raise ImageError(f"{name}: unknown format; the extension must be one of {', '.join(writable)}")
     if sources > 1:
-        raise ImageError(f"{name}: one file cannot take {sources} results; name a folder")
+        raise ImageError(f"{name}: the output must be a folder for {sources} results, got a file")
     if extension not in (None, output.suffix.lower()):
-        raise ImageError(f"{name}: its extension is not {extension}, which was asked for too")
+        raise ImageError(f"{name}: its extension differs from the requested {extension}")
     return output
 
 
 def _job(source: Source, folder: Path | None, suffix: str, extension: str | None, writable: tuple[str, ...]) -> Job:
     path = source.path
-    usual = ALIASES.get(path.suffix.lower(), path.suffix)
-    chosen = extension or (usual if usual.lower() in writable else ".png")
-    place = path.parent if folder is None else folder / source.place
-    return Job(path, place / f"{path.stem}{suffix}{chosen}", any_format=extension is None, within=folder)
+    canonical = ALIASES.get(path.suffix.lower(), path.suffix)
+    extension_out = extension or (canonical if canonical.lower() in writable else ".png")
+    parent = path.parent if folder is None else folder / source.subfolder
+    return Job(path, parent / f"{path.stem}{suffix}{extension_out}", allow_png=extension is None, within=folder)
 
 
 def _check_conflicts(jobs: list[Job]) -> None:
@@ -121,11 +121,11 @@ def _check_conflicts(jobs: list[Job]) -> None:
         name, key = one_line(job.target), path_key(job.target)
         if key in sources:
             raise ImageError(
-                f"{name}: the result of {one_line(job.source)} would replace an input; choose another name"
+                f"{name}: the result of {one_line(job.source)} would replace an input; choose another suffix or folder"
             )
-        if other := targets.get(key):
-            both = f"{one_line(other.source)} and {one_line(job.source)}"
+        if conflict := targets.get(key):
             raise ImageError(
-                f"{name}: the results of both {both} would go there; keep their extensions or folders apart"
+                f"{name}: the results of {one_line(conflict.source)} and {one_line(job.source)} have the same path; "
+                "use different extensions or folders"
             )
         targets[key] = job

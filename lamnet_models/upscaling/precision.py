@@ -1,4 +1,4 @@
-"""Half precision with a net: what leaves its range is computed again."""
+"""Autocast with fp32 fallback on overflow."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ..errors import LAMNetError
 
 
 class Autocast:
-    """Computes in half precision, and again in the network's own type what did not come out finite.
+    """Autocast that recomputes images with non-finite results in the network's own dtype.
 
-    That is decided image by image: what becomes of one does not depend on the others of its batch.
+    The fallback is decided per image, so a result does not depend on the rest of the batch.
 
     Args:
-        device: Where to compute.
-        dtype: The network's own type.
-        half: Type of autocast; None computes all in the network's own type.
+        device: Device of the computation.
+        dtype: The network's own dtype.
+        half: Autocast dtype; None: disabled.
 
     Attributes:
-        overflowed: Whether anything has been computed again.
+        device: Device of the computation.
+        overflowed: Whether any image has been recomputed.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype, half: torch.dtype | None = None) -> None:
@@ -33,23 +34,23 @@ class Autocast:
         self._half = half
 
     def __call__(self, compute: Callable[..., Tensor], *sources: Tensor) -> Tensor:
-        """Returns ``compute(*sources)``, at least in float32.
+        """Return ``compute(*sources)`` as float32 or float64.
 
         Args:
-            compute: From tensors (B, C, h, w) to one of as many images.
-            sources: On any device, of any type.
+            compute: Function of tensors (B, C, h, w) that returns a tensor of B images.
+            sources: Inputs on any device, of any dtype.
         """
         sources = tuple(source.to(self.device, self._dtype) for source in sources)
-        with self._halved():
+        with self._autocast():
             out = compute(*sources)
         out = out.to(torch.promote_types(out.dtype, torch.float32))
-        if self._half and (bad := ~out.isfinite().flatten(1).all(1)).any():
+        if self._half and (overflow := ~out.isfinite().flatten(1).all(1)).any():
             self.overflowed = True
-            out[bad] = compute(*(source[bad] for source in sources)).to(out.dtype)
+            out[overflow] = compute(*(source[overflow] for source in sources)).to(out.dtype)
         return out
 
     @contextmanager
-    def _halved(self) -> Iterator[None]:
+    def _autocast(self) -> Iterator[None]:
         on_cpu, enabled = self.device.type == "cpu", self._half is not None
         with (
             without_onednn(on_cpu and self._half == torch.float16),
@@ -59,11 +60,11 @@ class Autocast:
 
     @staticmethod
     def check(out: Tensor) -> Tensor:
-        """Returns a network's result, which has to be finite now.
+        """Return a network's result after checking that it is finite.
 
         Raises:
-            LAMNetError: If it is not.
+            LAMNetError: If it is not finite.
         """
         if not out.isfinite().all():
-            raise LAMNetError("the network's result is not finite; its weights are damaged or do not fit")
+            raise LAMNetError("the network's output is not finite; its weights are damaged or do not match the model")
         return out

@@ -1,4 +1,4 @@
-"""Raw video: frames as one stream of bytes, in and out, as ffmpeg reads and writes them."""
+"""Upscale raw video: a byte stream of rgb24 frames, as read and written by ffmpeg."""
 
 from __future__ import annotations
 
@@ -9,75 +9,75 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import ImageError
-from .sizing import resized
-from .upscalers import Upscalers
+from .sizing import resize_image
+from .upscalers import UpscalerPool
 
 
 def upscale_raw(
     source: BinaryIO,
     sink: BinaryIO,
     size: tuple[int, int],
-    upscalers: Upscalers,
+    upscalers: UpscalerPool,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Enlarges frames of raw RGB, 8 bits a channel, row by row from the top, until the stream ends.
+    """Upscale raw RGB frames, 8 bits per channel, top row first, until the stream ends.
 
-    While one is enlarged, the next one is read and the last one written, by a thread each: memory holds these three,
-    however long the video.
+    While one frame is upscaled, one thread reads the next and another writes the previous one. Memory holds these three
+    frames, regardless of the length of the video.
 
     Args:
-        source: Where the frames come from.
-        sink: Where the larger ones go.
-        size: Width and height of the frames that come.
-        upscalers: What to enlarge them with, and to what.
+        source: Stream of input frames.
+        sink: Stream for output frames.
+        size: Width and height of the input frames.
+        upscalers: Networks and target size.
         progress: Called after each frame with the number of frames done.
 
     Returns:
         The number of frames written.
 
     Raises:
-        ImageError: If there are no frames, or the last one is incomplete; those before it are written.
-        LAMNetError: If the size asked for is no enlargement, or memory is short.
-        OSError: If the sink takes no more.
+        ImageError: If the stream is empty, or the last frame is incomplete; the frames before it are written.
+        LAMNetError: If the target size is not larger than the frames or out of range, or memory is short.
+        OSError: If writing to the sink fails.
     """
     width, height = size
-    upscaler = upscalers.for_picture(height, width)
+    upscaler = upscalers.for_size(height, width)
     result = upscalers.result_size(height, width)
     count = 0
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        coming, leaving = reader.submit(_frame, source, height, width), None
-        while len(data := coming.result()) == 3 * height * width:
-            coming = reader.submit(_frame, source, height, width)
+        pending_read, pending_write = reader.submit(_read_frame, source, height, width), None
+        while len(data := pending_read.result()) == 3 * height * width:
+            pending_read = reader.submit(_read_frame, source, height, width)
             pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            larger = resized(upscaler(pixels), *result)
-            _wait(leaving)
-            leaving = writer.submit(sink.write, larger.data)
+            upscaled = resize_image(upscaler(pixels), *result)
+            _wait(pending_write)
+            pending_write = writer.submit(sink.write, upscaled.data)
             count += 1
             if progress:
                 progress(count)
-        _wait(leaving)
+        _wait(pending_write)
     sink.flush()
     if data:
         raise ImageError(
-            f"frame {count + 1} has {len(data):,} of its {3 * height * width:,} bytes: the stream was cut, or its "
-            f"frames are not of {width}x{height} pixels in rgb24"
+            f"frame {count + 1} must have {3 * height * width:,} bytes, got {len(data):,}: the stream is truncated, or "
+            f"its frames are not {width}x{height} pixels in rgb24"
         )
     if not count:
-        raise ImageError("there are no frames in the stream")
+        raise ImageError("the stream contains no frames")
     return count
 
 
-def _frame(source: BinaryIO, height: int, width: int) -> bytearray:
-    """Returns the bytes of the next frame, fewer where the stream ends."""
+def _read_frame(source: BinaryIO, height: int, width: int) -> bytearray:
+    """Return the bytes of the next frame, fewer at the end of the stream."""
     data, length = bytearray(3 * height * width), 0
     view = memoryview(data)
-    while length < len(data) and (got := source.readinto(view[length:])):
-        length += got
+    while length < len(data) and (count := source.readinto(view[length:])):
+        length += count
     view.release()
     del data[length:]
     return data
 
 
-def _wait(written: Future | None) -> None:
-    if written:
-        written.result()
+def _wait(future: Future | None) -> None:
+    if future:
+        future.result()

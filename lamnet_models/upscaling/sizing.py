@@ -1,4 +1,4 @@
-"""How large a result is to be, and how it gets there from what a network makes."""
+"""Target sizes, and resizing of the network's result to them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .memory import host_memory
 from .scratch import empty
 
 SCALES = (2, 3, 4)
-"""Factors of the models that are there."""
+"""Upscaling factors of the published models."""
 
 ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
 
 
 @dataclass(frozen=True)
-class Size:
-    """How large results are to be: by a factor, or to a width or height, or to fit into both.
+class TargetSize:
+    """Target size of a result: a factor, a width, a height, or a box to fit into.
 
     Attributes:
-        scale: Factor of at least 1.
+        scale: Upscaling factor, at least 1.
         width: Width in pixels.
         height: Height in pixels.
 
     Raises:
-        ValueError: If one is out of its range, or a scale comes with another.
+        ValueError: If a value is out of range, or ``scale`` is combined with ``width`` or ``height``.
     """
 
     scale: float | None = None
@@ -44,70 +44,70 @@ class Size:
 
     def __post_init__(self) -> None:
         if self.scale is not None and (self.width is not None or self.height is not None):
-            raise ValueError(f"scale is {self.scale}, but a width or height is given too: give one of them")
+            raise ValueError(f"scale must not be combined with width or height, got scale {self.scale}")
         if self.scale is not None and not (isinstance(self.scale, int | float) and 1 <= self.scale < math.inf):
-            raise ValueError(f"scale is {self.scale!r}, but it must be a number of at least 1")
+            raise ValueError(f"scale must be a finite number of at least 1, got {self.scale!r}")
         for name in ("width", "height"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} is {value!r}, but it must be an integer of at least 1")
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a network's own factor is all that is asked for."""
+    def is_network_size(self) -> bool:
+        """Whether the network's own output size is the target, so that no resizing is needed."""
         return self.width is None and self.height is None and (self.scale is None or self.scale == int(self.scale))
 
     def suffix(self, scale: int) -> str:
-        """Returns what names of results get by default; ``scale`` is the factor where nothing is asked for."""
+        """Return the default suffix of output names; ``scale`` applies if no size is specified."""
         if self.width is not None and self.height is not None:
             return f"_{self.width}x{self.height}"
         if self.width is not None:
             return f"_w{self.width}"
         return f"_h{self.height}" if self.height is not None else f"_x{self.scale or scale:g}"
 
-    def step(self, height: int, width: int) -> int | None:
-        """Returns the factor of the network to take for a picture: the next larger one; None for the default."""
-        if self.is_plain:
+    def network_scale(self, height: int, width: int) -> int | None:
+        """Return the smallest sufficient network scale for an image; None: the default."""
+        if self.is_network_size:
             return None if self.scale is None else int(self.scale)
-        result = self._of(height, width, SCALES[-1])
+        result = self._target(height, width, SCALES[-1])
         factor = max(result[0] / height, result[1] / width)
         return next((scale for scale in SCALES if scale >= factor), SCALES[-1])
 
-    def result(self, height: int, width: int, scale: int, most: int | None = None) -> tuple[int, int]:
-        """Returns height and width of the result for a picture, which keeps its shape.
+    def result(self, height: int, width: int, scale: int, max_scale: int | None = None) -> tuple[int, int]:
+        """Return height and width of the result for an image; the aspect ratio is kept.
 
         Args:
-            height: Rows of the picture.
-            width: Columns of the picture.
-            scale: Factor of the network.
-            most: Most times that a picture can be enlarged; None is ``scale``.
+            height: Rows of the image.
+            width: Columns of the image.
+            scale: Scale of the network.
+            max_scale: Largest possible upscaling factor; None: ``scale``.
 
         Raises:
-            LAMNetError: If that is no enlargement, or a larger one.
+            LAMNetError: If the result is not larger than the image, or exceeds ``max_scale``.
         """
-        if self.is_plain:
+        if self.is_network_size:
             return scale * height, scale * width
-        result, most = self._of(height, width, scale), most or scale
-        shape, wanted = f"{width}x{height} pixels", f"{result[1]}x{result[0]}"
+        result, max_scale = self._target(height, width, scale), max_scale or scale
+        sizes = f"{width}x{height} pixels to {result[1]}x{result[0]}"
         if result[0] * result[1] <= height * width:
-            raise LAMNetError(f"its {shape} are no fewer than the {wanted} asked for: nothing to enlarge")
-        if result[0] > most * height or result[1] > most * width:
-            raise LAMNetError(f"from {shape} to {wanted} is more than {most} times; go there in two steps")
+            raise LAMNetError(f"cannot upscale {sizes}: the target size must be larger than the image")
+        if result[0] > max_scale * height or result[1] > max_scale * width:
+            raise LAMNetError(f"cannot upscale {sizes}: the factor must be at most {max_scale}; upscale twice")
         return result
 
-    def _of(self, height: int, width: int, scale: int) -> tuple[int, int]:
+    def _target(self, height: int, width: int, scale: int) -> tuple[int, int]:
         if self.width is None and self.height is None:
             factor = self.scale or scale
-            return _rounded(height * factor), _rounded(width * factor)
-        across = math.inf if self.width is None else self.width / width
-        down = math.inf if self.height is None else self.height / height
-        if across <= down:
-            return _rounded(height * across), self.width
-        return self.height, _rounded(width * down)
+            return _round(height * factor), _round(width * factor)
+        width_ratio = math.inf if self.width is None else self.width / width
+        height_ratio = math.inf if self.height is None else self.height / height
+        if width_ratio <= height_ratio:
+            return _round(height * width_ratio), self.width
+        return self.height, _round(width * height_ratio)
 
 
-def shape_of(image: ImageT) -> tuple[int, int]:
-    """Returns height and width of an image of any kind that ``Upscaler`` takes; (1, 1) for anything else."""
+def image_size(image: ImageT) -> tuple[int, int]:
+    """Return height and width of an image; (1, 1) for types that ``Upscaler`` rejects."""
     if isinstance(image, Picture):
         return image.height, image.width
     if isinstance(image, Image.Image):
@@ -118,27 +118,28 @@ def shape_of(image: ImageT) -> tuple[int, int]:
     return 1, 1
 
 
-def resized(image: ImageT, height: int, width: int, max_memory: int | None = None) -> ImageT:
-    """Returns an image resized by MATLAB's bicubic interpolation, of its kind; as it is if it has that size.
+def resize_image(image: ImageT, height: int, width: int, max_memory: int | None = None) -> ImageT:
+    """Resize an image by MATLAB's bicubic interpolation; the type is kept.
 
-    Alpha and colours are resized apart: ``Upscaler`` has given transparent pixels the colours of their neighbours, so
-    that nothing dark is mixed in.
+    Colors are resized without alpha weighting: ``Upscaler`` has filled transparent pixels with the colors of their
+    neighbors, so no dark fringes appear. An image that has the target size is returned unchanged.
 
     Args:
-        image: An image of any kind that ``Upscaler`` takes.
+        image: An image of any type that ``Upscaler`` accepts.
         height: Rows of the result.
         width: Columns of the result.
-        max_memory: Most bytes of memory that the process may have; beyond it a picture's pixels go to a temporary file.
+        max_memory: Limit of the process's memory in bytes; beyond it, the pixels of a ``Picture`` are stored in a
+            temporary file.
     """
-    if shape_of(image) == (height, width):
+    if image_size(image) == (height, width):
         return image
     if isinstance(image, Picture):
         shape, dtype = (height, width, image.channels), image.pixels.dtype
         in_file = prod(shape) * dtype.itemsize > host_memory(max_memory)
-        room = empty(shape, torch.from_numpy(np.empty(0, dtype)).dtype, torch.device("cpu"), in_file).numpy()
-        return image.with_pixels(imresize(image.pixels, size=(height, width), pipeline="double", out=room))
+        out = empty(shape, torch.from_numpy(np.empty(0, dtype)).dtype, torch.device("cpu"), in_file).numpy()
+        return image.with_pixels(imresize(image.pixels, size=(height, width), pipeline="double", out=out))
     if isinstance(image, Image.Image):
-        result = to_pillow(resized(from_pillow(image), height, width))
+        result = to_pillow(resize_image(from_pillow(image), height, width))
         result.info.update(image.info)
         return result
     if isinstance(image, Tensor):
@@ -147,5 +148,5 @@ def resized(image: ImageT, height: int, width: int, max_memory: int | None = Non
     return result if image.dtype.kind == "u" else result.clip(0, 1)
 
 
-def _rounded(length: float) -> int:
+def _round(length: float) -> int:
     return max(1, math.floor(length + 0.5))

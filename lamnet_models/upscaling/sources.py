@@ -1,4 +1,4 @@
-"""Which files somebody means who names files, folders and patterns."""
+"""Expand input paths, folders and glob patterns."""
 
 from __future__ import annotations
 
@@ -15,70 +15,72 @@ from ..images.messages import one_line, reason
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read.
+    """An input file.
 
     Attributes:
         path: The file.
-        is_named: Whether it was named itself.
-        place: The folder that it was found in, within the folder that was named.
+        is_explicit: Whether the input named this file, not a folder or pattern.
+        subfolder: Folder of the file, relative to the input folder.
     """
 
     path: Path
-    is_named: bool = False
-    place: Path = Path()
+    is_explicit: bool = False
+    subfolder: Path = Path()
 
 
 def find_sources(
-    inputs: Sequence[str | os.PathLike], recursive: bool = True, leave_out: Path | None = None
+    inputs: Sequence[str | os.PathLike], recursive: bool = True, exclude: Path | None = None
 ) -> Iterator[Source]:
-    """Yields the files, those of a folder or pattern in the order of their names.
+    """Yield the input files, those of a folder or pattern sorted by name.
 
     Args:
-        inputs: Files, folders and patterns, see ``plan_jobs``. A file that is not there is yielded all the same.
-        recursive: Whether to look into folders within folders.
-        leave_out: A folder not to look into.
+        inputs: Files, folders and patterns, see ``plan_jobs``. Missing files are yielded too.
+        recursive: Include subfolders.
+        exclude: Folder to skip.
 
     Raises:
-        ImageError: If a folder cannot be listed or holds no images.
+        ImageError: If a folder cannot be listed or contains no images.
     """
     for item in inputs:
         path = Path(item)
-        found: list[Source] = []
+        sources: list[Source] = []
         if path.is_dir():
-            found = list(_walk(path, recursive, leave_out))
-            if not found:
-                raise ImageError(f"{one_line(path)}: there is no image in this folder")
+            sources = list(_walk(path, recursive, exclude))
+            if not sources:
+                raise ImageError(f"{one_line(path)}: the folder contains no images")
         elif not path.exists() and any(character in str(path) for character in "*?["):
             files = map(Path, sorted(glob.glob(str(path), recursive=True)))
-            found = [Source(file, place=_below(file.parent, path)) for file in files if _is_image(file)]
-        yield from found or [Source(path, is_named=True)]
+            sources = [
+                Source(file, subfolder=_relative_to_pattern(file.parent, path)) for file in files if _is_image(file)
+            ]
+        yield from sources or [Source(path, is_explicit=True)]
 
 
 def path_key(path: Path) -> str:
-    """Returns what two paths of one file have in common."""
+    """Return a key that is equal for all paths of one file."""
     return os.path.normcase(os.path.realpath(path))
 
 
-def _walk(top: Path, recursive: bool, leave_out: Path | None) -> Iterator[Source]:
-    avoided = None if leave_out is None or path_key(leave_out) == path_key(top) else path_key(leave_out)
+def _walk(top: Path, recursive: bool, exclude: Path | None) -> Iterator[Source]:
+    excluded = None if exclude is None or path_key(exclude) == path_key(top) else path_key(exclude)
 
     def fail(error: OSError) -> None:
         raise ImageError(f"{one_line(error.filename)}: cannot be listed ({reason(error)})") from None
 
     for folder, folders, names in os.walk(top, onerror=fail):
-        here = Path(folder)
+        parent = Path(folder)
         folders[:] = [
             name
             for name in sorted(folders)
-            if recursive and not name.startswith(".") and not (avoided and path_key(here / name) == avoided)
+            if recursive and not name.startswith(".") and not (excluded and path_key(parent / name) == excluded)
         ]
         for name in sorted(names):
-            if not name.startswith(".") and _is_image(here / name):
-                yield Source(here / name, place=here.relative_to(top))
+            if not name.startswith(".") and _is_image(parent / name):
+                yield Source(parent / name, subfolder=parent.relative_to(top))
 
 
-def _below(folder: Path, pattern: Path) -> Path:
-    """Returns a folder as seen from the last one of a pattern that is the same for all that it matches."""
+def _relative_to_pattern(folder: Path, pattern: Path) -> Path:
+    """Return a folder relative to the part of the pattern before the first wildcard."""
     parts = pattern.parts[:-1]
     fixed = next((i for i, part in enumerate(parts) if any(character in part for character in "*?[")), len(parts))
     return folder.relative_to(Path(*parts[:fixed]))

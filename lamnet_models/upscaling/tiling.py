@@ -1,4 +1,4 @@
-"""A network run over an image in overlapping tiles, so that memory does not grow with the image."""
+"""Blended tiling: run a network on overlapping tiles, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .pixels import Pixels
 
 Progress = Callable[[int, int], None]
-"""Called after each step with the number of steps done and of all steps."""
+"""Called after each unit of work, such as a tile, with the number of units done and their total."""
 
 
 def forward_tiled(
@@ -24,31 +24,34 @@ def forward_tiled(
     tile_pad: int,
     progress: Progress | None = None,
 ) -> None:
-    """Runs a network over images tile by tile and blends the results.
+    """Run a network on images tile by tile and blend the results.
 
-    An image is cut into a grid of cells of nearly equal size; each is run together with ``tile_pad`` pixels around it.
-    The outer half of these is thrown away, because zero padding spoils it; over the inner half and as far into the cell
-    the result fades linearly into the neighbour's. Where an output pixel depends on at most ``tile_pad // 2`` input
-    pixels to each side, the result is that of the whole image, up to rounding.
+    An image is split into a grid of cells of nearly equal size. Each cell is run with ``tile_pad`` pixels around it.
+    The outer half of this pad is discarded, because zero padding distorts it. Across the inner half and equally far
+    into the cell, the result is blended linearly with the neighbor's::
 
-    LAMNet is no such network: IEM takes means over all that it sees, so each tile gets gates of its own, and its
-    receptive field is wider than any sensible pad. Its tiles differ slightly from the whole image.
+        |<- tile_pad ->|<----- cell -----
+        |  drop | blend|blend |   keep
 
-    Memory holds one tile at a time, and one row of results.
+    If an output pixel depends on at most ``tile_pad // 2`` input pixels to each side, the result equals that of the
+    whole image up to rounding. This does not hold for LAMNet: IEM averages over its entire input, so every tile gets
+    different gates, and its receptive field exceeds any practical pad. Its tiles differ slightly from the whole image.
+
+    Memory holds one tile and one row of results.
 
     Args:
         forward: The network, (B, C, h, w) → (B, C', scale·h, scale·w).
         source: Images, (B, C, H, W).
-        out: Takes the enlarged ones, (B, C', scale·H, scale·W).
-        scale: The network's factor of enlargement.
-        tile: Largest side of a cell in input pixels; 0 runs the whole image at once.
-        tile_pad: Pixels around a cell that are run with it.
+        out: Destination of the SR images, (B, C', scale·H, scale·W).
+        scale: The network's upscaling factor.
+        tile: Largest side of a cell in input pixels; 0: the whole image at once.
+        tile_pad: Pixels of padding around a cell.
         progress: Called after each tile.
     """
     height, width = source.shape[-2:]
     rows, columns = _fading_cells(height, tile, tile_pad), _fading_cells(width, tile, tile_pad)
     done, total = 0, len(rows) * len(columns)
-    over: Tensor | None = None  # what a row of cells has left for the next one to fade into
+    overlap: Tensor | None = None  # bottom rows of the previous band, to blend with the next band
     for row in rows:
         band: Tensor | None = None
         for column in columns:
@@ -65,15 +68,15 @@ def forward_tiled(
             if progress:
                 progress(done, total)
         start, stop = row.write(scale).start, row.write(scale).stop
-        if over is not None:
-            band[..., : over.shape[2], :] += over
-        whole = stop if row is rows[-1] else scale * (row.stop - row.fade)
-        out.write(slice(start, whole), slice(None), band[..., : whole - start, :])
-        over = band[..., whole - start :, :].clone()
+        if overlap is not None:
+            band[..., : overlap.shape[2], :] += overlap
+        finished = stop if row is rows[-1] else scale * (row.stop - row.fade)
+        out.write(slice(start, finished), slice(None), band[..., : finished - start, :])
+        overlap = band[..., finished - start :, :].clone()
 
 
 def tile_count(height: int, width: int, tile: int) -> int:
-    """Returns how many tiles ``forward_tiled`` cuts an image into."""
+    """Return the number of tiles of ``forward_tiled`` for an image."""
     return len(_edges(height, tile)) * len(_edges(width, tile))
 
 
@@ -83,10 +86,10 @@ class Cell:
 
     Attributes:
         start: First pixel of the cell.
-        stop: Pixel after its last.
-        size: Pixels of the whole axis.
-        pad: Pixels to each side that are run with it.
-        fade: Pixels to each side of an inner edge over which it fades into its neighbour.
+        stop: One past its last pixel.
+        size: Length of the axis.
+        pad: Padding to each side.
+        fade: Pixels to each side of an inner edge that are blended with the neighbor.
     """
 
     start: int
@@ -97,20 +100,20 @@ class Cell:
 
     @property
     def read(self) -> slice:
-        """What is run, in the input."""
+        """Input range to run, padding included."""
         return slice(max(self.start - self.pad, 0), min(self.stop + self.pad, self.size))
 
     def write(self, scale: int) -> slice:
-        """What it adds to, in the output."""
+        """Output range to write, blended margins included."""
         return slice(scale * max(self.start - self.fade, 0), scale * min(self.stop + self.fade, self.size))
 
     def keep(self, scale: int) -> slice:
-        """Where that lies in the result of what was run."""
+        """Range of ``write`` within the result of ``read``."""
         write, offset = self.write(scale), scale * self.read.start
         return slice(write.start - offset, write.stop - offset)
 
     def weights(self, scale: int) -> Tensor:
-        """Weights of what is kept; over all cells they add up to 1 at each pixel."""
+        """Blending weights over ``write``; they sum to 1 over all cells at each pixel."""
         write = self.write(scale)
         weights = torch.ones(write.stop - write.start, dtype=torch.float64)
         length = 2 * scale * self.fade
@@ -123,13 +126,13 @@ class Cell:
 
 
 def cells(size: int, tile: int, pad: int) -> list[Cell]:
-    """Returns the cells of an axis of so many pixels, none above ``tile``, each to be run with ``pad`` around it."""
+    """Split an axis of ``size`` pixels into unblended cells of at most ``tile`` pixels."""
     return [Cell(start, stop, size, pad, fade=0) for start, stop in _edges(size, tile)]
 
 
 def _fading_cells(size: int, tile: int, pad: int) -> list[Cell]:
     edges = _edges(size, tile)
-    # Beside the pad, cells must have room for fading at both ends.
+    # Half the pad, at most half the smallest cell: the margins of both ends must fit into a cell.
     fade = min(pad, *(stop - start for start, stop in edges)) // 2
     return [Cell(start, stop, size, pad, fade) for start, stop in edges]
 

@@ -1,4 +1,4 @@
-"""Images in, larger images out: colours, transparency, bit depth, devices, memory."""
+"""Upscale images of any type, channel count and bit depth."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..images.writing import writing_memory
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference
-from .memory import host_memory, parse_memory, to_mega
+from .memory import format_memory, host_memory, parse_memory
 from .pixels import Pixels
-from .sizing import ImageT, Size, resized, shape_of
-from .strategy import Strategy
+from .sizing import ImageT, TargetSize, image_size, resize_image
+from .strategy import TilePlanner
 from .tiling import Progress
 
 BACKENDS = ("torch", "onnxruntime")
-"""What can run a network."""
+"""Available inference backends."""
 
 TILE_PAD = 32
 """Default of ``tile_pad``, in pixels."""
@@ -47,37 +47,39 @@ def upscale(
     backend: str = "torch",
     progress: Progress | None = None,
 ) -> ImageT:
-    """Enlarges an image; for several with one model, [`Upscaler`][lamnet_models.Upscaler] loads it once.
+    """Upscale an image.
+
+    Use [`Upscaler`][lamnet_models.Upscaler] to load a model once for several images.
 
     Args:
         image: The image, see [`Upscaler`][lamnet_models.Upscaler].
-        model: See [`Upscaler`][lamnet_models.Upscaler], as for all that follow but the next three. None is the one of
-            the next larger factor.
-        scale: Factor of enlargement. Between whole ones, the image is enlarged further and reduced by MATLAB's bicubic
+        model: Network, model name or checkpoint, see [`Upscaler`][lamnet_models.Upscaler]. None: the LAMNet model with
+            the smallest sufficient scale.
+        scale: Upscaling factor. A fractional factor upscales further, then downscales by MATLAB's bicubic
             interpolation.
-        width: Width of the result in pixels, in place of ``scale``; the shape is kept.
-        height: Height of the result in pixels; with ``width``, both are the most.
-        tile: Side of the tiles.
-        tile_pad: Pixels around a tile.
-        device: Where to compute.
-        precision: Type to compute in.
-        max_memory: Most memory that the process may have.
-        compile: Whether to compile the network.
-        backend: What runs the network.
-        progress: Called after each step with the number of steps done and of all steps.
+        width: Width of the result in pixels, instead of ``scale``; the aspect ratio is kept.
+        height: Height of the result in pixels; with ``width``, the result fits into both.
+        tile: Side of the tiles in pixels, ``"auto"`` or ``"exact"``, see [`Upscaler`][lamnet_models.Upscaler].
+        tile_pad: Pixels of padding around a tile.
+        device: Device of the computation.
+        precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        max_memory: Limit of the process's memory.
+        compile: Compile the network.
+        backend: Inference backend.
+        progress: Called after each tile with the number of tiles done and their total.
 
     Returns:
-        The enlarged image, of the kind that came.
+        The SR image, of the same type.
 
     Raises:
-        ValueError: If an argument is out of its range.
-        LAMNetError: If there is no such model or not enough memory.
+        ValueError: If an argument is out of range.
+        LAMNetError: If the model does not exist or memory is short.
     """
-    shape, size = shape_of(image), Size(scale, width, height)
-    step = size.step(*shape) if model is None or size.is_plain else None
+    shape, size = image_size(image), TargetSize(scale, width, height)
+    network_scale = size.network_scale(*shape) if model is None or size.is_network_size else None
     upscaler = Upscaler(
         model,
-        scale=step,
+        scale=network_scale,
         tile=tile,
         tile_pad=tile_pad,
         device=device,
@@ -87,57 +89,55 @@ def upscale(
         backend=backend,
     )
     result = size.result(*shape, upscaler.scale)
-    larger = upscaler(image, progress=progress)
-    return larger if size.is_plain else resized(larger, *result, upscaler.max_memory)
+    sr = upscaler(image, progress=progress)
+    return sr if size.is_network_size else resize_image(sr, *result, upscaler.max_memory)
 
 
 class Upscaler:
-    """A network made ready to enlarge any number of images, of any kind.
+    """Upscaler for images of any type.
 
     An image is one of
 
     - an array (H, W) or (H, W, C), uint8, uint16, or floating-point in [0, 1];
-    - a Pillow image of any mode but F: it comes back as L, LA, RGB, RGBA or, if it was 16-bit grey, I;16; profile,
-      resolution and EXIF data go with it. As in Pillow's ``resize``, an EXIF orientation is not applied;
+    - a Pillow image of any mode but F. The result has mode L, LA, RGB or RGBA, or I;16 for 16-bit gray; color profile,
+      resolution and EXIF data are kept. As in Pillow's ``resize``, an EXIF orientation is not applied;
     - a tensor (C, H, W) or (B, C, H, W), floating-point in [0, 1], on any device;
     - a [`Picture`][lamnet_models.images.Picture].
 
-    C is 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha), or whatever the network has. With a network for RGB, grey
-    and alpha run as three equal channels, and come back as the luma of the three: what an eye, or a metric on Y, would
-    make of the slightly tinted result. With a network for grey, each channel runs by itself. Under fully transparent
-    pixels, colours are first filled in from around, so that no fringes appear (see
-    ``fill_transparent``); an alpha of one value stays exactly that.
+    C is 1 (gray), 2 (gray, alpha), 3 (RGB), 4 (RGB, alpha), or the network's ``in_chans``. An RGB network runs gray and
+    alpha as three equal channels and returns their luma, because its result may be slightly tinted. A gray network runs
+    each channel as a separate image. Colors under fully transparent pixels are filled in first to avoid fringes, see
+    ``fill_transparent``. A constant alpha channel stays exactly the same.
 
     Args:
-        model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``, a model's name, or the path of a
-            checkpoint. None is ``"lamnet_x4"``, or the one for ``scale``.
-        scale: Factor of enlargement; it must be the network's. None takes whatever that is.
-        tile: Side in pixels of the tiles that an image is cut into, see ``forward_tiled``; 0
-            for the whole image at once; ``"exact"`` for tiles with the result of the whole image, see
-            ``forward_exact``; ``"auto"`` for the whole where memory allows, otherwise exact tiles, or for networks
-            other than LAMNet tiles of 256.
-        tile_pad: Pixels around a tile that are run with it.
-        device: ``"auto"`` is where a given network lies already; for others CUDA, then Apple's MPS, then the CPU. Given
-            a device, the network is moved there.
-        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``, the latter two by autocast; a tile with non-finite results is
-            done again in float32, with a warning. ``"auto"`` is fp16 for 8-bit images on CUDA, and fp32 otherwise:
-            fp16 resolves a tenth of an 8-bit level, bf16 about one.
-        max_memory: Most bytes of the host's memory that the process may have, all that is there already included, or
-            text such as ``"4G"``; see ``parse_memory``. Beyond it, the result and then LAMNet's features are kept in
-            temporary files: what comes back may be an array mapped from one, which goes with it. None is what is free.
-        compile: Whether to compile the network in place, see ``compile_network``: worth its half minute for many
-            images or large ones.
-        backend: What runs the network: ``"torch"``, or ``"onnxruntime"``, on the CPU and in float32.
+        model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``, a model name, or the path of a
+            checkpoint. None: the LAMNet model for ``scale``, by default ``"lamnet_x4"``.
+        scale: Upscaling factor, which must equal the network's. None: the network's.
+        tile: Side of the tiles in pixels, see ``forward_tiled``; 0: the whole image at once; ``"exact"``: tiles with
+            the result of the whole image, see ``forward_exact``; ``"auto"``: the whole image if memory allows,
+            otherwise exact tiles for LAMNet and tiles of 256 for other networks.
+        tile_pad: Pixels of padding around a tile.
+        device: Device to move the network to. ``"auto"``: the current device of a network passed as a module; otherwise
+            the first available of CUDA, MPS and CPU.
+        precision: ``"fp32"``, or ``"fp16"`` or ``"bf16"`` by autocast; tiles with non-finite results are recomputed in
+            float32, with a warning. ``"auto"``: fp16 for 8-bit images on CUDA, otherwise fp32. fp16 resolves a tenth of
+            an 8-bit level, bf16 about one.
+        max_memory: Limit of the process's host memory, including what it already uses, in bytes or as text such as
+            ``"4G"``, see ``parse_memory``. Beyond it, the result and then LAMNet's features are stored in temporary
+            files; the returned array may be mapped from such a file, which is deleted with it. None: the free memory.
+        compile: Compile the network in place, see ``compile_network``. This takes about half a minute and pays off for
+            many or large images.
+        backend: Inference backend: ``"torch"``, or ``"onnxruntime"`` on the CPU in float32.
 
     Attributes:
         model: The network.
-        scale: Its factor of enlargement.
-        device: Where it computes.
-        max_memory: Most bytes of memory that the process may have; None for no limit.
+        scale: The network's upscaling factor.
+        device: Device of the computation.
+        max_memory: Limit of the process's memory in bytes; None: no limit.
 
     Raises:
-        ValueError: If an argument is out of its range.
-        LAMNetError: If there is no such model, or no compiler or ONNX Runtime where one is needed.
+        ValueError: If an argument is out of range.
+        LAMNetError: If the model does not exist, or a required compiler or ONNX Runtime is missing.
     """
 
     def __init__(
@@ -155,63 +155,64 @@ class Upscaler:
     ) -> None:
         if tile not in ("auto", "exact") and not (isinstance(tile, int) and tile >= 0):
             raise ValueError(
-                f"tile is {tile!r}, but it must be 'auto', 'exact', 0 for the whole image, or a number of pixels"
+                f"tile must be 'auto', 'exact', 0 (the whole image) or a positive number of pixels, got {tile!r}"
             )
         if not isinstance(tile_pad, int) or tile_pad < 0:
-            raise ValueError(f"tile_pad is {tile_pad!r}, but it must be an integer of at least 0")
+            raise ValueError(f"tile_pad must be an integer of at least 0, got {tile_pad!r}")
         if precision not in ("auto", *PRECISIONS):
-            raise ValueError(f"precision is {precision!r}, but it must be one of auto, {', '.join(PRECISIONS)}")
+            raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
         if backend not in BACKENDS:
-            raise ValueError(f"backend is {backend!r}, but it must be one of {', '.join(BACKENDS)}")
-        elsewhere = compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
-        if backend == "onnxruntime" and elsewhere:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+        needs_torch = compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
+        if backend == "onnxruntime" and needs_torch:
             raise ValueError(
-                "backend is 'onnxruntime', which runs on the CPU in float32: leave out device, precision and compile"
+                "backend 'onnxruntime' runs on the CPU in float32 and does not support device, precision and compile; "
+                "omit them"
             )
         limit = None if max_memory is None else parse_memory(max_memory)
-        given = isinstance(model, nn.Module)
-        target = None if given and device == "auto" else resolve_device(device)
+        is_module = isinstance(model, nn.Module)
+        target_device = None if is_module and device == "auto" else resolve_device(device)
         network = resolve_model(f"lamnet_x{scale or 4}" if model is None else model)
         if backend == "onnxruntime":
             network = to_onnxruntime(network)
         if scale not in (None, network.scale):
             raise ValueError(
-                f"scale is {scale!r}, but {'the model' if given else model} enlarges {network.scale} times"
+                f"scale must be {network.scale}, the scale of {'the model' if is_module else model}, got {scale!r}"
             )
         if tile == "exact" and not isinstance(network, LAMNet):
-            raise ValueError("tile is 'exact', which is for LAMNet only: give a number of pixels")
-        if target is None:
-            target = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        self.model = network.to(target)
+            raise ValueError("tile must be a number of pixels for networks other than LAMNet, got 'exact'")
+        if target_device is None:
+            target_device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        self.model = network.to(target_device)
         if compile:
             compile_network(self.model)
         self.scale: int = network.scale
-        self.device = target
+        self.device = target_device
         self._precision = precision
         self.max_memory = limit
-        self._strategy = Strategy(self.model, target, tile, tile_pad, limit)
-        if limit is not None and limit < (least := self._strategy.least_memory()):
-            raise ValueError(f"max_memory is {max_memory!r}, but no image takes less than {to_mega(least)}")
-        self._inference = Inference(self.model, target, self._strategy)
+        self._planner = TilePlanner(self.model, target_device, tile, tile_pad, limit)
+        if limit is not None and limit < (minimum := self._planner.min_memory()):
+            raise ValueError(f"max_memory must be at least {format_memory(minimum)}, got {max_memory!r}")
+        self._inference = Inference(self.model, target_device, self._planner)
 
     def tile_for(self, height: int, width: int) -> int | str:
-        """Returns the side of the tiles that an image of this size would be cut into now, or ``"exact"``; 0: none.
+        """Return the planned tile side for an image size, or ``"exact"``; 0: the whole image.
 
-        With ``tile="auto"`` that depends on the free memory. Where it runs out all the same, an image is done in tiles,
-        with a warning.
+        With ``tile="auto"``, the plan depends on the free memory. If memory runs out during the computation, smaller
+        tiles are used, with a warning.
         """
-        way = next(self._strategy.plans((1, self.model.in_chans, height, width))).way
-        return "exact" if way.is_exact else way.tile
+        mode = next(self._planner.plans((1, self.model.in_chans, height, width))).mode
+        return "exact" if mode.is_exact else mode.tile
 
-    def no_room_to_write(self, extension: str, height: int, width: int) -> str | None:
-        """Returns why ``max_memory`` is too little to write a result of a size in a format, or None if it is not."""
+    def encoding_error(self, extension: str, height: int, width: int) -> str | None:
+        """Return an error message if encoding a result exceeds ``max_memory``, otherwise None."""
         need = writing_memory(extension, height, width)
         if self.max_memory is None or need <= host_memory(self.max_memory):
             return None
-        return f"encoding {width}x{height} pixels takes {to_mega(need)} of memory, more than max_memory leaves"
+        return f"encoding {width}x{height} pixels needs {format_memory(need)} of memory, more than max_memory leaves"
 
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
-        """Returns the enlarged image, of the kind that came; ``progress`` gets the steps done and all steps."""
+        """Upscale an image; ``progress`` is called with the number of tiles done and their total."""
         if isinstance(image, Picture):
             return image.with_pixels(self._array(image.pixels, progress))
         if isinstance(image, Image.Image):
@@ -223,27 +224,29 @@ class Upscaler:
             return self._array(image[..., None], progress)[..., 0] if image.ndim == 2 else self._array(image, progress)
         if isinstance(image, Tensor):
             return self._tensor(image, progress)
-        raise ValueError(f"image is of type {type(image).__name__}, but it must be an array, Pillow image or tensor")
+        raise ValueError(f"image must be an array, Pillow image, tensor or Picture, got {type(image).__name__}")
 
     def _array(self, pixels: np.ndarray, progress: Progress | None) -> np.ndarray:
         if pixels.ndim != 3 or 0 in pixels.shape:
-            raise ValueError(f"image has shape {pixels.shape}, but it must be (H, W) or (H, W, C), none of them 0")
-        kind = pixels.dtype
-        if kind not in (np.uint8, np.uint16) and kind.kind != "f":
-            raise ValueError(f"image is of type {kind}, but it must be uint8, uint16 or floating-point")
-        half = self._half(eight_bit=kind == np.uint8)
-        return self._inference.enlarge(Pixels.of_array(pixels), half, progress).to_array()
+            raise ValueError(f"image must have shape (H, W) or (H, W, C), none of them 0, got {pixels.shape}")
+        dtype = pixels.dtype
+        if dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
+            raise ValueError(f"image must be uint8, uint16 or floating-point, got {dtype}")
+        half = self._autocast_dtype(is_8bit=dtype == np.uint8)
+        return self._inference.upscale(Pixels.from_array(pixels), half, progress).to_array()
 
     def _tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
         if image.dim() not in (3, 4) or 0 in image.shape:
-            raise ValueError(f"image has shape {tuple(image.shape)}, but it must be (C, H, W) or (B, C, H, W), none 0")
+            raise ValueError(
+                f"image must have shape (C, H, W) or (B, C, H, W), none of them 0, got {tuple(image.shape)}"
+            )
         if not image.is_floating_point():
-            raise ValueError(f"image is of type {image.dtype}, but a tensor must be floating-point in [0, 1]")
-        planes = image.detach() if image.dim() == 4 else image.detach()[None]
-        result = self._inference.enlarge(Pixels(planes), self._half(eight_bit=False), progress).data
+            raise ValueError(f"image must be floating-point in [0, 1] if it is a tensor, got {image.dtype}")
+        batch = image.detach() if image.dim() == 4 else image.detach()[None]
+        result = self._inference.upscale(Pixels(batch), self._autocast_dtype(is_8bit=False), progress).data
         return result if image.dim() == 4 else result[0]
 
-    def _half(self, eight_bit: bool) -> torch.dtype | None:
+    def _autocast_dtype(self, is_8bit: bool) -> torch.dtype | None:
         if self._precision == "auto":
-            return torch.float16 if eight_bit and self.device.type == "cuda" else None
+            return torch.float16 if is_8bit and self.device.type == "cuda" else None
         return PRECISIONS[self._precision]

@@ -1,4 +1,4 @@
-"""The networks that a size asks for."""
+"""Upscalers by target size, loaded on demand."""
 
 from __future__ import annotations
 
@@ -6,59 +6,59 @@ from typing import Any
 
 from ..pretrained import is_checkpoint_path
 from ..registry import check_name, resolve_model
-from .sizing import SCALES, Size
+from .sizing import SCALES, TargetSize
 from .upscaler import Upscaler
 
 
-class Upscalers:
-    """The networks that sizes ask for, each loaded when it is first needed.
+class UpscalerPool:
+    """Upscalers for a target size, each loaded on first use.
 
     Args:
-        model: As for [`Upscaler`][lamnet_models.Upscaler]; None is the next larger of ``lamnet_x2``, ``_x3`` and
-            ``_x4`` for each picture.
-        size: How large results are to be; None is the model's own factor.
+        model: As for [`Upscaler`][lamnet_models.Upscaler]. None: for each image, the model with the smallest sufficient
+            scale of ``lamnet_x2``, ``lamnet_x3`` and ``lamnet_x4``.
+        size: Target size; None: the model's own scale.
         **options: Other arguments of [`Upscaler`][lamnet_models.Upscaler].
 
     Attributes:
-        size: How large results are to be.
-        first: The network that is loaded already.
+        size: Target size.
+        default: The upscaler loaded by the constructor.
 
     Raises:
-        ValueError: If an argument is out of its range.
-        LAMNetError: If there is no such model.
+        ValueError: If an argument is out of range.
+        LAMNetError: If the model does not exist.
     """
 
-    def __init__(self, model: Any = None, size: Size | None = None, **options: Any) -> None:
-        size = size or Size()
-        if model is None and not size.is_plain and size.scale is not None and size.scale > SCALES[-1]:
-            raise ValueError(f"scale is {size.scale:g}, but {SCALES[-1]} is the most of the models; go in two steps")
+    def __init__(self, model: Any = None, size: TargetSize | None = None, **options: Any) -> None:
+        size = size or TargetSize()
+        if model is None and not size.is_network_size and size.scale is not None and size.scale > SCALES[-1]:
+            raise ValueError(f"scale must be at most {SCALES[-1]}, got {size.scale:g}; upscale twice")
         self.size = size
         self._model, self._options = model, options
         self._loaded: dict[int | None, Upscaler] = {}
-        # One at once: what is wrong with the arguments is wrong before any picture is read.
-        self.first = self.for_picture(1000, 1000)
+        # Load one upscaler now, so that invalid arguments are reported before any image is read.
+        self.default = self.for_size(1000, 1000)
 
     def result_size(self, height: int, width: int) -> tuple[int, int]:
-        """Returns height and width of the result for a picture of a size.
+        """Return height and width of the result for an image of this size.
 
         Raises:
-            LAMNetError: If that is no enlargement, or one beyond what the networks do.
+            LAMNetError: If the result is not larger than the image, or exceeds the largest scale.
         """
-        return self.size.result(height, width, self.first.scale, SCALES[-1] if self._model is None else None)
+        return self.size.result(height, width, self.default.scale, SCALES[-1] if self._model is None else None)
 
-    def for_picture(self, height: int, width: int) -> Upscaler:
-        """Returns the network that enlarges a picture of a size to what is asked for, or further."""
-        step = self.size.step(height, width) if self._model is None or self.size.is_plain else None
-        if step not in self._loaded:
-            self._loaded[step] = Upscaler(self._model, scale=step, **self._options)
-        return self._loaded[step]
+    def for_size(self, height: int, width: int) -> Upscaler:
+        """Return the upscaler with the smallest sufficient scale for an image of this size."""
+        scale = self.size.network_scale(height, width) if self._model is None or self.size.is_network_size else None
+        if scale not in self._loaded:
+            self._loaded[scale] = Upscaler(self._model, scale=scale, **self._options)
+        return self._loaded[scale]
 
 
-def scale_of(model: str | None) -> int:
-    """Returns the factor of a model: by its name, or by what stands in its file.
+def model_scale(model: str | None) -> int:
+    """Return the scale of a model from its name or its checkpoint metadata.
 
     Raises:
-        LAMNetError: If there is no such model.
+        LAMNetError: If the model does not exist.
     """
     if model is None:
         return SCALES[-1]

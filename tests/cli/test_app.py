@@ -1,4 +1,4 @@
-"""``lamnet app``: a real server, a real browser, real clicks."""
+"""End-to-end tests of ``lamnet app`` with a real server and browser."""
 
 import io
 import json
@@ -25,25 +25,25 @@ from lamnet_models.images import Picture, read_image, write_image
 CHROMIUM = Path("/usr/bin/chromium")
 DEADLINE = 120
 
-# Runs the command, and writes down every host that it looks up or connects to other than this one.
+# Runs the command and logs every other host that it resolves or connects to.
 GUARDED = """
 import socket, sys
 log = open(sys.argv.pop(1), "a", buffering=1)
-look_up, connect = socket.getaddrinfo, socket.socket.connect
+original_getaddrinfo, original_connect = socket.getaddrinfo, socket.socket.connect
 
-def checked(host):
+def log_host(host):
     if str(host) not in ("127.0.0.1", "localhost", "::1", "0.0.0.0"):
         log.write(f"{host}\\n")
 
 def getaddrinfo(host, *arguments, **options):
-    checked(host)
-    return look_up(host, *arguments, **options)
+    log_host(host)
+    return original_getaddrinfo(host, *arguments, **options)
 
-def connecting(self, address):
-    checked(address[0] if isinstance(address, tuple) else "127.0.0.1")
-    return connect(self, address)
+def connect(self, address):
+    log_host(address[0] if isinstance(address, tuple) else "127.0.0.1")
+    return original_connect(self, address)
 
-socket.getaddrinfo, socket.socket.connect = getaddrinfo, connecting
+socket.getaddrinfo, socket.socket.connect = getaddrinfo, connect
 from lamnet_cli.main import main
 main(sys.argv[1:])
 """
@@ -57,7 +57,7 @@ def free_port():
 
 @contextmanager
 def app(folder, *arguments):
-    """The running command; yields the address, the process, and the file with the hosts that it asked."""
+    """Run the command; yield its address, the process, and the log of contacted hosts."""
     pytest.importorskip("gradio")
     hosts, port = folder / "hosts.txt", free_port()
     (folder / "tmp").mkdir()
@@ -82,7 +82,7 @@ def server(tmp_path_factory):
         yield address, folder
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
-        assert hosts.read_text() == ""  # nobody was asked for anything
+        assert hosts.read_text() == ""  # no other host was contacted
         assert not list((folder / "tmp").glob("lamnet-app-*"))
         assert "Traceback" not in (folder / "errors.txt").read_text()
 
@@ -100,49 +100,49 @@ def browser():
 
 @pytest.fixture
 def page(browser, server):
-    """A page in the browser that may ask the server alone."""
+    """A browser page, checked to request only the server."""
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     page.set_default_timeout(1000 * DEADLINE)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(server[0])
     yield page
     page.close()
-    assert asked
-    assert all(url.startswith((server[0], "data:", "blob:")) for url in asked)
+    assert urls
+    assert all(url.startswith((server[0], "data:", "blob:")) for url in urls)
 
 
-def drop(page, path):
+def upload(page, path):
     page.set_input_files("input[type=file]", path)
 
 
-def enlarge(page, scale):
+def upscale(page, scale):
     page.get_by_role("radio", name=f"×{scale}").click()
-    page.get_by_role("button", name="Enlarge").click()
+    page.get_by_role("button", name="Upscale").click()
 
 
 def download(page, folder):
-    with page.expect_download() as waiting:
+    with page.expect_download() as expected:
         page.get_by_role("button", name="Download").or_(page.get_by_role("link", name="Download")).first.click()
-    path = folder / waiting.value.suggested_filename
-    waiting.value.save_as(path)
+    path = folder / expected.value.suggested_filename
+    expected.value.save_as(path)
     return path
 
 
-def test_a_photograph_is_dropped_enlarged_compared_and_downloaded(page, tmp_path):
+def test_page_upscale_compare_download(page, tmp_path):
     Image.open(sample_path("chelsea")).crop((120, 60, 216, 132)).save(tmp_path / "cat.jpg", quality=95, dpi=(300, 300))
-    assert page.get_by_role("button", name="Enlarge").is_disabled()
-    drop(page, tmp_path / "cat.jpg")
-    page.get_by_text("96 × 72 pixels of 8 bits").wait_for()
+    assert page.get_by_role("button", name="Upscale").is_disabled()
+    upload(page, tmp_path / "cat.jpg")
+    page.get_by_text("96 × 72 pixels, 8 bits").wait_for()
     page.get_by_role("radio", name="LAMNet-large").click()
-    enlarge(page, 2)
+    upscale(page, 2)
     page.get_by_text("192 × 144 pixels").wait_for()
     result = download(page, tmp_path)
     assert result.name == "cat_x2.jpg"
     write_image(tmp_path / "expected.jpg", Upscaler("lamnet_large_x2", tile="exact")(read_image(tmp_path / "cat.jpg")))
     assert result.read_bytes() == (tmp_path / "expected.jpg").read_bytes()
 
-    # The slider shows more of one or the other: the part of the upper picture that is left out grows.
+    # Moving the slider changes how much of each image is visible.
     handle = page.get_by_role("slider").or_(page.locator(".outer")).first
     box = handle.bounding_box()
     before = page.screenshot()
@@ -153,7 +153,7 @@ def test_a_photograph_is_dropped_enlarged_compared_and_downloaded(page, tmp_path
     assert page.screenshot() != before
 
 
-def test_deep_colours_alpha_and_profile_on_a_telephone(page, tmp_path):
+def test_page_keeps_16_bit_alpha_and_profile_on_phone(page, tmp_path):
     page.set_viewport_size({"width": 390, "height": 844})
     y, x = np.mgrid[0:20, 0:26] / 26
     pixels = np.stack([x, y, (x + y) / 2, np.clip(2 * x, 0, 1)], axis=2)
@@ -161,73 +161,73 @@ def test_deep_colours_alpha_and_profile_on_a_telephone(page, tmp_path):
     profile = profile.icc_transform("p3", input_profile="srgb").get("icc-profile-data")
     picture = Picture((65535 * pixels).round().astype(np.uint16), profile, (300.0, 300.0))
     write_image(tmp_path / "deep.tiff", picture)
-    drop(page, tmp_path / "deep.tiff")
-    page.get_by_text("26 × 20 pixels of 16 bits").wait_for()
-    enlarge(page, 3)
+    upload(page, tmp_path / "deep.tiff")
+    page.get_by_text("26 × 20 pixels, 16 bits").wait_for()
+    upscale(page, 3)
     page.get_by_text("78 × 60 pixels").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    larger = read_image(download(page, tmp_path))
+    result = read_image(download(page, tmp_path))
     expected = Upscaler("lamnet_x3", tile="exact")(read_image(tmp_path / "deep.tiff"))
-    assert larger.pixels.dtype == np.uint16
-    assert np.array_equal(larger.pixels, expected.pixels)
-    assert larger.icc_profile == profile
-    assert larger.dpi == pytest.approx((300, 300), rel=1e-3)
+    assert result.pixels.dtype == np.uint16
+    assert np.array_equal(result.pixels, expected.pixels)
+    assert result.icc_profile == profile
+    assert result.dpi == pytest.approx((300, 300), rel=1e-3)
 
 
-def test_refuses_what_the_command_refuses(page, lamnet, tmp_path, monkeypatch):
+def test_page_errors_match_command(page, lamnet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     Path("empty.jpg").touch()
     Path("<i>page.png").write_text("<html></html>")
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     frames[0].save("moving.webp", save_all=True, append_images=frames[1:])
     for name in ("damaged.png", "empty.jpg", "<i>page.png", "moving.webp"):
         _, _, line = lamnet("upscale", name)
-        drop(page, name)
-        words = line.removeprefix(f"lamnet: error: {name}: ").strip()
-        alert = page.get_by_role("alert").filter(has_text=words)
+        upload(page, name)
+        message = line.removeprefix(f"lamnet: error: {name}: ").strip()
+        alert = page.get_by_role("alert").filter(has_text=message)
         alert.wait_for()
-        assert re.sub(r"[<>]", "", name) + ": " + words == alert.inner_text()  # Gradio leaves brackets out of names
-        assert page.get_by_role("button", name="Enlarge").is_disabled()
+        assert re.sub(r"[<>]", "", name) + ": " + message == alert.inner_text()  # Gradio removes brackets from names
+        assert page.get_by_role("button", name="Upscale").is_disabled()
         page.get_by_role("button", name="Remove").or_(page.get_by_label("Clear")).first.click()
         alert.wait_for(state="detached")
     Image.new("RGBA", (8, 8), (255, 0, 0, 99)).save("alpha.png")
-    drop(page, "alpha.png")
+    upload(page, "alpha.png")
     page.get_by_text("8 × 8 pixels").wait_for()
     page.get_by_label("Save as").click()
     page.get_by_role("option", name="JPEG").click()
-    enlarge(page, 2)
-    page.get_by_role("alert").filter(has_text="alpha_x2.jpg: JPEG holds no transparency").wait_for()
+    upscale(page, 2)
+    page.get_by_role("alert").filter(has_text=re.compile(r"alpha_x2\.jpg: .*transparency")).wait_for()
 
 
 def results(folder):
     return {path.name for path in (folder / "tmp").glob("lamnet-app-*/*/*_x4.*")}
 
 
-@pytest.mark.parametrize("way", ["closed", "cancelled"])
-def test_work_that_nobody_waits_for_ends_and_harms_nobody(way, browser, server, page, tmp_path):
+@pytest.mark.parametrize("action", ["closed", "cancelled"])
+def test_page_cancelled_request_stops(action, browser, server, page, tmp_path):
     address, folder = server
-    Image.open(sample_path("coffee")).resize((560, 400)).save(tmp_path / f"{way}.png")
+    Image.open(sample_path("coffee")).resize((560, 400)).save(tmp_path / f"{action}.png")
     Image.new("RGB", (8, 8), "teal").save(tmp_path / "next.png")
     other = browser.new_page()
     other.goto(address)
-    drop(other, tmp_path / f"{way}.png")
+    upload(other, tmp_path / f"{action}.png")
     other.get_by_text("560 × 400 pixels").wait_for()
-    enlarge(other, 4)
-    other.get_by_text(re.compile(r"Enlarging - [1-9]")).first.wait_for(timeout=1000 * DEADLINE)
-    if way == "cancelled":
+    upscale(other, 4)
+    other.get_by_text(re.compile(r"Upscaling - [1-9]")).first.wait_for(timeout=1000 * DEADLINE)
+    if action == "cancelled":
         other.get_by_role("button", name="Cancel").click()
-        other.get_by_role("button", name="Enlarge").wait_for()
+        other.get_by_role("button", name="Upscale").wait_for()
     other.close()
-    drop(page, tmp_path / "next.png")
+    upload(page, tmp_path / "next.png")
     page.get_by_text("8 × 8 pixels").wait_for()
-    enlarge(page, 4)
-    page.get_by_text("32 × 32 pixels").wait_for()  # one piece of work runs at a time: the other has ended
-    assert not list((folder / "tmp").glob(f"lamnet-app-*/*/{way}_x4.png"))
+    upscale(page, 4)
+    page.get_by_text("32 × 32 pixels").wait_for()  # requests run one at a time: the other has ended
+    assert not list((folder / "tmp").glob(f"lamnet-app-*/*/{action}_x4.png"))
 
 
 def click(address, session, path, joined):
-    """Does what the page does for somebody's click on "Enlarge"; returns the places in the queue and the result."""
+    """Send the page's requests for a click on "Upscale"; return the queue positions and the result."""
     httpx = pytest.importorskip("httpx")
     with httpx.Client(base_url=f"{address}/gradio_api", timeout=DEADLINE) as client:
         actions = {
@@ -236,43 +236,43 @@ def click(address, session, path, joined):
         (upload,) = client.post("/upload", files={"files": (path.name, path.read_bytes())}).json()
         client.post("/run/predict", json={"fn_index": actions["begin"], "data": [], "session_hash": session})
         picture = {"path": upload, "meta": {"_type": "gradio.FileData"}}
-        call = {"fn_index": actions["enlarge"], "data": [picture, "LAMNet", 2, "auto"], "session_hash": session}
+        call = {"fn_index": actions["upscale"], "data": [picture, "LAMNet", 2, "auto"], "session_hash": session}
         client.post("/queue/join", json=call).raise_for_status()
         joined.release()
-        places = []
+        positions = []
         with client.stream("GET", "/queue/data", params={"session_hash": session}) as events:
             for event in (json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:")):
                 if event["msg"] == "estimation":
-                    places.append(event["rank"])
+                    positions.append(event["rank"])
                 if event["msg"] == "process_completed":
                     assert event["success"], event
-                    return places, client.get(f"/file={event['output']['data'][2]['value']['path']}").content
+                    return positions, client.get(f"/file={event['output']['data'][2]['value']['path']}").content
 
 
-def test_ten_people_at_once_wait_in_a_queue(server, page, tmp_path):
-    sizes = [(400, 300), *((10 + number, 12) for number in range(9))]  # the first keeps the others waiting
+def test_page_ten_requests_are_queued(server, page, tmp_path):
+    sizes = [(400, 300), *((10 + number, 12) for number in range(9))]  # the first takes long, so the others queue
     paths = [tmp_path / f"{number}.png" for number in range(10)]
     for path, size in zip(paths, sizes, strict=True):
         Image.new("RGB", size, "teal").save(path)
-    drop(page, paths[-1])
+    upload(page, paths[-1])
     page.get_by_text("18 × 12 pixels").wait_for()
     joined = threading.Semaphore(0)
-    with ThreadPoolExecutor(9) as people:
+    with ThreadPoolExecutor(9) as executor:
         clicks = []
         for group in (paths[:1], paths[1:9]):
-            clicks += [people.submit(click, server[0], path.stem, path, joined) for path in group]
+            clicks += [executor.submit(click, server[0], path.stem, path, joined) for path in group]
             for _ in group:
                 assert joined.acquire(timeout=DEADLINE)
-        enlarge(page, 2)
+        upscale(page, 2)
         page.get_by_text(re.compile(r"queue: \d+/\d+")).first.wait_for()
         page.get_by_text("36 × 24 pixels").wait_for()
-        places, results = zip(*(click.result(DEADLINE) for click in clicks), strict=True)
-    assert sum(max(ranks) > 0 for ranks in places) >= 7
+        positions, results = zip(*(click.result(DEADLINE) for click in clicks), strict=True)
+    assert sum(max(ranks) > 0 for ranks in positions) >= 7
     for (width, height), content in zip(sizes, results, strict=False):
         assert Image.open(io.BytesIO(content)).size == (2 * width, 2 * height)
 
 
-def test_a_taken_port_is_one_line(lamnet):
+def test_app_port_in_use(lamnet):
     pytest.importorskip("gradio")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -280,10 +280,11 @@ def test_a_taken_port_is_one_line(lamnet):
         port = taken.getsockname()[1]
         code, out, err = lamnet("app", "--no-browser", "--port", port)
     assert (code, out) == (1, "")
-    assert err == f"lamnet: error: port {port} on 127.0.0.1 is taken or not allowed; choose another one\n"
+    assert err.startswith(f"lamnet: error: port {port} on 127.0.0.1 ")
+    assert err.count("\n") == 1
 
 
-def test_without_gradio_one_line_says_what_to_install(lamnet, monkeypatch):
+def test_app_without_gradio(lamnet, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     code, _, err = lamnet("app")
     assert code == 1
@@ -291,9 +292,9 @@ def test_without_gradio_one_line_says_what_to_install(lamnet, monkeypatch):
     assert "pip install 'lamnet[app]'" in err
 
 
-def test_a_missing_model_is_one_line(lamnet, tmp_path):
+def test_app_missing_model(lamnet, tmp_path):
     pytest.importorskip("gradio")
     code, _, err = lamnet("app", "--no-browser", "-n", tmp_path / "none.safetensors")
     assert code == 1
     assert err.count("\n") == 1
-    assert "no such file" in err
+    assert "none.safetensors" in err

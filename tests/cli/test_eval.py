@@ -63,7 +63,7 @@ def test_a_broken_image_gets_a_line_and_the_rest_is_measured(lamnet, build_set):
         (("--dataset", "manga109"), 1, "apply at"),
         (("--dataset", "urbn100"), 1, "did you mean urban100?"),
         (("--dataset", ","), 2, "--dataset is empty"),
-        (("lamnet_x4", "--scale", "2"), 2, "enlarges 4 times"),
+        (("lamnet_x4", "--scale", "2"), 2, "scale must be 4"),
         (("lamnet_x5",), 2, "did you mean"),
         (("nothing.pth",), 1, "no such file"),
         (("--tile", "small"), 2, "--tile"),
@@ -98,7 +98,7 @@ def test_comparison_prints_a_table_and_draws(lamnet, build_set, tmp_path):
         (("--detail", "img_001"), "IMAGE:LEFT,TOP,WIDTH,HEIGHT"),
         (("--detail", "img_001:0,0,0,5"), "IMAGE:LEFT,TOP,WIDTH,HEIGHT"),
         (("-o", "picture.gif"), "must end in one of"),
-        (("--scale", "3"), "enlarges 4 times"),
+        (("--scale", "3"), "scale must be 4"),
     ],
 )
 def test_mistakes_in_comparisons_get_one_line(lamnet, tmp_path, monkeypatch, arguments, words):

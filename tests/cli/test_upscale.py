@@ -142,7 +142,7 @@ def test_scale_must_be_the_models(lamnet, tmp_path, model, colours):
     Image.fromarray(colours).save(tmp_path / "a.png")
     code, _, err = lamnet("upscale", tmp_path / "a.png", "-n", model, "-s", "4")
     assert code == 2
-    assert "enlarges 2 times" in err
+    assert "scale must be 2" in err
     assert load_model(model).scale == 2
 
 

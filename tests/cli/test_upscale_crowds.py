@@ -104,7 +104,7 @@ def test_links_lead_nowhere_else(lamnet, tmp_path, tiny_model, crowd):
     (out / "a_x2.png").symlink_to(elsewhere / "kept.png")
     code, _, stderr = lamnet("upscale", crowd, "-n", tiny_model, "-o", out, "--overwrite")
     assert code == 1
-    assert "a link leads out of" in stderr
+    assert "through a link" in stderr
     assert files(elsewhere) == ["kept.png"]
     assert (elsewhere / "kept.png").read_bytes() == b"mine"
     assert not (out / "a_x2.png").is_symlink()
@@ -141,7 +141,7 @@ def test_sizes_and_metadata(lamnet, tmp_path, tiny_model):
         picture = read_image(target)
         assert ((picture.width, picture.height), bool(picture.exif)) == (size, kept)
     code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "--width", "30")
-    assert (code, "a.jpg: its 30x20 pixels" in err) == (1, True)
+    assert (code, "a.jpg: cannot upscale 30x20 pixels" in err) == (1, True)
     code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "--max-pixels", "599")
     assert (code, "--max-pixels" in err) == (1, True)
 

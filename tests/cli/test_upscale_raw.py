@@ -39,7 +39,7 @@ def test_a_cut_stream_gives_its_whole_frames_and_one_line(pipe, tmp_path):
     assert result.returncode == 1
     assert len(result.stdout) == (FRAMES - 1) * WIDTH * HEIGHT * 3 * 9 // 4
     assert result.stderr.decode().count("\n") == 1
-    assert b"frame 5 has 569 of its 576 bytes" in result.stderr
+    assert b"frame 5 must have 576 bytes, got 569" in result.stderr
 
 
 @pytest.mark.parametrize(

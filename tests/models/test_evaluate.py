@@ -137,7 +137,7 @@ def test_self_ensemble_is_equivariant(build_set, small):
 
 def test_scales_must_agree(build_set, small):
     root = build_set()
-    with pytest.raises(ValueError, match="enlarges 2 times"):
+    with pytest.raises(ValueError, match="scale must be 2"):
         evaluate(small, "set5", 4, root)
     with pytest.raises(ValueError, match="scale is missing"):
         evaluate(Nearest(), "set5", None, root)

@@ -1,7 +1,8 @@
-"""What memory an image takes: foretold, kept to, and never more than was allowed."""
+"""Memory estimates and memory limits."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -13,15 +14,15 @@ from PIL import Image
 from lamnet_models import LAMNet, LAMNetError, Upscaler, save_checkpoint
 from lamnet_models.images import Picture, read_image, write_image, writing
 from lamnet_models.upscaling import memory, strategy
-from lamnet_models.upscaling.footprint import Way, footprint
+from lamnet_models.upscaling.footprint import TilingMode, estimate_memory
 from lamnet_models.upscaling.memory import parse_memory
 
 M = 2**20
-WHOLE = Way()
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit of private memory is Linux's")
+WHOLE = TilingMode()
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit of private memory")
 
-# Enlarges noise, or runs the command, in a process of its own, with so much room beside what importing takes; prints
-# the most it had for itself, what it was allowed, and what was foretold.
+# Upscales noise, or runs the command, in a separate process, limited to "room" bytes beyond its memory after the
+# imports; prints the peak, the limit and the estimate.
 CHILD = """
 import json, sys
 from lamnet_cli.allocation import keep_memory
@@ -30,7 +31,7 @@ import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
 from lamnet_models.benchmarking.memory import watched_memory
-from lamnet_models.upscaling.footprint import process_memory
+from lamnet_models.upscaling.footprint import estimate_process_memory
 from lamnet_models.upscaling.memory import used_memory
 
 arguments = json.loads(sys.argv[1])
@@ -45,15 +46,15 @@ with watched_memory() as peak:
             main([*arguments["command"], "--max-memory", str(allowed)])
         except SystemExit as stop:
             assert not stop.code, stop.code
-        foretold = None
+        estimated = None
     else:
         height, width = arguments["size"]
         model = LAMNet(**arguments["model"])
-        foretold = process_memory(model, height, width)
+        estimated = estimate_process_memory(model, height, width)
         limit = allowed if "room" in arguments else None
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         Upscaler(model, tile=arguments["tile"], max_memory=limit)(pixels)
-    print(json.dumps({"peak": peak(), "allowed": allowed, "foretold": foretold}))
+    print(json.dumps({"peak": peak(), "allowed": allowed, "estimated": estimated}))
 """
 
 
@@ -69,13 +70,13 @@ def run_child(env=None, **arguments):
     ("text", "size"),
     {"4G": 2**32, "512m": 512 * M, "1.5 GiB": 1536 * M, "2GB": 2 * 10**9, " 10k ": 10240, "9B": 9, 123: 123}.items(),
 )
-def test_sizes(text, size):
+def test_parse_memory(text, size):
     assert parse_memory(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "4X", "4iB", "1e9", "1.5.2G", "4 GG", True, None, 1.5e20, "٣G"])
-def test_what_is_no_size(text):
-    with pytest.raises(ValueError, match=r"max_memory is .* such as 512M or 4G"):
+def test_parse_memory_invalid(text):
+    with pytest.raises(ValueError, match=r"max_memory must be .*got"):
         parse_memory(text)
 
 
@@ -84,68 +85,68 @@ def small():
     return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
 
 
-def test_a_limit_too_small_for_anything_is_refused_with_the_least(small):
-    with pytest.raises(ValueError, match=r"max_memory is '64M', but no image takes less than ([0-9]+)M") as caught:
+def test_upscaler_max_memory_below_minimum(small):
+    with pytest.raises(ValueError, match=r"max_memory must be at least [0-9]+M, got '64M'") as caught:
         Upscaler(small, max_memory="64M")
-    least = int(str(caught.value).split()[-1][:-1])
-    assert Upscaler(small, max_memory=f"{least + 64}M")(np.zeros((8, 8, 3), np.uint8)).shape == (16, 16, 3)
+    minimum = int(re.search("at least ([0-9]+)M", str(caught.value))[1])
+    assert Upscaler(small, max_memory=f"{minimum + 64}M")(np.zeros((8, 8, 3), np.uint8)).shape == (16, 16, 3)
 
 
-def allow(monkeypatch, megabytes):
-    """Lets the strategy believe that the process has nothing yet; returns the limit that leaves so much."""
+def set_free_memory(monkeypatch, megabytes):
+    """Let the planner see a process without memory in use; return the limit that leaves ``megabytes`` free."""
     monkeypatch.setattr(memory, "used_memory", lambda: 0)
     monkeypatch.setattr(strategy, "used_memory", lambda: 0)
     return memory.RESERVE + megabytes * M
 
 
-def test_ways_under_a_limit(monkeypatch, small):
+def test_plans_under_max_memory(monkeypatch, small):
     def planned(megabytes, tile="auto", model=small):
-        limit = allow(monkeypatch, megabytes)
-        plan = next(strategy.Strategy(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
-        return str(plan.way), list(plan.in_files)
+        limit = set_free_memory(monkeypatch, megabytes)
+        plan = next(strategy.TilePlanner(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
+        return str(plan.mode), list(plan.in_files)
 
     assert planned(3000) == ("the whole image", [])
     assert planned(800) == ("exact tiles of 256 pixels", [])
-    assert planned(610) == ("exact tiles of 256 pixels", ["the result"])
-    assert planned(120) == ("exact tiles of 256 pixels", ["features", "the result"])
-    assert planned(30) == ("exact tiles of 128 pixels", ["features", "the result"])
+    assert planned(610) == ("exact tiles of 256 pixels", ["result"])
+    assert planned(120) == ("exact tiles of 256 pixels", ["features", "result"])
+    assert planned(30) == ("exact tiles of 128 pixels", ["features", "result"])
     assert planned(120, 64) == ("tiles of 64 pixels", [])
     with pytest.raises(
-        LAMNetError, match=r"max_memory is 130M, but 1500x2000 pixels in exact tiles of 64 .* take 1..M$"
+        LAMNetError, match=r"max_memory must be at least 1..M for 1500x2000 pixels in exact tiles of 64 .* got 130M$"
     ):
         planned(2)
-    with pytest.raises(LAMNetError, match=r"in the whole image take .*; take exact tiles"):
+    with pytest.raises(LAMNetError, match=r"max_memory must be .* in the whole image.*use exact tiles"):
         planned(800, 0)
 
 
-def test_what_is_foretold_grows_with_what_grows(small):
-    def need(way=WHOLE, shape=(1, 3, 500, 500), **changes):
-        return footprint(LAMNet(**(small.config | changes), device="meta"), way, shape)
+def test_estimate_memory_scaling(small):
+    def need(mode=WHOLE, shape=(1, 3, 500, 500), **changes):
+        return estimate_memory(LAMNet(**(small.config | changes), device="meta"), mode, shape)
 
-    exact = Way(256, is_exact=True)
+    exact = TilingMode(256, is_exact=True)
     assert need().compute == pytest.approx(need(shape=(1, 3, 1000, 250)).compute, rel=0.1)
     assert 1.6 < need(channels=32).compute / need().compute < 2
     assert need(depth=9, num_blocks=4).compute == pytest.approx(need(depth=2, num_blocks=2).compute)
     assert need(exact).compute == need(exact, (1, 3, 5000, 5000)).compute < need().compute
     assert need(exact).features == 3 * 16 * 4 * 500 * 500
     assert need(scale=4).result == 16 * 3 * 500 * 500 == 4 * need().result
-    assert need(shape=(1, 4, 500, 500)).held == 4 * 4 * 500 * 500
+    assert need(shape=(1, 4, 500, 500)).buffers == 4 * 4 * 500 * 500
 
 
 @linux
 @pytest.mark.parametrize(
-    ("tile", "way", "channels", "size"),
+    ("tile", "mode", "channels", "size"),
     [(0, "whole", 64, (320, 400)), ("exact", "exact", 32, (480, 640))],
 )
-def test_memory_is_foretold_within_a_fifth(tile, way, channels, size):
+def test_estimate_process_memory_within_20_percent(tile, mode, channels, size):
     model = {"scale": 4, "channels": channels, "num_blocks": 1, "depth": 1}
     result = run_child(model=model, size=size, tile=tile)
-    assert abs(result["foretold"][way] / result["peak"] - 1) < 0.2
+    assert abs(result["estimated"][mode] / result["peak"] - 1) < 0.2
 
 
 @pytest.mark.slow
 @linux
-def test_a_photograph_of_24_megapixels_under_a_limit(tmp_path):
+def test_upscale_24_megapixels_under_max_memory(tmp_path):
     y, x = np.mgrid[:4000, :6000].astype(np.uint16)
     pixels = np.stack([x % 256, y % 256, (x + y) // 40], axis=2).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
@@ -154,24 +155,24 @@ def test_a_photograph_of_24_megapixels_under_a_limit(tmp_path):
     network = LAMNet(2, channels=4, num_blocks=1, depth=1, heads=1, window=((1,), (1,)), hidden_channels=4)
     save_checkpoint(network, tmp_path / "x2.safetensors")
     command = ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.jpg")]
-    command += ["-n", str(tmp_path / "x2.safetensors"), "--scale", "1.5"]  # reduced after it was enlarged twice
-    # Features alone are 1,150 MB, the larger picture 290, what is written 160.
+    command += ["-n", str(tmp_path / "x2.safetensors"), "--scale", "1.5"]  # ×2, then downscaled
+    # Features take 1,150 MB, the ×2 image 290 MB, the final image 160 MB.
     result = run_child(command=command, room=400 * M)
     assert result["peak"] < result["allowed"]
-    with Image.open(tmp_path / "b.jpg") as larger:
-        assert larger.size == (9000, 6000)
+    with Image.open(tmp_path / "b.jpg") as result_image:
+        assert result_image.size == (9000, 6000)
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.jpg", "x2.safetensors"}
 
 
 @linux
-def test_memory_does_not_grow_with_the_image():
-    model = {"scale": 4, "num_blocks": 4, "depth": 6}  # that of lamnet_x4
+def test_upscaler_exact_memory_independent_of_image_size():
+    model = {"scale": 4, "num_blocks": 4, "depth": 6}  # as lamnet_x4
     small, large = 256, 384  # both in tiles of 128 pixels
-    # What glibc keeps of large blocks, up to 64 MB by chance, would decide.
+    # Otherwise glibc keeps up to 64 MB of freed blocks, which would dominate the difference.
     env = {"MALLOC_MMAP_THRESHOLD_": str(M)}
     results = [run_child(env, model=model, size=(side, side), tile="exact", room=200 * M) for side in (small, large)]
     growth = (results[1]["peak"] - results[0]["peak"]) / (large**2 - small**2)
-    assert growth < 300  # bytes a pixel, where three maps of features take 768 and the whole image 2,300
+    assert growth < 300  # bytes per pixel; three feature maps take 768, the whole image 2,300
     assert all(result["peak"] < result["allowed"] for result in results)
 
 
@@ -181,20 +182,20 @@ def test_memory_does_not_grow_with_the_image():
         :-1
     ],  # no alpha in JPEG
 )
-def test_written_by_rows_the_pixels_are_the_same(monkeypatch, tmp_path, extension, channels):
+def test_write_image_by_rows_gives_same_pixels(monkeypatch, tmp_path, extension, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 50, channels), np.uint8)
     write_image(tmp_path / f"a{extension}", Picture(pixels))
     monkeypatch.setattr(writing, "LARGE", 0)
     write_image(tmp_path / f"b{extension}", Picture(pixels))
-    one, other = (read_image(tmp_path / f"{name}{extension}").pixels for name in "ab")
-    np.testing.assert_array_equal(one, other)
+    at_once, by_rows = (read_image(tmp_path / f"{name}{extension}").pixels for name in "ab")
+    np.testing.assert_array_equal(at_once, by_rows)
 
 
-def test_a_result_in_a_file_is_an_array_like_any(monkeypatch, tmp_path, small):
+def test_upscaler_result_in_file_is_writable_array(monkeypatch, tmp_path, small):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
     expected = Upscaler(small, tile="exact")(pixels)
     monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
-    with pytest.warns(RuntimeWarning, match=r"memory is short: features, .* and the result, .*, kept in"):
+    with pytest.warns(RuntimeWarning, match=r"memory is short: features .* and result .* stored"):
         result = Upscaler(small)(pixels)
     np.testing.assert_array_equal(result, expected)
     write_image(tmp_path / "a.png", Picture(result))

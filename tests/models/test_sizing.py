@@ -1,4 +1,4 @@
-"""Results of any size: by a factor between whole ones, to a width, to a height."""
+"""Target sizes: fractional factors, widths and heights."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from lamnet_models.errors import LAMNetError
 from lamnet_models.images import Picture
 from lamnet_models.resize import imresize
 from lamnet_models.upscaling import upscale
-from lamnet_models.upscaling.sizing import Size
-from lamnet_models.upscaling.upscalers import Upscalers, scale_of
+from lamnet_models.upscaling.sizing import TargetSize
+from lamnet_models.upscaling.upscalers import UpscalerPool, model_scale
 
 
 class Nearest(nn.Module):
@@ -28,36 +28,36 @@ def noise(*shape, dtype=np.uint8):
 
 
 @pytest.mark.parametrize(
-    ("size", "result", "step", "suffix"),
+    ("size", "result", "network_scale", "suffix"),
     [
-        (Size(), (240, 400), None, "_x4"),
-        (Size(3), (240, 400), 3, "_x3"),
-        (Size(2.5), (150, 250), 3, "_x2.5"),
-        (Size(1.5), (90, 150), 2, "_x1.5"),
-        (Size(3.01), (181, 301), 4, "_x3.01"),
-        (Size(width=150), (90, 150), 2, "_w150"),
-        (Size(width=400), (240, 400), 4, "_w400"),
-        (Size(height=121), (121, 202), 3, "_h121"),
-        (Size(width=300, height=90), (90, 150), 2, "_300x90"),
-        (Size(width=150, height=190), (90, 150), 2, "_150x190"),
+        (TargetSize(), (240, 400), None, "_x4"),
+        (TargetSize(3), (240, 400), 3, "_x3"),
+        (TargetSize(2.5), (150, 250), 3, "_x2.5"),
+        (TargetSize(1.5), (90, 150), 2, "_x1.5"),
+        (TargetSize(3.01), (181, 301), 4, "_x3.01"),
+        (TargetSize(width=150), (90, 150), 2, "_w150"),
+        (TargetSize(width=400), (240, 400), 4, "_w400"),
+        (TargetSize(height=121), (121, 202), 3, "_h121"),
+        (TargetSize(width=300, height=90), (90, 150), 2, "_300x90"),
+        (TargetSize(width=150, height=190), (90, 150), 2, "_150x190"),
     ],
 )
-def test_sizes(size, result, step, suffix):
+def test_target_size(size, result, network_scale, suffix):
     assert size.result(60, 100, 4) == result
-    assert size.step(60, 100) == step
+    assert size.network_scale(60, 100) == network_scale
     assert size.suffix(4) == suffix
 
 
 @pytest.mark.parametrize(
     ("size", "reason"),
     [
-        (Size(width=100), "nothing to enlarge"),
-        (Size(width=80, height=900), "nothing to enlarge"),
-        (Size(width=401), "more than 4 times"),
-        (Size(4.5), "more than 4 times"),
+        (TargetSize(width=100), "60 pixels to .*must be larger"),
+        (TargetSize(width=80, height=900), "60 pixels to .*must be larger"),
+        (TargetSize(width=401), "401x.*at most 4"),
+        (TargetSize(4.5), "450x270.*at most 4"),
     ],
 )
-def test_sizes_that_no_network_makes(size, reason):
+def test_target_size_result_out_of_range(size, reason):
     with pytest.raises(LAMNetError, match=reason):
         size.result(60, 100, 4)
 
@@ -65,21 +65,21 @@ def test_sizes_that_no_network_makes(size, reason):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"scale": 0.5}, "scale is 0.5"),
-        ({"scale": float("nan")}, "scale is nan"),
-        ({"width": 0}, "width is 0"),
-        ({"height": 1.5}, "height is 1.5"),
-        ({"scale": 2, "width": 9}, "give one of them"),
+        ({"scale": 0.5}, "scale must be .*got 0.5"),
+        ({"scale": float("nan")}, "scale must be .*got nan"),
+        ({"width": 0}, "width must be .*got 0"),
+        ({"height": 1.5}, "height must be .*got 1.5"),
+        ({"scale": 2, "width": 9}, "scale .*width"),
     ],
 )
-def test_wrong_sizes(arguments, reason):
+def test_target_size_invalid(arguments, reason):
     with pytest.raises(ValueError, match=reason):
-        Size(**arguments)
+        TargetSize(**arguments)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
-def test_enlarged_and_then_reduced_exactly(dtype, channels):
+def test_upscale_fractional_scale_equals_imresize(dtype, channels):
     shape = (12, 10) if channels is None else (12, 10, channels)
     pixels = noise(*shape, dtype=dtype) if dtype != np.float32 else noise(*shape).astype(dtype) / 255
     if channels in (2, 4):
@@ -90,7 +90,7 @@ def test_enlarged_and_then_reduced_exactly(dtype, channels):
     np.testing.assert_allclose(result, expected.clip(0, 1) if dtype == np.float32 else expected, atol=1e-6)
 
 
-def test_other_kinds_of_image():
+def test_upscale_to_size_keeps_image_type():
     assert upscale(torch.rand(2, 3, 10, 20), Nearest(), width=50).shape == (2, 3, 25, 50)
     image = Image.fromarray(noise(10, 20, 3))
     image.info["dpi"] = (300, 300)
@@ -100,38 +100,38 @@ def test_other_kinds_of_image():
     assert (picture.pixels.shape, picture.dpi) == ((40, 79, 4), (96, 96))
 
 
-def test_a_transparent_edge_gets_no_fringe():
-    pixels = np.zeros((20, 20, 4), np.uint8)  # black where nothing is
+def test_upscale_fractional_scale_transparent_edge_has_no_fringe():
+    pixels = np.zeros((20, 20, 4), np.uint8)  # black where transparent
     pixels[:, :10] = (250, 200, 150, 255)
     result = upscale(pixels, Nearest(), scale=2.5)
     assert (result[result[..., 3] > 0][:, :3] >= (249, 199, 149)).all()
     assert 0 < result[25, 24:26, 3].min() < 255  # the edge itself lies between two pixels
 
 
-def test_the_next_larger_network_is_taken():
+def test_pool_uses_smallest_sufficient_scale():
     assert upscale(noise(8, 9, 3), scale=1.5).shape == (12, 14, 3)
-    upscalers = Upscalers(None, Size(width=150))
-    assert [upscalers.for_picture(10, width).scale for width in (40, 60, 100)] == [4, 3, 2]
-    assert upscalers.for_picture(10, 40) is upscalers.for_picture(20, 40)
+    upscalers = UpscalerPool(None, TargetSize(width=150))
+    assert [upscalers.for_size(10, width).scale for width in (40, 60, 100)] == [4, 3, 2]
+    assert upscalers.for_size(10, 40) is upscalers.for_size(20, 40)
 
 
-def test_factors_beyond_the_models():
-    with pytest.raises(ValueError, match="4 is the most"):
-        Upscalers(None, Size(4.5))
-    with pytest.raises(ValueError, match="enlarges 4 times"):
-        Upscalers(Nearest(), Size(3))
+def test_pool_scale_out_of_range():
+    with pytest.raises(ValueError, match=r"scale must be at most 4, got 4\.5"):
+        UpscalerPool(None, TargetSize(4.5))
+    with pytest.raises(ValueError, match=r"scale must be 4.*got 3"):
+        UpscalerPool(Nearest(), TargetSize(3))
 
 
-def test_factors_by_name():
-    assert [scale_of(name) for name in (None, "lamnet_x2", "lamnet_large_x3.photos310_v1")] == [4, 2, 3]
-    with pytest.raises(LAMNetError, match="did you mean"):
-        scale_of("lamnt_x2")
+def test_model_scale():
+    assert [model_scale(name) for name in (None, "lamnet_x2", "lamnet_large_x3.photos310_v1")] == [4, 2, 3]
+    with pytest.raises(LAMNetError, match="lamnt_x2"):
+        model_scale("lamnt_x2")
 
 
-def test_imresize_to_a_size_is_imresize_by_the_factor():
+def test_imresize_to_size_equals_scale():
     image = noise(40, 60, 3)
     np.testing.assert_array_equal(imresize(image, size=(10, 15)), imresize(image, 0.25))
-    tall = np.concatenate([image] * 20)  # longer than what is done at a time
+    tall = np.concatenate([image] * 20)  # more rows than are processed at once
     np.testing.assert_array_equal(imresize(tall, 0.5)[100:300], imresize(tall[180:620], 0.5)[10:210])
-    with pytest.raises(ValueError, match="size is"):
+    with pytest.raises(ValueError, match="size"):
         imresize(image, 2, size=(4, 4))

@@ -31,7 +31,7 @@ def test_a_peer_is_measured_like_our_own(compact, build_set):
     network.load_state_dict(torch.load(compact)["params"])
     by_python = evaluate(network, "set5", 2, build_set())
     assert [score.psnr for score in result.images] == [score.psnr for score in by_python.images]
-    with pytest.raises(ValueError, match="enlarges 2 times"):
+    with pytest.raises(ValueError, match="scale must be 2"):
         evaluate(compact, "set5", 4, build_set())
 
 
