@@ -93,8 +93,8 @@ def train(
     folder = output or Path("runs") / Path(recipe).stem
     is_main = join_processes().is_main_process
     try:
-        with _watch(folder, tensorboard) if is_main else nullcontext() as watcher:
-            result = run(recipe, folder, resume=resume, watcher=watcher, decay_from=decay_from, **overrides)
+        with _watch(folder, tensorboard) if is_main else nullcontext() as callback:
+            result = run(recipe, folder, resume=resume, callback=callback, decay_from=decay_from, **overrides)
     except ProcessLostError:
         if launching.is_worker():
             raise typer.Exit(launching.LOST) from None  # the launcher tells the cause

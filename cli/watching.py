@@ -14,65 +14,65 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lamnet_models.training.events import Report, Validation, Watcher
+from lamnet_models.training.events import Report, TrainingCallback, Validation
 
 from .output import print_note
 
 
 @contextmanager
-def watch(folder: Path, tensorboard: bool) -> Iterator[Watcher]:
-    """Yields a watcher that shows a run on standard error.
+def watch(folder: Path, tensorboard: bool) -> Iterator[TrainingCallback]:
+    """Yields a callback that shows a run on standard error.
 
     Args:
         folder: The run's folder.
         tensorboard: Whether to write ``folder/tensorboard`` too.
     """
     console = Console(stderr=True)
-    watchers: list[Watcher] = []
+    callbacks: list[TrainingCallback] = []
     if tensorboard:
         from lamnet_models.training.tensorboard import TensorBoard
 
-        watchers.append(TensorBoard(folder / "tensorboard"))
+        callbacks.append(TensorBoard(folder / "tensorboard"))
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield _All([_Screen(folder, live), *watchers])
+            yield _All([_Screen(folder, live), *callbacks])
     else:
-        yield _All([_Lines(), *watchers])
+        yield _All([_Lines(), *callbacks])
 
 
 class _All:
-    """Several watchers."""
+    """Several callbacks."""
 
-    def __init__(self, watchers: list[Watcher]) -> None:
-        self._watchers = watchers
+    def __init__(self, callbacks: list[TrainingCallback]) -> None:
+        self._callbacks = callbacks
 
-    def report(self, report: Report) -> None:
-        for watcher in self._watchers:
-            watcher.report(report)
+    def on_report(self, report: Report) -> None:
+        for callback in self._callbacks:
+            callback.on_report(report)
 
-    def validation(self, validation: Validation) -> None:
-        for watcher in self._watchers:
-            watcher.validation(validation)
+    def on_validation(self, validation: Validation) -> None:
+        for callback in self._callbacks:
+            callback.on_validation(validation)
 
-    def note(self, text: str) -> None:
-        for watcher in self._watchers:
-            watcher.note(text)
+    def on_message(self, text: str) -> None:
+        for callback in self._callbacks:
+            callback.on_message(text)
 
 
 class _Lines:
     """One plain line for each thing that happens."""
 
-    def report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         print_note(
             f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {_count(report.pixels)} pixels  "
             f"{_count(report.pixels_per_second)} pixels/s  {100 * report.progress:.1f}%  "
             f"{_time(report.seconds_left)} left"
         )
 
-    def validation(self, validation: Validation) -> None:
+    def on_validation(self, validation: Validation) -> None:
         print_note(_validated(validation))
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         print_note(text)
 
 
@@ -86,16 +86,16 @@ class _Screen:
         self._begin = time.monotonic()
         self._show()
 
-    def report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         self._report = report
         self._show()
 
-    def validation(self, validation: Validation) -> None:
+    def on_validation(self, validation: Validation) -> None:
         self._validation = validation
         self._live.console.print(Text(_validated(validation)))
         self._show()
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self._live.console.print(Text(text))
 
     def _show(self) -> None:

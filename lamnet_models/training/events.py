@@ -60,29 +60,29 @@ class Validation:
     pixels: int = 0
 
 
-class Watcher(Protocol):
+class TrainingCallback(Protocol):
     """Somebody who watches a run."""
 
-    def report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """Takes how the run stands."""
 
-    def validation(self, validation: Validation) -> None:
+    def on_validation(self, validation: Validation) -> None:
         """Takes what a validation found."""
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Takes a line for a person to read."""
 
 
-class Silent:
-    """A watcher that looks away."""
+class NullCallback:
+    """A callback that looks away."""
 
-    def report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """Does nothing."""
 
-    def validation(self, validation: Validation) -> None:
+    def on_validation(self, validation: Validation) -> None:
         """Does nothing."""
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Does nothing."""
 
 

@@ -14,7 +14,7 @@ from ..errors import TrainingError
 
 
 @contextmanager
-def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) -> Iterator[None]:
+def lock_folder(folder: Path, state: PartialState, on_message: Callable[[str], None]) -> Iterator[None]:
     """Keep other runs out of a folder while the block runs.
 
     The main process holds an operating system lock on ``folder/.lock``, which ends with the process, however it ends.
@@ -23,7 +23,7 @@ def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) 
     Args:
         folder: The run's folder; created if missing.
         state: The run's processes. All of them raise if the main process cannot lock the folder.
-        note: Called with a warning if the file system does not support locks.
+        on_message: Called with a warning if the file system does not support locks.
 
     Raises:
         TrainingError: If another process trains in the folder.
@@ -46,7 +46,7 @@ def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) 
             ]
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or error
-            note(f"warning: {path}: cannot be locked ({reason}); make sure that no other run uses this folder")
+            on_message(f"warning: {path}: cannot be locked ({reason}); make sure that no other run uses this folder")
     try:
         broadcast_object_list(problem)
         if problem[0]:

@@ -24,7 +24,7 @@ from .branch import branch_state
 from .crops import cut, cut_targets, pick, pick_textured
 from .data import training_data, validation_part
 from .ema import EMA
-from .events import Log, Report, Silent, Validation, Watcher
+from .events import Log, NullCallback, Report, TrainingCallback, Validation
 from .initialise import initialise_from, start_from_interpolation
 from .optimizer import create_optimizer, load_optimizer_state
 from .processes import join_processes
@@ -69,18 +69,18 @@ class Trainer:
     Args:
         recipe: The settings.
         folder: The run's folder; a state in it is gone on from.
-        watcher: Told how it goes; by the main process alone.
+        callback: Told how it goes; by the main process alone.
 
     Raises:
         LAMNetError: If the run cannot start.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, watcher: Watcher) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, callback: TrainingCallback) -> None:
         self.recipe = recipe
         self.folder = folder
         join_processes()
         self.accelerator = Accelerator()
-        self.watcher = watcher if self.accelerator.is_main_process else Silent()
+        self.callback = callback if self.accelerator.is_main_process else NullCallback()
         self._check_share()
         torch.manual_seed(recipe.seed)
         network = create_model(recipe.model, **recipe.model_args)
@@ -97,7 +97,7 @@ class Trainer:
         self._before: dict[str, Any] = {}
         if recipe.init_from and state is None:
             self._before = initialise_from(network, recipe.init_from)
-            self.watcher.note(self._before["taken"])
+            self.callback.on_message(self._before["taken"])
         network.set_grad_checkpointing(recipe.grad_checkpointing)
         network = network.to(self.accelerator.device)
         self.ema = EMA(network, recipe.ema)
@@ -141,7 +141,7 @@ class Trainer:
                 if save or self._due(self._saved_at, recipe.save_every, recipe.save_minutes):
                     self._save(last=stop > 0)
                 if save:
-                    self.watcher.note(f"saved at step {self.step}")
+                    self.callback.on_message(f"saved at step {self.step}")
                 stopped = stop
             if not stopped:
                 if self._validated_at[0] != self.step:
@@ -257,7 +257,7 @@ class Trainer:
             pixels_per_second=speed * self.recipe.patch**2,
             seconds_left=max(used * (1 - progress) / progress, 0.0),
         )
-        self.watcher.report(report)
+        self.callback.on_report(report)
         self._write("report", report)
 
     @torch.no_grad()
@@ -278,7 +278,7 @@ class Trainer:
             try:
                 self.log.write(kind, content)
             except OSError as error:
-                self.watcher.note(f"{self.folder / 'log.jsonl'}: cannot be written ({error.strerror}); going on")
+                self.callback.on_message(f"{self.folder / 'log.jsonl'}: cannot be written ({error.strerror}); going on")
 
     def _validate(self) -> None:
         self._validated_at = (self.step, self._clock)
@@ -289,13 +289,13 @@ class Trainer:
             try:
                 found = evaluate(self.ema.model, self.valid_set)
             except (LAMNetError, OSError) as error:
-                self.watcher.note(f"validation failed: {error}; going on")
+                self.callback.on_message(f"validation failed: {error}; going on")
             else:
                 best = self._best is None or found.psnr > self._best
                 validation = Validation(
                     self.step, found.psnr, found.ssim, found.dataset, self.seconds, best, self.pixels
                 )
-                self.watcher.validation(validation)
+                self.callback.on_validation(validation)
                 self._write("validation", validation)
                 if best:
                     self._best = found.psnr
@@ -328,7 +328,9 @@ class Trainer:
         except OSError as error:
             if last:
                 raise
-            self.watcher.note(f"the state of step {self.step} was not saved: {error}; going on, the one before is kept")
+            self.callback.on_message(
+                f"the state of step {self.step} was not saved: {error}; going on, the one before is kept"
+            )
 
     def _branch_state(self) -> dict[str, Any]:
         """Returns the newest state of a decay branch, a copy of the trunk's if the branch has none yet.
@@ -363,7 +365,7 @@ class Trainer:
         loss, self._count = state["loss"]
         self._loss.fill_(loss)
         set_random_state(state["random"])
-        self.watcher.note(f"going on from step {self.step}")
+        self.callback.on_message(f"going on from step {self.step}")
 
     def _export(self, name: str, **facts: Any) -> None:
         """Writes the averaged weights as a checkpoint that says how they were made."""
@@ -395,7 +397,7 @@ class Trainer:
             try:
                 chosen = open_dataset(recipe.valid, self.scale, lr_border=recipe.lr_border)
             except LAMNetError as error:
-                self.watcher.note(f"no validation: {error}")
+                self.callback.on_message(f"no validation: {error}")
                 return None
         return chosen and validation_part(chosen, recipe.valid_crop)
 
@@ -405,12 +407,12 @@ class Trainer:
             self.store = open_store(train_set, self.recipe.patch, targets=self.recipe.targets)
         self._host_store = self.store
         for problem in self.store.problems:
-            self.watcher.note(f"left out: {problem}")
+            self.callback.on_message(f"left out: {problem}")
         if accelerator.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info()
             if self.store.nbytes < _DEVICE_SHARE * free:
                 self.store = self.store.to(accelerator.device)
-        self.watcher.note(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
+        self.callback.on_message(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
 
 
 def _hardware(accelerator: Accelerator) -> str:

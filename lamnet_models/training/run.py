@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import TrainingError
 from .branch import branch_recipe
-from .events import Silent, Watcher
+from .events import NullCallback, TrainingCallback
 from .lock import lock_folder
 from .loop import Trainer, TrainingResult
 from .processes import detect_lost_process, join_processes
@@ -20,7 +20,7 @@ def train(
     output: str | os.PathLike = "runs/lamnet",
     *,
     resume: bool = False,
-    watcher: Watcher | None = None,
+    callback: TrainingCallback | None = None,
     decay_from: str | os.PathLike | None = None,
     **overrides: Any,
 ) -> TrainingResult:
@@ -35,7 +35,7 @@ def train(
         output: The run's folder.
         resume: Whether to go on with the run in that folder, by the recipe saved there; from its start if no state has
             been saved yet.
-        watcher: Told how it goes.
+        callback: Told how it goes.
         decay_from: Folder of a run, which may be going on. A copy of its newest state is trained on by that run's
             recipe, while the learning rate falls linearly to zero over the budget in ``overrides``; ``recipe`` is not
             used.
@@ -49,10 +49,10 @@ def train(
         LAMNetError: If data or weights to start from cannot be had.
         OSError: If the last state cannot be written.
     """
-    folder, watcher = Path(output), watcher or Silent()
+    folder, callback = Path(output), callback or NullCallback()
     state = join_processes()
-    note = watcher.note if state.is_main_process else Silent().note
-    with detect_lost_process(), lock_folder(folder, state, note):
+    on_message = callback.on_message if state.is_main_process else NullCallback().on_message
+    with detect_lost_process(), lock_folder(folder, state, on_message):
         begun = (folder / "recipe.yaml").is_file()
         if begun and not resume:
             raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
@@ -64,4 +64,4 @@ def train(
             recipe, overrides = branch_recipe(decay_from, overrides), {}
         elif not isinstance(recipe, Recipe):
             recipe = load_recipe(recipe)
-        return Trainer(recipe.with_overrides(overrides), folder, watcher).run()
+        return Trainer(recipe.with_overrides(overrides), folder, callback).run()

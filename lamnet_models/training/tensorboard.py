@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """A watcher that writes what TensorBoard shows.
+    """A callback that writes what TensorBoard shows.
 
     Args:
         folder: Where it looks for it.
@@ -34,17 +34,17 @@ class TensorBoard:
     def _writer(self) -> SummaryWriter:
         return self._open(self._folder)  # it writes at once: not before the run has its folder
 
-    def report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """Writes loss, learning rate and speed."""
         for name in ("loss", "lr", "images_per_second", "pixels", "pixels_per_second"):
             self._writer.add_scalar(f"training/{name}", getattr(report, name), report.step)
         self._writer.flush()
 
-    def validation(self, validation: Validation) -> None:
+    def on_validation(self, validation: Validation) -> None:
         """Writes PSNR and SSIM."""
         for name in ("psnr", "ssim"):
             self._writer.add_scalar(f"validation/{name}", getattr(validation, name), validation.step)
         self._writer.flush()
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Does nothing: notes are for the screen."""

@@ -46,10 +46,13 @@ TINY = {
 }
 
 
-class Notes:
+class Recorder:
+    """Callback that keeps what it is called with."""
+
     def __init__(self):
-        self.reports, self.validations, self.notes = [], [], []
-        self.report, self.validation, self.note = self.reports.append, self.validations.append, self.notes.append
+        self.reports, self.validations, self.messages = [], [], []
+        self.on_report, self.on_validation = self.reports.append, self.validations.append
+        self.on_message = self.messages.append
 
 
 @pytest.fixture
@@ -259,14 +262,14 @@ def test_weights_are_taken_as_far_as_they_fit(tmp_path):
 
 
 def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
-    watcher = Notes()
+    callback = Recorder()
     recipe = load_recipe("quick").with_overrides({"steps": 60, "valid_every": 30, "save_every": 20, "log_every": 20})
-    result = train(recipe, tmp_path / "run", watcher=watcher)
+    result = train(recipe, tmp_path / "run", callback=callback)
     assert (result.step, result.stopped_by) == (60, 0)
-    assert [report.step for report in watcher.reports] == [20, 40, 60]
-    assert watcher.reports[-1].loss < watcher.reports[0].loss / 1.5
-    assert [validation.step for validation in watcher.validations] == [30, 60]
-    assert result.best == watcher.validations[-1].psnr > watcher.validations[0].psnr
+    assert [report.step for report in callback.reports] == [20, 40, 60]
+    assert callback.reports[-1].loss < callback.reports[0].loss / 1.5
+    assert [validation.step for validation in callback.validations] == [30, 60]
+    assert result.best == callback.validations[-1].psnr > callback.validations[0].psnr
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         ".lock",
         "best.safetensors",
@@ -279,7 +282,7 @@ def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
         "step_000000040.pt",
         "step_000000060.pt",
     ]
-    again = evaluate(load_model(tmp_path / "run/best.safetensors"), watcher_set(), 2)
+    again = evaluate(load_model(tmp_path / "run/best.safetensors"), validation_set(), 2)
     assert again.psnr == pytest.approx(result.best, abs=1e-6)
     facts = read_checkpoint(tmp_path / "run/best.safetensors").training
     assert (facts["step"], facts["recipe"]["lr"], facts["images"]) == (60, 2e-3, 4)
@@ -288,7 +291,7 @@ def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
         train("quick", tmp_path / "run")
 
 
-def watcher_set():
+def validation_set():
     from dataclasses import replace
 
     return replace(open_dataset("sample", 2), crop=192)
@@ -299,12 +302,12 @@ def losses(folder):
 
 
 def interrupted_at(step):
-    """Returns a watcher that interrupts a run when a step is reported."""
+    """Returns a callback that interrupts a run when a step is reported."""
 
-    class Interruption(Notes):
+    class Interruption(Recorder):
         def __init__(self):
             super().__init__()
-            self.report = self.interrupt
+            self.on_report = self.interrupt
 
         def interrupt(self, report):
             if report.step == step:
@@ -319,7 +322,7 @@ def test_a_run_resumes_to_the_last_bit(tmp_path, precision):
     train(recipe, tmp_path / "whole")
 
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "parts", watcher=interrupted_at(5))
+        train(recipe, tmp_path / "parts", callback=interrupted_at(5))
     train(recipe, tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     ends = [torch.load(tmp_path / name / "states/step_000000008.pt") for name in ("whole", "parts")]
@@ -368,13 +371,13 @@ def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
 
 
 def test_a_validation_that_fails_does_not_end_the_run(tmp_path, photos):
-    watcher = Notes()
-    train(Recipe(**TINY), tmp_path / "run", watcher=watcher, valid="urban100")
-    assert any("no validation" in note and "lamnet data fetch urban100" in note for note in watcher.notes)
+    callback = Recorder()
+    train(Recipe(**TINY), tmp_path / "run", callback=callback, valid="urban100")
+    assert any("no validation" in message and "lamnet data fetch urban100" in message for message in callback.messages)
     for file in photos.rglob("*.png"):
         file.write_bytes(b"")
-    train(Recipe(**TINY), tmp_path / "other", watcher=watcher, valid=str(photos))
-    assert any(note.startswith("validation failed") for note in watcher.notes)
+    train(Recipe(**TINY), tmp_path / "other", callback=callback, valid=str(photos))
+    assert any(message.startswith("validation failed") for message in callback.messages)
     assert not (tmp_path / "other/best.safetensors").exists()
 
 
@@ -388,9 +391,9 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path):
     recipe = Recipe(**TINY).with_overrides({"save_every": 1})
     train(recipe, tmp_path / "run")
     (tmp_path / "run/states/step_000000004.pt").write_bytes(b"damaged")
-    watcher = Notes()
-    assert train(recipe, tmp_path / "run", resume=True, watcher=watcher).step == 4
-    assert "going on from step 3" in watcher.notes
+    callback = Recorder()
+    assert train(recipe, tmp_path / "run", resume=True, callback=callback).step == 4
+    assert "going on from step 3" in callback.messages
     for path in (tmp_path / "run/states").iterdir():
         path.write_bytes(b"")
     with pytest.raises(TrainingError, match="none of its 2 states can be read"):
@@ -479,13 +482,13 @@ def test_recipe_rejects_wrong_field(overrides, argument):
 
 
 def test_pixel_budget_ends_run(tmp_path):
-    watcher = Notes()
-    train(Recipe(**TINY), tmp_path / "run", watcher=watcher, pixels=6 * 2 * 8**2, schedule="wsd", decay=0.5)
-    assert [report.pixels for report in watcher.reports] == [128 * step for step in range(1, 7)]
-    assert [report.progress for report in watcher.reports] == pytest.approx([step / 6 for step in range(1, 7)])
-    assert [report.lr for report in watcher.reports] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
-    assert watcher.reports[-1].seconds_left == 0
-    assert all(report.pixels_per_second > 0 for report in watcher.reports)
+    callback = Recorder()
+    train(Recipe(**TINY), tmp_path / "run", callback=callback, pixels=6 * 2 * 8**2, schedule="wsd", decay=0.5)
+    assert [report.pixels for report in callback.reports] == [128 * step for step in range(1, 7)]
+    assert [report.progress for report in callback.reports] == pytest.approx([step / 6 for step in range(1, 7)])
+    assert [report.lr for report in callback.reports] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
+    assert callback.reports[-1].seconds_left == 0
+    assert all(report.pixels_per_second > 0 for report in callback.reports)
     assert read_log(tmp_path / "run/log.jsonl")[-1]["pixels"] == 6 * 128
     assert read_checkpoint(tmp_path / "run/last.safetensors").training["pixels"] == 6 * 128
 
@@ -647,13 +650,13 @@ def trunk(tmp_path_factory):
 
 def test_decay_branch_continues_trunk(tmp_path, trunk):
     before = {path: path.read_bytes() for path in trunk.rglob("*") if path.is_file()}
-    watcher = Notes()
-    result = train(output=tmp_path / "branch", decay_from=trunk, watcher=watcher, steps=4, valid="sample")
+    callback = Recorder()
+    result = train(output=tmp_path / "branch", decay_from=trunk, callback=callback, steps=4, valid="sample")
     assert result.step == 10
-    assert [report.step for report in watcher.reports] == [7, 8, 9, 10]
-    assert [report.lr for report in watcher.reports] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
-    assert [report.progress for report in watcher.reports] == [0.25, 0.5, 0.75, 1]
-    assert [report.pixels for report in watcher.reports] == [128 * step for step in (7, 8, 9, 10)]
+    assert [report.step for report in callback.reports] == [7, 8, 9, 10]
+    assert [report.lr for report in callback.reports] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
+    assert [report.progress for report in callback.reports] == [0.25, 0.5, 0.75, 1]
+    assert [report.pixels for report in callback.reports] == [128 * step for step in (7, 8, 9, 10)]
     # The first step is at the trunk's learning rate, so its loss is also the next one of the trunk.
     longer = tmp_path / "longer"
     shutil.copytree(trunk, longer)
@@ -668,7 +671,7 @@ def test_decay_branch_continues_trunk(tmp_path, trunk):
 def test_decay_branch_resumes_to_the_last_bit(tmp_path, trunk):
     train(output=tmp_path / "whole", decay_from=trunk, pixels=5 * 128, save_every=1)
     with pytest.raises(KeyboardInterrupt):
-        train(output=tmp_path / "parts", decay_from=trunk, watcher=interrupted_at(9), pixels=5 * 128, save_every=1)
+        train(output=tmp_path / "parts", decay_from=trunk, callback=interrupted_at(9), pixels=5 * 128, save_every=1)
     train(output=tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     ends = [torch.load(tmp_path / name / "states/step_000000011.pt") for name in ("whole", "parts")]
@@ -679,10 +682,10 @@ def test_decay_branch_resumes_to_the_last_bit(tmp_path, trunk):
 def test_decay_branch_of_decaying_trunk_starts_at_its_rate(tmp_path, trunk):
     train(output=tmp_path / "first", decay_from=trunk, steps=4, save_every=2)
     (tmp_path / "first/states/step_000000010.pt").unlink()  # leaves step 8, whose learning rate was 7.5e-4
-    watcher = Notes()
-    train(output=tmp_path / "second", decay_from=tmp_path / "first", watcher=watcher, steps=3)
-    assert [report.lr for report in watcher.reports] == pytest.approx([7.5e-4, 5e-4, 2.5e-4])
-    assert [report.step for report in watcher.reports] == [9, 10, 11]
+    callback = Recorder()
+    train(output=tmp_path / "second", decay_from=tmp_path / "first", callback=callback, steps=3)
+    assert [report.lr for report in callback.reports] == pytest.approx([7.5e-4, 5e-4, 2.5e-4])
+    assert [report.step for report in callback.reports] == [9, 10, 11]
 
 
 def test_decay_branch_killed_before_recipe_is_saved_starts_again(tmp_path, trunk):

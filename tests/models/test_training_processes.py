@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 
 from lamnet_models import TrainingError, train
-from lamnet_models.training.events import Silent, read_log
+from lamnet_models.training.events import NullCallback, read_log
 from lamnet_models.training.processes import join_processes
 
 NARROW = "model_args={channels: 8, num_blocks: 1, depth: 1, heads: 1}"
@@ -204,15 +204,15 @@ def test_train_folder_without_locks(tmp_path, monkeypatch):
     def acquire(self):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    class Notes(Silent):
-        def note(self, text):
-            notes.append(text)
+    class Recorder(NullCallback):
+        def on_message(self, text):
+            messages.append(text)
 
-    notes = []
+    messages = []
     monkeypatch.setattr(FileLock, "acquire", acquire)
     settings = {"model_args": {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1}, "data": ["sample"]}
-    train("quick", tmp_path, watcher=Notes(), steps=1, batch=1, patch=8, valid_crop=32, **settings)
-    assert [note for note in notes if "warning" in note and "No locks available" in note] == notes[:1]
+    train("quick", tmp_path, callback=Recorder(), steps=1, batch=1, patch=8, valid_crop=32, **settings)
+    assert [text for text in messages if "warning" in text and "No locks available" in text] == messages[:1]
     with pytest.raises(TrainingError, match="--resume"):
         train("quick", tmp_path)
 
