@@ -21,7 +21,7 @@ from ..errors import LAMNetError, TrainingError
 from ..evaluation import evaluate
 from ..registry import create_model
 from .branch import branch_state
-from .crops import cut, cut_targets, pick, pick_textured
+from .crops import extract_patches, extract_targets, sample_patches, sample_textured_patches
 from .data import training_data, validation_part
 from .ema import EMA
 from .events import Log, NullCallback, Report, TrainingCallback, Validation
@@ -204,12 +204,17 @@ class Trainer:
             start = (part * accelerator.num_processes + accelerator.process_index) * share
             stop = start + share
             if recipe.crops == "textured":
-                own = pick_textured(self._host_store, recipe.patch, range(start, stop), recipe.seed, self.step)
+                samples = sample_textured_patches(
+                    self._host_store, recipe.patch, range(start, stop), recipe.seed, self.step
+                )
             else:
-                own = pick(self.store.sizes, recipe.patch, stop, recipe.seed, self.step).part(start, stop)
-            patches = cut(self.store, own, recipe.patch)
-            target = cut_targets(self.store, own, recipe.patch).to(accelerator.device) if with_targets else None
-            yield *(part.to(accelerator.device) for part in patches), target
+                samples = sample_patches(self.store.sizes, recipe.patch, stop, recipe.seed, self.step)
+                samples = samples.slice(start, stop)
+            lr, hr = (patches.to(accelerator.device) for patches in extract_patches(self.store, samples, recipe.patch))
+            targets = (
+                extract_targets(self.store, samples, recipe.patch).to(accelerator.device) if with_targets else None
+            )
+            yield lr, hr, targets
 
     def _measure(self, output: Tensor, target: Tensor) -> Tensor:
         difference = output.float() - target

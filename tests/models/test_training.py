@@ -15,7 +15,13 @@ from lamnet_models.checkpoint import read_checkpoint
 from lamnet_models.datasets import open_dataset
 from lamnet_models.evaluation import evaluate
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
-from lamnet_models.training.crops import Picks, cut, cut_targets, pick, pick_textured
+from lamnet_models.training.crops import (
+    PatchSamples,
+    extract_patches,
+    extract_targets,
+    sample_patches,
+    sample_textured_patches,
+)
 from lamnet_models.training.data import training_data
 from lamnet_models.training.ema import EMA
 from lamnet_models.training.events import Log, read_log
@@ -152,20 +158,20 @@ def test_schedules():
     assert rates(schedule="constant", warmup=50)[:3] == pytest.approx([0.02, 0.52, 1])
 
 
-def test_picks_depend_on_seed_step_and_index_alone():
+def test_samples_depend_on_seed_step_and_index_alone():
     sizes = np.array([[20, 30], [9, 9], [50, 10]])
-    whole = pick(sizes, 8, 64, seed=1, step=7)
-    for field in ("image", "top", "left", "turn"):
-        assert np.array_equal(getattr(pick(sizes, 8, 16, 1, 7), field), getattr(whole.part(0, 16), field))
-        assert not np.array_equal(getattr(pick(sizes, 8, 64, 1, 8), field), getattr(whole, field))
-        assert not np.array_equal(getattr(pick(sizes, 8, 64, 2, 7), field), getattr(whole, field))
+    whole = sample_patches(sizes, 8, 64, seed=1, step=7)
+    for field in ("image", "top", "left", "transform"):
+        assert np.array_equal(getattr(sample_patches(sizes, 8, 16, 1, 7), field), getattr(whole.slice(0, 16), field))
+        assert not np.array_equal(getattr(sample_patches(sizes, 8, 64, 1, 8), field), getattr(whole, field))
+        assert not np.array_equal(getattr(sample_patches(sizes, 8, 64, 2, 7), field), getattr(whole, field))
 
 
 def test_every_position_is_as_likely_as_any_other():
     sizes = np.array([[9, 9], [8, 13]])  # 4 and 6 positions of patches of 8
-    picks = pick(sizes, 8, 80_000, seed=0, step=0)
+    samples = sample_patches(sizes, 8, 80_000, seed=0, step=0)
     counts = np.zeros((2, 2, 6, 8))
-    np.add.at(counts, (picks.image, picks.top, picks.left, picks.turn), 1)
+    np.add.at(counts, (samples.image, samples.top, samples.left, samples.transform), 1)
     assert (counts > 0).sum() == 10 * 8
     assert counts[counts > 0] == pytest.approx(1000, rel=0.2)
 
@@ -173,16 +179,16 @@ def test_every_position_is_as_likely_as_any_other():
 def test_patches_are_cut_and_turned_alike_at_both_scales(photos):
     train_set, _ = training_data([str(photos)], 2)
     store = open_store(train_set, 8)
-    for turn in range(8):
-        small, large = cut(store, Picks(*(np.array([value]) for value in (3, 4, 5, turn))), 8)
+    for transform in range(8):
+        small, large = extract_patches(store, PatchSamples(*(np.array([value]) for value in (3, 4, 5, transform))), 8)
         hr, lr = train_set.read(train_set.pairs[3])
         for patch, image, scale in ((small, lr, 1), (large, hr, 2)):
             expected = torch.from_numpy(image[4 * scale : 12 * scale, 5 * scale : 13 * scale].copy())
-            if turn & 4:
+            if transform & 4:
                 expected = expected.flip(1)
-            if turn & 2:
+            if transform & 2:
                 expected = expected.flip(0)
-            if turn & 1:
+            if transform & 1:
                 expected = expected.transpose(0, 1)
             assert torch.equal(patch[0], expected.permute(2, 0, 1).float() / 255)
 
@@ -510,31 +516,34 @@ def test_state_and_log_without_pixels_load(tmp_path):
 
 
 @pytest.mark.parametrize("changed", ["seed", "step"])
-def test_pick_textured_depends_on_seed_step_and_index(photos, changed):
+def test_sample_textured_patches_depends_on_seed_step_and_index(photos, changed):
     store = open_store(training_data([str(photos)], 2)[0], 8)
-    whole = pick_textured(store, 8, range(64), seed=1, step=7)
-    parts = [pick_textured(store, 8, range(start, stop), 1, 7) for start, stop in ((0, 1), (1, 2), (2, 23), (23, 64))]
-    other = pick_textured(store, 8, range(64), **{"seed": 1, "step": 7, changed: 3})
-    for field in ("image", "top", "left", "turn"):
+    whole = sample_textured_patches(store, 8, range(64), seed=1, step=7)
+    parts = [
+        sample_textured_patches(store, 8, range(start, stop), 1, 7)
+        for start, stop in ((0, 1), (1, 2), (2, 23), (23, 64))
+    ]
+    other = sample_textured_patches(store, 8, range(64), **{"seed": 1, "step": 7, changed: 3})
+    for field in ("image", "top", "left", "transform"):
         values = getattr(whole, field)
         assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), values)
         assert not np.array_equal(getattr(other, field), values)
 
 
-def test_pick_textured_takes_most_textured_candidate(tmp_path):
+def test_sample_textured_patches_takes_most_textured_candidate(tmp_path):
     left = np.full((64, 64, 3), 128, np.uint8)
     right = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(np.concatenate([left, right], axis=1)).save(tmp_path / "half.png")
     store = open_store(training_data([str(tmp_path)], 2)[0], 8)
     count, step = 4000, 3
-    picks = pick_textured(store, 8, range(count), seed=0, step=step)
-    uniform = pick(store.sizes, 8, count, seed=0, step=step)
+    samples = sample_textured_patches(store, 8, range(count), seed=0, step=step)
+    uniform = sample_patches(store.sizes, 8, count, seed=0, step=step)
     kept = (step + np.arange(count)) % 4 == 0
-    for field in ("image", "top", "left", "turn"):
-        assert np.array_equal(getattr(picks, field)[kept], getattr(uniform, field)[kept])
+    for field in ("image", "top", "left", "transform"):
+        assert np.array_equal(getattr(samples, field)[kept], getattr(uniform, field)[kept])
     flat = 22 / 57  # of the positions in the flat half, with a margin for the ringing of the LR image
     assert (uniform.left < 22).mean() == pytest.approx(flat, abs=0.03)
-    assert (picks.left[~kept] < 22).mean() == pytest.approx(flat**4, abs=0.01)
+    assert (samples.left[~kept] < 22).mean() == pytest.approx(flat**4, abs=0.01)
 
 
 def teach(photos, folder, scale=2):
@@ -554,9 +563,9 @@ def test_targets_are_cut_like_hr(tmp_path, photos):
     dataset, _ = training_data([str(photos)], 2)
     store = open_store(dataset, 8, targets=teach(photos, tmp_path / "targets"))
     assert store.digest != open_store(dataset, 8).digest
-    picks = pick(store.sizes, 8, 32, seed=0, step=0)
-    large = cut(store, picks, 8)[1]
-    assert torch.equal((cut_targets(store, picks, 8) * 255).round(), 255 - (large * 255).round())
+    samples = sample_patches(store.sizes, 8, 32, seed=0, step=0)
+    large = extract_patches(store, samples, 8)[1]
+    assert torch.equal((extract_targets(store, samples, 8) * 255).round(), 255 - (large * 255).round())
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "targets/0.png")
     assert open_store(dataset, 8, targets=tmp_path / "targets").digest != store.digest
 
