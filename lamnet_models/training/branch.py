@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import TrainingError
 from .recipe import BUDGETS, Recipe, load_recipe
 from .schedule import budget_progress, target_weight
-from .state import NO_START, load_state
+from .state import ZERO_COUNTERS, load_state
 
 _FIXED = ("model", "model_args", "start", "init_from", "lr", "warmup", "schedule", "decay")
 
@@ -56,7 +56,7 @@ def branch_state(recipe: Recipe, digest: str, images: int) -> dict[str, Any]:
         raise TrainingError(f"decay_from: {trunk} was trained on other images than {', '.join(recipe.data)} has now")
     step, seconds = state["step"], state["seconds"]
     pixels = state.get("pixels", step * trained_by.pixels_per_step)
-    began = state.get("start", NO_START)
+    began = state.get("start", ZERO_COUNTERS)
     used = {"step": step - began["step"], "pixels": pixels - began["pixels"], "seconds": seconds - began["seconds"]}
     weight = target_weight(
         dataclasses.replace(trained_by, target_weight=recipe.target_weight), budget_progress(trained_by, **used)

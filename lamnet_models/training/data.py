@@ -56,7 +56,7 @@ def training_data(
     )
 
 
-def validation_part(dataset: Dataset, crop: int) -> Dataset:
+def center_crop(dataset: Dataset, crop: int) -> Dataset:
     """Returns a set of which only the centre of each image is read, ``crop`` pixels a side; all of it if that is 0."""
     return replace(dataset, crop=crop)
 

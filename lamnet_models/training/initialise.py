@@ -11,11 +11,11 @@ from ..checkpoint import read_checkpoint
 from ..lamnet import LAMNet
 from ..pretrained import locate
 
-_OTHERS = 0.25
+_WEIGHT_SCALE = 0.25
 """What the last convolution's random weights for the other features are multiplied with: less noise to begin with."""
 
 
-def start_from_interpolation(model: LAMNet) -> None:
+def initialize_as_interpolation(model: LAMNet) -> None:
     """Sets a model up to interpolate at first, so that training need not find out what an image is.
 
     The first channels carry the image, the last convolution interpolates them by parabolas, and what the blocks add
@@ -30,7 +30,7 @@ def start_from_interpolation(model: LAMNet) -> None:
     parabola = torch.stack([offsets * (offsets - 1) / 2, 1 - offsets**2, offsets * (offsets + 1) / 2], dim=1)
     kernels = torch.einsum("ik,jl->ijkl", parabola, parabola).flatten(0, 1)
     with torch.no_grad():
-        last.weight.mul_(_OTHERS)
+        last.weight.mul_(_WEIGHT_SCALE)
         for channel in range(in_chans):
             first.weight[channel] = 0
             first.weight[channel, channel, 1, 1] = 1
@@ -39,7 +39,7 @@ def start_from_interpolation(model: LAMNet) -> None:
         model.conv_body.weight.zero_()
 
 
-def initialise_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
+def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     """Takes every tensor of a checkpoint that the model has in the same shape.
 
     From another scale that is all but the last convolution, as in the paper's training for ×3 and ×4; from a model with

@@ -22,16 +22,16 @@ from ..evaluation import evaluate
 from ..registry import create_model
 from .branch import branch_state
 from .crops import extract_patches, extract_targets, sample_patches, sample_textured_patches
-from .data import training_data, validation_part
+from .data import center_crop, training_data
 from .ema import EMA
 from .events import Log, NullCallback, Report, TrainingCallback, Validation
-from .initialise import initialise_from, start_from_interpolation
+from .initialise import initialize_as_interpolation, initialize_from
 from .optimizer import create_optimizer, load_optimizer_state
 from .processes import join_processes
 from .recipe import Recipe
 from .schedule import budget_progress, learning_rate, target_weight
-from .signals import Signals
-from .state import NO_START, load_state, save_state, set_random_state, write_state
+from .signals import SignalHandler
+from .state import ZERO_COUNTERS, load_state, save_state, set_random_state, write_state
 from .store import open_store
 
 _DEVICE_SHARE = 0.3
@@ -81,7 +81,7 @@ class Trainer:
         join_processes()
         self.accelerator = Accelerator()
         self.callback = callback if self.accelerator.is_main_process else NullCallback()
-        self._check_share()
+        self._check_batch()
         torch.manual_seed(recipe.seed)
         network = create_model(recipe.model, **recipe.model_args)
         self.scale = network.scale
@@ -93,10 +93,10 @@ class Trainer:
             state = self._branch_state()
             recipe = self.recipe
         if recipe.start == "interpolation":
-            start_from_interpolation(network)
+            initialize_as_interpolation(network)
         self._before: dict[str, Any] = {}
         if recipe.init_from and state is None:
-            self._before = initialise_from(network, recipe.init_from)
+            self._before = initialize_from(network, recipe.init_from)
             self.callback.on_message(self._before["taken"])
         network.set_grad_checkpointing(recipe.grad_checkpointing)
         network = network.to(self.accelerator.device)
@@ -110,7 +110,7 @@ class Trainer:
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.model = self.accelerator.prepare(network)
         self.step, self.pixels, self._seconds, self._best = 0, 0, 0.0, None
-        self._start = NO_START  # counters at the start of the budget: not zero in a decay branch
+        self._start = ZERO_COUNTERS  # counters at the start of the budget: not zero in a decay branch
         self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
         if state is not None:
             self._load(state)
@@ -118,7 +118,7 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             recipe.save(folder / "recipe.yaml")
             self.log = Log(folder / "log.jsonl", self.step)
-        self._clock, self._begin = self._seconds, time.monotonic()
+        self._clock, self._start_time = self._seconds, time.monotonic()
 
     def run(self) -> TrainingResult:
         """Trains to the end, or until it is asked to stop.
@@ -129,16 +129,16 @@ class Trainer:
         """
         recipe, stopped = self.recipe, 0
         self._saved_at = self._validated_at = self._reported_at = (self.step, self.seconds)
-        with Signals() as signals:
+        with SignalHandler() as signals:
             while self.progress < 1 and not stopped:
                 self._step()
-                stop, save = self._agree(signals)
+                stop, save = self._synchronize(signals)
                 signals.save = False
                 if self.step % recipe.log_every == 0:
                     self._report()
-                if self._due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
+                if self._is_due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
                     self._validate()
-                if save or self._due(self._saved_at, recipe.save_every, recipe.save_minutes):
+                if save or self._is_due(self._saved_at, recipe.save_every, recipe.save_minutes):
                     self._save(last=stop > 0)
                 if save:
                     self.callback.on_message(f"saved at step {self.step}")
@@ -154,7 +154,7 @@ class Trainer:
     @property
     def seconds(self) -> float:
         """Time the run has taken, earlier parts of it included."""
-        return self._seconds + time.monotonic() - self._begin
+        return self._seconds + time.monotonic() - self._start_time
 
     @property
     def progress(self) -> float:
@@ -169,14 +169,14 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step, progress)
         weight = target_weight(recipe, progress)
-        for part, (small, large, target) in enumerate(self._parts(weight > 0), start=1):
+        for part, (small, large, target) in enumerate(self._micro_batches(weight > 0), start=1):
             # Gradients are exchanged once a step, with its last part.
             with accelerator.no_sync(self.model) if part < recipe.accumulate else nullcontext():
                 with self._autocast():
                     output = self.model(small)
-                loss = self._measure(output, large)
+                loss = self._compute_loss(output, large)
                 if target is not None:
-                    loss = (1 - weight) * loss + weight * self._measure(output, target)
+                    loss = (1 - weight) * loss + weight * self._compute_loss(output, target)
                 loss = loss / recipe.accumulate
                 self.scaler.scale(loss).backward()
             self._loss += loss.detach()
@@ -196,7 +196,7 @@ class Trainer:
         dtype = _HALF.get(self.recipe.precision)
         return torch.autocast(self.accelerator.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
-    def _parts(self, with_targets: bool) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def _micro_batches(self, with_targets: bool) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yields this process's share of the step's LR, HR and target patches, in ``accumulate`` parts."""
         recipe, accelerator = self.recipe, self.accelerator
         share = recipe.batch // recipe.accumulate // accelerator.num_processes
@@ -216,7 +216,7 @@ class Trainer:
             )
             yield lr, hr, targets
 
-    def _measure(self, output: Tensor, target: Tensor) -> Tensor:
+    def _compute_loss(self, output: Tensor, target: Tensor) -> Tensor:
         difference = output.float() - target
         if self.recipe.loss == "charbonnier":
             return (difference**2 + 1e-6).sqrt().mean()
@@ -225,7 +225,7 @@ class Trainer:
             loss = loss + _FFT_WEIGHT * torch.view_as_real(torch.fft.rfft2(difference)).abs().mean()
         return loss
 
-    def _agree(self, signals: Signals) -> tuple[int, bool]:
+    def _synchronize(self, signals: SignalHandler) -> tuple[int, bool]:
         """Returns which signal asked any process to stop, and whether one was asked to save; sets all clocks alike."""
         main = self.accelerator.is_main_process
         facts = [float(signals.stop), float(signals.save), self.seconds if main else 0.0]
@@ -235,7 +235,7 @@ class Trainer:
         self._clock = facts[2]
         return int(facts[0]), facts[1] > 0
 
-    def _due(self, last: tuple[int, float], steps: int, minutes: float) -> bool:
+    def _is_due(self, last: tuple[int, float], steps: int, minutes: float) -> bool:
         by_steps = steps > 0 and self.step // steps > last[0] // steps
         return by_steps or (minutes > 0 and self._clock - last[1] >= 60 * minutes)
 
@@ -250,7 +250,7 @@ class Trainer:
         self._count = 0
         self._reported_at = (self.step, self.seconds)
         if not math.isfinite(loss):
-            self._give_up(f"the loss is {loss}")
+            self._raise_diverged(f"the loss is {loss}")
         report = Report(
             step=self.step,
             loss=loss,
@@ -270,9 +270,9 @@ class Trainer:
         """Gives up if the weights make no image any more, which the last step's loss, taken before it, cannot tell."""
         with self._autocast():
             if not bool(self.network(self._sample).isfinite().all()):
-                self._give_up("the network's output is not finite")
+                self._raise_diverged("the network's output is not finite")
 
-    def _give_up(self, reason: str) -> NoReturn:
+    def _raise_diverged(self, reason: str) -> NoReturn:
         raise TrainingError(
             f"{reason} at step {self.step}; the last good state is kept in {self.folder / 'states'}: go on from it by "
             "--resume, with a lower lr, clip=1 or precision=fp32"
@@ -350,7 +350,7 @@ class Trainer:
                 write_state(states, state)
         state = load_state(states)
         if begins:
-            start = state.get("start", NO_START)
+            start = state.get("start", ZERO_COUNTERS)
             if start["step"] != state["step"]:
                 raise TrainingError(f"{states} holds states of another run; choose another output folder")
             self.recipe = replace(self.recipe, lr=start["lr"], target_weight=start["target_weight"])
@@ -365,7 +365,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
         self.pixels = state.get("pixels", self.step * self.recipe.pixels_per_step)
-        self._start = state.get("start", NO_START)
+        self._start = state.get("start", ZERO_COUNTERS)
         self._before = state["before"]
         loss, self._count = state["loss"]
         self._loss.fill_(loss)
@@ -387,7 +387,7 @@ class Trainer:
         }
         save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training)
 
-    def _check_share(self) -> None:
+    def _check_batch(self) -> None:
         recipe, processes = self.recipe, self.accelerator.num_processes
         if recipe.batch % (recipe.accumulate * processes):
             raise TrainingError(
@@ -404,7 +404,7 @@ class Trainer:
             except LAMNetError as error:
                 self.callback.on_message(f"no validation: {error}")
                 return None
-        return chosen and validation_part(chosen, recipe.valid_crop)
+        return chosen and center_crop(chosen, recipe.valid_crop)
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator

@@ -37,7 +37,7 @@ def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str
     figure = Figure(figsize=(7, 6), layout="constrained")
     top, bottom = figure.subplots(2, sharex=True)
     for name, lines in logs.items():
-        position = _positions(name, over)
+        position = _axis_position(name, over)
         for axes, kind, field in ((top, "validation", "psnr"), (bottom, "report", "loss")):
             points = [(position(line), line[field]) for line in lines[kind]]
             axes.plot(*zip(*points, strict=True) if points else ((), ()), label=Path(name).name, linewidth=1.5)
@@ -53,7 +53,7 @@ def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str
     return Path(output)
 
 
-def _positions(run: str, over: str) -> Callable[[dict], float]:
+def _axis_position(run: str, over: str) -> Callable[[dict], float]:
     """Returns the function from a line of a run's log to its place on the horizontal axis."""
     if over == "step":
         return lambda line: line["step"]

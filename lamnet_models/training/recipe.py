@@ -119,7 +119,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, smallest in _SMALLEST.items():
+        for name, smallest in _MINIMUMS.items():
             value = getattr(self, name)
             if value is not None and not value >= smallest:
                 raise TrainingError(f"{name} is {value}, but it must be at least {smallest}")
@@ -158,7 +158,7 @@ class Recipe:
         """
         replaces_budget = any(overrides.get(name) is not None for name in BUDGETS)
         cleared = dict.fromkeys(BUDGETS) if replaces_budget else {}
-        return _checked({**dataclasses.asdict(self), **cleared, **overrides})
+        return _build_recipe({**dataclasses.asdict(self), **cleared, **overrides})
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the recipe, every field, as YAML."""
@@ -167,7 +167,7 @@ class Recipe:
             temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
 
 
-_SMALLEST = {
+_MINIMUMS = {
     "steps": 1,
     "pixels": 1,
     "batch": 1,
@@ -217,7 +217,7 @@ def load_recipe(name: str | os.PathLike) -> Recipe:
     if not isinstance(content, dict):
         raise TrainingError(f"{path}: not a recipe: it must have one FIELD: VALUE a line")
     try:
-        return _checked(content)
+        return _build_recipe(content)
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from None
 
@@ -240,7 +240,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     return values
 
 
-def _checked(values: dict[str, Any]) -> Recipe:
+def _build_recipe(values: dict[str, Any]) -> Recipe:
     hints = typing.get_type_hints(Recipe)
     for key in values:
         if key not in hints:
@@ -255,7 +255,7 @@ def _cast(key: str, value: Any, hint: Any) -> Any:
         if value is None:
             return None
         hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
-    wrong = TrainingError(f"{key} is {value!r}, but it must be {_KINDS[typing.get_origin(hint) or hint]}")
+    wrong = TrainingError(f"{key} is {value!r}, but it must be {_TYPE_NAMES[typing.get_origin(hint) or hint]}")
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise wrong
@@ -274,7 +274,7 @@ def _cast(key: str, value: Any, hint: Any) -> Any:
     raise wrong
 
 
-_KINDS = {
+_TYPE_NAMES = {
     int: "an integer",
     float: "a number",
     bool: "true or false",

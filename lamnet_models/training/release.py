@@ -17,7 +17,7 @@ from ..evaluation import Evaluation, evaluate
 from ..files import atomic_path
 from ..lamnet import LAMNet
 from ..registry import published_name
-from .data import training_data, validation_part
+from .data import center_crop, training_data
 from .events import read_log
 from .recipe import Recipe, load_recipe
 
@@ -78,12 +78,12 @@ def release(
     name = published_name(model)
     if name is None:
         raise TrainingError(f"{run} trained none of the paper's models: save best.safetensors under a name of its own")
-    kept_out = _kept_out(recipe, model.scale)
-    full, rounded = evaluate(model, kept_out), evaluate(_in_half(model), kept_out)
+    kept_out = _holdout_set(recipe, model.scale)
+    full, rounded = evaluate(model, kept_out), evaluate(_round_to_half(model), kept_out)
     half = full.psnr - rounded.psnr < HALF_LIMIT
     weights = output / f"{name}.{tag}.safetensors"
-    facts = _without_paths(checkpoint.training)
-    save_checkpoint(_in_half(model) if half else model, weights, training=facts, half=half)
+    facts = _strip_paths(checkpoint.training)
+    save_checkpoint(_round_to_half(model) if half else model, weights, training=facts, half=half)
     scores = [evaluate(weights, kept_out)]
     for dataset in _REPORTED:
         try:
@@ -96,12 +96,12 @@ def release(
     return Release(weights, card, half, tuple(scores))
 
 
-def _kept_out(recipe: Recipe, scale: int) -> Dataset:
+def _holdout_set(recipe: Recipe, scale: int) -> Dataset:
     _, kept_out = training_data(recipe.data, scale, recipe.lr_border, recipe.holdout)
-    return validation_part(kept_out or open_dataset(recipe.valid or "sample", scale), recipe.valid_crop)
+    return center_crop(kept_out or open_dataset(recipe.valid or "sample", scale), recipe.valid_crop)
 
 
-def _in_half(model: LAMNet) -> LAMNet:
+def _round_to_half(model: LAMNet) -> LAMNet:
     """Returns the model with its parameters rounded to half precision, and still in single."""
     copy = type(model)(**model.config)
     copy.load_state_dict(model.state_dict())
@@ -111,7 +111,7 @@ def _in_half(model: LAMNet) -> LAMNet:
     return copy.eval()
 
 
-def _without_paths(training: dict[str, Any]) -> dict[str, Any]:
+def _strip_paths(training: dict[str, Any]) -> dict[str, Any]:
     """Returns facts about a training without where on somebody's machine its files lay."""
     recipe = dict(training["recipe"])
     recipe["data"] = [Path(source).name for source in recipe["data"]]
@@ -119,7 +119,7 @@ def _without_paths(training: dict[str, Any]) -> dict[str, Any]:
         if recipe.get(field):
             recipe[field] = Path(recipe[field]).name
     before = training.get("before")
-    return {**training, "recipe": recipe} | ({"before": _without_paths(before)} if before else {})
+    return {**training, "recipe": recipe} | ({"before": _strip_paths(before)} if before else {})
 
 
 def _card(

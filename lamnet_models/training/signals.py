@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 
 
-class Signals:
+class SignalHandler:
     """While it is entered, SIGTERM and SIGINT ask to save and stop, SIGUSR1 to save and go on, each at a step's end.
 
     A second SIGINT does not wait.
@@ -21,7 +21,7 @@ class Signals:
         self.stop, self.save = 0, False
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> SignalHandler:
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
                 if number := getattr(signal, name, None):  # not every system has both

@@ -15,9 +15,9 @@ from ..files import atomic_path
 
 STATE_VERSION = 1
 
-NO_START = {"step": 0, "pixels": 0, "seconds": 0.0}
+ZERO_COUNTERS = {"step": 0, "pixels": 0, "seconds": 0.0}
 """Counters at the start of the budget, except in a decay branch."""
-_LISTINGS = 20
+_MAX_ATTEMPTS = 20
 
 
 def save_state(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -34,7 +34,7 @@ def save_state(folder: Path, step: int, state: dict[str, Any], keep: int) -> Pat
     """
     folder.mkdir(exist_ok=True)
     path = write_state(folder, {**state, "version": STATE_VERSION, "step": step, "random": random_state()})
-    for old in _states(folder)[keep:]:
+    for old in _state_files(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -62,8 +62,8 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     Raises:
         TrainingError: If there are states, but none can be read.
     """
-    for _ in range(_LISTINGS):
-        found = _states(folder)
+    for _ in range(_MAX_ATTEMPTS):
+        found = _state_files(folder)
         for path in found:
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
@@ -104,5 +104,5 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def _states(folder: Path) -> list[Path]:
+def _state_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*.pt"), reverse=True)

@@ -84,9 +84,9 @@ def open_store(
     folder = user_cache_path("lamnet") / "store" / digest
     if not (folder / "index.json").is_file():
         with atomic_folder(folder) as temporary:
-            _build(dataset, temporary, progress)
+            _write_store(dataset, temporary, progress)
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    hr, lr = (_mapped(folder / f"{part}.bin") for part in ("hr", "lr"))
+    hr, lr = (_memory_map(folder / f"{part}.bin") for part in ("hr", "lr"))
     sizes = np.array(index["sizes"], dtype=np.int64)
     areas = sizes.prod(axis=1)
     kept = sizes.min(axis=1) >= patch
@@ -101,14 +101,14 @@ def open_store(
     names = tuple(name for name, keep in zip(index["names"], kept, strict=True) if keep)
     starts = np.cumsum(areas) - areas
     store = Store(dataset.scale, hr, lr, sizes[kept], starts[kept], names, digest, tuple(problems))
-    return store if targets is None else _with_targets(store, find_targets(dataset, names, targets))
+    return store if targets is None else _add_targets(store, find_targets(dataset, names, targets))
 
 
-def _mapped(path: Path) -> Tensor:
+def _memory_map(path: Path) -> Tensor:
     return torch.from_numpy(np.memmap(path, np.uint8, mode="c")).view(-1, 3)
 
 
-def _with_targets(store: Store, files: list[Path]) -> Store:
+def _add_targets(store: Store, files: list[Path]) -> Store:
     """Returns the store with its targets, decoded into a folder of their own if their content is new."""
     digest = hashlib.sha256(f"{_VERSION} targets {store.digest}".encode())
     for name, file in zip(store.names, files, strict=True):
@@ -124,7 +124,7 @@ def _with_targets(store: Store, files: list[Path]) -> Store:
             output.truncate(store.hr.nbytes)
             output.flush()
             os.fsync(output.fileno())
-    return replace(store, targets=_mapped(folder / "targets.bin"), digest=name)
+    return replace(store, targets=_memory_map(folder / "targets.bin"), digest=name)
 
 
 def _digest(dataset: Dataset) -> str:
@@ -136,10 +136,10 @@ def _digest(dataset: Dataset) -> str:
     return digest.hexdigest()[:32]
 
 
-def _build(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None) -> None:
+def _write_store(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None) -> None:
     index: dict[str, list] = {"names": [], "sizes": [], "problems": list(dataset.problems)}
     with open(folder / "hr.bin", "wb") as hr, open(folder / "lr.bin", "wb") as lr:
-        for done, (pair, outcome) in enumerate(_decoded(dataset), start=1):
+        for done, (pair, outcome) in enumerate(_decode_pairs(dataset), start=1):
             if isinstance(outcome, str):
                 index["problems"].append(outcome)
             else:
@@ -158,7 +158,7 @@ def _build(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] 
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _decoded(dataset: Dataset) -> Iterator[tuple[Pair, tuple[np.ndarray, np.ndarray] | str]]:
+def _decode_pairs(dataset: Dataset) -> Iterator[tuple[Pair, tuple[np.ndarray, np.ndarray] | str]]:
     def read(pair: Pair) -> tuple[np.ndarray, np.ndarray] | str:
         try:
             return dataset.read(pair)

@@ -12,7 +12,7 @@ from ..datasets import Dataset
 from ..errors import ImageError, TrainingError
 from ..images import read_rgb
 
-_SHOWN = 3
+_MAX_LISTED = 3
 
 
 def find_targets(dataset: Dataset, names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
@@ -75,4 +75,4 @@ def read_targets(files: Sequence[Path], sides: np.ndarray) -> Iterator[np.ndarra
 
 
 def _first(texts: list[str]) -> str:
-    return ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
+    return ", ".join(texts[:_MAX_LISTED]) + (", …" if len(texts) > _MAX_LISTED else "")

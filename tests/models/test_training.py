@@ -25,7 +25,7 @@ from lamnet_models.training.crops import (
 from lamnet_models.training.data import training_data
 from lamnet_models.training.ema import EMA
 from lamnet_models.training.events import Log, read_log
-from lamnet_models.training.initialise import initialise_from, start_from_interpolation
+from lamnet_models.training.initialise import initialize_as_interpolation, initialize_from
 from lamnet_models.training.optimizer import create_optimizer, load_optimizer_state
 from lamnet_models.training.plot import plot
 from lamnet_models.training.recipe import parse_settings
@@ -246,7 +246,7 @@ def test_the_average_forgets_its_beginning_and_then_follows_slowly():
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_start_from_interpolation_interpolates_and_can_learn(scale):
     model = create_model(f"lamnet_x{scale}", num_blocks=1, depth=1)
-    start_from_interpolation(model)
+    initialize_as_interpolation(model)
     ours, bicubic = (evaluate(method, "sample", scale, limit=1) for method in (model, "bicubic"))
     assert ours.psnr > bicubic.psnr - 0.2
     model(torch.rand(1, 3, 9, 9)).square().mean().backward()
@@ -259,12 +259,12 @@ def test_weights_are_taken_as_far_as_they_fit(tmp_path):
     source = create_model("lamnet_x2", num_blocks=2, **small)
     save_checkpoint(source, tmp_path / "x2.safetensors")
     other_scale = create_model("lamnet_x3", num_blocks=2, **small)
-    words = initialise_from(other_scale, tmp_path / "x2.safetensors")["taken"]
+    words = initialize_from(other_scale, tmp_path / "x2.safetensors")["taken"]
     assert words.endswith("random: upsample")
     theirs, ours = source.state_dict(), other_scale.state_dict()
     assert all(torch.equal(theirs[key], ours[key]) for key in ours if not key.startswith("upsample"))
     larger = create_model("lamnet_x2", num_blocks=3, **small)
-    assert initialise_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("random: blocks.2")
+    assert initialize_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("random: blocks.2")
 
 
 def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
