@@ -9,7 +9,7 @@ _VARIABLES = ("MALLOC_MMAP_", "MALLOC_TRIM_", "GLIBC_TUNABLES")
 _LARGEST = 32 * 2**20  # bytes of the largest request that glibc serves from memory it keeps; it allows no more
 
 
-def keep_memory() -> None:
+def configure_allocator() -> None:
     """Spares each layer the page faults of fresh memory; call it before torch allocates.
 
     Without it, up to a fourth of the time on a Linux CPU goes into them. At most 64 MiB more are kept. Whoever has set

@@ -93,10 +93,10 @@ def bench(
 
     _check_backends(chosen_backends, device.value)
     if op:
-        _aggregation(device.value, chosen_backends, rounds, as_json)
+        _bench_aggregation(device.value, chosen_backends, rounds, as_json)
         return
     if windows:
-        _windows(pixels, rounds, threads, device.value, charts, as_json)
+        _bench_windows(pixels, rounds, threads, device.value, charts, as_json)
         return
     names = models or [f"lamnet_x{scale}", *(PEERS if has_spandrel() else ())]
     reference = baseline or names[0]
@@ -105,7 +105,7 @@ def bench(
     quality = read_psnr(psnr) if psnr else None
     if quality is not None and not set(names) & set(quality):
         raise typer.BadParameter(f"--psnr tells of {', '.join(quality)}, none of which is measured")
-    with spinner() as say:
+    with spinner() as on_status:
         try:
             results = measure(
                 names,
@@ -119,7 +119,7 @@ def bench(
                 threads=threads,
                 device=device.value,
                 memory=memory,
-                progress=say,
+                progress=on_status,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
@@ -151,28 +151,30 @@ def _check_backends(backends: list[str | None], device: str) -> None:
             raise typer.BadParameter(str(error)) from None
 
 
-def _aggregation(device: str, backends: list[str | None], rounds: int, as_json: bool) -> None:
+def _bench_aggregation(device: str, backends: list[str | None], rounds: int, as_json: bool) -> None:
     from itertools import product
 
     from lamnet_models.benchmarking import AGGREGATION_SIZES, measure_aggregation
 
     results = []
-    with spinner() as say:
+    with spinner() as on_status:
         for shape, axis, backward in product(AGGREGATION_SIZES, ("horizontal", "vertical"), (False, True)):
             for backend in backends:
-                say(f"{shape}, {axis}, {'backward' if backward else 'forward'}")
+                on_status(f"{shape}, {axis}, {'backward' if backward else 'forward'}")
                 options = {"backward": backward, "rounds": max(rounds, 3), "device": device, "backend": backend}
                 results.append(measure_aggregation(shape, axis, **options))
     print_aggregation(results, as_json)
 
 
-def _windows(
+def _bench_windows(
     size: tuple[int, int] | None, rounds: int, threads: int | None, device: str, charts: list[Path], as_json: bool
 ) -> None:
     from lamnet_models.benchmarking import draw_windows, measure_windows
 
-    with spinner() as say:
-        results = measure_windows(size=size or (320, 180), rounds=rounds, threads=threads, device=device, progress=say)
+    with spinner() as on_status:
+        results = measure_windows(
+            size=size or (320, 180), rounds=rounds, threads=threads, device=device, progress=on_status
+        )
     for path in charts:
         draw_windows(results, path)
     print_windows(results, as_json)

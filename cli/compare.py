@@ -28,7 +28,7 @@ from .options import (
     parse_tile,
 )
 from .output import check_output, print_error, print_json, print_table
-from .progress import bars
+from .progress import progress_bar
 
 
 def parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
@@ -77,7 +77,7 @@ def compare(
 
     if draws and output.suffix.lower() not in WRITABLE:
         raise typer.BadParameter(f"{output} must end in one of {', '.join(WRITABLE)}")
-    with bars() as progress:
+    with progress_bar() as progress:
         tasks = {}
 
         def show(name: str, step: evaluation.Step) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from .options import Data, Json
 from .output import print_error, print_json, print_note, print_table
-from .progress import bars
+from .progress import progress_bar
 
 app = typer.Typer(help="Lists, downloads and checks sets of images.", no_args_is_help=True)
 
@@ -20,7 +20,7 @@ def fetch_with_progress(name: str, data: Path | None, source: str | None = None)
 
     if known_set(name) is None and Path(name).is_dir():
         return name
-    with bars(downloads=True) as progress:
+    with progress_bar(downloads=True) as progress:
 
         def start(file: str):
             task = progress.add_task(file, total=None)

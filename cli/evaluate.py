@@ -29,7 +29,7 @@ from .options import (
     parse_tile,
 )
 from .output import print_csv, print_error, print_json, print_table
-from .progress import bars
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from lamnet_models.evaluation import Evaluation
@@ -102,7 +102,7 @@ def evaluate(
             fetch_with_progress(name, data)
     sets = [open_dataset(name, method.scale, data, lr_border.value).first(limit) for name in names]
     results = []
-    with bars() as progress:
+    with progress_bar() as progress:
         for found in sets:
             saver = ImageSaver(save_images, found, method.name) if save_images else None
             task = progress.add_task(found.name, total=len(found.pairs))

@@ -57,7 +57,7 @@ def explain(
         raise typer.BadParameter(f"--at is {at!r}, but it must be X,Y in pixels, such as 120,80")
     from lamnet_models.explanation import explain as run
 
-    with spinner() as say:
+    with spinner() as on_status:
         try:
             result = run(
                 image,
@@ -68,7 +68,7 @@ def explain(
                 patch=patch,
                 steps=steps,
                 samples=samples,
-                say=say,
+                say=on_status,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None

@@ -52,9 +52,11 @@ def export(
     from lamnet_models.exporting import TOLERANCES
     from lamnet_models.exporting import export as write
 
-    with spinner() as say:
+    with spinner() as on_status:
         try:
-            result = write(model, output, format=format and format.value, half=half, device=device.value, progress=say)
+            result = write(
+                model, output, format=format and format.value, half=half, device=device.value, progress=on_status
+            )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     differences = {"×".join(map(str, size)): value for size, value in result.differences.items()}

@@ -19,7 +19,7 @@ from typing import IO
 
 from .output import print_error
 
-LOST = 75
+PEER_LOST = 75
 """Exit code of a worker that lost another one, whose exit code tells the cause."""
 
 _WORKER = "LAMNET_WORKER"
@@ -139,7 +139,7 @@ def _wait(workers: list[_Worker]) -> int:
         while True:
             running = [worker for worker in workers if worker.process.poll() is None]
             exited = [worker for worker in workers if worker.process.returncode]  # neither None nor 0
-            failed = [worker for worker in exited if worker.process.returncode not in (LOST, 128 + stop, -stop)]
+            failed = [worker for worker in exited if worker.process.returncode not in (PEER_LOST, 128 + stop, -stop)]
             killed = [worker for worker in failed if worker.process.returncode < 0]
             if exited and deadline is None:
                 deadline = time.monotonic() + _GRACE

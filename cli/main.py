@@ -28,7 +28,7 @@ from . import (
     upscale,
 )
 from . import export as exporting
-from .allocation import keep_memory
+from .allocation import configure_allocator
 from .output import print_error
 
 app = typer.Typer(
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What stands behind ``lamnet``; by default the process's own arguments.
     """
-    keep_memory()
+    configure_allocator()
     this = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
     try:
         # The context's object is the command line that runs the same command in another process.

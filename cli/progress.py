@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 
-def bars(downloads: bool = False) -> Progress:
+def progress_bar(downloads: bool = False) -> Progress:
     """Returns rich's bars, which vanish when they are done.
 
     Args:
@@ -55,7 +55,7 @@ class JobBars:
     """
 
     def __init__(self, count: int) -> None:
-        self._bars = bars()
+        self._bars = progress_bar()
         self._all = self._bars.add_task("files", total=count, visible=count > 1)
         self._name: str | None = None
         self._one = self._bars.add_task("", total=None)

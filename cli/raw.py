@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import typer
 
 from .output import check_output, print_note
-from .progress import bars
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from lamnet_models.upscaling.upscalers import Upscalers
@@ -34,7 +34,7 @@ def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: Upscal
         raise typer.BadParameter("raw video is nothing for a terminal: pipe it on, to ffmpeg for example")
     if not to_stdout:
         check_output(output, overwrite)
-    progress = bars()
+    progress = progress_bar()
     task = progress.add_task("frames", total=None)
     with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)

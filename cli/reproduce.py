@@ -169,9 +169,9 @@ def _run(item: str, arguments: dict[str, Any]) -> Reproduction | None:
     from lamnet_models.errors import LAMNetError
     from lamnet_models.reproduction import ITEMS, item_options
 
-    with spinner() as say:
+    with spinner() as on_status:
         if "say" in item_options(item):
-            arguments = arguments | {"say": lambda text: say(f"{item}: {text}")}
+            arguments = arguments | {"say": lambda text: on_status(f"{item}: {text}")}
         try:
             return ITEMS[item](**arguments)
         except ValueError as error:

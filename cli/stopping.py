@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Lets SIGTERM end what runs in the block as Ctrl+C does: files that are half written are taken away again."""
     if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
         yield

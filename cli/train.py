@@ -97,7 +97,7 @@ def train(
             result = run(recipe, folder, resume=resume, callback=callback, decay_from=decay_from, **overrides)
     except ProcessLostError:
         if launching.is_worker():
-            raise typer.Exit(launching.LOST) from None  # the launcher tells the cause
+            raise typer.Exit(launching.PEER_LOST) from None  # the launcher tells the cause
         raise
     if not is_main:
         raise typer.Exit(128 + result.stopped_by if result.stopped_by else 0)

@@ -15,7 +15,7 @@ import typer
 from .options import Device, DeviceName, Json, Overwrite, Precision, PrecisionName, Tile, parse_size, parse_tile
 from .output import check_output, print_error, print_json, print_note
 from .progress import JobBars
-from .stopping import stoppable
+from .stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from lamnet_models.upscaling.plan import Job
@@ -154,7 +154,7 @@ def upscale(
     if is_raw:
         from .raw import upscale_stream
 
-        with stoppable():
+        with sigterm_as_interrupt():
             upscale_stream(parse_size("--size", size), output, upscalers, overwrite)
         return
 
@@ -162,7 +162,7 @@ def upscale(
         overwrite, skip_existing, quality, metadata is Metadata.keep, frames, max_pixels, max_memory is None
     )
     results = []
-    with stoppable(), _reporting(report) as note, JobBars(len(jobs)) as bars:
+    with sigterm_as_interrupt(), _reporting(report) as note, JobBars(len(jobs)) as bars:
         for result in run_jobs(jobs, upscalers, options, lambda job, *steps: bars.step(job.source.name, *steps)):
             results.append(result)
             bars.finish(len(results))

@@ -35,12 +35,12 @@ def watch(folder: Path, tensorboard: bool) -> Iterator[TrainingCallback]:
         callbacks.append(TensorBoard(folder / "tensorboard"))
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield _All([_Screen(folder, live), *callbacks])
+            yield _CallbackList([_LiveProgress(folder, live), *callbacks])
     else:
-        yield _All([_Lines(), *callbacks])
+        yield _CallbackList([_PlainProgress(), *callbacks])
 
 
-class _All:
+class _CallbackList:
     """Several callbacks."""
 
     def __init__(self, callbacks: list[TrainingCallback]) -> None:
@@ -59,7 +59,7 @@ class _All:
             callback.on_message(text)
 
 
-class _Lines:
+class _PlainProgress:
     """One plain line for each thing that happens."""
 
     def on_report(self, report: Report) -> None:
@@ -76,7 +76,7 @@ class _Lines:
         print_note(text)
 
 
-class _Screen:
+class _LiveProgress:
     """A table that stays in its place, notes above it."""
 
     def __init__(self, folder: Path, live: Live) -> None:

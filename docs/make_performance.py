@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from lamnet_cli.allocation import keep_memory
+from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
 
@@ -77,6 +77,6 @@ def bandwidth() -> None:
 PARTS = {"networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
-    keep_memory()  # as `lamnet` does; processes that measure memory are without, under both
+    configure_allocator()  # as `lamnet` does; processes that measure memory are without, under both
     for part in sys.argv[1:] or PARTS:
         PARTS[part]()

@@ -24,8 +24,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit of private
 # the most it had for itself, what it was allowed, and what was foretold.
 CHILD = """
 import json, sys
-from lamnet_cli.allocation import keep_memory
-keep_memory()
+from lamnet_cli.allocation import configure_allocator
+configure_allocator()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
