@@ -1,4 +1,4 @@
-"""Training: recipes, data, the loop, and what becomes of a run."""
+"""Training: recipes, data, training loop, releases."""
 
 from .events import Report, TrainingCallback, Validation
 from .loop import Trainer, TrainingResult

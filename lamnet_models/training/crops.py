@@ -87,7 +87,7 @@ def sample_textured_patches(store: Store, patch: int, indices: range, seed: int,
 
 
 def _positions(sizes: np.ndarray, patch: int, random: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return image, top and left of patches, uniform over all positions, from (n, 3) numbers in [0, 1)."""
+    """Map (n, 3) random numbers in [0, 1) to image, top and left, uniform over all positions."""
     positions = sizes - patch + 1
     bounds = np.cumsum(positions.prod(axis=1))
     image = np.searchsorted(bounds, random[:, 0] * bounds[-1], side="right").clip(max=len(sizes) - 1)
@@ -140,7 +140,10 @@ def extract_targets(store: Store, samples: PatchSamples, patch: int) -> Tensor:
 def _gather(
     pixels: Tensor, starts: np.ndarray, widths: np.ndarray, samples: PatchSamples, patch: int, scale: int
 ) -> Tensor:
-    """Return patches of an image set stored as (N, 3) pixels; ``starts`` and ``widths`` are those of the LR images."""
+    """Gather patches from the (N, 3) pixels of images ``scale`` times the LR size.
+
+    ``starts`` and ``widths`` are those of the LR images.
+    """
 
     def column(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(pixels.device).view(-1, 1, 1)
