@@ -1,4 +1,4 @@
-"""A training run on the screen: live in a terminal, one line now and then elsewhere."""
+"""Progress display of a training run: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .output import print_note
 
 @contextmanager
 def watch(folder: Path, tensorboard: bool) -> Iterator[TrainingCallback]:
-    """Yields a callback that shows a run on standard error.
+    """Yield a callback that shows a run on standard error.
 
     Args:
-        folder: The run's folder.
-        tensorboard: Whether to write ``folder/tensorboard`` too.
+        folder: Folder of the run.
+        tensorboard: Whether to also write TensorBoard logs to ``folder/tensorboard``.
     """
     console = Console(stderr=True)
     callbacks: list[TrainingCallback] = []
@@ -41,7 +41,7 @@ def watch(folder: Path, tensorboard: bool) -> Iterator[TrainingCallback]:
 
 
 class _CallbackList:
-    """Several callbacks."""
+    """Callback that calls several callbacks."""
 
     def __init__(self, callbacks: list[TrainingCallback]) -> None:
         self._callbacks = callbacks
@@ -60,24 +60,24 @@ class _CallbackList:
 
 
 class _PlainProgress:
-    """One plain line for each thing that happens."""
+    """Callback that prints one line per event."""
 
     def on_report(self, report: Report) -> None:
         print_note(
-            f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {_count(report.pixels)} pixels  "
-            f"{_count(report.pixels_per_second)} pixels/s  {100 * report.progress:.1f}%  "
-            f"{_time(report.seconds_left)} left"
+            f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {_format_count(report.pixels)} pixels  "
+            f"{_format_count(report.pixels_per_second)} pixels/s  {100 * report.progress:.1f}%  "
+            f"{_format_time(report.seconds_left)} left"
         )
 
     def on_validation(self, validation: Validation) -> None:
-        print_note(_validated(validation))
+        print_note(_format_validation(validation))
 
     def on_message(self, text: str) -> None:
         print_note(text)
 
 
 class _LiveProgress:
-    """A table that stays in its place, notes above it."""
+    """Callback that shows a live table, with messages above it."""
 
     def __init__(self, folder: Path, live: Live) -> None:
         self._folder, self._live = folder, live
@@ -92,7 +92,7 @@ class _LiveProgress:
 
     def on_validation(self, validation: Validation) -> None:
         self._validation = validation
-        self._live.console.print(Text(_validated(validation)))
+        self._live.console.print(Text(_format_validation(validation)))
         self._show()
 
     def on_message(self, text: str) -> None:
@@ -103,36 +103,38 @@ class _LiveProgress:
         report, validation = self._report, self._validation
         if report is None:
             table.add_row("run", str(self._folder))
-            table.add_row("", "the first report is on its way")
+            table.add_row("", "waiting for the first report")
             self._live.update(table)
             return
         table.add_row("run", str(self._folder), "step", f"{report.step}")
         table.add_row("loss", f"{report.loss:.5f}", "lr", f"{report.lr:.2e}")
-        table.add_row("pixels", _count(report.pixels), "speed", f"{_count(report.pixels_per_second)} pixels/s")
-        table.add_row("left", _time(report.seconds_left))
+        table.add_row(
+            "pixels", _format_count(report.pixels), "speed", f"{_format_count(report.pixels_per_second)} pixels/s"
+        )
+        table.add_row("left", _format_time(report.seconds_left))
         if validation:
             table.add_row("PSNR", f"{validation.psnr:.2f} dB", "SSIM", f"{validation.ssim:.4f}")
         bar = ProgressBar(total=1.0, completed=min(report.progress, 1.0), width=40)
         self._live.update(Group(table, bar))
 
 
-def _validated(validation: Validation) -> str:
-    best = ", the best so far" if validation.best else ""
+def _format_validation(validation: Validation) -> str:
+    best = ", new best" if validation.best else ""
     return (
         f"step {validation.step}  {validation.psnr:.2f} dB, {validation.ssim:.4f} on {validation.dataset}"
-        f"{best}  (after {_time(validation.seconds)})"
+        f"{best}  (after {_format_time(validation.seconds)})"
     )
 
 
-def _count(pixels: float) -> str:
-    """Returns a number of LR pixels with its unit: 12.3M."""
+def _format_count(pixels: float) -> str:
+    """Format a number of LR pixels with its unit: 12.3M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if pixels >= size:
             return f"{pixels / size:.1f}{unit}"
     return f"{pixels:.0f}"
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "unknown"
     minutes, rest = divmod(round(seconds), 60)

@@ -15,7 +15,7 @@ def test_the_home_page_leads_to_the_commands_that_train_and_evaluate(docs, tmp_p
     write_photographs(tmp_path / "Pictures", side=96)
     checked, trained, evaluated, _ = walk(commands(), tmp_path, "minutes=0.03 batch=1 patch=16 valid_crop=64")
 
-    assert re.findall(r"(\w+): whole; (\d+) images", checked) == [("train", "8"), ("test", "2")]
+    assert re.findall(r"(\w+): ok; (\d+) images", checked) == [("train", "8"), ("test", "2")]
     assert re.search(r"runs/mine: \d+ steps in .*best \d\d\.\d\d dB", trained)
     assert re.search(r"best\.safetensors: \d\d\.\d\d dB", evaluated)
     for method in ("bicubic", "lamnet_x2", "best"):
