@@ -138,7 +138,7 @@ def _arguments(item: str, values: dict[str, Any], output: Path, strict: bool) ->
                 raise typer.BadParameter(f"--{singular} must be given once for {item}, got {len(value)} values")
             arguments[singular] = value[0]
         elif strict:
-            raise typer.BadParameter(f"{_flag(name)} is not an option of {item}, which has {_options(options)}")
+            raise typer.BadParameter(f"{_flag(name)} is not supported by {item}, which takes {_options(options)}")
     return arguments
 
 

@@ -78,7 +78,7 @@ def train(
     if decay_from is not None and output is None:
         raise typer.BadParameter("--decay-from requires a folder for the new run: add -o FOLDER")
     if decay_from is not None and recipe != "quick":
-        raise typer.BadParameter(f"--decay-from uses the recipe of {decay_from}: remove {recipe}")
+        raise typer.BadParameter(f"--decay-from uses the recipe of {decay_from}: remove the recipe {recipe}")
     try:
         overrides = parse_settings(settings or [])
         if decay_from is not None:

@@ -29,9 +29,9 @@ def branch_recipe(trunk: str | os.PathLike, overrides: dict[str, Any]) -> Recipe
     if fixed := [key for key in _FIXED if key in overrides]:
         raise TrainingError(f"{fixed[0]} cannot be set with decay_from: it is that of {trunk}")
     if not any(overrides.get(name) is not None for name in BUDGETS):
-        raise TrainingError(f"decay_from needs a budget: set one of {', '.join(BUDGETS)}, such as minutes=30")
+        raise TrainingError(f"decay_from requires a budget: set one of {', '.join(BUDGETS)}, such as minutes=30")
     if not path.is_file():
-        raise TrainingError(f"decay_from must be the folder of a run, got {trunk}: recipe.yaml is missing")
+        raise TrainingError(f"decay_from must be the folder of a run, got {trunk} (recipe.yaml is missing)")
     fields = {"decay_from": os.fspath(trunk), "init_from": None, "schedule": "wsd", "decay": 1.0, "warmup": 0}
     return load_recipe(path).with_overrides({**overrides, **fields})
 

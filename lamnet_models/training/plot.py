@@ -77,7 +77,7 @@ def read_run(run: str | os.PathLike) -> dict[str, list[dict]]:
     """
     path = Path(run) / "log.jsonl"
     if not path.is_file():
-        raise TrainingError(f"run must be the folder of a run, got {run}: log.jsonl is missing")
+        raise TrainingError(f"run must be the folder of a run, got {run} (log.jsonl is missing)")
     log = read_log(path)
     entries = {kind: [entry for entry in log if entry.get("kind") == kind] for kind in ("report", "validation")}
     if not any(entries.values()):

@@ -129,8 +129,8 @@ class Recipe:
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if sum(getattr(self, name) is not None for name in BUDGETS) != 1:
-            values = ", ".join(f"{name}={getattr(self, name)}" for name in BUDGETS)
-            raise TrainingError(f"exactly one of {', '.join(BUDGETS)} must be set, got {values}")
+            values = [f"{name}={getattr(self, name):g}" for name in BUDGETS if getattr(self, name) is not None]
+            raise TrainingError(f"exactly one of {', '.join(BUDGETS)} must be set, got {', '.join(values) or 'none'}")
         if self.steps is None and self.schedule == "multistep":
             raise TrainingError("schedule=multistep requires steps: set steps, or schedule=wsd with minutes or pixels")
         if self.minutes == 0:

@@ -71,13 +71,13 @@ def release(
     """
     run, output = Path(run), Path(output)
     if not (run / "best.safetensors").is_file():
-        raise TrainingError(f"run must have validated weights, got {run}: best.safetensors is missing")
+        raise TrainingError(f"run must have validated weights, got {run} (best.safetensors is missing)")
     recipe = load_recipe(run / "recipe.yaml")
     checkpoint = read_checkpoint(run / "best.safetensors")
     model = checkpoint.build()
     name = published_name(model)
     if name is None:
-        raise TrainingError(f"run must be of one of the paper's models, got {run}: copy its best.safetensors instead")
+        raise TrainingError(f"run must be of one of the paper's models, got {run}: share its best.safetensors instead")
     holdout_set = _holdout_set(recipe, model.scale)
     full, rounded = evaluate(model, holdout_set), evaluate(_round_to_half(model), holdout_set)
     half = full.psnr - rounded.psnr < HALF_LIMIT

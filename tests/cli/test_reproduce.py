@@ -74,7 +74,7 @@ def test_reproduce_wrong_usage(lamnet, tmp_path, arguments, values):
 
 def test_reproduce_failed_item(lamnet, tmp_path):
     code, out, err = lamnet("reproduce", "figure7", "table1", "--run", tmp_path / "no", "-o", tmp_path / "out")
-    assert (code, out) == (2, "")  # --run is not an option of table1
+    assert (code, out) == (2, "")  # table1 does not support --run
     code, out, err = lamnet("reproduce", "figure7", "figure10", "--image", "no.png", "-o", tmp_path / "out")
     assert code == 2
     code, out, err = lamnet("reproduce", "figure9", "figure10", "--image", "no.png", "-o", tmp_path / "out")
