@@ -1,4 +1,4 @@
-"""``lamnet bench``: how long networks take, side by side."""
+"""``lamnet bench``: speed of models, relative to each other."""
 
 from __future__ import annotations
 
@@ -17,57 +17,63 @@ def bench(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...",
-            help="Models, peers (swinir_light, omni_sr, atd_light, dat_light, craft, dctlsa, safmn), files. "
-            "[default: lamnet_xSCALE and all peers]",
-            show_default=False,
+            metavar="MODEL",
+            help="Models, checkpoint files, or baselines (swinir_light, omni_sr, atd_light, dat_light, craft, dctlsa, "
+            "safmn).",
+            show_default="lamnet_xSCALE and all baselines",
         ),
     ] = None,
-    scale: Annotated[int, typer.Option("--scale", "-s", min=1, help="Factor of enlargement.")] = 4,
+    scale: Annotated[int, typer.Option("--scale", "-s", min=1, help="Upscaling factor.")] = 4,
     size: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT of the image to enlarge. [default: 1280x720 / scale]")
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Input size in pixels.", show_default="1280x720 / scale"),
     ] = None,
-    modes: Annotated[str, typer.Option("--mode", help="eager, compiled, onnxruntime, or several.")] = "eager",
-    precisions: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, or several.")] = "fp32",
+    modes: Annotated[
+        str, typer.Option("--mode", help="Execution modes: eager, compiled, onnxruntime, or several.")
+    ] = "eager",
+    precisions: Annotated[str, typer.Option("--precision", help="Precisions: fp32, fp16, bf16, or several.")] = "fp32",
     backends: Annotated[
         str | None,
-        typer.Option("--backend", help="eager, triton, fused, or several: of our layers. [default: as available]"),
+        typer.Option(
+            "--backend", help="Backends of lamnet_layers: eager, triton, fused, or several.", show_default="auto"
+        ),
     ] = None,
     train: Annotated[
-        str | None, typer.Option(metavar="BATCHxSIDE", help="Measure steps of training, on such patches.")
+        str | None,
+        typer.Option(metavar="BATCHxSIDE", help="Measure training steps, with BATCH patches of SIDE pixels."),
     ] = None,
-    op: Annotated[bool, typer.Option("--op", help="Measure the aggregation alone, against copying memory.")] = False,
-    windows: Annotated[
-        bool, typer.Option("--windows", help="Measure attentions alone, by the size of their window.")
-    ] = False,
+    op: Annotated[bool, typer.Option("--op", help="Measure the aggregation alone, relative to a memory copy.")] = False,
+    windows: Annotated[bool, typer.Option("--windows", help="Measure attention layers alone, by window size.")] = False,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="The model that ratios refer to, in the same mode; a model alone, to its first. [default: the first]"
+            help="Model that ratios refer to, in the same mode; with one model, its first mode.",
+            show_default="the first model",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn with the others.")] = 7,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU. [default: one a core]")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of timing rounds, each over all models in turn.")] = 7,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="one per core")] = None,
     device: Device = DeviceName.auto,
-    memory: Annotated[bool, typer.Option("--memory", help="Measure peak memory too.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Also measure peak memory.")] = False,
     chart: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Picture to write, PNG, SVG or PDF, or several: a bubble a model, time and parameters; "
-            "with --windows, time and operations by window."
+            help="Chart to write (.png, .svg or .pdf; repeatable): a bubble chart of latency and parameters; with "
+            "--windows, time and operations by window size."
         ),
     ] = None,
     psnr: Annotated[
         list[Path] | None,
-        typer.Option(help="What lamnet eval or compare printed with --json: PSNR for the chart's vertical axis."),
+        typer.Option(help="JSON output of lamnet eval or compare, for PSNR on the chart's vertical axis; repeatable."),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Measures models and peers in turn, in one run, and prints ratios.
+    """Benchmark the latency of models.
 
-    Times alone say little on a busy machine; ratios of times taken in turn do.
-    A result that does not match the eager float32 one gets no ratio, and the exit code is 1.
+    Models and baselines are measured in alternation, and ratios are printed.
+    Ratios of alternating measurements are robust to other load on the machine.
+    Models whose output differs from the eager float32 output get no ratio, and the exit code is 1.
 
     Example: lamnet bench lamnet_x4 swinir_light --mode eager,compiled
     """
@@ -80,32 +86,32 @@ def bench(
     for path in charts:
         check_output(path, overwrite)
         if path.suffix not in (".png", ".svg", ".pdf"):
-            raise typer.BadParameter(f"{path} must end in .png, .svg or .pdf")
+            raise typer.BadParameter(f"--chart must end in .png, .svg or .pdf, got {path}")
     if op and windows:
-        raise typer.BadParameter("--op and --windows measure different things: choose one")
+        raise typer.BadParameter("--op and --windows are mutually exclusive")
     if op and charts:
-        raise typer.BadParameter("--op has no chart: leave --chart out")
+        raise typer.BadParameter("--chart cannot be used with --op")
     if psnr and (windows or not charts):
-        raise typer.BadParameter("--psnr is for the chart of networks: name one with --chart")
+        raise typer.BadParameter("--psnr requires --chart, and cannot be used with --windows")
     from lamnet_models.benchmarking import PEERS, draw_chart, read_psnr
     from lamnet_models.benchmarking import bench as measure
     from lamnet_models.benchmarking.peers import has_spandrel
 
     _check_backends(chosen_backends, device.value)
     if op:
-        _aggregation(device.value, chosen_backends, rounds, as_json)
+        _bench_aggregation(device.value, chosen_backends, rounds, as_json)
         return
     if windows:
-        _windows(pixels, rounds, threads, device.value, charts, as_json)
+        _bench_windows(pixels, rounds, threads, device.value, charts, as_json)
         return
     names = models or [f"lamnet_x{scale}", *(PEERS if has_spandrel() else ())]
     reference = baseline or names[0]
     if reference not in names:
-        raise typer.BadParameter(f"--baseline is {reference}, but it must be one of {', '.join(names)}")
+        raise typer.BadParameter(f"--baseline must be one of {', '.join(names)}, got {reference}")
     quality = read_psnr(psnr) if psnr else None
     if quality is not None and not set(names) & set(quality):
-        raise typer.BadParameter(f"--psnr tells of {', '.join(quality)}, none of which is measured")
-    with spinner() as say:
+        raise typer.BadParameter(f"--psnr must contain a measured model, got {', '.join(quality)}")
+    with spinner() as on_status:
         try:
             results = measure(
                 names,
@@ -119,13 +125,13 @@ def bench(
                 threads=threads,
                 device=device.value,
                 memory=memory,
-                progress=say,
+                progress=on_status,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-    alone = results[0] if len(names) == 1 else None
+    single = results[0] if len(names) == 1 else None
     bases = {
-        (result.mode, result.precision): alone or result for result in reversed(results) if result.name == reference
+        (result.mode, result.precision): single or result for result in reversed(results) if result.name == reference
     }
     rows = [network_row(result, bases[result.mode, result.precision]) for result in results]
     for path in charts:
@@ -133,10 +139,10 @@ def bench(
     if as_json:
         print_json([{**row, "seconds": list(result.seconds)} for row, result in zip(rows, results, strict=True)])
     else:
-        print_networks(rows, f"{reference}, {alone.mode}" if alone else reference)
+        print_networks(rows, f"{reference}, {single.mode}" if single else reference)
     wrong = [result.label for result in results if not result.valid]
     if wrong:
-        print_error(f"not the result of the eager float32 network: {', '.join(wrong)}")
+        print_error(f"output differs from the eager float32 output: {', '.join(wrong)}")
         raise typer.Exit(1)
 
 
@@ -151,28 +157,30 @@ def _check_backends(backends: list[str | None], device: str) -> None:
             raise typer.BadParameter(str(error)) from None
 
 
-def _aggregation(device: str, backends: list[str | None], rounds: int, as_json: bool) -> None:
+def _bench_aggregation(device: str, backends: list[str | None], rounds: int, as_json: bool) -> None:
     from itertools import product
 
     from lamnet_models.benchmarking import AGGREGATION_SIZES, measure_aggregation
 
     results = []
-    with spinner() as say:
+    with spinner() as on_status:
         for shape, axis, backward in product(AGGREGATION_SIZES, ("horizontal", "vertical"), (False, True)):
             for backend in backends:
-                say(f"{shape}, {axis}, {'backward' if backward else 'forward'}")
+                on_status(f"{shape}, {axis}, {'backward' if backward else 'forward'}")
                 options = {"backward": backward, "rounds": max(rounds, 3), "device": device, "backend": backend}
                 results.append(measure_aggregation(shape, axis, **options))
     print_aggregation(results, as_json)
 
 
-def _windows(
+def _bench_windows(
     size: tuple[int, int] | None, rounds: int, threads: int | None, device: str, charts: list[Path], as_json: bool
 ) -> None:
     from lamnet_models.benchmarking import draw_windows, measure_windows
 
-    with spinner() as say:
-        results = measure_windows(size=size or (320, 180), rounds=rounds, threads=threads, device=device, progress=say)
+    with spinner() as on_status:
+        results = measure_windows(
+            size=size or (320, 180), rounds=rounds, threads=threads, device=device, progress=on_status
+        )
     for path in charts:
         draw_windows(results, path)
     print_windows(results, as_json)

@@ -1,4 +1,4 @@
-"""What ``lamnet bench`` prints."""
+"""Tables of ``lamnet bench``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def network_row(result: Measurement, base: Measurement) -> dict[str, object]:
-    """Returns what is printed of a measurement; there is no ratio where a result is not the network's."""
+    """Return the table row of a measurement; its ratio is None if an output is invalid."""
     return {
         "model": result.name,
         "mode": result.mode,
@@ -29,9 +29,9 @@ def network_row(result: Measurement, base: Measurement) -> dict[str, object]:
 
 
 def print_networks(rows: list[dict], reference: str) -> None:
-    """Prints a table of networks with ratios to one of them."""
+    """Print a table of models with ratios to one of them."""
     ratio = f"ratio to {reference}"
-    columns = ["model", "mode", "type", "backend", "ms", "±", "images/s", "MB", ratio]
+    columns = ["model", "mode", "dtype", "backend", "ms", "±", "images/s", "MB", ratio]
     if not any(row["memory"] for row in rows):
         columns.remove("MB")
     if not any(row["backend"] for row in rows):
@@ -40,7 +40,7 @@ def print_networks(rows: list[dict], reference: str) -> None:
         {
             "model": row["model"],
             "mode": row["mode"],
-            "type": row["precision"],
+            "dtype": row["precision"],
             "backend": row["backend"] or "",
             "ms": f"{1000 * row['median']:.4g}",
             "±": f"{row['spread']:.0%}",
@@ -54,7 +54,7 @@ def print_networks(rows: list[dict], reference: str) -> None:
 
 
 def print_aggregation(results: Iterable[OperatorMeasurement], as_json: bool) -> None:
-    """Prints the aggregation's times and bandwidths."""
+    """Print times and bandwidths of the aggregation."""
     rows = [
         {
             "shape": list(result.shape),
@@ -89,7 +89,7 @@ def print_aggregation(results: Iterable[OperatorMeasurement], as_json: bool) -> 
 
 
 def print_windows(results: Iterable[WindowMeasurement], as_json: bool) -> None:
-    """Prints token mixers by their window."""
+    """Print times and operations of token mixers by window size."""
     rows = [
         {
             "mixer": result.mixer,

@@ -1,4 +1,4 @@
-"""``lamnet compare``: several networks on one set, in figures and in a picture."""
+"""``lamnet compare``: models on one dataset, as a table and an image of details."""
 
 from __future__ import annotations
 
@@ -28,29 +28,32 @@ from .options import (
     parse_tile,
 )
 from .output import check_output, print_error, print_json, print_table
-from .progress import bars
+from .progress import progress_bar
 
 
 def parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
-    """Returns the image's name, and left, top, width and height in pixels, that ``--detail`` means."""
+    """Parse ``--detail`` to the image name and left, top, width and height in pixels."""
     match = re.fullmatch(r"(.+):(\d+),(\d+),(\d+),(\d+)", text)
     if not match or "0" in match.groups()[3:]:
-        raise typer.BadParameter(f"--detail is {text!r}, but it must be IMAGE:LEFT,TOP,WIDTH,HEIGHT in pixels")
+        raise typer.BadParameter(f"--detail must be IMAGE:LEFT,TOP,WIDTH,HEIGHT in pixels, got {text!r}")
     return match[1], tuple(int(number) for number in match.groups()[1:])
 
 
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names of models, checkpoint files, bicubic.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="A set: set5, urban100 …; or a folder.")] = "set5",
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Model names, checkpoint files, or bicubic.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Dataset (set5, urban100 …) or folder.")] = "set5",
     scale: Scale = None,
     data: Data = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("lamnet_compare.png"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Image file to write.")] = Path("lamnet_compare.png"),
     detail: Annotated[
         list[str] | None,
-        typer.Option(help="Show this: IMAGE:LEFT,TOP,WIDTH,HEIGHT. [default: where the networks differ most]"),
+        typer.Option(
+            help="Detail to show, IMAGE:LEFT,TOP,WIDTH,HEIGHT; repeatable.",
+            show_default="where the models differ most",
+        ),
     ] = None,
-    details: Annotated[int, typer.Option(min=0, help="How many details to choose; 0 writes no picture.")] = 3,
-    side: Annotated[int, typer.Option(min=16, help="Width and height of the chosen details, in pixels.")] = 64,
+    details: Annotated[int, typer.Option(min=0, help="Number of details to select; 0: write no image.")] = 3,
+    side: Annotated[int, typer.Option(min=16, help="Width and height of selected details in pixels.")] = 64,
     limit: Limit = None,
     protocol: Protocol = ProtocolName.standard,
     channel: Channel = ChannelName.y,
@@ -61,7 +64,9 @@ def compare(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Compares networks on one set: a table, and a picture of details with each network's PSNR under it.
+    """Compare models on one dataset.
+
+    Scores are printed as a table, and details are written to an image with the PSNR of each model.
 
     Example: lamnet compare bicubic lamnet_x4 other.pth -d set14 -o compared.png
     """
@@ -76,8 +81,8 @@ def compare(
     from lamnet_models.pictures import Box
 
     if draws and output.suffix.lower() not in WRITABLE:
-        raise typer.BadParameter(f"{output} must end in one of {', '.join(WRITABLE)}")
-    with bars() as progress:
+        raise typer.BadParameter(f"--output must end in one of {', '.join(WRITABLE)}, got {output}")
+    with progress_bar() as progress:
         tasks = {}
 
         def show(name: str, step: evaluation.Step) -> None:

@@ -1,4 +1,4 @@
-"""``lamnet convert``: checkpoints from one format to the other."""
+"""``lamnet convert``: convert between checkpoint formats."""
 
 from __future__ import annotations
 
@@ -13,27 +13,32 @@ from .output import check_output
 
 
 class Format(str, Enum):
-    """Formats of checkpoints."""
+    """Checkpoint format."""
 
     lamnet = "lamnet"
     released = "released"
 
     @classmethod
     def of(cls, path: Path) -> Format:
-        """Returns the format that a file's extension stands for."""
+        """Return the format of a file by its extension."""
         return cls.released if path.suffix in (".pth", ".pt") else cls.lamnet
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A checkpoint, ours or in the released format.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Checkpoint file in either format.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
     to: Annotated[
         Format | None,
-        typer.Option(help="Format to write. [default: released for .pth and .pt, otherwise lamnet: safetensors]"),
+        typer.Option(
+            help="Output format: lamnet (safetensors) or released (the original .pth format).",
+            show_default="by the extension",
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Converts a checkpoint: released pickles to safetensors that rebuild the model, or back.
+    """Convert between checkpoint formats.
+
+    The formats are safetensors and the original .pth format.
 
     Example: lamnet convert LAMNet_x4.pth lamnet_x4.safetensors
     """

@@ -1,4 +1,4 @@
-"""``lamnet create``: a model by its name, with weights if asked, as a file if asked."""
+"""``lamnet create``: create a model and write it as a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from .output import check_output, print_json, print_table
 def create(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="Model, such as lamnet_x4, or hf-hub:ORG/NAME; see: lamnet list"),
+        typer.Argument(metavar="NAME", help="Model name, such as lamnet_x4, or hf-hub:ORG/NAME; see lamnet list."),
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="More settings, as behind --set.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Further settings, as for --set.", show_default=False),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="What differs from the model: scale, in_chans, channels, num_blocks, depth, heads, attention, "
+            help="Settings that override the model's: scale, in_chans, channels, num_blocks, depth, heads, attention, "
             "window.strides, window.steps, channel_mixer, exchange, feed_forward or hidden_channels.",
         ),
     ] = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Load its pretrained weights.")] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Load pretrained weights.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Checkpoint to write: .safetensors, or .pth in the released format."),
+        typer.Option("--output", "-o", help="Checkpoint to write: .safetensors, or .pth (original format)."),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Creates a model, and writes it as a checkpoint that rebuilds it anywhere.
+    """Create a model and write a checkpoint.
 
-    What differs from a published model is set by name: each row of the paper's table 4, and any other size.
+    With --set, a published model is modified: the ablations of the paper's Table 4, or other sizes.
 
     Example: lamnet create lamnet_x2 --set window.strides=1,2 window.steps=3,3 -o my.safetensors
     """
@@ -64,8 +64,11 @@ def create(
         ["", ""],
         [
             ["model", f"{name}, ×{model.scale}, {params:,} parameters"],
-            *([f"set: {key}", f"{shown(own)} (published: {shown(other)})"] for key, (own, other) in differing.items()),
-            ["weights", weights or "random (load the trained ones with --pretrained)"],
-            ["written to", output or "nowhere (name a file with -o)"],
+            *(
+                [f"set: {key}", f"{shown(value)} (published: {shown(base_value)})"]
+                for key, (value, base_value) in differing.items()
+            ),
+            ["weights", weights or "random (load trained weights with --pretrained)"],
+            ["written to", output or "no file (set one with -o)"],
         ],
     )

@@ -1,4 +1,4 @@
-"""``lamnet data``: the sets of images that networks are measured on."""
+"""``lamnet data``: list, download and verify datasets."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import typer
 
 from .options import Data, Json
 from .output import print_error, print_json, print_note, print_table
-from .progress import bars
+from .progress import progress_bar
 
-app = typer.Typer(help="Lists, downloads and checks sets of images.", no_args_is_help=True)
+app = typer.Typer(help="List, download and verify datasets.", no_args_is_help=True)
 
 
 def fetch_with_progress(name: str, data: Path | None, source: str | None = None) -> str:
-    """Downloads a set unless it is there, with a bar for each file; returns where it is."""
+    """Download a dataset unless it is present, with progress bars, and return its folder."""
     from lamnet_models.datasets import fetch, known_set
 
     if known_set(name) is None and Path(name).is_dir():
         return name
-    with bars(downloads=True) as progress:
+    with progress_bar(downloads=True) as progress:
 
         def start(file: str):
             task = progress.add_task(file, total=None)
@@ -31,7 +31,7 @@ def fetch_with_progress(name: str, data: Path | None, source: str | None = None)
 
 @app.command("list")
 def list_sets(data: Data = None, as_json: Json = False) -> None:
-    """Lists the known sets and where they are.
+    """List the known datasets and their folders.
 
     Example: lamnet data list
     """
@@ -40,10 +40,10 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
 
     rows = []
     for known in KNOWN_SETS.values():
-        found = None
+        dataset = None
         for scale in (2, 3, 4):
             try:
-                found = found or open_dataset(known.name, scale, data)
+                dataset = dataset or open_dataset(known.name, scale, data)
             except DatasetError:
                 continue
         rows.append(
@@ -51,17 +51,17 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
                 "name": known.name,
                 "images": known.count,
                 "content": known.content,
-                "folder": str(found.folder) if found else None,
-                "layout": found.layout if found else None,
-                "get": None if found else known.how_to_get(data),
+                "folder": str(dataset.folder) if dataset else None,
+                "layout": dataset.layout if dataset else None,
+                "get": None if dataset else known.how_to_get(data),
             }
         )
     if as_json:
         print_json(rows)
         return
     print_table(
-        ["set", "images", "content", "where"],
-        [[row["name"], row["images"], row["content"], row["folder"] or "not here"] for row in rows],
+        ["dataset", "images", "content", "folder"],
+        [[row["name"], row["images"], row["content"], row["folder"] or "not found"] for row in rows],
         numeric=("images",),
     )
     for row in rows:
@@ -71,13 +71,13 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
 
 @app.command("fetch")
 def fetch_sets(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Sets: set5, set14, bsd100, urban100 …")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Datasets: set5, set14, bsd100, urban100 …")],
     data: Data = None,
     source: Annotated[
-        str | None, typer.Option(help="Where from: edsr, huggingface, div2k. [default: each in turn]")
+        str | None, typer.Option(help="Source: edsr, huggingface or div2k.", show_default="all, in turn")
     ] = None,
 ) -> None:
-    """Downloads sets, going on where an earlier attempt was cut off.
+    """Download datasets, resuming partial downloads.
 
     Example: lamnet data fetch set5 urban100
     """
@@ -97,12 +97,13 @@ def fetch_sets(
 @app.command("verify")
 def verify_sets(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME…]", help="Sets or folders. [default: all that are there]")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Datasets or folders.", show_default="all present datasets"),
     ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Reads every image of sets and compares numbers, sizes and digests.
+    """Verify datasets: read all images and check their number, sizes and digests.
 
     Example: lamnet data verify set5
     """
@@ -122,13 +123,13 @@ def verify_sets(
     else:
         for result in results:
             scales = ", ".join(f"×{scale}" for scale in result.scales)
-            state = f"{len(result.problems)} problems" if result.problems else "whole"
-            digests = "digests compared" if result.digests else "no digests known"
-            reductions = f"with LR {scales}" if scales else "without LR"
-            print(f"{result.name}: {state}; {result.images} images {reductions}, {digests}; {result.folder}")
+            state = f"{len(result.problems)} problems" if result.problems else "ok"
+            digests = "digests verified" if result.digests else "digests unknown"
+            lr_images = f"with LR {scales}" if scales else "without LR"
+            print(f"{result.name}: {state}; {result.images} images {lr_images}, {digests}; {result.folder}")
             for problem in result.problems:
                 print_error(problem)
     if not results and not failed:
-        print_note("no sets are here; get one with: lamnet data fetch set5")
+        print_note("no datasets found; download one with: lamnet data fetch set5")
     if failed or any(result.problems for result in results):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``lamnet demo``: the first thing to try."""
+"""``lamnet demo``: quality on one image, compared with bicubic interpolation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from .output import print_json, print_table
 
 def demo(
     photo: Annotated[
-        str, typer.Argument(help="A sample (astronaut, chelsea, coffee, motorcycle) or an image file.")
+        str,
+        typer.Argument(
+            metavar="PHOTO", help="Sample photograph (astronaut, chelsea, coffee, motorcycle) or image file."
+        ),
     ] = "astronaut",
-    model: Annotated[str, typer.Option("--model", "-n", help="Name of a model, or a checkpoint file.")] = "lamnet_x4",
+    model: Annotated[str, typer.Option("--model", "-n", help="Model name or checkpoint file.")] = "lamnet_x4",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Picture to write. [default: lamnet_demo_PHOTO.png]")
+        Path | None, typer.Option("--output", "-o", help="Image file to write.", show_default="lamnet_demo_PHOTO.png")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Reduces a photograph, enlarges it again, and compares LAMNet with bicubic interpolation.
+    """Compare LAMNet with bicubic on a photo.
 
-    Prints PSNR and SSIM, and writes a detail of all of them side by side.
+    The photo is downscaled and upscaled again.
+    PSNR and SSIM are printed, and a detail of each result is written to an image.
 
     Example: lamnet demo coffee
     """
@@ -43,4 +47,4 @@ def demo(
         [[method, f"{result.psnr[method]:.2f} dB", f"{result.ssim[method]:.4f}"] for method in result.psnr],
         numeric=("PSNR", "SSIM"),
     )
-    print(f"{photo}, ×{result.scale}, on Y, {result.scale} pixels of border left out; side by side in {output}")
+    print(f"{photo}, ×{result.scale}, on Y, border of {result.scale} pixels cropped; comparison in {output}")

@@ -1,4 +1,4 @@
-"""``lamnet env``: versions, devices and fast paths, for bug reports and for wondering why it is slow."""
+"""``lamnet env``: versions, devices and backends, for bug reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .output import print_json, print_table
 
 
 def env(as_json: Json = False) -> None:
-    """Prints versions and devices, and which fast paths are on, or why not.
+    """Print versions, devices and backends.
 
     Example: lamnet env
     """
@@ -21,27 +21,25 @@ def env(as_json: Json = False) -> None:
     from lamnet_layers.backends.select import VARIABLE, select, why_not_triton
     from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
-    facts = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
-    facts |= {name: version(name) for name in ("torch", "timm", "safetensors", "pillow", "pyvips")}
-    facts["cpu"] = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    report = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
+    report |= {name: version(name) for name in ("torch", "timm", "safetensors", "pillow", "pyvips")}
+    report["cpu"] = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     if torch.cuda.is_available():
-        facts["cuda"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        report["cuda"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     else:
-        facts["cuda"] = f"not available (torch built for CUDA {torch.version.cuda or 'none'})"
-    facts["mps"] = "available" if torch.backends.mps.is_available() else "not available"
-    facts["triton"] = version("triton") if find_spec("triton") else "not installed"
-    where = "cuda" if torch.cuda.is_available() else "cpu"
-    reason = why_not_triton(where)
+        report["cuda"] = f"not available (torch built for CUDA {torch.version.cuda or 'none'})"
+    report["mps"] = "available" if torch.backends.mps.is_available() else "not available"
+    report["triton"] = version("triton") if find_spec("triton") else "not installed"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    reason = why_not_triton(device)
     try:
-        backend = select(None, where)
-        facts["focal_aggregate"] = f"{backend} on {where}; kernels: {reason or 'can run'}"
-        facts["fused kernels"] = (
-            "on, without gradients" if backend == "fused" else f"off; {VARIABLE}=fused asks for them"
-        )
+        backend = select(None, device)
+        report["focal_aggregate"] = f"{backend} on {device}; kernels: {reason or 'available'}"
+        report["fused kernels"] = "on, inference only" if backend == "fused" else f"off; enable with {VARIABLE}=fused"
     except (ValueError, RuntimeError) as error:
-        facts["focal_aggregate"] = facts["fused kernels"] = str(error)
-    facts |= {name: os.environ.get(name, "not set") for name in (VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
+        report["focal_aggregate"] = report["fused kernels"] = str(error)
+    report |= {name: os.environ.get(name, "not set") for name in (VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
     if as_json:
-        print_json(facts)
+        print_json(report)
     else:
-        print_table(["", ""], [[key, value] for key, value in facts.items()])
+        print_table(["", ""], [[key, value] for key, value in report.items()])

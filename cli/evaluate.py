@@ -1,4 +1,4 @@
-"""``lamnet eval``: a network's figures on sets of images."""
+"""``lamnet eval``: PSNR and SSIM on benchmark datasets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .options import (
     parse_tile,
 )
 from .output import print_csv, print_error, print_json, print_table
-from .progress import bars
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from lamnet_models.evaluation import Evaluation
@@ -39,18 +39,19 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]",
-            help="Name of a model, a checkpoint file, or bicubic. [default: lamnet_x4, or by --scale]",
+            metavar="MODEL",
+            help="Model name, checkpoint file, or bicubic.",
+            show_default="lamnet_x4, or by --scale",
         ),
     ] = None,
     dataset: Annotated[
         str,
-        typer.Option("--dataset", "-d", help="Sets, separated by commas: set5, urban100, sample …; or folders."),
+        typer.Option("--dataset", "-d", help="Comma-separated datasets (set5, urban100, sample …) or folders."),
     ] = "set5",
     scale: Scale = None,
     data: Data = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Download sets that are missing.")] = False,
-    per_image: Annotated[bool, typer.Option("--per-image", help="Print every image's figures too.")] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download missing datasets.")] = False,
+    per_image: Annotated[bool, typer.Option("--per-image", help="Also print the scores of each image.")] = False,
     limit: Limit = None,
     protocol: Protocol = ProtocolName.standard,
     border: Border = None,
@@ -62,22 +63,22 @@ def evaluate(
     precision: Precision = PrecisionName.fp32,
     save_images: Annotated[
         Path | None,
-        typer.Option("--save-images", help="Folder for the enlarged images, and details of the worst."),
+        typer.Option("--save-images", help="Folder to save SR images and details of the worst ones to."),
     ] = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print every image's figures as CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the scores of each image as CSV.")] = False,
 ) -> None:
-    """Measures a network on sets of images: PSNR and SSIM as papers report them.
+    """Measure PSNR and SSIM on datasets.
 
-    The last line is the mean, how it was measured, and what the paper prints.
+    For each dataset, the mean, the protocol and the paper's values are printed.
 
-    An image that cannot be read gets one line; the rest is measured, and the exit code is 1.
+    Unreadable images are reported in one line each and skipped; the exit code is then 1.
 
     Example: lamnet eval --dataset set5,urban100 --fetch
     """
     sides = parse_tile(tile)
     if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other")
+        raise typer.BadParameter("--json and --csv are mutually exclusive")
     from lamnet_models import evaluation
     from lamnet_models.datasets import open_dataset
     from lamnet_models.evaluation.methods import open_method
@@ -85,7 +86,7 @@ def evaluate(
 
     names = [name for name in dataset.split(",") if name]
     if not names:
-        raise typer.BadParameter("--dataset is empty: name a set, such as set5")
+        raise typer.BadParameter("--dataset must name a dataset, such as set5, got an empty list")
     try:
         method = open_method(
             model,
@@ -100,25 +101,25 @@ def evaluate(
     if fetch:
         for name in names:
             fetch_with_progress(name, data)
-    sets = [open_dataset(name, method.scale, data, lr_border.value).first(limit) for name in names]
+    datasets = [open_dataset(name, method.scale, data, lr_border.value).first(limit) for name in names]
     results = []
-    with bars() as progress:
-        for found in sets:
-            saver = ImageSaver(save_images, found, method.name) if save_images else None
-            task = progress.add_task(found.name, total=len(found.pairs))
+    with progress_bar() as progress:
+        for images in datasets:
+            saver = ImageSaver(save_images, images, method.name) if save_images else None
+            task = progress.add_task(images.name, total=len(images.pairs))
             total = {"psnr": 0.0, "count": 0}
 
-            def show(step: evaluation.Step, saver=saver, task=task, total=total, found=found) -> None:
+            def show(step: evaluation.Step, saver=saver, task=task, total=total, images=images) -> None:
                 total["psnr"] += step.score.psnr
                 total["count"] += 1
-                running = f"{found.name}  {total['psnr'] / total['count']:.2f} dB"
-                progress.update(task, completed=step.done, description=running)
+                mean = f"{images.name}  {total['psnr'] / total['count']:.2f} dB"
+                progress.update(task, completed=step.done, description=mean)
                 if saver:
                     saver.save(step)
 
             result = evaluation.evaluate(
                 method,
-                found,
+                images,
                 border=border,
                 protocol=protocol.value,
                 channel=channel.value,

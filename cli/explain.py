@@ -1,4 +1,4 @@
-"""``lamnet explain``: what a network's output depends on."""
+"""``lamnet explain``: local attribution map and effective receptive field."""
 
 from __future__ import annotations
 
@@ -16,48 +16,53 @@ from .progress import spinner
 def explain(
     image: Annotated[
         str,
-        typer.Argument(metavar="IMAGE", help="An image file, or a sample (astronaut, chelsea, coffee, motorcycle)."),
+        typer.Argument(
+            metavar="IMAGE", help="Image file, or sample photograph (astronaut, chelsea, coffee, motorcycle)."
+        ),
     ] = "astronaut",
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-n", help="Name of a model or peer, or a checkpoint; may be given again. [default: lamnet_x4]"
+            "--model", "-n", help="Name of a model or baseline, or checkpoint; repeatable.", show_default="lamnet_x4"
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Picture: .png, .svg or .pdf. [default: lamnet_explain_IMAGE.png]"),
+        typer.Option(
+            "--output", "-o", help="Image file to write: .png, .svg or .pdf.", show_default="lamnet_explain_IMAGE.png"
+        ),
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="X,Y", help="Pixel of the image to look at. [default: the finest structure]")
+        str | None,
+        typer.Option(metavar="X,Y", help="Pixel of the image to explain.", show_default="the finest structure"),
     ] = None,
-    side: Annotated[int, typer.Option(min=16, help="Side in pixels of the part that the network is given.")] = 64,
-    patch: Annotated[int, typer.Option(min=2, help="Side in pixels of the patch of the output.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the integrated gradients.")] = 20,
-    samples: Annotated[int, typer.Option(min=1, help="Parts of the image to average the receptive field over.")] = 4,
+    side: Annotated[int, typer.Option(min=16, help="Side of the input crop in pixels.")] = 64,
+    patch: Annotated[int, typer.Option(min=2, help="Side of the output patch in pixels.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Number of points of the path integral of gradients.")] = 20,
+    samples: Annotated[int, typer.Option(min=1, help="Number of image crops to average the receptive field over.")] = 4,
     as_input: Annotated[
-        bool, typer.Option("--as-input", help="Enlarge the image as it is, instead of its reduction.")
+        bool, typer.Option("--as-input", help="Use the image itself as the input, not its downscaled copy.")
     ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Shows what a network's output depends on: a local attribution map and the effective receptive field.
+    """Plot attribution and receptive field.
 
-    The map says which input pixels a patch of the output is made from.
-    Its diffusion index is high where many take part.
-    The receptive field comes with the squares that hold 50, 90 and 99% of it.
+    The local attribution map shows the contribution of each input pixel to a patch of the output.
+    Its diffusion index is high if many pixels contribute.
+    The effective receptive field is shown with the squares that contain 50, 90 and 99% of it.
 
     Example: lamnet explain photo.jpg -n lamnet_x4 -n swinir.pth -o explained.png
     """
     output = output or Path(f"lamnet_explain_{Path(image).stem}.png")
     check_output(output, overwrite)
     if output.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"{output} must end in .png, .svg or .pdf")
+        raise typer.BadParameter(f"--output must end in .png, .svg or .pdf, got {output}")
     if at and not re.fullmatch(r"\d+,\d+", at):
-        raise typer.BadParameter(f"--at is {at!r}, but it must be X,Y in pixels, such as 120,80")
+        raise typer.BadParameter(f"--at must be X,Y in pixels, such as 120,80, got {at!r}")
     from lamnet_models.explanation import explain as run
 
-    with spinner() as say:
+    with spinner() as on_status:
         try:
             result = run(
                 image,
@@ -68,23 +73,23 @@ def explain(
                 patch=patch,
                 steps=steps,
                 samples=samples,
-                say=say,
+                say=on_status,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     result.draw(output)
     for network in result.networks:
         if not network.trained:
-            print_note(f"{network.model} has random weights: name a file of trained ones to see what it has learnt")
-    facts = [network.to_dict() for network in result.networks]
+            print_note(f"{network.model} has random weights: pass a checkpoint file to explain trained weights")
+    results = [network.to_dict() for network in result.networks]
     if as_json:
-        print_json({"image": image, "networks": facts, "file": str(output)})
+        print_json({"image": image, "networks": results, "file": str(output)})
         return
-    extents = list(facts[0]["receptive_field_extent"])
+    extents = list(results[0]["receptive_field_extent"])
     columns = ["", "diffusion index", *(f"field, {share}" for share in extents)]
     rows = [
-        [fact["model"], f"{fact['diffusion_index']:.2f}", *(f"{fact['receptive_field_extent'][e]} px" for e in extents)]
-        for fact in facts
+        [row["model"], f"{row['diffusion_index']:.2f}", *(f"{row['receptive_field_extent'][e]} px" for e in extents)]
+        for row in results
     ]
     print_table(columns, rows, numeric=tuple(columns[1:]))
     print(f"{image}; maps in {output}")

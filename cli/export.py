@@ -1,4 +1,4 @@
-"""``lamnet export``: a model as a program that runs without this package."""
+"""``lamnet export``: export a model for use without this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .progress import spinner
 
 
 class ExportFormat(str, Enum):
-    """Formats of programs."""
+    """Export format."""
 
     onnx = "onnx"
     torch = "torch"
@@ -22,29 +22,31 @@ class ExportFormat(str, Enum):
 
 
 class ExportDevice(str, Enum):
-    """What a program can be compiled for."""
+    """Device to compile for."""
 
     cpu = "cpu"
     cuda = "cuda"
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or a checkpoint file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write: .onnx or .pt2.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name or checkpoint file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .onnx or .pt2.")],
     format: Annotated[
         ExportFormat | None,
-        typer.Option(help="onnx; torch: torch.export's archive; aoti: compiled. [default: by the extension]"),
+        typer.Option(help="onnx, torch (torch.export) or aoti (AOTInductor).", show_default="by the extension"),
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Weights and images in float16.")] = False,
-    device: Annotated[ExportDevice, typer.Option(help="What aoti compiles for; the others run on any.")] = (
-        ExportDevice.cpu
-    ),
+    half: Annotated[bool, typer.Option("--half", help="Export weights and images in float16.")] = False,
+    device: Annotated[
+        ExportDevice, typer.Option(help="Device that aoti compiles for; other formats run on any device.")
+    ] = (ExportDevice.cpu),
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Writes a model as a program for images of any size, runs it, and compares it with PyTorch.
+    """Export a model to ONNX or torch.export.
 
-    A program that does not compute the same is not kept, and the exit code is 1.
+    The exported model takes images of any size and is verified against PyTorch.
+
+    A result that differs from PyTorch is discarded, and the exit code is 1.
 
     Example: lamnet export lamnet_x4 -o lamnet_x4.onnx
     """
@@ -52,9 +54,11 @@ def export(
     from lamnet_models.exporting import TOLERANCES
     from lamnet_models.exporting import export as write
 
-    with spinner() as say:
+    with spinner() as on_status:
         try:
-            result = write(model, output, format=format and format.value, half=half, device=device.value, progress=say)
+            result = write(
+                model, output, format=format and format.value, half=half, device=device.value, progress=on_status
+            )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     differences = {"×".join(map(str, size)): value for size, value in result.differences.items()}
@@ -70,6 +74,6 @@ def export(
         [
             ["written to", f"{output}, {result.format}, {'float16' if half else 'float32'}, {size / 1e6:.1f} MB"],
             *([f"difference at {name}", f"{value:.1e}"] for name, value in differences.items()),
-            ["largest", f"{result.difference:.1e} of the largest value; at most {TOLERANCES[half]:.0e}"],
+            ["max difference", f"{result.difference:.1e} of the maximum value (tolerance {TOLERANCES[half]:.0e})"],
         ],
     )

@@ -1,4 +1,4 @@
-"""``lamnet info``: what a model is and what it costs."""
+"""``lamnet info``: configuration and cost of a model."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from .output import print_json, print_table
 
 
 def info(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or a checkpoint file.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name or checkpoint file.")],
     size: Annotated[
-        str | None, typer.Option("--size", help="Input to count at, WIDTHxHEIGHT in pixels. [default: output 1280x720]")
+        str | None,
+        typer.Option("--size", metavar="WIDTHxHEIGHT", help="Input size in pixels.", show_default="1280x720 / scale"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Prints a model's parameters, multiply-accumulates, receptive field, memory and, for a file, its training.
+    """Print configuration and cost of a model.
 
-    Memory is what enlarging an 8-bit RGB image of the size takes of the host's at its peak, on a CPU in float32.
+    The costs are parameters, MACs, receptive field and memory. For a checkpoint, its training metadata is also printed.
 
-    Of a model that is none of the published ones, it says what differs from the nearest.
+    Memory is the estimated peak host memory for upscaling an 8-bit RGB image of this size on a CPU in float32.
+
+    For custom models, the differences from the most similar published model are printed.
 
     Example: lamnet info lamnet_x4 --size 1920x1080
     """
@@ -35,18 +38,18 @@ def info(
     from lamnet_models.upscaling.footprint import estimate_process_memory
     from lamnet_models.variants import difference, shown
 
-    facts: dict[str, Any] = {"model": model}
+    report: dict[str, Any] = {"model": model}
     if is_checkpoint_path(model):
         checkpoint = read_checkpoint(model)
         network = checkpoint.build()
-        facts |= {"format": checkpoint.format, "training": checkpoint.training}
+        report |= {"format": checkpoint.format, "training": checkpoint.training}
     else:
         network = create_model(model, device=torch.device("meta"))
     assert isinstance(network, LAMNet)
     cost = complexity(network, input_size)
     height, width = cost.input_size
     memory = estimate_process_memory(network, height, width)
-    facts |= {
+    report |= {
         "config": network.config,
         "params": cost.params,
         "macs": cost.macs,
@@ -57,33 +60,36 @@ def info(
     }
     base, differing = difference(network)
     base_cost = complexity(create_model(base, device=torch.device("meta")), input_size) if differing else cost
-    facts["base"] = {
+    report["base"] = {
         "model": base,
         "params": base_cost.params,
         "macs": base_cost.macs,
-        "differences": {key: {"own": own, "base": other} for key, (own, other) in differing.items()},
+        "differences": {key: {"own": value, "base": base_value} for key, (value, base_value) in differing.items()},
     }
     if as_json:
-        print_json(facts)
+        print_json(report)
         return
     output = f"{width * network.scale}×{height * network.scale}"
     rows = [
         ["parameters", f"{cost.params:,}"],
         ["input → output", f"{width}×{height} → {output}"],
-        ["MACs (paper)", f"{cost.macs / 1e9:.2f}G: convolutions and matrix products, as papers count"],
-        ["operations", f"{cost.operations / 1e9:.2f}G: aggregation, norms, gates and activations too"],
-        ["receptive field", f"{cost.receptive_field} pixels, beyond it IEM's means of the whole image"],
+        ["MACs (paper)", f"{cost.macs / 1e9:.2f}G: convolutions and matrix products, as counted in papers"],
+        ["operations", f"{cost.operations / 1e9:.2f}G: including aggregation, norms, gates and activations"],
+        ["receptive field", f"{cost.receptive_field} pixels, plus the image-wide means of IEM"],
     ]
-    whole, exact, in_files, files = (f"{size / 1e9:.2f} GB" for size in memory.values())
+    untiled, exact, in_memory, in_files = (f"{size / 1e9:.2f} GB" for size in memory.values())
     rows += [
-        ["memory", f"{whole} for the whole image"],
-        ["", f"{exact} in exact tiles, or {in_files} and {files} of temporary files"],
+        ["memory", f"{untiled} without tiling"],
+        ["", f"{exact} with exact tiling, or {in_memory} and {in_files} of temporary files"],
     ]
     strides, steps = network.window.strides, network.window.steps
     config = network.config | {"window": f"{network.window.size} pixels, strides {strides}, steps {steps}"}
     rows += [[key.replace("_", " "), value] for key, value in config.items()]
     if differing:
         rows.append(["base model", f"{base}: {base_cost.params:,} parameters, {base_cost.macs / 1e9:.2f}G MACs"])
-        rows += [[f"differs: {key}", f"{shown(own)} (base: {shown(other)})"] for key, (own, other) in differing.items()]
-    rows += [[f"training: {key}", value] for key, value in facts.get("training", {}).items()]
+        rows += [
+            [f"differs: {key}", f"{shown(value)} (base: {shown(base_value)})"]
+            for key, (value, base_value) in differing.items()
+        ]
+    rows += [[f"training: {key}", value] for key, value in report.get("training", {}).items()]
     print_table(["", ""], [["model", model], *rows])

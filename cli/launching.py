@@ -1,7 +1,7 @@
-"""Launcher of ``lamnet train --processes N``: one process for each worker, on this machine.
+"""Launcher of ``lamnet train --processes N``: N worker processes on this machine.
 
-torchrun and ``accelerate launch`` do not fit: they end the workers on SIGUSR1, kill them 30 seconds after SIGTERM, and
-lose their exit codes.
+torchrun and ``accelerate launch`` are unsuitable: they end the workers on SIGUSR1, kill them 30 seconds after SIGTERM,
+and discard their exit codes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import IO
 
 from .output import print_error
 
-LOST = 75
-"""Exit code of a worker that lost another one, whose exit code tells the cause."""
+PEER_LOST = 75
+"""Exit code of a worker that failed because another worker was lost."""
 
 _WORKER = "LAMNET_WORKER"
 _GRACE = 30.0
-"""Seconds for the other workers to exit after the first one, whether it stopped as requested or failed."""
+"""Seconds for the other workers to exit after the first one."""
 
 
 def is_worker() -> bool:
-    """Whether this process was started by ``launch``."""
+    """Return whether this process was started by ``launch``."""
     return _WORKER in os.environ
 
 
 def exit_with_launcher() -> None:
-    """Make this worker exit when its launcher does: the launcher holds the other end of standard input."""
+    """Exit this worker when its launcher exits, which closes the pipe to standard input."""
 
     def wait() -> None:
         with suppress(OSError):
@@ -45,21 +45,22 @@ def exit_with_launcher() -> None:
 
 
 def launch(command: list[str], processes: int) -> int:
-    """Run a command in several processes that can join, until all have exited.
+    """Run a command in several processes of one process group, until all have exited.
 
-    SIGINT, SIGTERM and SIGUSR1 are forwarded to all. When one fails, the others are killed, and its error is printed in
-    one line. Rank 0 has this process's standard output and error; those of the others are hidden.
+    SIGINT, SIGTERM and SIGUSR1 are forwarded to all. When a process fails, the others are killed and its error is
+    printed in one line. Rank 0 shares the standard output and error of this process; the output of the others is
+    hidden.
 
     Args:
         command: The command line.
         processes: Number of processes.
 
     Returns:
-        Exit code: that of the process that failed; 128 + signal number if a signal stopped all, or killed one.
+        Exit code of the failed process, or 128 + signal number if a signal stopped all processes or killed one.
     """
     import torch
 
-    # The store is served from here, on a port that the system chooses, as torchrun does it.
+    # This process serves the store, on a free port, as torchrun does.
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
         _WORKER: "1",
@@ -72,7 +73,7 @@ def launch(command: list[str], processes: int) -> int:
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes)),
     }
     if sys.platform == "linux":
-        shared["GLOO_SOCKET_IFNAME"] = "lo"  # a network that goes away does not matter
+        shared["GLOO_SOCKET_IFNAME"] = "lo"  # independent of the network
     workers: list[_Worker] = []
     try:
         for rank in range(processes):
@@ -84,7 +85,7 @@ def launch(command: list[str], processes: int) -> int:
 
 
 class _Worker:
-    """One process."""
+    """A worker process."""
 
     def __init__(self, command: list[str], rank: int, environment: dict[str, str]) -> None:
         self.rank = rank
@@ -95,14 +96,14 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=None if rank == 0 else subprocess.DEVNULL,
             stderr=self._errors,
-            start_new_session=True,  # a terminal sends Ctrl+C to this process alone, which forwards it
+            start_new_session=True,  # Ctrl+C reaches only this process, which forwards it
         )
 
     def report(self) -> None:
-        """Print why the process failed, unless it has done so."""
+        """Print why the process failed, unless its output was visible."""
         code = self.process.returncode
         if code < 0:
-            print_error(f"process {self.rank} was killed by {signal.Signals(-code).name}; continue with --resume")
+            print_error(f"process {self.rank} was killed by {signal.Signals(-code).name}; resume with --resume")
         elif self._errors:
             self._errors.seek(0)
             text = self._errors.read().rstrip()
@@ -113,7 +114,7 @@ class _Worker:
             print_error(f"process {self.rank}: {last.removeprefix(prefix)}")
 
     def close(self) -> None:
-        """Kill the process if it still runs."""
+        """Kill the process if it is running."""
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
@@ -122,7 +123,7 @@ class _Worker:
 
 
 def _wait(workers: list[_Worker]) -> int:
-    """Wait for all workers, or for the first one that fails; return its exit code."""
+    """Wait for all workers or the first failure, and return the exit code."""
     stop = 0
 
     def forward(number: int, _: FrameType | None) -> None:
@@ -133,13 +134,13 @@ def _wait(workers: list[_Worker]) -> int:
             worker.process.send_signal(number)
 
     usr1 = getattr(signal, "SIGUSR1", None)  # not on Windows
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, usr1) if number}
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, usr1) if number}
     try:
         deadline = None
         while True:
             running = [worker for worker in workers if worker.process.poll() is None]
             exited = [worker for worker in workers if worker.process.returncode]  # neither None nor 0
-            failed = [worker for worker in exited if worker.process.returncode not in (LOST, 128 + stop, -stop)]
+            failed = [worker for worker in exited if worker.process.returncode not in (PEER_LOST, 128 + stop, -stop)]
             killed = [worker for worker in failed if worker.process.returncode < 0]
             if exited and deadline is None:
                 deadline = time.monotonic() + _GRACE
@@ -147,13 +148,13 @@ def _wait(workers: list[_Worker]) -> int:
                 break
             time.sleep(0.05)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
     if cause := next(iter(killed or failed), None):
         cause.report()
         code = cause.process.returncode
         return 128 - code if code < 0 else code
-    if exited and not stop:  # each has lost another one
-        print_error("the processes lost each other; continue with --resume")
+    if exited and not stop:  # all failed with PEER_LOST
+        print_error("the processes lost their connection; resume with --resume")
         return 1
     return 128 + stop if exited else 0

@@ -1,4 +1,4 @@
-"""The ``lamnet`` command: its sub-commands, and what a person sees when something fails."""
+"""Entry point of the ``lamnet`` command: subcommands and error reporting."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from . import (
     upscale,
 )
 from . import export as exporting
-from .allocation import keep_memory
+from .allocation import configure_allocator
 from .output import print_error
 
 app = typer.Typer(
     name="lamnet",
-    help="LAMNet: super-resolution of images, fast.\n\nStart with: lamnet upscale photo.jpg",
+    help="Image super-resolution with LAMNet.\n\nExample: lamnet upscale photo.jpg",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -78,32 +78,32 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and exits: 0 done, 1 some inputs failed, 2 wrong usage, 130 interrupted.
+    """Run the command and exit: 0 done, 1 some inputs failed, 2 wrong usage, 130 interrupted.
 
     Args:
-        arguments: What stands behind ``lamnet``; by default the process's own arguments.
+        arguments: Arguments after ``lamnet``; by default those of the process.
     """
-    keep_memory()
-    this = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
+    configure_allocator()
+    command = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
     try:
-        # The context's object is the command line that runs the same command in another process.
-        code = app(arguments, prog_name="lamnet", standalone_mode=False, obj=[sys.executable, *this])
-    except typer.TyperException as error:  # wrong usage, found by typer
+        # The context object is the command line to run the same command in another process.
+        code = app(arguments, prog_name="lamnet", standalone_mode=False, obj=[sys.executable, *command])
+    except typer.TyperException as error:  # wrong usage
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "lamnet"
-        if message := error.format_message():  # none where it has printed the help already
+        if message := error.format_message():  # empty if the help has been printed
             print_error(f"{message} (see {path} --help)")
         code = error.exit_code
     except typer.Abort:
         code = 130
-    except BrokenPipeError:  # the reader of our output has gone: nobody is left to tell
+    except BrokenPipeError:  # the reader of the output has exited
         sys.stderr.close()
         code = 1
     except OSError as error:
         print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         code = 1
     except Exception as error:
-        # Not imported at the top: it would bring in torch. Where such an error was raised, the module is there.
+        # Not imported at the top, as this imports torch. The module is loaded if it raised the error.
         errors = sys.modules.get("lamnet_models.errors")
         if errors is None or not isinstance(error, errors.LAMNetError):
             raise

@@ -1,4 +1,4 @@
-"""``lamnet list``: the models there are."""
+"""``lamnet list``: list the models."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from .output import print_json, print_table
 
 
 def list_models(
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Names to list, such as '*_x4'.")] = "lamnet*",
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with packaged weights.")] = False,
+    pattern: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="Glob pattern of model names, such as '*_x4'.")
+    ] = "lamnet*",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="List only models with packaged weights.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Lists the models, their sizes and the weights that come with the package.
+    """List models and their packaged weights.
 
     Example: lamnet list --pretrained
     """
@@ -26,7 +28,7 @@ def list_models(
     packaged = lamnet_models.list_models(pretrained=True)
     rows = []
     for name in sorted(lamnet_models.list_models(pattern), key=lambda name: ("large" in name, name)):
-        weights = [key for key in packaged if key.startswith(f"{name}.")]
+        weights = [entry for entry in packaged if entry.startswith(f"{name}.")]
         if pretrained and not weights:
             continue
         model = lamnet_models.create_model(name, device=torch.device("meta"))

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 class DeviceName(str, Enum):
-    """Where to compute."""
+    """Device to run on."""
 
     auto = "auto"
     cpu = "cpu"
@@ -19,7 +19,7 @@ class DeviceName(str, Enum):
 
 
 class PrecisionName(str, Enum):
-    """Type to compute in."""
+    """Floating-point precision."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -28,87 +28,90 @@ class PrecisionName(str, Enum):
 
 
 class BorderRule(str, Enum):
-    """What lies outside an image that is reduced."""
+    """Edge rule of downscaling."""
 
     mirror = "mirror"
     replicate = "replicate"
 
 
 class ProtocolName(str, Enum):
-    """How papers measure."""
+    """Evaluation protocol."""
 
     standard = "standard"
     lamnet = "lamnet"
 
 
 class ChannelName(str, Enum):
-    """What is compared."""
+    """Channels to compare."""
 
     y = "y"
     rgb = "rgb"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over an existing file.")]
-Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
-Precision = Annotated[PrecisionName, typer.Option(help="Type to compute in.")]
-Scale = Annotated[int | None, typer.Option("--scale", "-s", min=1, help="Factor of enlargement.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")]
+Device = Annotated[DeviceName, typer.Option(help="Device to run on.")]
+Precision = Annotated[PrecisionName, typer.Option(help="Floating-point precision.")]
+Scale = Annotated[
+    int | None, typer.Option("--scale", "-s", min=1, help="Upscaling factor.", show_default="that of the model")
+]
 Tile = Annotated[
     str,
     typer.Option(
         "--tile",
         "-t",
-        help="Side of the tiles in pixels; 0: the whole image; exact: tiles with its result; auto: as memory allows.",
+        help="Tile size in pixels; 0: no tiling; exact: tiling with the untiled result; auto: by available memory.",
     ),
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", help="Folder that holds the sets. [default: LAMNET_DATA, then the cache]")
+    Path | None, typer.Option("--data", help="Folder of the datasets.", show_default="$LAMNET_DATA, or the user cache")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images, the first ones.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first N images.")]
 Border = Annotated[
-    int | None, typer.Option("--border", min=0, help="Pixels left out at each edge. [default: as the protocol]")
+    int | None,
+    typer.Option("--border", min=0, help="Pixels to crop at each edge.", show_default="set by --protocol"),
 ]
 Protocol = Annotated[
-    ProtocolName, typer.Option(help="standard: as many pixels of border as the scale; lamnet: 4 at each scale.")
+    ProtocolName, typer.Option(help="Crop a border of SCALE pixels (standard) or of 4 pixels (lamnet).")
 ]
-Channel = Annotated[ChannelName, typer.Option(help="Compare the luma, as papers do, or all channels.")]
-LRBorder = Annotated[BorderRule, typer.Option("--lr-border", help="Edge rule where reductions have to be made.")]
-SelfEnsemble = Annotated[bool, typer.Option("--self-ensemble", help="Average over eight flips and rotations.")]
+Channel = Annotated[ChannelName, typer.Option(help="Compare luma, as papers do, or RGB.")]
+LRBorder = Annotated[BorderRule, typer.Option("--lr-border", help="Edge rule for synthesized LR images.")]
+SelfEnsemble = Annotated[
+    bool, typer.Option("--self-ensemble", help="Average the outputs over eight flips and rotations.")
+]
 
 
 def parse_tile(text: str) -> int | str:
-    """Returns what ``--tile`` means."""
+    """Parse the value of ``--tile``."""
     if text not in ("auto", "exact") and not text.isdecimal():
-        raise typer.BadParameter(
-            f"--tile is {text!r}, but it must be auto, exact, 0 for the whole image, or a number of pixels"
-        )
+        raise typer.BadParameter(f"--tile must be auto, exact, 0 (no tiling) or a size in pixels, got {text!r}")
     return int(text) if text.isdecimal() else text
 
 
 def parse_choices(option: str, text: str, choices: tuple[str, ...]) -> list[str]:
-    """Returns the values that an option lists, separated by commas.
+    """Parse a comma-separated list of choices.
 
     Args:
-        option: Its name, for the error.
-        text: What was given.
-        choices: What it may hold.
+        option: Name of the option, for the error.
+        text: Value of the option.
+        choices: Valid choices.
     """
     values = list(dict.fromkeys(text.split(",")))
     for value in values:
         if value not in choices:
-            raise typer.BadParameter(f"{option} is {value!r}, but it must be of {', '.join(choices)}")
+            raise typer.BadParameter(f"{option} must be one or more of {', '.join(choices)}, got {value!r}")
     return values
 
 
 def parse_size(option: str, text: str, form: str = "WIDTHxHEIGHT") -> tuple[int, int]:
-    """Returns the two numbers of at least 1 that an option gives as ``1920x1080``.
+    """Parse two positive integers such as ``1920x1080``.
 
     Args:
-        option: Its name, for the error.
-        text: What was given.
-        form: What the numbers are, for the error.
+        option: Name of the option, for the error.
+        text: Value of the option.
+        form: Description of the format, for the error.
     """
     numbers = text.lower().replace("×", "x").split("x")
     if len(numbers) != 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
-        raise typer.BadParameter(f"{option} is {text!r}, but it must be {form}, such as 64x48")
+        raise typer.BadParameter(f"{option} must be {form}, such as 64x48, got {text!r}")
     return int(numbers[0]), int(numbers[1])

@@ -1,4 +1,4 @@
-"""What the commands print: results on standard output, everything else on standard error."""
+"""Output of the commands: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import typer
 
 
 def print_error(message: str) -> None:
-    """Prints one line on standard error."""
+    """Print an error, one line on standard error."""
     print(f"lamnet: error: {message}", file=sys.stderr)
 
 
 def print_note(message: str) -> None:
-    """Prints one line on standard error that is no error."""
+    """Print a note, one line on standard error."""
     print(f"lamnet: {message}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as JSON on standard output."""
+    """Print a value as JSON on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_csv(columns: list[str], rows: list[list[object]]) -> None:
-    """Prints comma-separated values on standard output."""
+    """Print comma-separated values on standard output."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
 
 
 def print_table(columns: list[str], rows: list[list[object]], numeric: tuple[str, ...] = ()) -> None:
-    """Prints a table on standard output.
+    """Print a table on standard output.
 
     Args:
-        columns: The columns' names; empty ones make a table without a head.
-        rows: The rows' cells.
-        numeric: Names of the columns to align to the right.
+        columns: Column names; if all are empty, the table has no header.
+        rows: Cells of each row.
+        numeric: Names of the right-aligned columns.
     """
     from rich.console import Console
     from rich.table import Table
@@ -49,20 +49,20 @@ def print_table(columns: list[str], rows: list[list[object]], numeric: tuple[str
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text: brackets in paths are no markup
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text: no markup in values
     Console().print(table)
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Ends with a usage error if a file cannot be written to a path, before any work is done.
+    """Raise a usage error if a file cannot be written to a path.
 
     Args:
-        path: The file to write.
-        overwrite: Whether it may exist already.
+        path: File to write.
+        overwrite: Whether the file may exist.
     """
     if path.is_dir():
-        raise typer.BadParameter(f"{path} is a folder: name a file")
+        raise typer.BadParameter(f"output must be a file, got the folder {path}")
     if not path.parent.is_dir():
-        raise typer.BadParameter(f"the folder {path.parent} does not exist: make it first")
+        raise typer.BadParameter(f"output folder {path.parent} does not exist: create it first")
     if path.exists() and not overwrite:
-        raise typer.BadParameter(f"{path} exists: choose another name, or pass --overwrite")
+        raise typer.BadParameter(f"{path} exists: pass --overwrite, or choose another name")

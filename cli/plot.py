@@ -1,4 +1,4 @@
-"""``lamnet plot``: how runs converge."""
+"""``lamnet plot``: training curves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .output import check_output
 
 
 class Axis(str, Enum):
-    """What the curves are drawn over."""
+    """Horizontal axis."""
 
     step = "step"
     hours = "hours"
@@ -21,18 +21,20 @@ class Axis(str, Enum):
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Picture: .png, .svg or .pdf.")] = Path("training.png"),
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Image file to write: .png, .svg or .pdf.")] = Path(
+        "training.png"
+    ),
     over: Annotated[Axis, typer.Option(help="Horizontal axis: steps, hours or LR pixels seen.")] = Axis.step,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draws curves of convergence: PSNR and loss of one run or several.
+    """Plot PSNR and loss of training runs.
 
     Example: lamnet plot runs/first runs/second --over pixels -o curves.png
     """
     check_output(output, overwrite)
     if output.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"{output} must end in .png, .svg or .pdf")
+        raise typer.BadParameter(f"--output must end in .png, .svg or .pdf, got {output}")
     from lamnet_models.training.plot import plot as draw
 
     print(draw(runs, output, over.value))

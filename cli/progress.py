@@ -1,4 +1,4 @@
-"""Bars and spinners on standard error, where that is a terminal."""
+"""Progress bars and spinners on standard error, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rich.progress import (
 )
 
 
-def bars(downloads: bool = False) -> Progress:
-    """Returns rich's bars, which vanish when they are done.
+def progress_bar(downloads: bool = False) -> Progress:
+    """Return a transient progress display.
 
     Args:
-        downloads: Whether they count bytes, instead of things.
+        downloads: Whether it counts bytes instead of items.
     """
     console = Console(stderr=True)
     return Progress(
@@ -38,7 +38,7 @@ def bars(downloads: bool = False) -> Progress:
 
 @contextmanager
 def spinner() -> Iterator[Callable[[str], None]]:
-    """Yields a function that shows what is being done, for as long as nothing else is said."""
+    """Yield a function that sets the text of a status line."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None
@@ -48,17 +48,17 @@ def spinner() -> Iterator[Callable[[str], None]]:
 
 
 class JobBars:
-    """Bars over many jobs: one over all, if they are several, and one over the steps of the one under way.
+    """Progress bars for a sequence of jobs: one over all jobs, and one for the current job.
 
     Args:
-        count: Number of the jobs.
+        count: Number of jobs; the bar over all is hidden for one.
     """
 
     def __init__(self, count: int) -> None:
-        self._bars = bars()
-        self._all = self._bars.add_task("files", total=count, visible=count > 1)
+        self._bars = progress_bar()
+        self._total = self._bars.add_task("files", total=count, visible=count > 1)
         self._name: str | None = None
-        self._one = self._bars.add_task("", total=None)
+        self._current = self._bars.add_task("", total=None)
 
     def __enter__(self) -> JobBars:
         self._bars.start()
@@ -67,13 +67,13 @@ class JobBars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def step(self, name: str, done: int, total: int) -> None:
-        """Shows how far the job under way is, by its name."""
+    def update(self, name: str, done: int, total: int) -> None:
+        """Show the progress of the current job."""
         if name != self._name:
-            self._bars.reset(self._one, description=name, total=None)
+            self._bars.reset(self._current, description=name, total=None)
             self._name = name
-        self._bars.update(self._one, completed=done, total=total or None)
+        self._bars.update(self._current, completed=done, total=total or None)
 
     def finish(self, done: int) -> None:
-        """Shows that so many jobs are done."""
-        self._bars.update(self._all, completed=done)
+        """Set the number of finished jobs."""
+        self._bars.update(self._total, completed=done)

@@ -1,4 +1,4 @@
-"""``lamnet push``: weights to a hub."""
+"""``lamnet push``: upload weights to a Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from .output import print_json
 
 
 def push(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="A checkpoint, or the name of pretrained weights.")],
-    repository: Annotated[str, typer.Argument(metavar="REPO", help="Where to, ORGANISATION/NAME.")],
+    source: Annotated[str, typer.Argument(metavar="FILE", help="Checkpoint file, or name of pretrained weights.")],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="Repository to upload to, OWNER/NAME.")],
     license: Annotated[
-        str | None, typer.Option(help="The weights' licence, as the hub spells it. [default: for packaged ones theirs]")
+        str | None,
+        typer.Option(help="License identifier, as on the hub; optional for packaged weights."),
     ] = None,
-    private: Annotated[
-        bool | None, typer.Option("--private/--public", help="Who sees a repository that is made.")
-    ] = None,
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Visibility of a new repository.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Uploads weights to a Hugging Face hub in timm's form, with a card made of what the file tells.
+    """Upload weights to a Hugging Face hub.
 
-    The token is the environment variable HF_TOKEN, or that of: hf auth login
+    The repository has timm's format and a model card.
 
-    Example: lamnet push best.safetensors someone/lamnet-x4-faces --license cc-by-4.0
+    Set the access token in the environment variable HF_TOKEN, or log in with: hf auth login
+
+    Example: lamnet push best.safetensors user/lamnet-x4-faces --license cc-by-4.0
     """
     from lamnet_models.hub import push as upload
 

@@ -1,4 +1,4 @@
-"""Raw video through ``lamnet upscale -``."""
+"""Raw video for ``lamnet upscale -``."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from typing import TYPE_CHECKING, BinaryIO
 import typer
 
 from .output import check_output, print_note
-from .progress import bars
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from lamnet_models.upscaling.upscalers import UpscalerPool
 
 
 def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: UpscalerPool, overwrite: bool) -> None:
-    """Enlarges frames from standard input to standard output, or into a file.
+    """Upscale raw frames from standard input to standard output or a file.
 
     Args:
-        size: Width and height of the frames that come.
-        output: A file, ``-`` for standard output, which is the default.
-        upscalers: What to enlarge them with.
-        overwrite: Whether the file may exist already.
+        size: Width and height of the input frames.
+        output: Output file; ``-`` or None for standard output.
+        upscalers: UpscalerPool to use.
+        overwrite: Whether the file may exist.
     """
     from lamnet_models.upscaling.raw import upscale_raw
 
     to_stdout = output is None or str(output) == "-"
     if to_stdout and sys.stdout.isatty():
-        raise typer.BadParameter("raw video is nothing for a terminal: pipe it on, to ffmpeg for example")
+        raise typer.BadParameter(
+            "refusing to write raw video to a terminal: pipe it to a program such as ffmpeg, or set -o FILE"
+        )
     if not to_stdout:
         check_output(output, overwrite)
-    progress = bars()
+    progress = progress_bar()
     task = progress.add_task("frames", total=None)
-    with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as caught:
+    with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter("always", RuntimeWarning)
         upscale_raw(sys.stdin.buffer, sink, size, upscalers, lambda done: progress.update(task, completed=done))
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
+    for message in dict.fromkeys(str(warning.message) for warning in recorded):
         print_note(message)
 
 

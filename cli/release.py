@@ -1,4 +1,4 @@
-"""``lamnet release``: weights to pass on, with a card."""
+"""``lamnet release``: release the weights of a run with a model card."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from .options import Data
 
 
 def release(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    tag: Annotated[str, typer.Option(help="Name of these weights among those of the same model.")],
-    about_data: Annotated[str, typer.Option("--about-data", help="What was trained on, and its terms, for the card.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    tag: Annotated[str, typer.Option(help="Tag of these weights: letters, digits and _.")],
+    about_data: Annotated[
+        str, typer.Option("--about-data", help="Description and terms of use of the training data, for the card.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("."),
     data: Data = None,
 ) -> None:
-    """Writes a run's best weights and a model card with their scores.
+    """Write release weights and a model card.
+
+    The weights are the best of the run; their scores are measured for the card.
 
     Example: lamnet release runs/first --tag photos_v1 --about-data "290 photographs, CC0"
     """
     if not tag.replace("_", "").isalnum():
-        raise typer.BadParameter(f"--tag is {tag!r}, but it must be of letters, digits and _")
+        raise typer.BadParameter(f"--tag must consist of letters, digits and _, got {tag!r}")
     if not output.is_dir():
-        raise typer.BadParameter(f"the folder {output} does not exist: make it first")
+        raise typer.BadParameter(f"output folder {output} does not exist: create it first")
     from lamnet_models.training.release import release as write
 
     result = write(run, tag, output, about_data=about_data, data_dir=data)

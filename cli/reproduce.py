@@ -1,4 +1,4 @@
-"""``lamnet reproduce``: the paper's tables and figures, made again."""
+"""``lamnet reproduce``: reproduce the paper's tables and figures."""
 
 from __future__ import annotations
 
@@ -20,39 +20,51 @@ if TYPE_CHECKING:
 def reproduce(
     items: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ITEM]...", help="table1 … table4, figure5 … figure10, or all.", show_default=False),
+        typer.Argument(metavar="ITEM", help="table1 … table4, figure5 … figure10, or all.", show_default=False),
     ] = None,
     list_items: Annotated[bool, typer.Option("--list", help="List the items and their options.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("reproduced"),
     data: Data = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Set to measure on, or to show.")] = None,
-    scale: Annotated[list[int] | None, typer.Option("--scale", "-s", help="Factor of enlargement.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Dataset to evaluate or show.")] = None,
+    scale: Annotated[list[int] | None, typer.Option("--scale", "-s", help="Upscaling factor; repeatable.")] = None,
     limit: Limit = None,
-    model: Annotated[list[str] | None, typer.Option("--model", "-n", help="Model by name, or a checkpoint.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-n", help="Model name or checkpoint; repeatable.")
+    ] = None,
     weights: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=FILE", help="Weights of a model: swinir_light=FILE (table3).")
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Weights of a baseline, such as swinir_light=FILE (table3)."),
     ] = None,
     train: Annotated[
-        str | None, typer.Option(metavar="BUDGET", help="Train each variant: 500 steps, 10m, 2h (table4, figure7).")
+        str | None, typer.Option(metavar="BUDGET", help="Train each variant: 500 (steps), 10m or 2h (table4, figure7).")
     ] = None,
-    train_data: Annotated[list[str] | None, typer.Option(help="Folder of images to train on.")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="Row to take, such as 'IEM → None' (table4).")] = None,
-    run: Annotated[list[str] | None, typer.Option(help="Folder of a run (figure7).")] = None,
-    detail: Annotated[list[str] | None, typer.Option(help="IMAGE:LEFT,TOP,WIDTH,HEIGHT (figure5).")] = None,
-    image: Annotated[str | None, typer.Option(help="Image file or sample (figure9, figure10).")] = None,
-    layer: Annotated[list[int] | None, typer.Option(help="Number of a layer, from 1 (figure9, figure10).")] = None,
-    group: Annotated[list[int] | None, typer.Option(help="Number of a group of channels, from 1 (figure9).")] = None,
-    pixel: Annotated[list[str] | None, typer.Option(metavar="X,Y", help="Pixel to look at (figure9).")] = None,
-    side: Annotated[list[int] | None, typer.Option(help="Side of a window in pixels (figure8).")] = None,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT to measure at (figure6, figure8).")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of measuring (figure6, figure8).")] = None,
+    train_data: Annotated[list[str] | None, typer.Option(help="Folder of training images; repeatable.")] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Row to include, such as 'IEM → None'; repeatable (table4).")
+    ] = None,
+    run: Annotated[list[str] | None, typer.Option(help="Folder of a run; repeatable (figure7).")] = None,
+    detail: Annotated[
+        list[str] | None, typer.Option(help="Detail to show, IMAGE:LEFT,TOP,WIDTH,HEIGHT; repeatable (figure5).")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="Image file or sample photograph (figure9, figure10).")] = None,
+    layer: Annotated[
+        list[int] | None, typer.Option(help="Layer number, from 1; repeatable (figure9, figure10).")
+    ] = None,
+    group: Annotated[list[int] | None, typer.Option(help="Channel group, from 1; repeatable (figure9).")] = None,
+    pixel: Annotated[list[str] | None, typer.Option(metavar="X,Y", help="Pixel to show; repeatable (figure9).")] = None,
+    side: Annotated[list[int] | None, typer.Option(help="Window size in pixels; repeatable (figure8).")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Input size in pixels (figure6, figure8).")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Number of timing rounds (figure6, figure8).")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Makes the paper's tables and figures again, our values beside the paper's.
+    """Reproduce tables and figures of the paper.
 
-    Prints Markdown, and writes ITEM.md, ITEM.json and, of a figure, ITEM.png and ITEM.svg; runs go to runs/.
-    Options that may be given again add to each other; --list says which items take which.
+    Each result, with the paper's values for comparison, is printed as Markdown and written to ITEM.md and ITEM.json.
+    Figures are also written to ITEM.png and ITEM.svg, training runs to runs/.
+    See --list for the options of each item.
 
     Example: lamnet reproduce table1 figure9 -o out/
     """
@@ -64,8 +76,8 @@ def reproduce(
         return
     chosen = list(ITEMS) if items == ["all"] else list(dict.fromkeys(items or []))
     if not chosen:
-        raise typer.BadParameter(f"name an item: {', '.join(ITEMS)}, or all")
-    given = {
+        raise typer.BadParameter(f"ITEM is missing: choose from {', '.join(ITEMS)}, or all")
+    values = {
         "data": data,
         "dataset": dataset,
         "scales": scale,
@@ -85,22 +97,22 @@ def reproduce(
         "size": parse_size("--size", size) if size else None,
         "rounds": rounds,
     }
-    given = {name: value for name, value in given.items() if value not in (None, [])}
-    calls = {item: _arguments(item, given, output, strict=items != ["all"]) for item in chosen}
+    values = {name: value for name, value in values.items() if value not in (None, [])}
+    calls = {item: _arguments(item, values, output, strict=items != ["all"]) for item in chosen}
     _check_folder(output, chosen, overwrite)
-    facts, failed = [], False
+    results, failed = [], False
     for item, arguments in calls.items():
         result = _run(item, arguments)
         if result is None:
             failed = True
             continue
         files = [str(path) for path in result.save(output)]
-        facts.append(result.to_dict() | {"files": files})
+        results.append(result.to_dict() | {"files": files})
         if not as_json:
             print(result.markdown())
-            print_note(f"written: {', '.join(files)}")
+            print_note(f"wrote {', '.join(files)}")
     if as_json:
-        print_json(facts[0] if len(chosen) == 1 and facts else facts)
+        print_json(results[0] if len(chosen) == 1 and results else results)
     if failed:
         raise typer.Exit(1)
 
@@ -108,8 +120,8 @@ def reproduce(
 _SINGULAR = {"scales": "scale", "models": "model"}
 
 
-def _arguments(item: str, given: dict[str, Any], output: Path, strict: bool) -> dict[str, Any]:
-    """Returns an item's arguments; an option that it does not take is refused, or left out for ``all``."""
+def _arguments(item: str, values: dict[str, Any], output: Path, strict: bool) -> dict[str, Any]:
+    """Return the arguments of an item; reject unsupported options if ``strict``, else drop them."""
     from lamnet_models.reproduction import item_options
 
     try:
@@ -117,39 +129,39 @@ def _arguments(item: str, given: dict[str, Any], output: Path, strict: bool) -> 
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     arguments = {"folder": output / "runs" / item} if "folder" in options else {}
-    for name, value in given.items():
-        one = _SINGULAR.get(name)
+    for name, value in values.items():
+        singular = _SINGULAR.get(name)
         if name in options:
             arguments[name] = value
-        elif one in options:
+        elif singular in options:
             if len(value) > 1:
-                raise typer.BadParameter(f"{item} takes one --{one}, but there are {len(value)}")
-            arguments[one] = value[0]
+                raise typer.BadParameter(f"--{singular} must be given once for {item}, got {len(value)} values")
+            arguments[singular] = value[0]
         elif strict:
-            raise typer.BadParameter(f"{item} takes no {_flag(name)}; it takes {_options(options)}")
+            raise typer.BadParameter(f"{_flag(name)} is not supported by {item}, which takes {_options(options)}")
     return arguments
 
 
 def _flag(name: str) -> str:
-    plain = name if name in ("weights", "train_data", "rounds") else name.removesuffix("s")
-    return "--" + plain.replace("_", "-")
+    flag = name if name in ("weights", "train_data", "rounds") else name.removesuffix("s")
+    return "--" + flag.replace("_", "-")
 
 
 def _options(names: tuple[str, ...]) -> str:
-    shown = [_flag(name) for name in names if name not in ("say", "folder")]
-    return " ".join(shown) or "no options"
+    flags = [_flag(name) for name in names if name not in ("say", "folder")]
+    return " ".join(flags) or "no options"
 
 
 def _parse_weights(text: str) -> tuple[str, str]:
     name, sign, file = text.partition("=")
     if not (sign and name and file):
-        raise typer.BadParameter(f"--weights is {text!r}, but it must be NAME=FILE, such as swinir_light=swinir.pth")
+        raise typer.BadParameter(f"--weights must be NAME=FILE, such as swinir_light=swinir.pth, got {text!r}")
     return name, file
 
 
 def _parse_pixel(text: str) -> tuple[int, int]:
     if not re.fullmatch(r"\d+,\d+", text):
-        raise typer.BadParameter(f"--pixel is {text!r}, but it must be X,Y, such as 40,32")
+        raise typer.BadParameter(f"--pixel must be X,Y, such as 40,32, got {text!r}")
     column, row = text.split(",")
     return int(column), int(row)
 
@@ -158,20 +170,20 @@ def _check_folder(folder: Path, items: list[str], overwrite: bool) -> None:
     from lamnet_models.reproduction.result import files_of
 
     if folder.exists() and not folder.is_dir():
-        raise typer.BadParameter(f"{folder} is a file: name a folder")
-    there = [path for item in items for path in files_of(item, folder, pictures=True) if path.exists()]
-    if there and not overwrite:
-        raise typer.BadParameter(f"{there[0]} exists: choose another folder, or pass --overwrite")
+        raise typer.BadParameter(f"--output must be a folder, got the file {folder}")
+    existing = [path for item in items for path in files_of(item, folder, pictures=True) if path.exists()]
+    if existing and not overwrite:
+        raise typer.BadParameter(f"{existing[0]} exists: pass --overwrite, or choose another folder")
 
 
 def _run(item: str, arguments: dict[str, Any]) -> Reproduction | None:
-    """Reproduces an item; None if it cannot be, which is said."""
+    """Reproduce an item; print the error and return None if it fails."""
     from lamnet_models.errors import LAMNetError
     from lamnet_models.reproduction import ITEMS, item_options
 
-    with spinner() as say:
+    with spinner() as on_status:
         if "say" in item_options(item):
-            arguments = arguments | {"say": lambda text: say(f"{item}: {text}")}
+            arguments = arguments | {"say": lambda text: on_status(f"{item}: {text}")}
         try:
             return ITEMS[item](**arguments)
         except ValueError as error:

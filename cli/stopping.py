@@ -1,4 +1,4 @@
-"""What ends a long command from outside."""
+"""Handling of SIGTERM in long commands."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from types import FrameType
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Lets SIGTERM end what runs in the block as Ctrl+C does: files that are half written are taken away again."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, so that partially written files are removed."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
 
     def stop(number: int, _: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -1,4 +1,4 @@
-"""``lamnet train``: weights of one's own."""
+"""``lamnet train``: train a model."""
 
 from __future__ import annotations
 
@@ -15,51 +15,57 @@ def train(
     context: typer.Context,
     recipe: Annotated[
         str,
-        typer.Argument(metavar="[RECIPE]", help="quick, cpu, budget, paper_x2, paper_x3 …, or a YAML file."),
+        typer.Argument(metavar="RECIPE", help="Recipe name (quick, cpu, budget, paper_x2, paper_x3 …) or YAML file."),
     ] = "quick",
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[FIELD=VALUE…]", help="Settings that differ, such as lr=5e-4.")
+        list[str] | None,
+        typer.Argument(metavar="FIELD=VALUE", help="Recipe fields to change, such as lr=5e-4.", show_default=False),
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", help="Folder of images, or DIV2K's; may be given again. [default: as the recipe]"),
+        typer.Option("--data", help="Folder of images, or a dataset; repeatable.", show_default="that of the recipe"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The run's folder. [default: runs/RECIPE]")
+        Path | None, typer.Option("--output", "-o", help="Folder of the run.", show_default="runs/RECIPE")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder.")] = False,
     decay_from: Annotated[
         Path | None,
         typer.Option(
             "--decay-from",
             metavar="RUN",
-            help="Copy the newest state of RUN, which may be running, into a new run (-o), and decay its learning rate "
-            "to zero over steps=N, minutes=N or pixels=N.",
+            help="Start a new run (-o) from the newest state of RUN, which may be in progress, and decay the learning "
+            "rate to zero over steps=N, minutes=N or pixels=N.",
         ),
     ] = None,
     init_from: Annotated[
-        str | None, typer.Option("--init-from", help="Start from these weights, as far as they fit: a file or a name.")
+        str | None,
+        typer.Option("--init-from", help="Checkpoint or weights to initialize from; mismatched tensors stay random."),
     ] = None,
-    valid: Annotated[str | None, typer.Option("--valid", help="Set to validate on. [default: as the recipe]")] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
+    valid: Annotated[
+        str | None, typer.Option("--valid", help="Dataset to validate on.", show_default="that of the recipe")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs to the run's folder.")
+    ] = False,
     processes: Annotated[
         int,
         typer.Option(
-            min=1, help="Processes on this machine that share each batch and the CPU cores, or one for each GPU."
+            min=1, help="Number of processes on this machine; they share each batch and the CPU cores or GPUs."
         ),
     ] = 1,
 ) -> None:
-    """Trains a model by a recipe, and resumes it exactly.
+    """Train a model by a recipe, or resume a run.
 
-    SIGTERM and Ctrl+C save and stop (exit codes 143 and 130), SIGUSR1 saves and goes on.
+    SIGTERM and Ctrl+C save and stop (exit codes 143 and 130); SIGUSR1 saves and continues.
 
     Example: lamnet train budget minutes=60 --data DIV2K -o runs/first
 
-    Two processes: lamnet train cpu minutes=60 --data photos -o runs/first --processes 2
+    With two processes: lamnet train cpu minutes=60 --data photos -o runs/first --processes 2
 
-    Finished weights from a run that continues: lamnet train --decay-from runs/first minutes=30 -o runs/first-30min
+    Decay branch of a run in progress: lamnet train --decay-from runs/first minutes=30 -o runs/first-30min
     """
-    if "=" in recipe:  # no recipe named, settings only
+    if "=" in recipe:  # settings without a recipe
         recipe, settings = "quick", [recipe, *(settings or [])]
     from lamnet_models import TrainingError
     from lamnet_models.training import Recipe, load_recipe
@@ -70,9 +76,9 @@ def train(
     from . import launching
 
     if decay_from is not None and output is None:
-        raise typer.BadParameter("--decay-from needs a folder for the new run: add -o FOLDER")
+        raise typer.BadParameter("--decay-from requires a folder for the new run: add -o FOLDER")
     if decay_from is not None and recipe != "quick":
-        raise typer.BadParameter(f"--decay-from takes the recipe of {decay_from}: leave {recipe} out")
+        raise typer.BadParameter(f"--decay-from uses the recipe of {decay_from}: remove the recipe {recipe}")
     try:
         overrides = parse_settings(settings or [])
         if decay_from is not None:
@@ -93,16 +99,16 @@ def train(
     folder = output or Path("runs") / Path(recipe).stem
     is_main = join_processes().is_main_process
     try:
-        with _watch(folder, tensorboard) if is_main else nullcontext() as watcher:
-            result = run(recipe, folder, resume=resume, watcher=watcher, decay_from=decay_from, **overrides)
+        with _watch(folder, tensorboard) if is_main else nullcontext() as callback:
+            result = run(recipe, folder, resume=resume, callback=callback, decay_from=decay_from, **overrides)
     except ProcessLostError:
         if launching.is_worker():
-            raise typer.Exit(launching.LOST) from None  # the launcher tells the cause
+            raise typer.Exit(launching.PEER_LOST) from None  # the launcher prints the cause
         raise
     if not is_main:
         raise typer.Exit(128 + result.stopped_by if result.stopped_by else 0)
     if result.stopped_by:
-        print_note(f"stopped at step {result.step}, state saved; go on with: lamnet train --resume -o {folder}")
+        print_note(f"stopped at step {result.step}, state saved; resume with: lamnet train --resume -o {folder}")
         raise typer.Exit(128 + result.stopped_by)
     best = "" if result.best is None else f", best {result.best:.2f} dB"
     print(f"{folder}: {result.step} steps in {result.seconds / 60:.1f} min{best}; weights in best.safetensors")

@@ -1,4 +1,4 @@
-"""``lamnet upscale``: the main job."""
+"""``lamnet upscale``: upscale images and raw video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from .options import Device, DeviceName, Json, Overwrite, Precision, PrecisionName, Tile, parse_size, parse_tile
 from .output import check_output, print_error, print_json, print_note
 from .progress import JobBars
-from .stopping import stoppable
+from .stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from lamnet_models.upscaling.plan import Job
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Backend(str, Enum):
-    """What runs a model."""
+    """Inference backend."""
 
     torch = "torch"
     onnxruntime = "onnxruntime"
 
 
 class Metadata(str, Enum):
-    """What becomes of EXIF data and XMP."""
+    """Handling of EXIF and XMP metadata."""
 
     keep = "keep"
     strip = "strip"
@@ -39,85 +39,91 @@ class Metadata(str, Enum):
 def upscale(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Images, folders of them, or patterns; - is raw video on standard input."),
+        typer.Argument(
+            metavar="INPUT", help="Image files, folders or glob patterns; -: raw video from standard input."
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder, or for one image a file. [default: beside the image]")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Output folder, or output file for one input.", show_default="the input's folder"
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-n", help="Name of a model, a checkpoint, or a file.onnx. [default: lamnet_x4, or by --scale]"
+            "--model", "-n", help="Model name, checkpoint or .onnx file.", show_default="lamnet_x4, or by --scale"
         ),
     ] = None,
     scale: Annotated[
-        float | None, typer.Option("--scale", "-s", min=1, help="Factor of enlargement, such as 2, 4 or 2.5.")
+        float | None,
+        typer.Option(
+            "--scale", "-s", min=1, help="Upscaling factor, such as 2, 4 or 2.5.", show_default="that of the model"
+        ),
     ] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Enlarge to a width in pixels.")] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="To a height; with --width, to fit into both.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Output width in pixels.")] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, help="Output height in pixels; with --width: fit into both.")
+    ] = None,
     tile: Tile = "auto",
-    tile_pad: Annotated[int, typer.Option(min=0, help="Pixels around a tile that are run with it.")] = 32,
-    suffix: Annotated[str | None, typer.Option(help="Put behind the name. [default: _x4 and so on]")] = None,
+    tile_pad: Annotated[int, typer.Option(min=0, help="Context around each tile in pixels.")] = 32,
+    suffix: Annotated[str | None, typer.Option(help="Suffix of output names.", show_default="by scale: _x4")] = None,
     ext: Annotated[
-        str, typer.Option(help="Format: png, jpg, webp, tiff, bmp, avif, heic; auto: the image's own.")
+        str, typer.Option(help="Output format: png, jpg, webp, tiff, bmp, avif, heic; auto: that of the input.")
     ] = "auto",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP, AVIF and HEIC.")] = 95,
-    metadata: Annotated[
-        Metadata, typer.Option(help="EXIF data and XMP: keep them, or strip results of them.")
-    ] = Metadata.keep,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP, AVIF and HEIC.")] = 95,
+    metadata: Annotated[Metadata, typer.Option(help="Keep or strip EXIF and XMP metadata.")] = Metadata.keep,
     frames: Annotated[
-        bool, typer.Option("--frames", help="Enlarge animations, and TIFF files of several pages, frame by frame.")
+        bool, typer.Option("--frames", help="Upscale all frames of animations and all pages of TIFF files.")
     ] = False,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Most pixels that an image may claim to have. [default: 178,956,970]")
+        int | None, typer.Option(min=1, help="Maximum number of input pixels per image.", show_default="178,956,970")
     ] = None,
     recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", "-r", help="Whether to take folders within folders too.")
+        bool, typer.Option("--recursive/--no-recursive", "-r", help="Search folders recursively.")
     ] = True,
     overwrite: Overwrite = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave out what has its result already: go on after a stop.")
+        bool, typer.Option("--skip-existing", help="Skip images whose output already exists.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become what.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write a line of JSON for each image into a file as soon as it is done.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Of the frames of raw video on standard input, as WIDTHxHEIGHT.")
-    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print inputs and outputs without upscaling.")] = False,
+    report: Annotated[Path | None, typer.Option(help="File to write one JSON line per finished image to.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Frame size of raw video.")] = None,
     device: Device = DeviceName.auto,
     precision: Precision = PrecisionName.auto,
     compile: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first: half a minute, then faster.")
+        bool, typer.Option("--compile", help="Compile the model first, which takes about half a minute.")
     ] = False,
     backend: Annotated[
-        Backend, typer.Option(help="What runs the model; onnxruntime needs the extra onnx, and runs on the CPU.")
+        Backend, typer.Option(help="Inference backend; onnxruntime runs on the CPU and requires the extra onnx.")
     ] = Backend.torch,
     max_memory: Annotated[
-        str | None, typer.Option(help="Most memory to take, such as 4G or 512M. [default: what is free]")
+        str | None, typer.Option(help="Maximum memory, such as 4G or 512M.", show_default="free memory")
     ] = None,
-    fp32: Annotated[bool, typer.Option("--fp32", help="Short for --precision fp32.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Same as --precision fp32.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Enlarges images.
+    """Upscale images.
 
-    Keeps 16 bits, transparency, colour profile, resolution and metadata; turns photographs upright.
+    Bit depth (8 or 16), alpha, color profile, resolution and metadata are preserved; EXIF orientation is applied.
 
-    What cannot be read gets one line; the rest is done, and the exit code is 1.
+    Unreadable images are reported in one line each and skipped; the exit code is then 1.
 
-    Example: lamnet upscale photo.jpg scans/ -o enlarged --ext png
+    Example: lamnet upscale photo.jpg scans/ -o upscaled --ext png
 
     Video: ffmpeg -i a.mp4 -f rawvideo -pix_fmt rgb24 - | lamnet upscale - --size 640x360 -s 2 -o - | ffmpeg …
     """
     sides = parse_tile(tile)
     if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing contradict each other: give one of them")
+        raise typer.BadParameter("--overwrite and --skip-existing are mutually exclusive")
     is_raw = "-" in inputs
     if is_raw != (size is not None) or (is_raw and len(inputs) > 1):
-        raise typer.BadParameter("raw video is read with the one input - and --size, such as --size 640x360")
+        raise typer.BadParameter(
+            "raw video requires - as the only input and --size WIDTHxHEIGHT, such as --size 640x360"
+        )
     if report:
         check_output(report, overwrite=True)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on oddities in files, which Pillow has got over
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
     from lamnet_models import ImageError
     from lamnet_models.upscaling.files import run_jobs
     from lamnet_models.upscaling.plan import plan_jobs
@@ -126,13 +132,13 @@ def upscale(
     from lamnet_models.upscaling.upscalers import UpscalerPool, model_scale
 
     try:
-        wanted = TargetSize(scale, width, height)
+        target_size = TargetSize(scale, width, height)
         if dry_run:
             default = model_scale(model)
         else:
             upscalers = UpscalerPool(
                 model,
-                wanted,
+                target_size,
                 tile=sides,
                 tile_pad=tile_pad,
                 device=device.value,
@@ -144,8 +150,8 @@ def upscale(
             default = upscalers.default.scale
         jobs: list[Job] = []
         if not is_raw:
-            ending = wanted.suffix(default) if suffix is None else suffix
-            jobs = plan_jobs(inputs, output, suffix=ending, ext=ext, recursive=recursive, frames=frames)
+            name_suffix = target_size.suffix(default) if suffix is None else suffix
+            jobs = plan_jobs(inputs, output, suffix=name_suffix, ext=ext, recursive=recursive, frames=frames)
     except (ImageError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     if dry_run:
@@ -154,7 +160,7 @@ def upscale(
     if is_raw:
         from .raw import upscale_stream
 
-        with stoppable():
+        with sigterm_as_interrupt():
             upscale_stream(parse_size("--size", size), output, upscalers, overwrite)
         return
 
@@ -162,14 +168,14 @@ def upscale(
         overwrite, skip_existing, quality, metadata is Metadata.keep, frames, max_pixels, max_memory is None
     )
     results = []
-    with stoppable(), _reporting(report) as note, JobBars(len(jobs)) as bars:
-        for result in run_jobs(jobs, upscalers, options, lambda job, *steps: bars.step(job.source.name, *steps)):
+    with sigterm_as_interrupt(), _open_report(report) as write_row, JobBars(len(jobs)) as bars:
+        for result in run_jobs(jobs, upscalers, options, lambda job, *steps: bars.update(job.source.name, *steps)):
             results.append(result)
             bars.finish(len(results))
-            note(result)
+            write_row(result)
             _print_result(result, as_json)
     if as_json:
-        print_json([_as_row(result) for result in results])
+        print_json([_to_dict(result) for result in results])
     if any(result.error for result in results):
         raise typer.Exit(1)
 
@@ -182,11 +188,11 @@ def _print_result(result: Result, as_json: bool) -> None:
     elif as_json:
         return
     elif result.skipped:
-        print(f"{result.source} → {result.target}  is there already", flush=True)
+        print(f"{result.source} → {result.target}  exists, skipped", flush=True)
     else:
-        how = {0: "", "exact": ", in exact tiles"}.get(result.tile, f", in tiles of {result.tile}")
+        tiling = {0: "", "exact": ", exact tiles"}.get(result.tile, f", tiles of {result.tile} pixels")
         frames = f", {result.frames} frames" if result.frames > 1 else ""
-        print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}{frames}{how}", flush=True)
+        print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}{frames}{tiling}", flush=True)
 
 
 def _print_plan(jobs: list[Job], as_json: bool) -> None:
@@ -195,20 +201,20 @@ def _print_plan(jobs: list[Job], as_json: bool) -> None:
         print_json(rows)
         return
     for row in rows:
-        print(f"{row['source']} → {row['target']}{'  is there already' if row['exists'] else ''}")
+        print(f"{row['source']} → {row['target']}{'  exists' if row['exists'] else ''}")
 
 
 @contextmanager
-def _reporting(path: Path | None) -> Iterator[Callable[[Result], None]]:
-    """Yields what writes a result into the report, if one is wanted."""
+def _open_report(path: Path | None) -> Iterator[Callable[[Result], None]]:
+    """Yield a function that writes a result to the report, if any."""
     if path is None:
         yield lambda _: None
         return
     with open(path, "w", encoding="utf-8") as file:
-        yield lambda result: print(json.dumps(_as_row(result), ensure_ascii=False), file=file, flush=True)
+        yield lambda result: print(json.dumps(_to_dict(result), ensure_ascii=False), file=file, flush=True)
 
 
-def _as_row(result: Result) -> dict[str, Any]:
+def _to_dict(result: Result) -> dict[str, Any]:
     return {
         "source": str(result.source),
         "target": str(result.target) if result.target else None,

@@ -1,4 +1,4 @@
-"""A training run on the screen: live in a terminal, one line now and then elsewhere."""
+"""Progress display of a training run: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lamnet_models.training.events import Report, Validation, Watcher
+from lamnet_models.training.events import Report, TrainingCallback, Validation
 
 from .output import print_note
 
 
 @contextmanager
-def watch(folder: Path, tensorboard: bool) -> Iterator[Watcher]:
-    """Yields a watcher that shows a run on standard error.
+def watch(folder: Path, tensorboard: bool) -> Iterator[TrainingCallback]:
+    """Yield a callback that shows a run on standard error.
 
     Args:
-        folder: The run's folder.
-        tensorboard: Whether to write ``folder/tensorboard`` too.
+        folder: Folder of the run.
+        tensorboard: Whether to also write TensorBoard logs to ``folder/tensorboard``.
     """
     console = Console(stderr=True)
-    watchers: list[Watcher] = []
+    callbacks: list[TrainingCallback] = []
     if tensorboard:
         from lamnet_models.training.tensorboard import TensorBoard
 
-        watchers.append(TensorBoard(folder / "tensorboard"))
+        callbacks.append(TensorBoard(folder / "tensorboard"))
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield _All([_Screen(folder, live), *watchers])
+            yield _CallbackList([_LiveProgress(folder, live), *callbacks])
     else:
-        yield _All([_Lines(), *watchers])
+        yield _CallbackList([_PlainProgress(), *callbacks])
 
 
-class _All:
-    """Several watchers."""
+class _CallbackList:
+    """Callback that calls several callbacks."""
 
-    def __init__(self, watchers: list[Watcher]) -> None:
-        self._watchers = watchers
+    def __init__(self, callbacks: list[TrainingCallback]) -> None:
+        self._callbacks = callbacks
 
-    def report(self, report: Report) -> None:
-        for watcher in self._watchers:
-            watcher.report(report)
+    def on_report(self, report: Report) -> None:
+        for callback in self._callbacks:
+            callback.on_report(report)
 
-    def validation(self, validation: Validation) -> None:
-        for watcher in self._watchers:
-            watcher.validation(validation)
+    def on_validation(self, validation: Validation) -> None:
+        for callback in self._callbacks:
+            callback.on_validation(validation)
 
-    def note(self, text: str) -> None:
-        for watcher in self._watchers:
-            watcher.note(text)
+    def on_message(self, text: str) -> None:
+        for callback in self._callbacks:
+            callback.on_message(text)
 
 
-class _Lines:
-    """One plain line for each thing that happens."""
+class _PlainProgress:
+    """Callback that prints one line per event."""
 
-    def report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         print_note(
-            f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {_count(report.pixels)} pixels  "
-            f"{_count(report.pixels_per_second)} pixels/s  {100 * report.progress:.1f}%  "
-            f"{_time(report.seconds_left)} left"
+            f"step {report.step}  loss {report.loss:.5f}  lr {report.lr:.2e}  {_format_count(report.pixels)} pixels  "
+            f"{_format_count(report.pixels_per_second)} pixels/s  {100 * report.progress:.1f}%  "
+            f"{_format_time(report.seconds_left)} left"
         )
 
-    def validation(self, validation: Validation) -> None:
-        print_note(_validated(validation))
+    def on_validation(self, validation: Validation) -> None:
+        print_note(_format_validation(validation))
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         print_note(text)
 
 
-class _Screen:
-    """A table that stays in its place, notes above it."""
+class _LiveProgress:
+    """Callback that shows a live table, with messages above it."""
 
     def __init__(self, folder: Path, live: Live) -> None:
         self._folder, self._live = folder, live
@@ -86,16 +86,16 @@ class _Screen:
         self._begin = time.monotonic()
         self._show()
 
-    def report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         self._report = report
         self._show()
 
-    def validation(self, validation: Validation) -> None:
+    def on_validation(self, validation: Validation) -> None:
         self._validation = validation
-        self._live.console.print(Text(_validated(validation)))
+        self._live.console.print(Text(_format_validation(validation)))
         self._show()
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self._live.console.print(Text(text))
 
     def _show(self) -> None:
@@ -103,36 +103,38 @@ class _Screen:
         report, validation = self._report, self._validation
         if report is None:
             table.add_row("run", str(self._folder))
-            table.add_row("", "the first report is on its way")
+            table.add_row("", "waiting for the first report")
             self._live.update(table)
             return
         table.add_row("run", str(self._folder), "step", f"{report.step}")
         table.add_row("loss", f"{report.loss:.5f}", "lr", f"{report.lr:.2e}")
-        table.add_row("pixels", _count(report.pixels), "speed", f"{_count(report.pixels_per_second)} pixels/s")
-        table.add_row("left", _time(report.seconds_left))
+        table.add_row(
+            "pixels", _format_count(report.pixels), "speed", f"{_format_count(report.pixels_per_second)} pixels/s"
+        )
+        table.add_row("left", _format_time(report.seconds_left))
         if validation:
             table.add_row("PSNR", f"{validation.psnr:.2f} dB", "SSIM", f"{validation.ssim:.4f}")
         bar = ProgressBar(total=1.0, completed=min(report.progress, 1.0), width=40)
         self._live.update(Group(table, bar))
 
 
-def _validated(validation: Validation) -> str:
-    best = ", the best so far" if validation.best else ""
+def _format_validation(validation: Validation) -> str:
+    best = ", new best" if validation.best else ""
     return (
         f"step {validation.step}  {validation.psnr:.2f} dB, {validation.ssim:.4f} on {validation.dataset}"
-        f"{best}  (after {_time(validation.seconds)})"
+        f"{best}  (after {_format_time(validation.seconds)})"
     )
 
 
-def _count(pixels: float) -> str:
-    """Returns a number of LR pixels with its unit: 12.3M."""
+def _format_count(pixels: float) -> str:
+    """Format a number of LR pixels with its unit: 12.3M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if pixels >= size:
             return f"{pixels / size:.1f}{unit}"
     return f"{pixels:.0f}"
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "unknown"
     minutes, rest = divmod(round(seconds), 60)

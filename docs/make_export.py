@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 
 import onnxruntime
 import torch
-from lamnet_cli.allocation import keep_memory
+from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models import export, list_models
 from lamnet_models.benchmarking import bench
 from lamnet_models.exporting import FORMATS
 
-keep_memory()
+configure_allocator()
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lamnet_cli.allocation import keep_memory
+from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models import LAMNet, Upscaler, create_model
 from lamnet_models.benchmarking.memory import watched_memory
@@ -23,7 +23,7 @@ from lamnet_models.pictures import Panel, grid
 from lamnet_models.resize import imresize
 from lamnet_models.upscaling.footprint import estimate_process_memory
 
-keep_memory()
+configure_allocator()
 
 ASSETS = Path(__file__).parent / "assets"
 PHOTO, MODEL, ROUNDS = "chelsea", "lamnet_x4", 7

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from lamnet_cli.allocation import keep_memory
+from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
 
@@ -79,6 +79,6 @@ def bandwidth() -> None:
 PARTS = {"networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
-    keep_memory()  # as `lamnet` does; not applied in processes that measure memory
+    configure_allocator()  # as `lamnet` does; not applied in processes that measure memory
     for part in sys.argv[1:] or PARTS:
         PARTS[part]()

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lamnet_cli.allocation import keep_memory
+from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models.explanation import explain
 from lamnet_models.reproduction import ITEMS, reproduce
 
-keep_memory()
+configure_allocator()
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -1,6 +1,6 @@
-"""Training: recipes, data, the loop, and what becomes of a run."""
+"""Training: recipes, data, training loop, releases."""
 
-from .events import Report, Validation, Watcher
+from .events import Report, TrainingCallback, Validation
 from .loop import Trainer, TrainingResult
 from .recipe import Recipe, list_recipes, load_recipe
 from .run import train
@@ -9,9 +9,9 @@ __all__ = [
     "Recipe",
     "Report",
     "Trainer",
+    "TrainingCallback",
     "TrainingResult",
     "Validation",
-    "Watcher",
     "list_recipes",
     "load_recipe",
     "train",

@@ -1,4 +1,4 @@
-"""The images of a run: those to train on, and those kept out of it."""
+"""Training and holdout images of a run."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from ..errors import TrainingError
 def training_data(
     sources: Iterable[str], scale: int, lr_border: str = "mirror", holdout: int = 0
 ) -> tuple[Dataset, Dataset | None]:
-    """Finds the images to train on.
+    """Find the training images.
 
     Args:
-        sources: Folders with images, anywhere below; folders with a set in a known layout, such as DIV2K's, whose
-            reductions are then taken from there; names of sets.
-        scale: Factor between the images and their reductions.
-        lr_border: Edge rule of reductions that have to be made.
-        holdout: How many images to keep out. Which ones depends on the images' names alone.
+        sources: Folders of images, searched recursively; folders with a dataset in a known layout such as DIV2K's,
+            with its LR images; dataset names.
+        scale: Upscaling factor.
+        lr_border: Edge rule for LR images that are synthesized.
+        holdout: Number of images to hold out, selected by a hash of their names.
 
     Returns:
-        The images to train on and those kept out, None if ``holdout`` is 0.
+        The training images, and the held-out images or None if ``holdout`` is 0.
 
     Raises:
-        TrainingError: If there are none, or too few to keep some out.
-        DatasetError: If a source is neither a folder nor the name of a set that is there.
+        TrainingError: If no images are found, or not more than ``holdout``.
+        DatasetError: If a source is neither a folder nor the name of an available dataset.
     """
     pairs, problems, layouts = [], [], set()
     for source in sources:
-        found = _open(source, scale, lr_border)
-        pairs += found.pairs
-        problems += found.problems
-        layouts.add(found.layout)
+        dataset = _open(source, scale, lr_border)
+        pairs += dataset.pairs
+        problems += dataset.problems
+        layouts.add(dataset.layout)
     if not pairs:
-        raise TrainingError("there are no images to train on: name folders of them with --data")
-    whole = Dataset(
+        raise TrainingError("data contains no images: set it to folders of images, with --data")
+    full = Dataset(
         "training", scale, pairs[0].hr.parent, ", ".join(sorted(layouts)), tuple(pairs), tuple(problems), lr_border
     )
     if holdout == 0:
-        return whole, None
+        return full, None
     if holdout >= len(pairs):
-        raise TrainingError(f"holdout is {holdout}, but there are {len(pairs)} images in all")
+        raise TrainingError(f"holdout must be less than the number of images, {len(pairs)}, got {holdout}")
     ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).digest())
-    kept_out = set(ranked[:holdout])
+    held_out = set(ranked[:holdout])
     return (
-        replace(whole, pairs=tuple(pair for pair in pairs if pair not in kept_out)),
-        replace(whole, name="kept-out", pairs=tuple(sorted(kept_out, key=lambda pair: pair.name)), problems=()),
+        replace(full, pairs=tuple(pair for pair in pairs if pair not in held_out)),
+        replace(full, name="kept-out", pairs=tuple(sorted(held_out, key=lambda pair: pair.name)), problems=()),
     )
 
 
-def validation_part(dataset: Dataset, crop: int) -> Dataset:
-    """Returns a set of which only the centre of each image is read, ``crop`` pixels a side; all of it if that is 0."""
+def center_crop(dataset: Dataset, crop: int) -> Dataset:
+    """Return the dataset with images center-cropped to ``crop`` × ``crop``; 0 for no crop."""
     return replace(dataset, crop=crop)
 
 
@@ -77,6 +77,6 @@ def _open(source: str, scale: int, lr_border: str) -> Dataset:
 def _images_below(folder: Path) -> list[Path]:
     files = list(images_in(folder))
     for child in sub_folders(folder):
-        if not child.is_symlink():  # which might lead round in a circle
+        if not child.is_symlink():  # links may form cycles
             files += _images_below(child)
     return files

@@ -1,4 +1,4 @@
-"""The running mean of the weights."""
+"""Exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import nn
 
 
 class EMA:
-    """An exponential moving average of a network's parameters, updated at every step.
+    """Exponential moving average of a model's parameters.
 
-    Early on the decay is lower, (1 + t) / (10 + t) at step t, so that the random beginning is soon forgotten.
+    The decay at step t is ``min(decay, (1 + t) / (10 + t))``.
 
     Args:
-        model: The network; the average starts as a copy of it.
-        decay: 0 to 1, exclusive.
+        model: Model whose parameters the average starts from.
+        decay: Decay in [0, 1).
 
     Attributes:
-        model: The network with averaged parameters, in evaluation mode.
+        model: Copy of the model with averaged parameters, in evaluation mode.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -28,6 +28,6 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Moves the averages towards a network's parameters after a step, the first of which is 1."""
+        """Update the average after optimizer step ``step``, counted from 1."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, list(model.parameters()), 1 - decay)

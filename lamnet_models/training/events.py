@@ -1,4 +1,4 @@
-"""What a run tells those who watch it."""
+"""Training events, callbacks and the log."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..files import atomic_path
 
 @dataclass(frozen=True)
 class Report:
-    """How a run stands.
+    """Progress report of a run.
 
     Attributes:
         step: Steps done.
         loss: Mean loss since the last report.
         lr: Learning rate.
-        seconds: Time the run has taken, all its parts together.
-        images_per_second: Large patches a second since the last report.
+        seconds: Training time in seconds, earlier sessions included.
+        images_per_second: Patches per second since the last report.
         progress: Fraction of the budget used, from 0 to 1.
         pixels: LR pixels seen since the start of the run.
         pixels_per_second: LR pixels per second since the last report.
-        seconds_left: Estimated time to the end of the budget.
+        seconds_left: Estimated seconds to the end of the budget.
     """
 
     step: int
@@ -39,15 +39,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """Validation result.
 
     Attributes:
         step: Steps done.
         psnr: Mean PSNR in dB on the luma.
         ssim: Mean SSIM on the luma.
-        dataset: What was measured on.
-        seconds: Time the run has taken.
-        best: Whether no PSNR before was as high.
+        dataset: Name of the validation dataset.
+        seconds: Training time in seconds, earlier sessions included.
+        best: Whether the PSNR is the highest so far.
         pixels: LR pixels seen since the start of the run.
     """
 
@@ -60,37 +60,37 @@ class Validation:
     pixels: int = 0
 
 
-class Watcher(Protocol):
-    """Somebody who watches a run."""
+class TrainingCallback(Protocol):
+    """Interface for observers of a training run."""
 
-    def report(self, report: Report) -> None:
-        """Takes how the run stands."""
+    def on_report(self, report: Report) -> None:
+        """Handle a progress report."""
 
-    def validation(self, validation: Validation) -> None:
-        """Takes what a validation found."""
+    def on_validation(self, validation: Validation) -> None:
+        """Handle a validation result."""
 
-    def note(self, text: str) -> None:
-        """Takes a line for a person to read."""
+    def on_message(self, text: str) -> None:
+        """Handle a status or warning message of one line."""
 
 
-class Silent:
-    """A watcher that looks away."""
+class NullCallback:
+    """Callback that does nothing."""
 
-    def report(self, report: Report) -> None:
-        """Does nothing."""
+    def on_report(self, report: Report) -> None:
+        """Ignore the report."""
 
-    def validation(self, validation: Validation) -> None:
-        """Does nothing."""
+    def on_validation(self, validation: Validation) -> None:
+        """Ignore the validation."""
 
-    def note(self, text: str) -> None:
-        """Does nothing."""
+    def on_message(self, text: str) -> None:
+        """Ignore the message."""
 
 
 class Log:
-    """``log.jsonl``: one line of JSON for each report and validation.
+    """Writer of ``log.jsonl``: one JSON line per report and validation.
 
     Args:
-        path: The file. Lines beyond ``step`` are from a part of the run that is about to be done again, and removed.
+        path: The file. Lines after ``step`` are removed, as those steps are repeated.
         step: Steps done.
     """
 
@@ -102,13 +102,13 @@ class Log:
                 temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def write(self, kind: str, content: Report | Validation) -> None:
-        """Adds a line."""
+        """Append a line."""
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **asdict(content)}) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Returns the lines of a log, without one that was cut off while it was written."""
+    """Return the entries of a log, skipping incomplete lines."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

@@ -1,4 +1,4 @@
-"""Lock on a run's folder."""
+"""Lock on the folder of a run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..errors import TrainingError
 
 
 @contextmanager
-def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) -> Iterator[None]:
-    """Keep other runs out of a folder while the block runs.
+def lock_folder(folder: Path, state: PartialState, on_message: Callable[[str], None]) -> Iterator[None]:
+    """Lock a folder against other runs while the block runs.
 
-    The main process holds an operating system lock on ``folder/.lock``, which ends with the process, however it ends.
-    The file itself stays. A folder that the block leaves empty is removed.
+    The main process holds an operating system lock on ``folder/.lock``, which is released when the process ends, even
+    by SIGKILL. The file itself stays. A folder created here is removed if the block leaves it empty.
 
     Args:
-        folder: The run's folder; created if missing.
-        state: The run's processes. All of them raise if the main process cannot lock the folder.
-        note: Called with a warning if the file system does not support locks.
+        folder: Folder of the run; created if missing.
+        state: Process group of the run. All processes raise if the main process cannot lock the folder.
+        on_message: Receives a warning if the file system does not support locks.
 
     Raises:
         TrainingError: If another process trains in the folder.
@@ -31,7 +31,7 @@ def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) 
     """
     problem = [None]
     path = folder / ".lock"
-    # No soft lock in place of a missing one: it would outlive a killed process.
+    # No fallback to a soft lock, which would outlive a killed process.
     lock = FileLock(path, timeout=0, fallback_to_soft=False, thread_local=False)
     created = []
     if state.is_main_process:
@@ -42,11 +42,11 @@ def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) 
         except Timeout:
             problem = [
                 f"output must be a folder without a live run, got {folder}: another process is training in it; "
-                "stop that one, or choose another folder"
+                "stop it, or choose another folder"
             ]
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or error
-            note(f"warning: {path}: cannot be locked ({reason}); make sure that no other run uses this folder")
+            on_message(f"warning: {path} cannot be locked ({reason}); do not start another run in this folder")
     try:
         broadcast_object_list(problem)
         if problem[0]:
@@ -55,7 +55,7 @@ def lock_folder(folder: Path, state: PartialState, note: Callable[[str], None]) 
     finally:
         if created and all(entry == path for entry in folder.iterdir()):
             with suppress(OSError):
-                # While locked: a process that has opened it already finds it deleted, and opens a new one.
+                # While locked: a process that has already opened it finds it deleted and opens a new one.
                 path.unlink(missing_ok=True)
                 for parent in created:
                     parent.rmdir()

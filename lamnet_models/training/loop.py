@@ -1,4 +1,4 @@
-"""The training loop: one path from a laptop to many nodes."""
+"""Training loop, for one or several processes."""
 
 from __future__ import annotations
 
@@ -21,39 +21,38 @@ from ..errors import LAMNetError, TrainingError
 from ..evaluation import evaluate
 from ..registry import create_model
 from .branch import branch_state
-from .crops import cut, cut_targets, pick, pick_textured
-from .data import training_data, validation_part
+from .crops import extract_patches, extract_targets, sample_patches, sample_textured_patches
+from .data import center_crop, training_data
 from .ema import EMA
-from .events import Log, Report, Silent, Validation, Watcher
-from .initialise import initialise_from, start_from_interpolation
+from .events import Log, NullCallback, Report, TrainingCallback, Validation
+from .initialise import initialize_as_interpolation, initialize_from
 from .optimizer import create_optimizer, load_optimizer_state
 from .processes import join_processes
 from .recipe import Recipe
 from .schedule import budget_progress, learning_rate, target_weight
-from .signals import Signals
-from .state import NO_START, load_state, save_state, set_random_state, write_state
+from .signals import SignalHandler
+from .state import ZERO_COUNTERS, load_state, save_state, set_random_state, write_state
 from .store import open_store
 
 _DEVICE_SHARE = 0.3
-"""Largest part of a GPU's free memory that the decoded images may take; beyond it they stay in the main memory."""
-
+"""Largest fraction of free GPU memory for the decoded images; larger stores stay in main memory."""
 
 _FFT_WEIGHT = 0.05
-"""Weight of the Fourier term of the loss ``"l1_fft"``."""
+"""Weight of the Fourier term in the loss ``"l1_fft"``."""
 
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to.
+    """Summary of a run.
 
     Attributes:
-        folder: The run's folder.
+        folder: Folder of the run.
         step: Steps done.
-        seconds: Time taken, all parts of the run together.
-        best: PSNR in dB of the best validation; None if there was none.
-        stopped_by: Number of the signal that asked it to stop before its end; 0 for none.
+        seconds: Training time in seconds, earlier sessions included.
+        best: Highest validation PSNR in dB; None without a validation.
+        stopped_by: Number of the signal that stopped the run early; 0 for none.
     """
 
     folder: Path
@@ -64,40 +63,40 @@ class TrainingResult:
 
 
 class Trainer:
-    """One run of one recipe.
+    """Trainer for one run.
 
     Args:
-        recipe: The settings.
-        folder: The run's folder; a state in it is gone on from.
-        watcher: Told how it goes; by the main process alone.
+        recipe: Settings of the run.
+        folder: Folder of the run; a state in it is resumed.
+        callback: Receives reports, validations and messages of the main process.
 
     Raises:
         LAMNetError: If the run cannot start.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, watcher: Watcher) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, callback: TrainingCallback) -> None:
         self.recipe = recipe
         self.folder = folder
         join_processes()
         self.accelerator = Accelerator()
-        self.watcher = watcher if self.accelerator.is_main_process else Silent()
-        self._check_share()
+        self.callback = callback if self.accelerator.is_main_process else NullCallback()
+        self._check_batch()
         torch.manual_seed(recipe.seed)
         network = create_model(recipe.model, **recipe.model_args)
         self.scale = network.scale
         state = load_state(folder / "states")
-        train_set, kept_out = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)
-        self.valid_set = self._validation_set(kept_out)
+        train_set, holdout_set = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)
+        self.valid_set = self._validation_set(holdout_set)
         self._open_images(train_set)
         if recipe.decay_from:
             state = self._branch_state()
             recipe = self.recipe
         if recipe.start == "interpolation":
-            start_from_interpolation(network)
-        self._before: dict[str, Any] = {}
+            initialize_as_interpolation(network)
+        self._init_info: dict[str, Any] = {}
         if recipe.init_from and state is None:
-            self._before = initialise_from(network, recipe.init_from)
-            self.watcher.note(self._before["taken"])
+            self._init_info = initialize_from(network, recipe.init_from)
+            self.callback.on_message(self._init_info["taken"])
         network.set_grad_checkpointing(recipe.grad_checkpointing)
         network = network.to(self.accelerator.device)
         self.ema = EMA(network, recipe.ema)
@@ -106,42 +105,42 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=recipe.precision == "fp16")
         if recipe.compile:
             network.compile_blocks()
-        # A remark of DistributedDataParallel on the memory order of some gradients, which costs next to nothing.
+        # DistributedDataParallel warns about the strides of some gradients; the cost is negligible.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.model = self.accelerator.prepare(network)
         self.step, self.pixels, self._seconds, self._best = 0, 0, 0.0, None
-        self._start = NO_START  # counters at the start of the budget: not zero in a decay branch
+        self._start = ZERO_COUNTERS  # counters at the start of the budget; nonzero in a decay branch
         self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
         if state is not None:
-            self._load(state)
+            self._restore(state)
         if self.accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             recipe.save(folder / "recipe.yaml")
             self.log = Log(folder / "log.jsonl", self.step)
-        self._clock, self._begin = self._seconds, time.monotonic()
+        self._clock, self._start_time = self._seconds, time.monotonic()
 
     def run(self) -> TrainingResult:
-        """Trains to the end, or until it is asked to stop.
+        """Train to the end of the budget or until a stop signal.
 
         Raises:
-            TrainingError: If the loss is no number any more.
+            TrainingError: If the loss or the output is NaN or Inf.
             OSError: If the last state cannot be written.
         """
         recipe, stopped = self.recipe, 0
         self._saved_at = self._validated_at = self._reported_at = (self.step, self.seconds)
-        with Signals() as signals:
+        with SignalHandler() as signals:
             while self.progress < 1 and not stopped:
                 self._step()
-                stop, save = self._agree(signals)
+                stop, save = self._synchronize(signals)
                 signals.save = False
                 if self.step % recipe.log_every == 0:
                     self._report()
-                if self._due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
+                if self._is_due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
                     self._validate()
-                if save or self._due(self._saved_at, recipe.save_every, recipe.save_minutes):
+                if save or self._is_due(self._saved_at, recipe.save_every, recipe.save_minutes):
                     self._save(last=stop > 0)
                 if save:
-                    self.watcher.note(f"saved at step {self.step}")
+                    self.callback.on_message(f"saved the state of step {self.step}")
                 stopped = stop
             if not stopped:
                 if self._validated_at[0] != self.step:
@@ -153,12 +152,12 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Time the run has taken, earlier parts of it included."""
-        return self._seconds + time.monotonic() - self._begin
+        """Training time in seconds, earlier sessions included."""
+        return self._seconds + time.monotonic() - self._start_time
 
     @property
     def progress(self) -> float:
-        """Fraction of the budget used, from 0 to 1; the same in every process."""
+        """Fraction of the budget used, 0 to 1; identical in all processes."""
         start = self._start
         return budget_progress(
             self.recipe, self.step - start["step"], self.pixels - start["pixels"], self._clock - start["seconds"]
@@ -169,18 +168,18 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step, progress)
         weight = target_weight(recipe, progress)
-        for part, (small, large, target) in enumerate(self._parts(weight > 0), start=1):
-            # Gradients are exchanged once a step, with its last part.
-            with accelerator.no_sync(self.model) if part < recipe.accumulate else nullcontext():
+        for count, (lr, hr, targets) in enumerate(self._micro_batches(weight > 0), start=1):
+            # Gradients are averaged over processes once per step, in the last micro-batch.
+            with accelerator.no_sync(self.model) if count < recipe.accumulate else nullcontext():
                 with self._autocast():
-                    output = self.model(small)
-                loss = self._measure(output, large)
-                if target is not None:
-                    loss = (1 - weight) * loss + weight * self._measure(output, target)
+                    sr = self.model(lr)
+                loss = self._compute_loss(sr, hr)
+                if targets is not None:
+                    loss = (1 - weight) * loss + weight * self._compute_loss(sr, targets)
                 loss = loss / recipe.accumulate
                 self.scaler.scale(loss).backward()
             self._loss += loss.detach()
-        self._sample = small[:1]
+        self._sample = lr[:1]
         if recipe.clip:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
@@ -193,50 +192,59 @@ class Trainer:
         self.ema.update(self.network, self.step)
 
     def _autocast(self) -> torch.autocast:
-        dtype = _HALF.get(self.recipe.precision)
+        dtype = _HALF_DTYPES.get(self.recipe.precision)
         return torch.autocast(self.accelerator.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
-    def _parts(self, with_targets: bool) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Yields this process's share of the step's LR, HR and target patches, in ``accumulate`` parts."""
+    def _micro_batches(self, with_targets: bool) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield the LR, HR and target patches of this process in ``accumulate`` micro-batches."""
         recipe, accelerator = self.recipe, self.accelerator
         share = recipe.batch // recipe.accumulate // accelerator.num_processes
-        for part in range(recipe.accumulate):
-            start = (part * accelerator.num_processes + accelerator.process_index) * share
+        for index in range(recipe.accumulate):
+            start = (index * accelerator.num_processes + accelerator.process_index) * share
             stop = start + share
             if recipe.crops == "textured":
-                own = pick_textured(self._host_store, recipe.patch, range(start, stop), recipe.seed, self.step)
+                samples = sample_textured_patches(
+                    self._host_store, recipe.patch, range(start, stop), recipe.seed, self.step
+                )
             else:
-                own = pick(self.store.sizes, recipe.patch, stop, recipe.seed, self.step).part(start, stop)
-            patches = cut(self.store, own, recipe.patch)
-            target = cut_targets(self.store, own, recipe.patch).to(accelerator.device) if with_targets else None
-            yield *(part.to(accelerator.device) for part in patches), target
+                samples = sample_patches(self.store.sizes, recipe.patch, stop, recipe.seed, self.step)
+                samples = samples.slice(start, stop)
+            lr, hr = (patches.to(accelerator.device) for patches in extract_patches(self.store, samples, recipe.patch))
+            targets = (
+                extract_targets(self.store, samples, recipe.patch).to(accelerator.device) if with_targets else None
+            )
+            yield lr, hr, targets
 
-    def _measure(self, output: Tensor, target: Tensor) -> Tensor:
-        difference = output.float() - target
+    def _compute_loss(self, sr: Tensor, reference: Tensor) -> Tensor:
+        difference = sr.float() - reference
         if self.recipe.loss == "charbonnier":
             return (difference**2 + 1e-6).sqrt().mean()
         loss = difference.abs().mean()
-        if self.recipe.loss == "l1_fft":  # the transform is linear
+        if self.recipe.loss == "l1_fft":  # linear: the FFT of the difference is the difference of the FFTs
             loss = loss + _FFT_WEIGHT * torch.view_as_real(torch.fft.rfft2(difference)).abs().mean()
         return loss
 
-    def _agree(self, signals: Signals) -> tuple[int, bool]:
-        """Returns which signal asked any process to stop, and whether one was asked to save; sets all clocks alike."""
-        main = self.accelerator.is_main_process
-        facts = [float(signals.stop), float(signals.save), self.seconds if main else 0.0]
-        if self.accelerator.num_processes > 1:
-            mine = torch.tensor([facts], dtype=torch.float64, device=self.accelerator.device)
-            facts = self.accelerator.gather(mine).amax(dim=0).tolist()
-        self._clock = facts[2]
-        return int(facts[0]), facts[1] > 0
+    def _synchronize(self, signals: SignalHandler) -> tuple[int, bool]:
+        """Combine the signals of all processes and set their clocks to that of the main process.
 
-    def _due(self, last: tuple[int, float], steps: int, minutes: float) -> bool:
+        Returns:
+            Number of the stop signal, 0 for none, and whether to save.
+        """
+        seconds = self.seconds if self.accelerator.is_main_process else 0.0
+        values = [float(signals.stop), float(signals.save), seconds]
+        if self.accelerator.num_processes > 1:
+            local = torch.tensor([values], dtype=torch.float64, device=self.accelerator.device)
+            values = self.accelerator.gather(local).amax(dim=0).tolist()
+        self._clock = values[2]
+        return int(values[0]), values[1] > 0
+
+    def _is_due(self, last: tuple[int, float], steps: int, minutes: float) -> bool:
         by_steps = steps > 0 and self.step // steps > last[0] // steps
         return by_steps or (minutes > 0 and self._clock - last[1] >= 60 * minutes)
 
     def _report(self) -> None:
         loss = self.accelerator.reduce(self._loss / self._count, "mean").item()
-        rate = self.optimizer.param_groups[0]["lr"]
+        lr = self.optimizer.param_groups[0]["lr"]
         step, seconds = self._reported_at
         speed = self.recipe.batch * (self.step - step) / max(self.seconds - seconds, 1e-9)
         progress = self.progress
@@ -245,11 +253,11 @@ class Trainer:
         self._count = 0
         self._reported_at = (self.step, self.seconds)
         if not math.isfinite(loss):
-            self._give_up(f"the loss is {loss}")
+            self._raise_diverged(f"loss is {loss}")
         report = Report(
             step=self.step,
             loss=loss,
-            lr=rate,
+            lr=lr,
             seconds=self.seconds,
             images_per_second=speed,
             progress=progress,
@@ -257,28 +265,33 @@ class Trainer:
             pixels_per_second=speed * self.recipe.patch**2,
             seconds_left=max(used * (1 - progress) / progress, 0.0),
         )
-        self.watcher.report(report)
-        self._write("report", report)
+        self.callback.on_report(report)
+        self._log_event("report", report)
 
     @torch.no_grad()
     def _check_weights(self) -> None:
-        """Gives up if the weights make no image any more, which the last step's loss, taken before it, cannot tell."""
+        """Raise if the output is NaN or Inf.
+
+        The last loss was computed before the last update of the weights.
+        """
         with self._autocast():
             if not bool(self.network(self._sample).isfinite().all()):
-                self._give_up("the network's output is not finite")
+                self._raise_diverged("output is NaN or Inf")
 
-    def _give_up(self, reason: str) -> NoReturn:
+    def _raise_diverged(self, reason: str) -> NoReturn:
         raise TrainingError(
-            f"{reason} at step {self.step}; the last good state is kept in {self.folder / 'states'}: go on from it by "
-            "--resume, with a lower lr, clip=1 or precision=fp32"
+            f"{reason} at step {self.step}; resume the last good state in {self.folder / 'states'} with --resume and a "
+            "lower lr, clip=1 or precision=fp32"
         )
 
-    def _write(self, kind: str, content: Report | Validation) -> None:
+    def _log_event(self, kind: str, event: Report | Validation) -> None:
         if self.accelerator.is_main_process:
             try:
-                self.log.write(kind, content)
+                self.log.write(kind, event)
             except OSError as error:
-                self.watcher.note(f"{self.folder / 'log.jsonl'}: cannot be written ({error.strerror}); going on")
+                self.callback.on_message(
+                    f"{self.folder / 'log.jsonl'}: cannot be written ({error.strerror}); training continues"
+                )
 
     def _validate(self) -> None:
         self._validated_at = (self.step, self._clock)
@@ -287,23 +300,23 @@ class Trainer:
         self._check_weights()
         if self.accelerator.is_main_process:
             try:
-                found = evaluate(self.ema.model, self.valid_set)
+                result = evaluate(self.ema.model, self.valid_set)
             except (LAMNetError, OSError) as error:
-                self.watcher.note(f"validation failed: {error}; going on")
+                self.callback.on_message(f"validation failed: {error}; training continues")
             else:
-                best = self._best is None or found.psnr > self._best
+                best = self._best is None or result.psnr > self._best
                 validation = Validation(
-                    self.step, found.psnr, found.ssim, found.dataset, self.seconds, best, self.pixels
+                    self.step, result.psnr, result.ssim, result.dataset, self.seconds, best, self.pixels
                 )
-                self.watcher.validation(validation)
-                self._write("validation", validation)
+                self.callback.on_validation(validation)
+                self._log_event("validation", validation)
                 if best:
-                    self._best = found.psnr
-                    self._export("best", psnr=found.psnr)
+                    self._best = result.psnr
+                    self._export("best", psnr=result.psnr)
         self.accelerator.wait_for_everyone()
 
     def _save(self, last: bool = False) -> None:
-        """Saves a state; where that fails, goes on unless it is the last."""
+        """Save a state; ignore a failure unless it is the last state."""
         self._saved_at = (self.step, self._clock)
         self._check_weights()
         if not self.accelerator.is_main_process:
@@ -320,7 +333,7 @@ class Trainer:
             "best": self._best,
             "loss": (self._loss.item(), self._count),
             "data": self.store.digest,
-            "before": self._before,
+            "before": self._init_info,
         }
         try:
             save_state(self.folder / "states", self.step, state, self.recipe.keep)
@@ -328,45 +341,50 @@ class Trainer:
         except OSError as error:
             if last:
                 raise
-            self.watcher.note(f"the state of step {self.step} was not saved: {error}; going on, the one before is kept")
+            self.callback.on_message(
+                f"the state of step {self.step} was not saved ({error}); training continues, earlier states are kept"
+            )
 
     def _branch_state(self) -> dict[str, Any]:
-        """Returns the newest state of a decay branch, a copy of the trunk's if the branch has none yet.
+        """Return the newest state of a decay branch, initially a copy of the trunk's newest state.
 
-        Until ``recipe.yaml`` is written, the learning rate and the target weight are those of the copy.
+        In a new branch, set the recipe's learning rate and target weight from that state.
         """
-        states, begins = self.folder / "states", not (self.folder / "recipe.yaml").is_file()
+        states, is_new = self.folder / "states", not (self.folder / "recipe.yaml").is_file()
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process and load_state(states) is None:
                 state = branch_state(self.recipe, self.store.digest, len(self.store.names))
                 states.mkdir(parents=True, exist_ok=True)
                 write_state(states, state)
         state = load_state(states)
-        if begins:
-            start = state.get("start", NO_START)
+        if is_new:
+            start = state.get("start", ZERO_COUNTERS)
             if start["step"] != state["step"]:
-                raise TrainingError(f"{states} holds states of another run; choose another output folder")
+                raise TrainingError(f"{states} contains states of another run: choose another output folder")
             self.recipe = replace(self.recipe, lr=start["lr"], target_weight=start["target_weight"])
         return state
 
-    def _load(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         if state["data"] != self.store.digest:
-            raise TrainingError(f"{self.folder} was trained on other images than {', '.join(self.recipe.data)} has now")
+            sources = ", ".join(self.recipe.data)
+            raise TrainingError(
+                f"data must be the images that {self.folder} was trained on, got other images: {sources}"
+            )
         self.network.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
         self.pixels = state.get("pixels", self.step * self.recipe.pixels_per_step)
-        self._start = state.get("start", NO_START)
-        self._before = state["before"]
+        self._start = state.get("start", ZERO_COUNTERS)
+        self._init_info = state["before"]
         loss, self._count = state["loss"]
         self._loss.fill_(loss)
         set_random_state(state["random"])
-        self.watcher.note(f"going on from step {self.step}")
+        self.callback.on_message(f"resumed at step {self.step}")
 
-    def _export(self, name: str, **facts: Any) -> None:
-        """Writes the averaged weights as a checkpoint that says how they were made."""
+    def _export(self, name: str, **metadata: Any) -> None:
+        """Write the averaged weights as a checkpoint with training metadata."""
         start = self._start
         training = {
             "recipe": asdict(self.recipe),
@@ -375,47 +393,47 @@ class Trainer:
             "hours": round((self.seconds - start["seconds"]) / 3600, 3),
             "images": len(self.store.names),
             "hardware": _hardware(self.accelerator),
-            **self._before,
-            **facts,
+            **self._init_info,
+            **metadata,
         }
         save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training)
 
-    def _check_share(self) -> None:
+    def _check_batch(self) -> None:
         recipe, processes = self.recipe, self.accelerator.num_processes
         if recipe.batch % (recipe.accumulate * processes):
             raise TrainingError(
-                f"batch is {recipe.batch}, but it must be a multiple of accumulate × processes, "
-                f"{recipe.accumulate} × {processes}"
+                f"batch must be a multiple of accumulate × processes ({recipe.accumulate} × {processes}), "
+                f"got {recipe.batch}"
             )
 
-    def _validation_set(self, kept_out: Dataset | None) -> Dataset | None:
+    def _validation_set(self, holdout_set: Dataset | None) -> Dataset | None:
         recipe = self.recipe
-        chosen = kept_out
+        dataset = holdout_set
         if recipe.valid is not None:
             try:
-                chosen = open_dataset(recipe.valid, self.scale, lr_border=recipe.lr_border)
+                dataset = open_dataset(recipe.valid, self.scale, lr_border=recipe.lr_border)
             except LAMNetError as error:
-                self.watcher.note(f"no validation: {error}")
+                self.callback.on_message(f"validation disabled: {error}")
                 return None
-        return chosen and validation_part(chosen, recipe.valid_crop)
+        return dataset and center_crop(dataset, recipe.valid_crop)
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator
-        with accelerator.local_main_process_first():  # one process decodes, the others find it done
+        with accelerator.local_main_process_first():  # the first process decodes, the others read its store
             self.store = open_store(train_set, self.recipe.patch, targets=self.recipe.targets)
         self._host_store = self.store
         for problem in self.store.problems:
-            self.watcher.note(f"left out: {problem}")
+            self.callback.on_message(f"image skipped: {problem}")
         if accelerator.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info()
             if self.store.nbytes < _DEVICE_SHARE * free:
                 self.store = self.store.to(accelerator.device)
-        self.watcher.note(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
+        self.callback.on_message(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
 
 
 def _hardware(accelerator: Accelerator) -> str:
     if accelerator.device.type == "cuda":
-        kind = torch.cuda.get_device_name()
+        device = torch.cuda.get_device_name()
     else:
-        kind = f"{accelerator.device.type}, {torch.get_num_threads()} threads"
-    return f"{accelerator.num_processes} × {kind}" if accelerator.num_processes > 1 else kind
+        device = f"{accelerator.device.type}, {torch.get_num_threads()} threads"
+    return f"{accelerator.num_processes} × {device}" if accelerator.num_processes > 1 else device

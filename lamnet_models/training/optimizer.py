@@ -1,4 +1,4 @@
-"""Fused Adam, and loading of its state."""
+"""Creation of Adam and loading of its state."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ _FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia")
 
 
 def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Adam:
-    """Returns Adam for a network, fused where the device of the parameters supports it."""
+    """Return Adam for a network, fused if the device supports it."""
     parameters = list(network.parameters())
     fused = all(parameter.device.type in _FUSED_DEVICES for parameter in parameters)
     return torch.optim.Adam(parameters, lr=recipe.lr, betas=recipe.betas, fused=fused or None)
 
 
 def load_optimizer_state(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
-    """Loads a state into Adam, which stays fused or not as it was created.
+    """Load a state dict, keeping the optimizer's ``fused`` setting.
 
-    The moments get the memory order of their parameters: on a CPU the fused step pairs the two by their place in
-    memory, without a check.
+    The moments get the strides of their parameters: fused Adam on the CPU pairs elements by memory offset, unchecked.
 
     Args:
         optimizer: The optimizer, changed in place.

@@ -1,4 +1,4 @@
-"""Curves of convergence: PSNR over steps, of one run or several."""
+"""Training curves of one or several runs."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _LABELS = {"step": "step", "hours": "hours", "pixels": "LR pixels"}
 
 
 def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str = "step") -> Path:
-    """Draws the validated PSNR of runs, as in Figure 7 of the paper, and their loss below it.
+    """Plot the validation PSNR of runs, as in Figure 7 of the paper, and their training loss.
 
     Args:
-        runs: The runs' folders.
-        output: The picture: ``.png``, ``.svg`` or ``.pdf``.
-        over: ``"step"``, ``"hours"`` or ``"pixels"``, the LR pixels seen.
+        runs: Folders of the runs.
+        output: Image file to write: ``.png``, ``.svg`` or ``.pdf``.
+        over: Horizontal axis: ``"step"``, ``"hours"`` or ``"pixels"`` (LR pixels seen).
 
     Returns:
-        The picture's path.
+        Path of the image.
 
     Raises:
-        TrainingError: If a folder holds no run, or nothing has been logged in it.
-        ValueError: If ``over`` is none of these.
+        TrainingError: If a folder contains no run, or its log is empty.
+        ValueError: If ``over`` is invalid.
     """
     if over not in _LABELS:
         raise ValueError(f"over must be one of {', '.join(map(repr, _LABELS))}, got {over!r}")
     logs = {str(run): read_run(run) for run in runs}
-    from matplotlib.figure import Figure  # without pyplot, which would look for a screen
+    from matplotlib.figure import Figure  # not pyplot, which selects a display backend
 
     figure = Figure(figsize=(7, 6), layout="constrained")
     top, bottom = figure.subplots(2, sharex=True)
-    for name, lines in logs.items():
-        position = _positions(name, over)
+    for name, entries in logs.items():
+        position = _axis_position(name, over)
         for axes, kind, field in ((top, "validation", "psnr"), (bottom, "report", "loss")):
-            points = [(position(line), line[field]) for line in lines[kind]]
+            points = [(position(entry), entry[field]) for entry in entries[kind]]
             axes.plot(*zip(*points, strict=True) if points else ((), ()), label=Path(name).name, linewidth=1.5)
     top.set_ylabel("PSNR (dB)")
     bottom.set_ylabel("loss")
@@ -53,33 +53,33 @@ def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str
     return Path(output)
 
 
-def _positions(run: str, over: str) -> Callable[[dict], float]:
-    """Returns the function from a line of a run's log to its place on the horizontal axis."""
+def _axis_position(run: str, over: str) -> Callable[[dict], float]:
+    """Return a function from a log entry to its horizontal coordinate."""
     if over == "step":
-        return lambda line: line["step"]
+        return lambda entry: entry["step"]
     if over == "hours":
-        return lambda line: line["seconds"] / 3600
+        return lambda entry: entry["seconds"] / 3600
 
-    def pixels(line: dict) -> float:
-        if "pixels" in line:
-            return line["pixels"]
-        # Logs of earlier versions have no pixels.
-        return line["step"] * load_recipe(Path(run) / "recipe.yaml").pixels_per_step
+    def pixels(entry: dict) -> float:
+        if "pixels" in entry:
+            return entry["pixels"]
+        # Logs of earlier versions lack pixels.
+        return entry["step"] * load_recipe(Path(run) / "recipe.yaml").pixels_per_step
 
     return pixels
 
 
 def read_run(run: str | os.PathLike) -> dict[str, list[dict]]:
-    """Returns the lines of a run's log by their kind, ``"report"`` and ``"validation"``.
+    """Return the log entries of a run by kind, ``"report"`` and ``"validation"``.
 
     Raises:
-        TrainingError: If the folder holds no run, or nothing has been logged in it.
+        TrainingError: If the folder contains no run, or its log is empty.
     """
     path = Path(run) / "log.jsonl"
     if not path.is_file():
-        raise TrainingError(f"{run} holds no run: there is no log.jsonl in it")
-    lines = read_log(path)
-    kinds = {kind: [line for line in lines if line.get("kind") == kind] for kind in ("report", "validation")}
-    if not any(kinds.values()):
-        raise TrainingError(f"{path}: nothing has been logged yet")
-    return kinds
+        raise TrainingError(f"run must be the folder of a run, got {run} (log.jsonl is missing)")
+    log = read_log(path)
+    entries = {kind: [entry for entry in log if entry.get("kind") == kind] for kind in ("report", "validation")}
+    if not any(entries.values()):
+        raise TrainingError(f"{path} has no reports or validations")
+    return entries

@@ -1,4 +1,4 @@
-"""Process group of a training run: the same under every launcher."""
+"""Process group of a training run, under any launcher."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _LAUNCHERS = (
     ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE"),
     # MPICH, Intel MPI
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
-    # SLURM: the size of the step (srun), not of the job, whose batch script is one process
+    # SLURM: the number of tasks of the srun step; the batch script itself is one process
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
 )
 """Environment variables for the rank, world size, local rank and local world size.
 
-The first launcher whose world size is set counts.
+The first launcher whose world size is set is used.
 """
 
 
 class ProcessLostError(TrainingError):
-    """Another process of the run ended or cannot be reached."""
+    """Failure of an exchange with another process of the run."""
 
 
 def launched_processes() -> int:
-    """Number of processes that a launcher started for this run, from its environment variables.
+    """Return the number of processes that a launcher started, from its environment variables.
 
     Raises:
         TrainingError: If a variable is not a number.
@@ -67,21 +67,21 @@ def join_processes() -> PartialState:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise TrainingError(
-                f"{name} must be set to join {size} processes ({size_name}={size}), got none: set MASTER_ADDR to the "
-                "host of rank 0 and MASTER_PORT to a free port, or train on one machine with --processes"
+                f"{name} must be set to join {size} processes ({size_name}={size}): set MASTER_ADDR to the host of "
+                "rank 0 and MASTER_PORT to a free port, or train on one machine with --processes"
             )
     values = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_size}
     os.environ.update({name: str(value) for name, value in values.items()})
     use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not _has_gpu()
-    if use_cpu and "OMP_NUM_THREADS" not in os.environ:  # else each process would use every core
+    if use_cpu and "OMP_NUM_THREADS" not in os.environ:  # by default each process would use all cores
         cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
         threads = min(torch.get_num_threads(), max(1, cores // local_size))
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
     if not use_cpu and max(local_size, local_rank + 1) > (gpus := torch.accelerator.device_count()):
         raise TrainingError(
-            f"the number of processes must be at most that of the GPUs on this machine, {gpus}, got {local_size} with "
-            f"LOCAL_RANK {local_rank}: start fewer, or set ACCELERATE_USE_CPU=1 to train on the CPU"
+            f"the number of processes must be at most the number of GPUs on this machine, {gpus}, got {local_size} "
+            f"with LOCAL_RANK {local_rank}: start fewer, or set ACCELERATE_USE_CPU=1 to train on the CPU"
         )
     try:
         state = PartialState(cpu=True, backend="gloo") if use_cpu else PartialState()
@@ -95,10 +95,10 @@ def detect_lost_process() -> Iterator[None]:
     """Raise ProcessLostError for a failed exchange with another process."""
     try:
         yield
-    except RuntimeError as error:  # gloo has no type of its own, NCCL and the store derive from DistError
+    except RuntimeError as error:  # gloo raises a plain RuntimeError, NCCL and the store a DistError
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
             raise ProcessLostError(
-                f"another process of the run ended or cannot be reached ({_first_line(error)}); continue with --resume"
+                f"another process of the run ended or is unreachable ({_first_line(error)}); resume with --resume"
             ) from error
         raise
 
@@ -111,14 +111,14 @@ def _number(name: str, default: int | None = None, below: int | None = None) -> 
     text = os.environ.get(name) or ("" if default is None else str(default))
     if not text.isdecimal() or (below is not None and int(text) >= below):
         limit = "" if below is None else f" below {below}"
-        raise TrainingError(f"{name} must be a number{limit} where a launcher is used, got {text or 'none'}")
+        raise TrainingError(f"{name} must be a number{limit} under a launcher, got {text or 'none'}")
     return int(text)
 
 
 def _check_size(state: PartialState, size: int) -> PartialState:
     if state.num_processes != size:
         raise TrainingError(
-            f"WORLD_SIZE must be the number of joined processes ({state.num_processes}), got {size}: call train before "
+            f"WORLD_SIZE must be the number of joined processes, {state.num_processes}, got {size}: call train before "
             "any other use of accelerate"
         )
     return state

@@ -1,4 +1,4 @@
-"""Recipes: everything that decides how a training run goes, as one small file."""
+"""Training recipes: all settings of a run as one YAML file."""
 
 from __future__ import annotations
 
@@ -28,53 +28,54 @@ BUDGETS = ("steps", "minutes", "pixels")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run's settings.
+    """Settings of a training run.
 
     Attributes:
-        model: Name of the model, ``"lamnet_x2"``.
-        model_args: Arguments of [`LAMNet`][lamnet_models.LAMNet] that differ from that model's.
-        data: Folders of images, or names of sets; see [`training_data`][lamnet_models.training.data.training_data].
-        start: ``"random"``, the released configuration's, or ``"interpolation"``: the network interpolates at first.
-        init_from: Checkpoint, or name of packaged weights, to start from; what fits is taken.
-        decay_from: Folder of the run whose newest state this run continues, decaying the learning rate to zero over its
-            own budget; set by ``train(..., decay_from=RUN)``.
+        model: Name of the model, such as ``"lamnet_x2"``.
+        model_args: Arguments of [`LAMNet`][lamnet_models.LAMNet] that override those of the model.
+        data: Folders of images, or dataset names; see [`training_data`][lamnet_models.training.data.training_data].
+        start: Initial weights: ``"random"``, as in the original configuration, or ``"interpolation"``, which makes the
+            untrained network interpolate.
+        init_from: Checkpoint file or name of packaged weights; tensors of matching name and shape are loaded.
+        decay_from: Folder of the run that this run branches from, decaying the learning rate to zero over its own
+            budget; set by ``train(..., decay_from=RUN)``.
         steps: Budget in optimizer steps. Exactly one of ``steps``, ``minutes`` and ``pixels`` is set.
         minutes: Budget in minutes of wall-clock time.
         pixels: Budget in LR pixels.
-        batch: Patches a step, over all processes and accumulated parts.
-        patch: Side of the patches in pixels of the reduced image.
-        accumulate: Parts that a step's batch is computed in, one after the other.
-        lr: Highest learning rate.
-        warmup: Steps over which the learning rate rises to it.
+        batch: Patches per step, over all processes and micro-batches.
+        patch: Side of the patches in LR pixels.
+        accumulate: Micro-batches per step.
+        lr: Peak learning rate.
+        warmup: Steps of linear warm-up of the learning rate.
         schedule: ``"constant"``, ``"multistep"``, ``"cosine"``, ``"linear"`` or ``"wsd"`` (warm-up, stable, decay); the
             last three end at 0.
-        decay: Last fraction of the budget. Over it, the learning rate of ``"wsd"`` and, under every schedule,
-            the weight of the targets fall linearly to 0.
-        milestones: Steps at which ``"multistep"`` multiplies the learning rate with ``gamma``.
-        gamma: That factor.
-        betas: Adam's.
-        clip: Largest norm of the gradient, longer ones are shortened to it; 0 for no limit.
-        ema: Decay of the running mean of the weights, which is what is validated and kept.
+        decay: Final fraction of the budget over which the learning rate of ``"wsd"`` and, under every schedule, the
+            weight of the targets fall linearly to 0.
+        milestones: Steps at which ``"multistep"`` multiplies the learning rate by ``gamma``.
+        gamma: Learning rate factor at each milestone.
+        betas: Betas of Adam.
+        clip: Maximum gradient norm; 0 for no clipping.
+        ema: Decay of the exponential moving average of the weights, which is validated and exported.
         loss: ``"l1"``, ``"charbonnier"`` with ε = 10⁻³, or ``"l1_fft"``: L1 + 0.05 · L1 of the 2D Fourier coefficients.
         crops: ``"uniform"``, or ``"textured"``: three of four patches are the most textured of four random candidates.
         targets: Folder of teacher outputs, one PNG of the HR size per training image; see
             [`find_targets`][lamnet_models.training.targets.find_targets].
         target_weight: Weight α of the targets: loss = (1 − α) · L(output, HR) + α · L(output, target).
         target_license: Terms of use of the targets, for the model card.
-        precision: ``"fp32"``, or ``"bf16"`` or ``"fp16"`` by autocast.
+        precision: ``"fp32"``, or ``"bf16"`` or ``"fp16"`` with autocast.
         compile: Whether to compile the blocks with ``torch.compile``.
-        grad_checkpointing: Whether to recompute each block in the backward pass, for less memory.
-        lr_border: Edge rule of reductions that have to be made, see [`imresize`][lamnet_models.evaluation.imresize].
-        holdout: Images of the training data that are kept out of it, for validation.
-        valid: Set to validate on instead; see [`open_dataset`][lamnet_models.datasets.open_dataset].
-        valid_crop: Side in pixels of the part of each image that is validated on, at its centre; 0 for the whole.
-        valid_every: Steps between validations; 0 for none by steps.
-        valid_minutes: Minutes between validations; 0 for none by the clock.
-        save_every: Steps between saved states; 0 for none by steps.
-        save_minutes: Minutes between saved states; 0 for none by the clock.
-        keep: Saved states to keep, the last ones.
-        log_every: Steps between lines of the log.
-        seed: Of all random choices.
+        grad_checkpointing: Whether to recompute each block in the backward pass to save memory.
+        lr_border: Edge rule for synthesized LR images; see [`imresize`][lamnet_models.evaluation.imresize].
+        holdout: Number of training images to hold out for validation.
+        valid: Dataset to validate on instead; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        valid_crop: Side in pixels of the center crop of each validation image; 0 for no crop.
+        valid_every: Steps between validations; 0 to disable.
+        valid_minutes: Minutes between validations; 0 to disable.
+        save_every: Steps between saved states; 0 to disable.
+        save_minutes: Minutes between saved states; 0 to disable.
+        keep: Number of most recent states to keep.
+        log_every: Steps between reports.
+        seed: Random seed.
     """
 
     model: str = "lamnet_x2"
@@ -119,18 +120,19 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, smallest in _SMALLEST.items():
+        for name, minimum in _MINIMUMS.items():
             value = getattr(self, name)
-            if value is not None and not value >= smallest:
-                raise TrainingError(f"{name} is {value}, but it must be at least {smallest}")
+            if value is not None and not value >= minimum:
+                raise TrainingError(f"{name} must be at least {minimum}, got {value}")
         choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "loss": LOSSES, "start": STARTS, "crops": CROPS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise TrainingError(f"{name} is {getattr(self, name)!r}, but it must be one of {', '.join(allowed)}")
+                raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if sum(getattr(self, name) is not None for name in BUDGETS) != 1:
-            raise TrainingError(f"set exactly one of {', '.join(BUDGETS)}")
+            values = [f"{name}={getattr(self, name):g}" for name in BUDGETS if getattr(self, name) is not None]
+            raise TrainingError(f"exactly one of {', '.join(BUDGETS)} must be set, got {', '.join(values) or 'none'}")
         if self.steps is None and self.schedule == "multistep":
-            raise TrainingError("schedule is multistep, which needs steps; with minutes or pixels, set wsd")
+            raise TrainingError("schedule=multistep requires steps: set steps, or schedule=wsd with minutes or pixels")
         if self.minutes == 0:
             raise TrainingError("minutes must be above 0, got 0")
         if not 0 < self.decay <= 1:
@@ -138,9 +140,9 @@ class Recipe:
         if not 0 <= self.target_weight <= 1:
             raise TrainingError(f"target_weight must be 0 to 1, got {self.target_weight:g}")
         if self.batch % self.accumulate:
-            raise TrainingError(f"batch is {self.batch}, but it must be a multiple of accumulate, {self.accumulate}")
+            raise TrainingError(f"batch must be a multiple of accumulate ({self.accumulate}), got {self.batch}")
         if not 0 <= self.ema < 1 or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise TrainingError("ema and both betas must be at least 0 and below 1")
+            raise TrainingError(f"ema and both betas must be in [0, 1), got ema {self.ema}, betas {list(self.betas)}")
 
     @property
     def pixels_per_step(self) -> int:
@@ -148,26 +150,26 @@ class Recipe:
         return self.batch * self.patch**2
 
     def with_overrides(self, overrides: dict[str, Any]) -> Recipe:
-        """Returns the recipe with some fields changed.
+        """Return a copy of the recipe with some fields changed.
 
         Args:
             overrides: Values by field.
 
         Raises:
-            TrainingError: If there is no such field, or its value is of another type or out of its range.
+            TrainingError: If a field is unknown, or a value has the wrong type or is out of range.
         """
-        replaces_budget = any(overrides.get(name) is not None for name in BUDGETS)
-        cleared = dict.fromkeys(BUDGETS) if replaces_budget else {}
-        return _checked({**dataclasses.asdict(self), **cleared, **overrides})
+        sets_budget = any(overrides.get(name) is not None for name in BUDGETS)
+        cleared = dict.fromkeys(BUDGETS) if sets_budget else {}
+        return _build_recipe({**dataclasses.asdict(self), **cleared, **overrides})
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the recipe, every field, as YAML."""
-        plain = {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+        """Write all fields as YAML."""
+        fields = {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
         with atomic_path(path) as temporary:
-            temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
 
 
-_SMALLEST = {
+_MINIMUMS = {
     "steps": 1,
     "pixels": 1,
     "batch": 1,
@@ -191,23 +193,23 @@ _SMALLEST = {
 
 
 def list_recipes() -> list[str]:
-    """Returns the names of the recipes that come with the package."""
+    """Return the names of the bundled recipes."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def load_recipe(name: str | os.PathLike) -> Recipe:
-    """Reads a recipe: one that comes with the package by its name, or a YAML file.
+    """Load a bundled recipe by name, or a YAML file.
 
     Raises:
-        TrainingError: If there is no such recipe, or it is not one.
+        TrainingError: If the name is unknown, or the file is not a valid recipe.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = _FOLDER / f"{name}.yaml"
         if not path.is_file():
             near = difflib.get_close_matches(str(name), list_recipes(), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(list_recipes())}, or a file .yaml"
-            raise TrainingError(f"there is no recipe {str(name)!r}: {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(list_recipes())}, or a .yaml file"
+            raise TrainingError(f"unknown recipe {str(name)!r}: {hint}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -215,70 +217,76 @@ def load_recipe(name: str | os.PathLike) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
-        raise TrainingError(f"{path}: not a recipe: it must have one FIELD: VALUE a line")
+        raise TrainingError(f"{path}: not a recipe: each line must be FIELD: VALUE")
     try:
-        return _checked(content)
+        return _build_recipe(content)
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from None
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """Returns values by field from texts such as ``"lr=5e-4"`` and ``"model_args={channels: 32}"``.
+    """Parse settings such as ``"lr=5e-4"`` and ``"model_args={channels: 32}"``.
+
+    Returns:
+        Values by field.
 
     Raises:
-        TrainingError: If a text is no setting.
+        TrainingError: If a text is not a setting.
     """
     values = {}
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign:
-            raise TrainingError(f"{text!r} is no setting: write FIELD=VALUE, such as lr=5e-4")
+            raise TrainingError(f"setting must be FIELD=VALUE, such as lr=5e-4, got {text!r}")
         try:
             values[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise TrainingError(f"{text}: the value is not YAML") from None
+            raise TrainingError(f"{key.strip()} must be valid YAML, got {value!r}") from None
     return values
 
 
-def _checked(values: dict[str, Any]) -> Recipe:
+def _build_recipe(values: dict[str, Any]) -> Recipe:
     hints = typing.get_type_hints(Recipe)
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, n=1)
-            raise TrainingError(f"there is no setting {key!r}" + (f": did you mean {near[0]}?" if near else ""))
+            raise TrainingError(f"unknown setting {key!r}" + (f": did you mean {near[0]}?" if near else ""))
     return Recipe(**{key: _cast(key, value, hints[key]) for key, value in values.items()})
 
 
 def _cast(key: str, value: Any, hint: Any) -> Any:
-    """Returns the value in its field's type: YAML takes 1e-3 for a text and 1 for an integer."""
+    """Convert a value to the type of its field.
+
+    YAML reads ``1e-3`` as a string and ``1`` as an integer.
+    """
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
-        hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
-    wrong = TrainingError(f"{key} is {value!r}, but it must be {_KINDS[typing.get_origin(hint) or hint]}")
+        hint = next(option for option in typing.get_args(hint) if option is not types.NoneType)
+    error = TrainingError(f"{key} must be {_TYPE_NAMES[typing.get_origin(hint) or hint]}, got {value!r}")
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise wrong
+            raise error
         return tuple(_cast(key, item, typing.get_args(hint)[0]) for item in value)
     if hint in (int, float) and not isinstance(value, bool):
         try:
             number = float(value)
         except (TypeError, ValueError):
-            raise wrong from None
+            raise error from None
         if hint is float:
             return number
         if number == int(number):
             return int(number)
     if isinstance(value, typing.get_origin(hint) or hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise wrong
+    raise error
 
 
-_KINDS = {
+_TYPE_NAMES = {
     int: "an integer",
     float: "a number",
     bool: "true or false",
-    str: "a text",
+    str: "a string",
     tuple: "a list",
     dict: "a mapping",
 }

@@ -1,4 +1,4 @@
-"""From a run to weights that can be passed on: one checkpoint, and a card that says what it is."""
+"""Release of a run: its best weights as one checkpoint, with a model card."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..evaluation import Evaluation, evaluate
 from ..files import atomic_path
 from ..lamnet import LAMNet
 from ..registry import published_name
-from .data import training_data, validation_part
+from .data import center_crop, training_data
 from .events import read_log
 from .recipe import Recipe, load_recipe
 
 HALF_LIMIT = 0.005
-"""Most dB that weights may lose on the images kept out of training when they are rounded to half precision."""
+"""Maximum loss in dB on the holdout images for rounding the weights to half precision."""
 
 _REPORTED = ("sample", "set5", "set14")
 _POINTS = 8
@@ -30,13 +30,13 @@ _POINTS = 8
 
 @dataclass(frozen=True)
 class Release:
-    """Weights made ready to be passed on.
+    """Files and scores of a release.
 
     Attributes:
-        weights: The checkpoint.
-        card: The model card beside it.
+        weights: Path of the checkpoint.
+        card: Path of the model card.
         half: Whether the weights are in half precision.
-        scores: Their figures, those of the file as it was written.
+        scores: Scores of the checkpoint file and of bicubic interpolation.
     """
 
     weights: Path
@@ -53,38 +53,38 @@ def release(
     about_data: str,
     data_dir: str | os.PathLike | None = None,
 ) -> Release:
-    """Writes ``NAME.TAG.safetensors`` and its model card ``NAME.TAG.md`` from a run's best weights.
+    """Release the best weights of a run as ``NAME.TAG.safetensors`` with a card ``NAME.TAG.md``.
 
-    The weights are rounded to half precision if that costs less than [`HALF_LIMIT`] on the images that were kept out of
-    the training. Every score in the card is measured on the file that is written.
+    The weights are rounded to half precision if that costs less than [`HALF_LIMIT`] on the holdout images. All scores
+    in the card are measured on the written file.
 
     Args:
-        run: The run's folder.
-        tag: Name of these weights among those of the same model.
+        run: Folder of the run.
+        tag: Tag that distinguishes these weights from others of the same model.
         output: Folder to write to.
-        about_data: What the training images are and under what terms they may be used, for the card.
-        data_dir: Where to look for Set5 and Set14; those that are not there are left out of the card.
+        about_data: Description and terms of use of the training images, for the card.
+        data_dir: Folder of the datasets Set5 and Set14; missing ones are omitted from the card.
 
     Raises:
-        TrainingError: If the run has no validated weights, or its model is none of the paper's.
-        LAMNetError: If the images that were kept out are not there any more.
+        TrainingError: If the run has no validated weights, or its model is not one of the paper's.
+        LAMNetError: If the holdout images are missing.
     """
     run, output = Path(run), Path(output)
     if not (run / "best.safetensors").is_file():
-        raise TrainingError(f"{run} has no best.safetensors: only a validated run can be released")
+        raise TrainingError(f"run must have validated weights, got {run} (best.safetensors is missing)")
     recipe = load_recipe(run / "recipe.yaml")
     checkpoint = read_checkpoint(run / "best.safetensors")
     model = checkpoint.build()
     name = published_name(model)
     if name is None:
-        raise TrainingError(f"{run} trained none of the paper's models: save best.safetensors under a name of its own")
-    kept_out = _kept_out(recipe, model.scale)
-    full, rounded = evaluate(model, kept_out), evaluate(_in_half(model), kept_out)
+        raise TrainingError(f"run must be of one of the paper's models, got {run}: share its best.safetensors instead")
+    holdout_set = _holdout_set(recipe, model.scale)
+    full, rounded = evaluate(model, holdout_set), evaluate(_round_to_half(model), holdout_set)
     half = full.psnr - rounded.psnr < HALF_LIMIT
     weights = output / f"{name}.{tag}.safetensors"
-    facts = _without_paths(checkpoint.training)
-    save_checkpoint(_in_half(model) if half else model, weights, training=facts, half=half)
-    scores = [evaluate(weights, kept_out)]
+    training = _strip_paths(checkpoint.training)
+    save_checkpoint(_round_to_half(model) if half else model, weights, training=training, half=half)
+    scores = [evaluate(weights, holdout_set)]
     for dataset in _REPORTED:
         try:
             scores += [evaluate(method, dataset, model.scale, data_dir) for method in ("bicubic", weights)]
@@ -92,17 +92,17 @@ def release(
             continue
     card = weights.with_suffix(".md")
     with atomic_path(card) as temporary:
-        temporary.write_text(_card(weights, model, facts, half, scores, about_data, run), encoding="utf-8")
+        temporary.write_text(_card(weights, model, training, half, scores, about_data, run), encoding="utf-8")
     return Release(weights, card, half, tuple(scores))
 
 
-def _kept_out(recipe: Recipe, scale: int) -> Dataset:
-    _, kept_out = training_data(recipe.data, scale, recipe.lr_border, recipe.holdout)
-    return validation_part(kept_out or open_dataset(recipe.valid or "sample", scale), recipe.valid_crop)
+def _holdout_set(recipe: Recipe, scale: int) -> Dataset:
+    _, dataset = training_data(recipe.data, scale, recipe.lr_border, recipe.holdout)
+    return center_crop(dataset or open_dataset(recipe.valid or "sample", scale), recipe.valid_crop)
 
 
-def _in_half(model: LAMNet) -> LAMNet:
-    """Returns the model with its parameters rounded to half precision, and still in single."""
+def _round_to_half(model: LAMNet) -> LAMNet:
+    """Return a copy with parameters rounded to half precision, stored in single precision."""
     copy = type(model)(**model.config)
     copy.load_state_dict(model.state_dict())
     with torch.no_grad():
@@ -111,84 +111,85 @@ def _in_half(model: LAMNet) -> LAMNet:
     return copy.eval()
 
 
-def _without_paths(training: dict[str, Any]) -> dict[str, Any]:
-    """Returns facts about a training without where on somebody's machine its files lay."""
+def _strip_paths(training: dict[str, Any]) -> dict[str, Any]:
+    """Return training metadata with paths reduced to file names."""
     recipe = dict(training["recipe"])
     recipe["data"] = [Path(source).name for source in recipe["data"]]
     for field in ("init_from", "decay_from", "targets"):
         if recipe.get(field):
             recipe[field] = Path(recipe[field]).name
     before = training.get("before")
-    return {**training, "recipe": recipe} | ({"before": _without_paths(before)} if before else {})
+    return {**training, "recipe": recipe} | ({"before": _strip_paths(before)} if before else {})
 
 
 def _card(
     weights: Path,
     model: LAMNet,
-    facts: dict[str, Any],
+    training: dict[str, Any],
     half: bool,
     scores: list[Evaluation],
     about_data: str,
     run: Path,
 ) -> str:
     params = sum(parameter.numel() for parameter in model.parameters())
-    parts = stages(facts)
-    recipe = facts["recipe"]
-    kept_out = scores[0]
+    parts = stages(training)
+    recipe = training["recipe"]
+    holdout = scores[0]
     lines = [
         f"#### {weights.stem}",
         "",
         "| | |",
         "| --- | --- |",
         f"| model | `{scores[-1].variant}`, {params:,} parameters, {'half' if half else 'single'} precision |",
-        f"| data | {about_data}; {facts['images']} images trained on |",
-        f"| reduction | bicubic ×{model.scale} by `imresize`, edges by the rule `{recipe['lr_border']}` |",
+        f"| data | {about_data}; {training['images']} training images |",
+        f"| LR images | bicubic ×{model.scale} by `imresize`, edge rule `{recipe['lr_border']}` |",
         *(
             f"| training{f', part {index}' if len(parts) > 1 else ''} | {stage_summary(part)} |"
             for index, part in enumerate(parts, start=1)
         ),
         *(f"| targets | {text} |" for text in target_summaries(parts)),
         f"| LR pixels seen | {pixel_summary(parts)} |",
-        f"| chosen by | {kept_out.psnr:.2f} dB / {kept_out.ssim:.4f} on {len(kept_out.images)} images "
-        f"({kept_out.dataset}) |",
+        f"| selected by | {holdout.psnr:.2f} dB / {holdout.ssim:.4f} on {len(holdout.images)} images "
+        f"({holdout.dataset}) |",
         f"| convergence | {_convergence(run)} |",
         "",
-        "PSNR in dB / SSIM on Y, as many pixels of border left out as the scale:",
+        f"PSNR in dB / SSIM on Y, border of {model.scale} pixels cropped:",
         "",
         "| | bicubic | this file | command |",
         "| --- | --- | --- | --- |",
     ]
-    for bicubic, own in zip(scores[1::2], scores[2::2], strict=True):
-        figures = " | ".join(f"{score.psnr:.2f} / {score.ssim:.4f}" for score in (bicubic, own))
-        lines.append(f"| {own.dataset} | {figures} | `lamnet eval {weights.stem} -d {own.dataset}` |")
+    for bicubic, release_score in zip(scores[1::2], scores[2::2], strict=True):
+        cells = " | ".join(f"{score.psnr:.2f} / {score.ssim:.4f}" for score in (bicubic, release_score))
+        dataset = release_score.dataset
+        lines.append(f"| {dataset} | {cells} | `lamnet eval {weights.stem} -d {dataset}` |")
     text = yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)
-    lines += ["", "To repeat the last part, `lamnet train recipe.yaml --data PHOTOS` with"]
+    lines += ["", "Recipe of the last part, for `lamnet train recipe.yaml --data PHOTOS`:"]
     lines += ["", "```yaml", text.rstrip(), "```", ""]
     return "\n".join(lines)
 
 
-def stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the facts of a training and of those that it started from, the first one first."""
-    before = facts.get("before")
-    return [*(stages(before) if before else []), facts]
+def stages(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the metadata of a training and of those it started from, oldest first."""
+    before = training.get("before")
+    return [*(stages(before) if before else []), training]
 
 
-def stage_pixels(facts: dict[str, Any]) -> int:
-    """Returns the LR pixels seen in one training, from its steps where they are not recorded."""
-    recipe = facts["recipe"]
-    return facts.get("pixels", facts["step"] * recipe["batch"] * recipe["patch"] ** 2)
+def stage_pixels(training: dict[str, Any]) -> int:
+    """Return the LR pixels seen in one training, computed from its steps if not recorded."""
+    recipe = training["recipe"]
+    return training.get("pixels", training["step"] * recipe["batch"] * recipe["patch"] ** 2)
 
 
 def pixel_summary(parts: list[dict[str, Any]]) -> str:
-    """Returns the LR pixels of each part and of all parts."""
+    """Describe the LR pixels of each part and their total."""
     counts = [f"{stage_pixels(part) / 1e6:,.1f} M" for part in parts]
     total = f"{sum(map(stage_pixels, parts)) / 1e6:,.1f} M in all"
     text = total if len(parts) == 1 else f"{' + '.join(counts)}: {total}"
-    return f"{text}, those of the weights it started from unknown" if parts[0].get("taken") else text
+    return f"{text}, plus an unknown number for the initial weights" if parts[0].get("taken") else text
 
 
 def target_summaries(parts: list[dict[str, Any]]) -> list[str]:
-    """Returns a text for each different folder of teacher targets that was trained on."""
+    """Describe each distinct folder of teacher targets."""
     recipes = [part["recipe"] for part in parts if part["recipe"].get("targets")]
     return list(
         dict.fromkeys(
@@ -198,14 +199,14 @@ def target_summaries(parts: list[dict[str, Any]]) -> list[str]:
     )
 
 
-def stage_summary(facts: dict[str, Any]) -> str:
-    """Returns one training in a line."""
-    recipe = facts["recipe"]
-    start = f" ({facts['taken']})" if facts.get("taken") else " from scratch"
+def stage_summary(training: dict[str, Any]) -> str:
+    """Describe one training in a line."""
+    recipe = training["recipe"]
+    start = f" ({training['taken']})" if training.get("taken") else " from scratch"
     return (
-        f"{recipe['model']}{start}: {facts['step']:,} steps of {recipe['batch']} patches of {recipe['patch']}×"
-        f"{recipe['patch']} pixels ({stage_pixels(facts) / 1e6:,.1f} M LR pixels), {facts['hours']:.2f} h on "
-        f"{facts['hardware']}; {recipe['loss'].upper()}{_target_weight(recipe)}, Adam, "
+        f"{recipe['model']}{start}: {training['step']:,} steps of {recipe['batch']} patches of {recipe['patch']}×"
+        f"{recipe['patch']} pixels ({stage_pixels(training) / 1e6:,.1f} M LR pixels), {training['hours']:.2f} h on "
+        f"{training['hardware']}; {recipe['loss'].upper()}{_target_weight(recipe)}, Adam, "
         f"learning rate {recipe['lr']:g}, {recipe['schedule']}, EMA {recipe['ema']:g}, {recipe['precision']}"
     )
 
@@ -215,8 +216,8 @@ def _target_weight(recipe: dict[str, Any]) -> str:
 
 
 def _convergence(run: Path) -> str:
-    """Returns the log of a run in short: its validations, evenly picked."""
-    found = [line for line in read_log(run / "log.jsonl") if line["kind"] == "validation"]
-    last = len(found) - 1
-    picked = sorted({round(index * last / (_POINTS - 1)) for index in range(_POINTS)})
-    return ", ".join(f"{found[index]['psnr']:.2f} dB after {found[index]['step']:,}" for index in picked)
+    """Summarize the validations of a run, evenly sampled."""
+    validations = [entry for entry in read_log(run / "log.jsonl") if entry["kind"] == "validation"]
+    last = len(validations) - 1
+    indices = sorted({round(index * last / (_POINTS - 1)) for index in range(_POINTS)})
+    return ", ".join(f"{validations[index]['psnr']:.2f} dB after {validations[index]['step']:,}" for index in indices)

@@ -1,4 +1,4 @@
-"""A run: begun, or gone on with."""
+"""Start or resume a training run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import TrainingError
 from .branch import branch_recipe
-from .events import Silent, Watcher
+from .events import NullCallback, TrainingCallback
 from .lock import lock_folder
 from .loop import Trainer, TrainingResult
 from .processes import detect_lost_process, join_processes
@@ -20,48 +20,49 @@ def train(
     output: str | os.PathLike = "runs/lamnet",
     *,
     resume: bool = False,
-    watcher: Watcher | None = None,
+    callback: TrainingCallback | None = None,
     decay_from: str | os.PathLike | None = None,
     **overrides: Any,
 ) -> TrainingResult:
-    """Trains a model.
+    """Train a model.
 
-    The run's folder gets ``recipe.yaml``, ``log.jsonl``, ``last.safetensors`` and ``best.safetensors`` with averaged
-    weights, and ``states/`` to resume from. Under a launcher such as torchrun, every process calls this function and
-    they train together; it starts no processes itself.
+    Writes ``recipe.yaml``, ``log.jsonl``, averaged weights in ``last.safetensors`` and ``best.safetensors``, and
+    ``states/`` for resuming. Under a launcher such as torchrun, call this function in every process; it starts no
+    processes itself.
 
     Args:
-        recipe: A recipe, the name of one (``"quick"``, ``"budget"``, ``"paper_x2"`` …), or a YAML file.
-        output: The run's folder.
-        resume: Whether to go on with the run in that folder, by the recipe saved there; from its start if no state has
-            been saved yet.
-        watcher: Told how it goes.
-        decay_from: Folder of a run, which may be going on. A copy of its newest state is trained on by that run's
-            recipe, while the learning rate falls linearly to zero over the budget in ``overrides``; ``recipe`` is not
-            used.
-        **overrides: Fields of the recipe to change.
+        recipe: A recipe, its name (``"quick"``, ``"budget"``, ``"paper_x2"`` …), or a YAML file.
+        output: Folder of the run.
+        resume: Whether to resume the run in ``output`` with the recipe saved there. Without a saved state the run
+            starts at step 0.
+        callback: Receives reports, validations and messages.
+        decay_from: Folder of another run, which may be in progress. Training continues from a copy of its newest state
+            with its recipe, and the learning rate falls linearly to zero over the budget in ``overrides``. ``recipe``
+            is ignored.
+        **overrides: Recipe fields to change.
 
     Returns:
-        What it came to.
+        Summary of the run.
 
     Raises:
-        TrainingError: If the run cannot start, or diverges, or if another process trains in the folder.
-        LAMNetError: If data or weights to start from cannot be had.
+        TrainingError: If the run cannot start, diverges, or another process trains in ``output``.
+        LAMNetError: If the data or initial weights cannot be loaded.
         OSError: If the last state cannot be written.
     """
-    folder, watcher = Path(output), watcher or Silent()
+    folder, callback = Path(output), callback or NullCallback()
     state = join_processes()
-    note = watcher.note if state.is_main_process else Silent().note
-    with detect_lost_process(), lock_folder(folder, state, note):
-        begun = (folder / "recipe.yaml").is_file()
-        if begun and not resume:
-            raise TrainingError(f"{folder} holds a run: go on with it by --resume, or choose another folder")
-        if resume and begun:
+    on_message = callback.on_message if state.is_main_process else NullCallback().on_message
+    with detect_lost_process(), lock_folder(folder, state, on_message):
+        exists = (folder / "recipe.yaml").is_file()
+        if exists and not resume:
+            raise TrainingError(f"{folder} contains a run: resume it with --resume, or choose another folder")
+        if resume and exists:
             recipe = load_recipe(folder / "recipe.yaml")
             if decay_from is not None and Path(decay_from).resolve() != Path(recipe.decay_from or folder).resolve():
-                raise TrainingError(f"decay_from is {decay_from}, but the run in {folder} did not start from it")
+                source = recipe.decay_from or "none"
+                raise TrainingError(f"decay_from must be that of the run in {folder}, {source}, got {decay_from}")
         elif decay_from is not None:
             recipe, overrides = branch_recipe(decay_from, overrides), {}
         elif not isinstance(recipe, Recipe):
             recipe = load_recipe(recipe)
-        return Trainer(recipe.with_overrides(overrides), folder, watcher).run()
+        return Trainer(recipe.with_overrides(overrides), folder, callback).run()

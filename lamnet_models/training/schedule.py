@@ -1,4 +1,4 @@
-"""Learning rate and target weight over a run."""
+"""Schedules of the learning rate and the target weight."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .recipe import Recipe
 
 
 def budget_progress(recipe: Recipe, step: int, pixels: int, seconds: float) -> float:
-    """Returns the fraction of the budget that is used, from 0 to 1.
+    """Return the fraction of the budget used, from 0 to 1.
 
     Args:
         recipe: Settings of the run.
         step: Steps done within the budget.
         pixels: LR pixels seen within the budget.
-        seconds: Time taken within the budget.
+        seconds: Seconds of training within the budget.
     """
     if recipe.steps is not None:
         return step / recipe.steps
@@ -24,16 +24,16 @@ def budget_progress(recipe: Recipe, step: int, pixels: int, seconds: float) -> f
 
 
 def decay_factor(recipe: Recipe, progress: float) -> float:
-    """Returns 1 until the decay starts, then a value that falls linearly to 0 at the end of the budget."""
+    """Return ``min(1, (1 - progress) / decay)``, at least 0."""
     return min(1.0, max(0.0, (1 - progress) / recipe.decay))
 
 
 def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
-    """Returns the learning rate of a step.
+    """Return the learning rate of a step.
 
     Args:
         recipe: Settings of the run.
-        step: Steps done before it.
+        step: Number of the step, from 0.
         progress: Fraction of the budget used, from 0 to 1.
     """
     rate = recipe.lr
@@ -49,5 +49,5 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
 
 
 def target_weight(recipe: Recipe, progress: float) -> float:
-    """Returns the weight of the teacher targets in the loss: constant, then linear to 0 over the last ``decay``."""
+    """Return the weight of the teacher targets: ``recipe.target_weight * decay_factor``."""
     return recipe.target_weight * decay_factor(recipe, progress) if recipe.targets else 0.0

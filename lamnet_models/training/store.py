@@ -1,4 +1,4 @@
-"""Training images decoded once, into files that are mapped into memory."""
+"""Memory-mapped cache of decoded training images."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _DECODERS = 4
 
 @dataclass(frozen=True)
 class Store:
-    """Images and their reductions, every pixel in one row.
+    """HR and LR images as flat arrays of pixels.
 
     Attributes:
-        scale: Factor between the two.
-        hr: Pixels of the large images, row by row, one image after the other: (N, 3) uint8.
-        lr: Pixels of the reductions: (M, 3) uint8.
-        sizes: Height and width of each reduction: (n, 2) int64; the large images are scale times that.
-        starts: Reduced pixels before each image: (n,) int64; of the large images, scale² times that.
-        names: Names of the images.
-        digest: What tells this content from any other.
-        problems: A line for each image that was left out.
-        targets: Pixels of the teacher's outputs, laid out as ``hr``; None without targets.
+        scale: Upscaling factor.
+        hr: HR pixels, row by row, images concatenated: (N, 3) uint8.
+        lr: LR pixels in the same layout: (M, 3) uint8.
+        sizes: Height and width of each LR image: (n, 2) int64; HR sizes are ``scale`` times as large.
+        starts: Index of the first LR pixel of each image: (n,) int64; HR indices are ``scale²`` times as large.
+        names: Image names.
+        digest: Digest of the content.
+        problems: Messages about skipped images.
+        targets: Pixels of the teacher's outputs, in the layout of ``hr``; None without targets.
     """
 
     scale: int
@@ -53,11 +53,11 @@ class Store:
 
     @property
     def nbytes(self) -> int:
-        """Size of all pixels in bytes."""
+        """Total size of the pixels in bytes."""
         return sum(pixels.nbytes for pixels in (self.hr, self.lr, self.targets) if pixels is not None)
 
     def to(self, device: torch.device) -> Store:
-        """Returns the store with its pixels on a device."""
+        """Return the store with its pixels on a device."""
         targets = None if self.targets is None else self.targets.to(device)
         return replace(self, hr=self.hr.to(device), lr=self.lr.to(device), targets=targets)
 
@@ -68,48 +68,48 @@ def open_store(
     progress: Callable[[int, int], None] | None = None,
     targets: str | os.PathLike | None = None,
 ) -> Store:
-    """Opens the store of a set in the user's cache; decodes the set first if its content has not been seen before.
+    """Open the store of a dataset in the user cache, decoding its images on first use.
 
     Args:
-        dataset: The images.
-        patch: Side of the patches to be cut, in pixels of the reductions; smaller images are left out.
-        progress: Called with the images decoded and all of them.
+        dataset: Training images.
+        patch: Side of the patches in LR pixels; smaller images are skipped.
+        progress: Called with the number of decoded images and the total.
         targets: Folder of teacher outputs; see [`find_targets`][lamnet_models.training.targets.find_targets].
 
     Raises:
-        TrainingError: If no image can be used, or targets are missing or do not fit.
-        OSError: If there is no room for the store.
+        TrainingError: If all images are skipped, or targets are missing or have the wrong size.
+        OSError: If the store cannot be written.
     """
     digest = _digest(dataset)
     folder = user_cache_path("lamnet") / "store" / digest
     if not (folder / "index.json").is_file():
         with atomic_folder(folder) as temporary:
-            _build(dataset, temporary, progress)
+            _write_store(dataset, temporary, progress)
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    hr, lr = (_mapped(folder / f"{part}.bin") for part in ("hr", "lr"))
+    hr, lr = (_memory_map(folder / f"{part}.bin") for part in ("hr", "lr"))
     sizes = np.array(index["sizes"], dtype=np.int64)
     areas = sizes.prod(axis=1)
-    kept = sizes.min(axis=1) >= patch
-    least = patch * dataset.scale
+    usable = sizes.min(axis=1) >= patch
+    minimum = patch * dataset.scale
     problems = index["problems"] + [
-        f"{name}: {width}×{height} pixels, but patches need {least}×{least}"
+        f"{name}: size must be at least {minimum}×{minimum} (patch × scale), got {width}×{height}"
         for name, (height, width) in zip(index["names"], sizes * dataset.scale, strict=True)
-        if min(height, width) < least
+        if min(height, width) < minimum
     ]
-    if not kept.any():
-        raise TrainingError(f"{dataset.folder}: no image can be trained on; the first: {problems[0]}")
-    names = tuple(name for name, keep in zip(index["names"], kept, strict=True) if keep)
+    if not usable.any():
+        raise TrainingError(f"{dataset.folder}: all images are unusable for training, such as {problems[0]}")
+    names = tuple(name for name, keep in zip(index["names"], usable, strict=True) if keep)
     starts = np.cumsum(areas) - areas
-    store = Store(dataset.scale, hr, lr, sizes[kept], starts[kept], names, digest, tuple(problems))
-    return store if targets is None else _with_targets(store, find_targets(dataset, names, targets))
+    store = Store(dataset.scale, hr, lr, sizes[usable], starts[usable], names, digest, tuple(problems))
+    return store if targets is None else _add_targets(store, find_targets(dataset, names, targets))
 
 
-def _mapped(path: Path) -> Tensor:
+def _memory_map(path: Path) -> Tensor:
     return torch.from_numpy(np.memmap(path, np.uint8, mode="c")).view(-1, 3)
 
 
-def _with_targets(store: Store, files: list[Path]) -> Store:
-    """Returns the store with its targets, decoded into a folder of their own if their content is new."""
+def _add_targets(store: Store, files: list[Path]) -> Store:
+    """Return the store with its targets, decoding them on first use into a separate folder."""
     digest = hashlib.sha256(f"{_VERSION} targets {store.digest}".encode())
     for name, file in zip(store.names, files, strict=True):
         digest.update(f"\n{name} {file_digest(file)}".encode())
@@ -119,12 +119,12 @@ def _with_targets(store: Store, files: list[Path]) -> Store:
         sides = store.sizes * store.scale
         with atomic_folder(folder) as temporary, open(temporary / "targets.bin", "wb") as output:
             for first, pixels in zip(store.starts * store.scale**2 * 3, read_targets(files, sides), strict=True):
-                output.seek(first)  # images without a target leave holes
+                output.seek(first)  # skipped images leave holes
                 output.write(pixels)
             output.truncate(store.hr.nbytes)
             output.flush()
             os.fsync(output.fileno())
-    return replace(store, targets=_mapped(folder / "targets.bin"), digest=name)
+    return replace(store, targets=_memory_map(folder / "targets.bin"), digest=name)
 
 
 def _digest(dataset: Dataset) -> str:
@@ -136,41 +136,41 @@ def _digest(dataset: Dataset) -> str:
     return digest.hexdigest()[:32]
 
 
-def _build(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None) -> None:
+def _write_store(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None) -> None:
     index: dict[str, list] = {"names": [], "sizes": [], "problems": list(dataset.problems)}
     with open(folder / "hr.bin", "wb") as hr, open(folder / "lr.bin", "wb") as lr:
-        for done, (pair, outcome) in enumerate(_decoded(dataset), start=1):
+        for done, (pair, outcome) in enumerate(_decode_pairs(dataset), start=1):
             if isinstance(outcome, str):
                 index["problems"].append(outcome)
             else:
-                large, small = outcome
-                hr.write(np.ascontiguousarray(large))
-                lr.write(np.ascontiguousarray(small))
+                hr_pixels, lr_pixels = outcome
+                hr.write(np.ascontiguousarray(hr_pixels))
+                lr.write(np.ascontiguousarray(lr_pixels))
                 index["names"].append(pair.name)
-                index["sizes"].append(small.shape[:2])
+                index["sizes"].append(lr_pixels.shape[:2])
             if progress:
                 progress(done, len(dataset.pairs))
         for file in (hr, lr):
             file.flush()
             os.fsync(file.fileno())
     if not index["names"]:
-        raise TrainingError(f"{dataset.folder}: no image can be trained on; the first: {index['problems'][0]}")
+        raise TrainingError(f"{dataset.folder}: all images are unusable for training, such as {index['problems'][0]}")
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _decoded(dataset: Dataset) -> Iterator[tuple[Pair, tuple[np.ndarray, np.ndarray] | str]]:
-    def read(pair: Pair) -> tuple[np.ndarray, np.ndarray] | str:
+def _decode_pairs(dataset: Dataset) -> Iterator[tuple[Pair, tuple[np.ndarray, np.ndarray] | str]]:
+    def read_or_error(pair: Pair) -> tuple[np.ndarray, np.ndarray] | str:
         try:
             return dataset.read(pair)
         except (DatasetError, ImageError) as error:
             return str(error)
 
     with ThreadPoolExecutor(_DECODERS) as pool:
-        waiting = []  # a few ahead, so that memory holds a few images
+        pending = []  # bounded, so that memory holds few images
         for pair in dataset.pairs:
-            waiting.append((pair, pool.submit(read, pair)))
-            if len(waiting) > 2 * _DECODERS:
-                done, future = waiting.pop(0)
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+            pending.append((pair, pool.submit(read_or_error, pair)))
+            if len(pending) > 2 * _DECODERS:
+                first, future = pending.pop(0)
+                yield first, future.result()
+        for pair, future in pending:
+            yield pair, future.result()

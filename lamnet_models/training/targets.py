@@ -1,4 +1,4 @@
-"""Teacher targets: outputs of another network on the training images, as a folder of PNG files."""
+"""Teacher targets: outputs of another network on the training images, as PNG files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..datasets import Dataset
 from ..errors import ImageError, TrainingError
 from ..images import read_rgb
 
-_SHOWN = 3
+_MAX_LISTED = 3
 
 
 def find_targets(dataset: Dataset, names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
-    """Finds the target of every training image.
+    """Find the target of every training image.
 
     The target of an image has the image's path relative to its data folder, with the suffix ``.png``:
     ``photos/a/1.jpg`` under ``--data photos`` has the target ``FOLDER/a/1.png``. In a dataset layout it is the image's
@@ -24,55 +24,53 @@ def find_targets(dataset: Dataset, names: Sequence[str], folder: str | os.PathLi
 
     Args:
         dataset: The training images.
-        names: Names of the images that need a target.
+        names: Names of the images that require a target.
         folder: Folder of the targets.
 
     Returns:
-        The files, in the order of ``names``.
+        Target files in the order of ``names``.
 
     Raises:
         TrainingError: If the folder or a target is missing, or one file would be the target of two images.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise TrainingError(f"targets: {folder} is not a folder")
+        raise TrainingError(f"targets must be a folder, got {folder}")
     suffixes = {pair.name: pair.hr.suffix for pair in dataset.pairs}
     files = [folder / f"{name.removesuffix(suffixes[name])}.png" for name in names]
     owners: dict[Path, str] = {}
     for name, file in zip(names, files, strict=True):
         if file in owners:
-            raise TrainingError(f"targets: {file} would be the target of both {owners[file]} and {name}; rename one")
+            raise TrainingError(f"targets: {owners[file]} and {name} have the same target, {file}: rename one image")
         owners[file] = name
     if missing := [str(file.relative_to(folder)) for file in files if not file.is_file()]:
-        raise TrainingError(
-            f"targets: {len(missing)} of {len(files)} images have no target in {folder}: {_first(missing)}"
-        )
+        raise TrainingError(f"targets: {len(missing)} of {len(files)} are missing in {folder}: {_summarize(missing)}")
     return files
 
 
 def read_targets(files: Sequence[Path], sides: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields the pixels of each target, (H, W, 3) uint8.
+    """Yield the pixels of each target, (H, W, 3) uint8.
 
     Args:
-        files: The targets.
-        sides: Height and width that each must have, (n, 2).
+        files: Target files.
+        sides: Expected height and width of each target, (n, 2).
 
     Raises:
-        TrainingError: If targets have another size, or one cannot be read.
+        TrainingError: If a target has the wrong size or cannot be read.
     """
-    wrong = []
+    errors = []
     for file, (height, width) in zip(files, sides, strict=True):
         try:
             pixels = read_rgb(file)
         except ImageError as error:
             raise TrainingError(f"targets: {error}") from None
         if pixels.shape[:2] != (height, width):
-            wrong.append(f"{file.name} has {pixels.shape[1]}×{pixels.shape[0]} pixels and needs {width}×{height}")
-        if not wrong:
+            errors.append(f"{file.name} must be {width}×{height}, got {pixels.shape[1]}×{pixels.shape[0]}")
+        if not errors:
             yield pixels
-    if wrong:
-        raise TrainingError(f"targets: {len(wrong)} of {len(files)} have the wrong size: {_first(wrong)}")
+    if errors:
+        raise TrainingError(f"targets: {len(errors)} of {len(files)} have the wrong size: {_summarize(errors)}")
 
 
-def _first(texts: list[str]) -> str:
-    return ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
+def _summarize(texts: list[str]) -> str:
+    return ", ".join(texts[:_MAX_LISTED]) + (", …" if len(texts) > _MAX_LISTED else "")

@@ -1,4 +1,4 @@
-"""A run for TensorBoard (extra ``tensorboard``)."""
+"""TensorBoard callback; requires the extra ``tensorboard``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """A watcher that writes what TensorBoard shows.
+    """Callback that writes TensorBoard event files.
 
     Args:
-        folder: Where it looks for it.
+        folder: Folder of the event files.
 
     Raises:
         TrainingError: If TensorBoard is not installed.
@@ -27,24 +27,24 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise TrainingError("TensorBoard is not installed: pip install 'lamnet[tensorboard]'") from None
-        self._open, self._folder = SummaryWriter, str(folder)
+            raise TrainingError("tensorboard is not installed: pip install 'lamnet[tensorboard]'") from None
+        self._writer_class, self._folder = SummaryWriter, str(folder)
 
     @cached_property
     def _writer(self) -> SummaryWriter:
-        return self._open(self._folder)  # it writes at once: not before the run has its folder
+        return self._writer_class(self._folder)  # on first use, as it creates the folder at once
 
-    def report(self, report: Report) -> None:
-        """Writes loss, learning rate and speed."""
+    def on_report(self, report: Report) -> None:
+        """Write loss, learning rate, LR pixels and speed."""
         for name in ("loss", "lr", "images_per_second", "pixels", "pixels_per_second"):
             self._writer.add_scalar(f"training/{name}", getattr(report, name), report.step)
         self._writer.flush()
 
-    def validation(self, validation: Validation) -> None:
-        """Writes PSNR and SSIM."""
+    def on_validation(self, validation: Validation) -> None:
+        """Write PSNR and SSIM."""
         for name in ("psnr", "ssim"):
             self._writer.add_scalar(f"validation/{name}", getattr(validation, name), validation.step)
         self._writer.flush()
 
-    def note(self, text: str) -> None:
-        """Does nothing: notes are for the screen."""
+    def on_message(self, text: str) -> None:
+        """Ignore the message."""

@@ -7,7 +7,7 @@ from lamnet_models import LAMNet, save_checkpoint
 
 @pytest.fixture
 def lamnet(capsys, monkeypatch):
-    """Runs the command in this process; returns its exit code, standard output and standard error."""
+    """Function that runs the command in this process; returns exit code, standard output and standard error."""
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*arguments):
@@ -21,7 +21,7 @@ def lamnet(capsys, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A checkpoint file of a network that enlarges twice, and takes no time."""
+    """Checkpoint file of a small ×2 model."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "x2.safetensors"
     save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1), path)

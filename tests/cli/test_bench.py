@@ -12,7 +12,7 @@ def network(tmp_path):
     return file
 
 
-def test_networks_with_ratios_and_charts(lamnet, network, tmp_path):
+def test_bench_json_and_charts(lamnet, network, tmp_path):
     (tmp_path / "psnr.json").write_text(json.dumps({str(network): 31.5}))
     charts = ["--chart", tmp_path / "a.png", "--chart", tmp_path / "a.svg", "--psnr", tmp_path / "psnr.json"]
     options = ["--size", "6x5", "--rounds", 2, "--device", "cpu", "--backend", "eager", "--json", *charts]
@@ -24,7 +24,7 @@ def test_networks_with_ratios_and_charts(lamnet, network, tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
-def test_windows(lamnet, tmp_path):
+def test_bench_windows(lamnet, tmp_path):
     options = ["--windows", "--size", "8x6", "--rounds", 1, "--device", "cpu"]
     code, out, err = lamnet("bench", *options, "--chart", tmp_path / "w.svg")
     assert code == 0, err
@@ -34,24 +34,24 @@ def test_windows(lamnet, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "word"),
+    ("options", "match"),
     [
         (["--chart", "a.bmp"], ".png"),
-        (["--backend", "fast"], "must be of eager, triton, fused"),
-        (["--op", "--windows"], "choose one"),
-        (["--op", "--chart", "a.png"], "leave --chart out"),
-        (["--psnr", "a.json"], "name one with --chart"),
+        (["--backend", "fast"], "eager, triton, fused"),
+        (["--op", "--windows"], "--windows"),
+        (["--op", "--chart", "a.png"], "--chart"),
+        (["--psnr", "a.json"], "--psnr requires --chart"),
         (["--baseline", "other"], "--baseline"),
     ],
 )
-def test_wrong_usage_is_one_line(lamnet, network, options, word):
+def test_bench_wrong_usage(lamnet, network, options, match):
     code, _, err = lamnet("bench", network, *options)
     assert (code, len(err.splitlines())) == (2, 1)
-    assert word in err
+    assert match in err
 
 
-def test_a_backend_that_cannot_run_says_why(lamnet, network, monkeypatch):
+def test_bench_unavailable_backend(lamnet, network, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     code, _, err = lamnet("bench", network, "--backend", "fused", "--device", "cpu")
     assert (code, len(err.splitlines())) == (2, 1)
-    assert "'fused' cannot run" in err
+    assert "'fused'" in err

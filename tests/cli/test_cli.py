@@ -13,17 +13,17 @@ import lamnet_models
 COMMANDS = [command.name for command in app.registered_commands]
 
 
-def assert_one_line_error(result, code, *words):
+def assert_one_line_error(result, code, *values):
     assert result[0] == code
     lines = result[2].splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("lamnet: error: ")
-    for word in words:
-        assert word in lines[0]
+    for value in values:
+        assert value in lines[0]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upscale", "--help"], ["list", "--nonsense"]])
-def test_answers_without_torch(arguments):
+def test_help_imports_no_torch(arguments):
     code = (
         "import sys\nfrom lamnet_cli.main import main\n"
         f"try: main({arguments})\nexcept SystemExit: pass\n"
@@ -33,7 +33,7 @@ def test_answers_without_torch(arguments):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_help_has_an_example(lamnet, command):
+def test_help_has_example(lamnet, command):
     code, out, _ = lamnet(command, "--help")
     assert code == 0
     assert f"Example: lamnet {command}" in out
@@ -45,19 +45,19 @@ def test_version(lamnet):
     assert out.startswith("lamnet 0.")
 
 
-def test_near_misses_get_a_hint(lamnet):
+def test_near_miss_hint(lamnet):
     assert_one_line_error(lamnet("upscle"), 2, "'upscale'")
     assert_one_line_error(lamnet("create", "lamnt_x4"), 2, "did you mean lamnet_x4?")
 
 
-def test_nothing_prints_the_help(lamnet):
+def test_no_arguments_prints_help(lamnet):
     code, out, err = lamnet()
     assert code == 2
     assert "upscale" in out + err
     assert "error" not in err
 
 
-def test_wrong_usage_is_one_line(lamnet):
+def test_wrong_usage(lamnet):
     assert_one_line_error(lamnet("list", "--nonsense"), 2, "--nonsense", "lamnet list --help")
     assert_one_line_error(lamnet("create"), 2)
 
@@ -72,22 +72,22 @@ def test_list(lamnet):
     }
 
 
-def test_info_of_a_name(lamnet):
-    facts = json.loads(lamnet("info", "lamnet_large_x2", "--size", "1920x1080", "--json")[1])
-    assert facts["params"] == 1_024_028
-    assert facts["input_size"] == [1920, 1080]
-    assert facts["operations"] > facts["macs"]
+def test_info_model_name(lamnet):
+    report = json.loads(lamnet("info", "lamnet_large_x2", "--size", "1920x1080", "--json")[1])
+    assert report["params"] == 1_024_028
+    assert report["input_size"] == [1920, 1080]
+    assert report["operations"] > report["macs"]
     assert_one_line_error(lamnet("info", "lamnet_x2", "--size", "12"), 2, "WIDTHxHEIGHT")
 
 
-def test_info_of_a_file_tells_its_training(lamnet):
+def test_info_checkpoint_training(lamnet):
     path = lamnet_models.pretrained.packaged_weights()["lamnet_x4.photos310_v1"]
     code, out, _ = lamnet("info", path)
     assert code == 0
     assert "3707" in out
 
 
-def test_create_writes_a_file_that_rebuilds_the_model(lamnet, tmp_path):
+def test_create_pretrained_checkpoint(lamnet, tmp_path):
     file = tmp_path / "x4.safetensors"
     code, out, _ = lamnet("create", "lamnet_x4", "--pretrained", "-o", file, "--json")
     assert code == 0
@@ -97,12 +97,12 @@ def test_create_writes_a_file_that_rebuilds_the_model(lamnet, tmp_path):
     assert torch.equal(lamnet_models.load_model(file)(image), expected)
 
 
-def test_create_writes_the_format_of_the_extension(lamnet, tmp_path):
+def test_create_format_by_extension(lamnet, tmp_path):
     assert lamnet("create", "lamnet_x3", "-o", tmp_path / "x3.pth")[0] == 0
     assert "alpha" in torch.load(tmp_path / "x3.pth", weights_only=True)["params_ema"]
 
 
-def test_create_never_writes_over_a_file(lamnet, tmp_path):
+def test_create_existing_output(lamnet, tmp_path):
     file = tmp_path / "mine.safetensors"
     file.write_bytes(b"mine")
     assert_one_line_error(lamnet("create", "lamnet_x2", "-o", file), 2, "--overwrite")
@@ -111,26 +111,26 @@ def test_create_never_writes_over_a_file(lamnet, tmp_path):
     assert lamnet_models.load_model(file).scale == 2
 
 
-def test_create_without_weights_says_what_there_is(lamnet):
+def test_create_unknown_weights(lamnet):
     assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v2")
 
 
-def test_create_into_a_missing_folder(lamnet, tmp_path):
+def test_create_missing_folder(lamnet, tmp_path):
     assert_one_line_error(lamnet("create", "lamnet_x2", "-o", tmp_path / "no" / "x.safetensors"), 2, "does not exist")
 
 
-def test_convert_there_and_back(lamnet, tmp_path):
+def test_convert_round_trip(lamnet, tmp_path):
     model = lamnet_models.LAMNet(scale=2, channels=16, num_blocks=1, depth=2)
-    ours, released, again = (tmp_path / name for name in ("a.safetensors", "b.pth", "c.safetensors"))
-    lamnet_models.save_checkpoint(model, ours)
-    assert lamnet("convert", ours, released)[0] == 0
-    assert "params_ema" in torch.load(released, weights_only=True)
-    assert lamnet("convert", released, again)[0] == 0
-    state = lamnet_models.load_model(again).state_dict()
+    native, original, restored = (tmp_path / name for name in ("a.safetensors", "b.pth", "c.safetensors"))
+    lamnet_models.save_checkpoint(model, native)
+    assert lamnet("convert", native, original)[0] == 0
+    assert "params_ema" in torch.load(original, weights_only=True)
+    assert lamnet("convert", original, restored)[0] == 0
+    state = lamnet_models.load_model(restored).state_dict()
     assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
 
 
-def test_convert_refuses_what_is_no_checkpoint(lamnet, tmp_path):
+def test_convert_invalid_checkpoint(lamnet, tmp_path):
     bad, out = tmp_path / "bad.pth", tmp_path / "out.safetensors"
     bad.write_bytes(b"no checkpoint")
     assert_one_line_error(lamnet("convert", bad, out), 1, str(bad))
@@ -139,20 +139,21 @@ def test_convert_refuses_what_is_no_checkpoint(lamnet, tmp_path):
 
 
 def test_env(lamnet):
-    facts = json.loads(lamnet("env", "--json")[1])
-    assert facts["torch"] == torch.__version__.partition("+")[0]
-    assert "eager" in facts["focal_aggregate"]
-    assert facts["fused kernels"] == "off; LAMNET_BACKEND=fused asks for them"
+    report = json.loads(lamnet("env", "--json")[1])
+    assert report["torch"] == torch.__version__.partition("+")[0]
+    assert "eager" in report["focal_aggregate"]
+    assert report["fused kernels"].startswith("off")
+    assert "LAMNET_BACKEND=fused" in report["fused kernels"]
 
 
-def test_bench_prints_ratios_to_a_baseline(lamnet, tmp_path):
+def test_bench_ratio_to_baseline(lamnet, tmp_path):
     chart = tmp_path / "chart.svg"
     code, out, _ = lamnet("bench", "lamnet_x4", "safmn", "--size", "16x12", "--rounds", "2", "--chart", chart, "--json")
     assert code == 0
-    ours, peer = json.loads(out)
-    assert (ours["ratio"], ours["difference"]) == (1, 0)
-    assert peer["ratio"] == pytest.approx(
-        sum(a / b for a, b in zip(peer["seconds"], ours["seconds"], strict=True)) / 2, rel=1e-6
+    reference, baseline = json.loads(out)
+    assert (reference["ratio"], reference["difference"]) == (1, 0)
+    assert baseline["ratio"] == pytest.approx(
+        sum(a / b for a, b in zip(baseline["seconds"], reference["seconds"], strict=True)) / 2, rel=1e-6
     )
     assert "</svg>" in chart.read_text(encoding="utf-8")
     code, out, _ = lamnet("bench", "safmn", "--train", "1x16", "--rounds", "1")
@@ -161,7 +162,7 @@ def test_bench_prints_ratios_to_a_baseline(lamnet, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "match"),
     [
         (["--mode", "fast"], "eager, compiled"),
         (["--size", "large"], "WIDTHxHEIGHT"),
@@ -169,24 +170,24 @@ def test_bench_prints_ratios_to_a_baseline(lamnet, tmp_path):
         (["nothing.pth"], "nothing.pth"),
     ],
 )
-def test_bench_refuses_what_it_cannot_measure(lamnet, arguments, words):
+def test_bench_invalid_arguments(lamnet, arguments, match):
     code, _, err = lamnet("bench", "lamnet_x4", *arguments)
     assert code in (1, 2)
-    assert words in err
+    assert match in err
 
 
 @pytest.mark.parametrize(
-    ("compiler", "words"),
+    ("compiler", "match"),
     {
-        None: "none was found",
-        "echo 'internal error: no licence' >&2; exit 1": "ended with: internal error: no licence",
-        "exit 3": "ended with: code 3",
+        None: "compiler",
+        "echo 'internal error: no license' >&2; exit 1": "internal error: no license",
+        "exit 3": "code 3",
     }.items(),
 )
 @pytest.mark.parametrize(
     "arguments", [["upscale", "a.png", "--compile"], ["export", "lamnet_x4", "--format", "aoti", "-o", "a.pt2"]]
 )
-def test_without_a_compiler_that_works(lamnet, tmp_path, monkeypatch, arguments, compiler, words):
+def test_compile_without_working_compiler(lamnet, tmp_path, monkeypatch, arguments, compiler, match):
     path = tmp_path / "c++"
     if compiler is not None:
         path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{compiler}\n')
@@ -194,11 +195,11 @@ def test_without_a_compiler_that_works(lamnet, tmp_path, monkeypatch, arguments,
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 8), "teal").save("a.png")
     with inductor.patch({"cpp.cxx": (None, str(path))}):
-        assert_one_line_error(lamnet(*arguments), 1, words)
+        assert_one_line_error(lamnet(*arguments), 1, match)
     assert {file.name for file in tmp_path.iterdir()} <= {"a.png", "c++"}
 
 
-def test_without_headers(lamnet, tmp_path, monkeypatch):
+def test_compile_without_headers(lamnet, tmp_path, monkeypatch):
     Image.new("RGB", (9, 8), "teal").save(tmp_path / "a.png")
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
     assert_one_line_error(lamnet("upscale", tmp_path / "a.png", "--compile"), 1, "python3-dev")

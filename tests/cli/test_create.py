@@ -1,4 +1,4 @@
-"""Custom models by name: ``lamnet create --set`` and what ``lamnet info`` says of them."""
+"""Custom models: ``lamnet create --set`` and ``lamnet info``."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from lamnet_models import load_model
 
 
-def test_create_and_info_by_command(lamnet, tmp_path):
+def test_create_set_and_info(lamnet, tmp_path):
     file = tmp_path / "my.safetensors"
     settings = ("--set", "window.strides=1,2", "window.steps=3,3")
     code, out, _ = lamnet("create", "lamnet_x2", *settings, "-o", file)
@@ -21,9 +21,9 @@ def test_create_and_info_by_command(lamnet, tmp_path):
     assert "base" not in lamnet("info", "lamnet_x2")[1]
 
 
-@pytest.mark.parametrize("wrong", ["heds=2", "heads=x", "heads=3", "heads"])
-def test_create_refuses_wrong_settings_in_one_line(lamnet, tmp_path, wrong):
-    code, out, err = lamnet("create", "lamnet_x2", "--set", wrong, "-o", tmp_path / "my.safetensors")
+@pytest.mark.parametrize("setting", ["heds=2", "heads=x", "heads=3", "heads"])
+def test_create_invalid_setting(lamnet, tmp_path, setting):
+    code, out, err = lamnet("create", "lamnet_x2", "--set", setting, "-o", tmp_path / "my.safetensors")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "heads" in err
     assert not list(tmp_path.iterdir())

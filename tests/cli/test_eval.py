@@ -1,21 +1,22 @@
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 
-def test_the_last_line_says_it_all(lamnet, build_set):
+def test_eval_summary_line(lamnet, build_set):
     root = build_set("EDSR", "B100")
     code, out, err = lamnet("eval", "bicubic", "-d", "BSD100", "-s", "2", "--data", root)
     assert (code, err) == (0, "")
     assert out.startswith("bsd100 ×2 bicubic: ")
-    assert "PSNR and SSIM on Y, 2 pixels of border left out (standard protocol)" in out.splitlines()[-1]
+    assert re.search(r"\bY\b.*\b2 pixels.*standard", out.splitlines()[-1])
 
 
-def test_defaults_measure_the_packaged_weights_beside_the_paper(lamnet, build_set):
+def test_eval_defaults(lamnet, build_set):
     root = build_set("SelfExSR", scale=4)
     code, out, _ = lamnet("eval", "--data", root, "--limit", "1")
     assert code == 0
@@ -23,7 +24,7 @@ def test_defaults_measure_the_packaged_weights_beside_the_paper(lamnet, build_se
     assert "32.51 dB, 0.8983" in out
 
 
-def test_tables_json_and_csv(lamnet, build_set):
+def test_eval_output_formats(lamnet, build_set):
     root = build_set()
     arguments = ("eval", "bicubic", "-d", "set5,sample", "-s", "2", "--data", root)
     _, out, _ = lamnet(*arguments, "--per-image")
@@ -37,7 +38,7 @@ def test_tables_json_and_csv(lamnet, build_set):
     assert float(rows[0]["psnr"]) == results[0]["images"][0]["psnr"]
 
 
-def test_images_are_saved_with_details_of_the_worst(lamnet, build_set, tmp_path):
+def test_eval_save_images(lamnet, build_set, tmp_path):
     root = build_set()
     code, _, _ = lamnet("eval", "bicubic", "-s", "2", "--data", root, "--save-images", tmp_path / "out")
     assert code == 0
@@ -46,38 +47,38 @@ def test_images_are_saved_with_details_of_the_worst(lamnet, build_set, tmp_path)
     assert Image.open(folder / "img_000.png").size == (64, 52)
 
 
-def test_a_broken_image_gets_a_line_and_the_rest_is_measured(lamnet, build_set):
+def test_eval_broken_image(lamnet, build_set):
     root = build_set()
     (root / "Set5/GTmod12/img_001.png").write_bytes(b"broken")
     code, out, err = lamnet("eval", "bicubic", "-s", "2", "--data", root)
     assert code == 1
-    assert "mean of 2 images, 1 left out" in out
+    assert re.search(r"\b2 images, 1\b", out)
     assert len(err.splitlines()) == 1
     assert "img_001.png" in err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "match"),
     [
         (("--dataset", "urban100"), 1, "lamnet data fetch urban100"),
         (("--dataset", "manga109"), 1, "apply at"),
         (("--dataset", "urbn100"), 1, "did you mean urban100?"),
-        (("--dataset", ","), 2, "--dataset is empty"),
-        (("lamnet_x4", "--scale", "2"), 2, "scale must be 4"),
+        (("--dataset", ","), 2, "--dataset"),
+        (("lamnet_x4", "--scale", "2"), 2, "scale"),
         (("lamnet_x5",), 2, "did you mean"),
         (("nothing.pth",), 1, "no such file"),
         (("--tile", "small"), 2, "--tile"),
-        (("--json", "--csv"), 2, "exclude each other"),
+        (("--json", "--csv"), 2, "--json and --csv"),
         (("bicubic", "--self-ensemble"), 2, "self_ensemble"),
     ],
 )
-def test_mistakes_get_one_line(lamnet, tmp_path, arguments, code, words):
+def test_eval_wrong_usage(lamnet, tmp_path, arguments, code, match):
     result, out, err = lamnet("eval", "--data", tmp_path, *arguments)
     assert (result, out, len(err.splitlines())) == (code, "", 1)
-    assert words in err
+    assert match in err
 
 
-def test_comparison_prints_a_table_and_draws(lamnet, build_set, tmp_path):
+def test_compare_table_and_image(lamnet, build_set, tmp_path):
     root = build_set(scale=4, layout="HAT")
     target = tmp_path / "compared.png"
     arguments = ("compare", "bicubic", "lamnet_x4", "--data", root, "-o", target, "--limit", "2", "--side", "16")
@@ -85,48 +86,48 @@ def test_comparison_prints_a_table_and_draws(lamnet, build_set, tmp_path):
     assert (code, err) == (0, "")
     assert "bicubic" in out
     assert np.asarray(Image.open(target)).std() > 10
-    assert lamnet(*arguments)[0] == 2  # it is there already
+    assert lamnet(*arguments)[0] == 2  # the output exists
     code, out, _ = lamnet(*arguments, "--overwrite", "--json", "--detail", "img_001:0,4,20,30")
-    facts = json.loads(out)
-    assert facts["details"] == [{"image": "img_001", "box": {"left": 0, "top": 4, "width": 20, "height": 30}}]
-    assert [e["model"] for e in facts["evaluations"]] == ["bicubic", "lamnet_x4"]
+    result = json.loads(out)
+    assert result["details"] == [{"image": "img_001", "box": {"left": 0, "top": 4, "width": 20, "height": 30}}]
+    assert [e["model"] for e in result["evaluations"]] == ["bicubic", "lamnet_x4"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "match"),
     [
         (("--detail", "img_001"), "IMAGE:LEFT,TOP,WIDTH,HEIGHT"),
         (("--detail", "img_001:0,0,0,5"), "IMAGE:LEFT,TOP,WIDTH,HEIGHT"),
-        (("-o", "picture.gif"), "must end in one of"),
-        (("--scale", "3"), "scale must be 4"),
+        (("-o", "picture.gif"), "--output must end in one of"),
+        (("--scale", "3"), "scale"),
     ],
 )
-def test_mistakes_in_comparisons_get_one_line(lamnet, tmp_path, monkeypatch, arguments, words):
+def test_compare_wrong_usage(lamnet, tmp_path, monkeypatch, arguments, match):
     monkeypatch.chdir(tmp_path)
     code, out, err = lamnet("compare", "lamnet_x4", *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert words in err
+    assert match in err
 
 
-def test_sets_are_listed_and_verified(lamnet, build_set):
+def test_data_list_and_verify(lamnet, build_set):
     root = build_set("EDSR", "Urban100", count=3)
     code, out, _ = lamnet("data", "list", "--data", root, "--json")
-    found = {row["name"]: row for row in json.loads(out)}
-    assert found["urban100"]["layout"] == "EDSR"
-    assert found["set5"]["folder"] is None
-    assert "lamnet data fetch set5" in found["set5"]["get"]
-    assert "not here" in lamnet("data", "list", "--data", root)[1]
+    datasets = {row["name"]: row for row in json.loads(out)}
+    assert datasets["urban100"]["layout"] == "EDSR"
+    assert datasets["set5"]["folder"] is None
+    assert "lamnet data fetch set5" in datasets["set5"]["get"]
+    assert "not found" in lamnet("data", "list", "--data", root)[1]
     code, out, err = lamnet("data", "verify", "urban100", "--data", root)
     assert code == 1
-    assert "3 images can be used, but Urban100 has 100" in err
+    assert re.search(r"\b3 images.* 100\b", err)
     assert lamnet("data", "verify", "--data", root / "nowhere")[0] == 0
     code, out, err = lamnet("data", "verify", "set5", "sample", "--data", root)
     assert code == 1
-    assert "sample: whole" in out
-    assert "set5 ×2 was not found" in err
+    assert "sample: ok" in out
+    assert "set5 ×2" in err
 
 
-def test_what_cannot_be_fetched_gets_one_line_each(lamnet, tmp_path):
+def test_data_fetch_errors(lamnet, tmp_path):
     code, out, err = lamnet("data", "fetch", "manga109", "sample", "--data", tmp_path)
     assert code == 1
     assert out.startswith("sample: ")
@@ -134,7 +135,7 @@ def test_what_cannot_be_fetched_gets_one_line_each(lamnet, tmp_path):
     assert len(err.splitlines()) == 1
 
 
-def test_eval_fetches_when_asked(lamnet, tmp_path):
+def test_eval_fetch(lamnet, tmp_path):
     code, _, err = lamnet("eval", "bicubic", "-d", "manga109", "--fetch", "--data", tmp_path)
     assert code == 1
     assert "apply at" in err

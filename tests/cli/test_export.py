@@ -24,32 +24,32 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
-def assert_one_line_error(result, code, *words):
+def assert_one_line_error(result, code, *values):
     assert result[0] == code
     (line,) = result[2].splitlines()
     assert line.startswith("lamnet: error: ")
-    for word in words:
-        assert word in line
+    for value in values:
+        assert value in line
 
 
-def test_export_prints_the_largest_difference(lamnet, tmp_path, file):
+def test_export_difference(lamnet, tmp_path, file):
     code, out, err = lamnet("export", file, "-o", tmp_path / "a.onnx")
     assert (code, err) == (0, "")
     assert out.count("difference at") == 3
-    assert "largest" in out
-    facts = json.loads(lamnet("export", file, "-o", tmp_path / "b.onnx", "--half", "--json")[1])
-    assert (facts["format"], facts["half"]) == ("onnx", True)
-    assert facts["difference"] == max(facts["differences"].values()) <= facts["tolerance"]
-    assert facts["bytes"] == (tmp_path / "b.onnx").stat().st_size
+    assert "tolerance 1e-04" in out
+    report = json.loads(lamnet("export", file, "-o", tmp_path / "b.onnx", "--half", "--json")[1])
+    assert (report["format"], report["half"]) == ("onnx", True)
+    assert report["difference"] == max(report["differences"].values()) <= report["tolerance"]
+    assert report["bytes"] == (tmp_path / "b.onnx").stat().st_size
 
 
-def test_export_that_differs_keeps_nothing(lamnet, tmp_path, file, monkeypatch):
+def test_export_difference_above_tolerance(lamnet, tmp_path, file, monkeypatch):
     monkeypatch.setattr("lamnet_models.exporting.exporter.TOLERANCES", {False: 0.0})
-    assert_one_line_error(lamnet("export", file, "-o", tmp_path / "a.onnx"), 1, "a.onnx", "not kept")
+    assert_one_line_error(lamnet("export", file, "-o", tmp_path / "a.onnx"), 1, "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 
 
-def test_wrong_usage_of_export(lamnet, tmp_path, file):
+def test_export_wrong_usage(lamnet, tmp_path, file):
     assert_one_line_error(lamnet("export", file, "-o", tmp_path / "a.bin"), 2, ".onnx or .pt2")
     assert_one_line_error(lamnet("export", file, "-o", tmp_path / "a.pt2", "--format", "onnx"), 2, ".onnx")
     assert_one_line_error(lamnet("export", "lamnt_x4", "-o", tmp_path / "a.onnx"), 2, "did you mean lamnet_x4?")
@@ -57,12 +57,16 @@ def test_wrong_usage_of_export(lamnet, tmp_path, file):
     assert_one_line_error(lamnet("export", file, "-o", file), 2, "--overwrite")
 
 
-def test_upscale_by_onnxruntime(lamnet, tmp_path, file, photo):
+def test_upscale_onnxruntime(lamnet, tmp_path, file, photo):
     lamnet("export", file, "-o", tmp_path / "a.onnx")
-    ways = {"torch": ["-n", file], "ort": ["-n", file, "--backend", "onnxruntime"], "file": ["-n", tmp_path / "a.onnx"]}
+    options = {
+        "torch": ["-n", file],
+        "ort": ["-n", file, "--backend", "onnxruntime"],
+        "file": ["-n", tmp_path / "a.onnx"],
+    }
     results = {}
-    for name, options in ways.items():
-        assert lamnet("upscale", photo, *options, "-o", tmp_path / f"{name}.png")[0] == 0
+    for name, arguments in options.items():
+        assert lamnet("upscale", photo, *arguments, "-o", tmp_path / f"{name}.png")[0] == 0
         results[name] = np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int)
     assert results["torch"].shape == (18, 24, 4)
     for name in ("ort", "file"):
@@ -70,17 +74,17 @@ def test_upscale_by_onnxruntime(lamnet, tmp_path, file, photo):
 
 
 @pytest.mark.parametrize("option", [["--device", "cuda"], ["--precision", "fp16"], ["--compile"]])
-def test_what_onnxruntime_does_not_do(lamnet, file, photo, option):
+def test_upscale_onnxruntime_unsupported_option(lamnet, file, photo, option):
     assert_one_line_error(lamnet("upscale", photo, "-n", file, "--backend", "onnxruntime", *option), 2, "onnxruntime")
 
 
-def test_upscale_without_onnxruntime_names_the_extra(lamnet, file, photo, monkeypatch):
+def test_upscale_onnxruntime_missing(lamnet, file, photo, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     result = lamnet("upscale", photo, "-n", file, "--backend", "onnxruntime")
     assert_one_line_error(result, 1, "pip install 'lamnet[onnx]'")
 
 
-def test_bench_relates_the_ways_to_run_one_model(lamnet, file):
+def test_bench_modes_of_one_model(lamnet, file):
     code, out, _ = lamnet("bench", file, "--mode", "eager,onnxruntime", "--size", "9x8", "--rounds", "2", "--json")
     assert code == 0
     rows = json.loads(out)
@@ -88,6 +92,6 @@ def test_bench_relates_the_ways_to_run_one_model(lamnet, file):
     assert rows[1]["ratio"] == pytest.approx(np.median(np.divide(rows[1]["seconds"], rows[0]["seconds"])))
 
 
-def test_push_says_what_is_missing(lamnet, file):
+def test_push_missing_argument(lamnet, file):
     assert_one_line_error(lamnet("push", file, "someone/mine"), 2, "license")
     assert_one_line_error(lamnet("push", "none.pth", "someone/mine"), 1, "no such file")

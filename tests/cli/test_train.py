@@ -3,7 +3,7 @@ import pytest
 TINY = ("model_args={channels: 8, num_blocks: 1, depth: 1, heads: 1}", "steps=4", "batch=2", "patch=8", "log_every=2")
 
 
-def test_a_run_from_start_to_picture(lamnet, tmp_path):
+def test_train_eval_plot(lamnet, tmp_path):
     run = tmp_path / "run"
     code, out, err = lamnet("train", "quick", *TINY, "-o", run, "--tensorboard")
     assert code == 0
@@ -20,12 +20,12 @@ def test_a_run_from_start_to_picture(lamnet, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "match"),
     [
         (("papr_x2",), 2, "did you mean paper_x2?"),
         (("quick", "lr"), 2, "FIELD=VALUE"),
         (("quick", "lrr=1"), 2, "did you mean lr?"),
-        (("quick", "lr=fast"), 2, "must be a number"),
+        (("quick", "lr=fast"), 2, "lr must be"),
         (("paper_x2",), 1, "--data"),
         (("quick", "--data", "nowhere"), 1, "nowhere"),
         (("quick", "--init-from", "nothing.pth"), 1, "nothing"),
@@ -38,11 +38,11 @@ def test_a_run_from_start_to_picture(lamnet, tmp_path):
         (("budget", "--decay-from", "nowhere", "steps=4"), 2, "--decay-from"),
     ],
 )
-def test_mistakes_get_one_line(lamnet, tmp_path, arguments, code, words):
+def test_train_wrong_usage(lamnet, tmp_path, arguments, code, match):
     result, out, err = lamnet("train", *arguments, "-o", tmp_path / "run")
     assert (result, out) == (code, "")
     assert err.splitlines()[-1].startswith("lamnet: error: ")
-    assert words in err.splitlines()[-1]
+    assert match in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 
@@ -50,11 +50,11 @@ def test_train_processes_under_launcher(lamnet, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     code, _, err = lamnet("train", "quick", "--processes", "2", "-o", tmp_path / "run")
     assert code == 2
-    assert "--processes must be" in err
+    assert "--processes" in err
     assert lamnet("train", "quick", "--processes", "0", "-o", tmp_path / "run")[0] == 2
 
 
-def test_mistakes_in_releases_and_pictures(lamnet, tmp_path):
+def test_release_and_plot_wrong_usage(lamnet, tmp_path):
     for arguments in (
         ("release", tmp_path, "--tag", "v1", "--about-data", "x", "-o", tmp_path),
         ("plot", tmp_path, "-o", tmp_path / "x.png"),
@@ -65,7 +65,7 @@ def test_mistakes_in_releases_and_pictures(lamnet, tmp_path):
     assert lamnet("plot", tmp_path, "-o", tmp_path / "x.gif")[0] == 2
 
 
-def test_decay_from_makes_branch(lamnet, tmp_path):
+def test_train_decay_from(lamnet, tmp_path):
     run, branch = tmp_path / "run", tmp_path / "branch"
     assert lamnet("train", *TINY, "-o", run)[0] == 0
     code, out, err = lamnet("train", "--decay-from", run, "steps=2", "-o", branch)

@@ -1,4 +1,4 @@
-"""Folders within folders, what is done already, what is only planned; ends from outside."""
+"""``lamnet upscale`` on folders: structure, existing outputs, dry runs, links, signals."""
 
 import json
 import os
@@ -16,15 +16,15 @@ from lamnet_models.images import read_image
 
 
 @pytest.fixture
-def crowd(tmp_path):
-    """Images in folders within folders, one damaged."""
+def nested_folder(tmp_path):
+    """Nested folders of images, one of them damaged."""
     folder = tmp_path / "in"
     for index, name in enumerate(("a.png", "b/c.png", "b/d/e.jpg", ".hidden/f.png", "b/.g.png")):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((6, 8, 3), 40 * index, np.uint8)).save(path)
     (folder / "b/bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
-    (folder / "b/notes.txt").write_text("none of our business")
+    (folder / "b/notes.txt").write_text("not an image")
     return folder
 
 
@@ -32,49 +32,54 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_folders_keep_their_structure(lamnet, tmp_path, tiny_model, crowd):
+def test_upscale_folder_structure(lamnet, tmp_path, tiny_model, nested_folder):
     out = tmp_path / "out"
-    code, stdout, stderr = lamnet("upscale", crowd, "-n", tiny_model, "-o", out)
+    code, stdout, stderr = lamnet("upscale", nested_folder, "-n", tiny_model, "-o", out)
     assert code == 1
     assert files(out) == ["a_x2.png", "b/c_x2.png", "b/d/e_x2.jpg"]
     assert len(stdout.splitlines()) == 3
     assert len(stderr.splitlines()) == 1
     assert "bad.png" in stderr
-    assert lamnet("upscale", f"{crowd}/**/*.jpg", "-n", tiny_model, "-o", tmp_path / "pattern")[0] == 0
+    assert lamnet("upscale", f"{nested_folder}/**/*.jpg", "-n", tiny_model, "-o", tmp_path / "pattern")[0] == 0
     assert files(tmp_path / "pattern") == ["b/d/e_x2.jpg"]
 
 
-def test_only_the_folder_itself(lamnet, tmp_path, tiny_model, crowd):
-    assert lamnet("upscale", crowd, "-n", tiny_model, "-o", tmp_path / "out", "--no-recursive")[0] == 0
+def test_upscale_no_recursive(lamnet, tmp_path, tiny_model, nested_folder):
+    assert lamnet("upscale", nested_folder, "-n", tiny_model, "-o", tmp_path / "out", "--no-recursive")[0] == 0
     assert files(tmp_path / "out") == ["a_x2.png"]
 
 
-def test_results_of_an_earlier_run_are_no_inputs(lamnet, tiny_model, crowd):
-    (crowd / "b/bad.png").unlink()
-    for options in (["-o", crowd / "larger"], []):
+def test_upscale_skips_own_outputs(lamnet, tiny_model, nested_folder):
+    (nested_folder / "b/bad.png").unlink()
+    for options in (["-o", nested_folder / "upscaled"], []):
         for _ in range(2):
-            assert lamnet("upscale", crowd / "a.png", crowd, "-n", tiny_model, *options, "--overwrite")[0] == 0
-        assert not [name for name in files(crowd) if name.count("_x2") > 1]
-        shutil.rmtree(crowd / "larger", ignore_errors=True)
+            assert (
+                lamnet("upscale", nested_folder / "a.png", nested_folder, "-n", tiny_model, *options, "--overwrite")[0]
+                == 0
+            )
+        assert not [name for name in files(nested_folder) if name.count("_x2") > 1]
+        shutil.rmtree(nested_folder / "upscaled", ignore_errors=True)
 
 
-def test_what_is_done_is_left_out(lamnet, tmp_path, tiny_model, crowd):
+def test_upscale_skip_existing(lamnet, tmp_path, tiny_model, nested_folder):
     out, report = tmp_path / "out", tmp_path / "report.jsonl"
-    (crowd / "b/bad.png").unlink()
-    assert lamnet("upscale", crowd, "-n", tiny_model, "-o", out)[0] == 0
+    (nested_folder / "b/bad.png").unlink()
+    assert lamnet("upscale", nested_folder, "-n", tiny_model, "-o", out)[0] == 0
     before = (out / "a_x2.png").stat().st_mtime_ns
     (out / "b/c_x2.png").unlink()
-    code, stdout, _ = lamnet("upscale", crowd, "-n", tiny_model, "-o", out, "--skip-existing", "--report", report)
+    code, stdout, _ = lamnet(
+        "upscale", nested_folder, "-n", tiny_model, "-o", out, "--skip-existing", "--report", report
+    )
     assert code == 0
-    assert [line.endswith("is there already") for line in stdout.splitlines()] == [True, False, True]
+    assert [line.endswith("skipped") for line in stdout.splitlines()] == [True, False, True]
     assert (out / "a_x2.png").stat().st_mtime_ns == before
     assert (out / "b/c_x2.png").exists()
     rows = [json.loads(line) for line in report.read_text().splitlines()]
     assert [row["skipped"] for row in rows] == [True, False, True]
-    assert lamnet("upscale", crowd, "-n", tiny_model, "--skip-existing", "--overwrite")[0] == 2
+    assert lamnet("upscale", nested_folder, "-n", tiny_model, "--skip-existing", "--overwrite")[0] == 2
 
 
-def test_what_became_a_png_is_done_too(lamnet, tmp_path, tiny_model):
+def test_upscale_skip_existing_png_fallback(lamnet, tmp_path, tiny_model):
     pixels = np.zeros((6, 8, 4), np.uint8)
     pixels[2:, :, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.jp2", "TIFF")
@@ -85,39 +90,39 @@ def test_what_became_a_png_is_done_too(lamnet, tmp_path, tiny_model):
         assert (code, row["skipped"], row["target"]) == (0, skipped, str(tmp_path / "a_x2.png"))
 
 
-def test_a_dry_run_touches_nothing(lamnet, tmp_path, crowd, monkeypatch):
+def test_upscale_dry_run(lamnet, tmp_path, nested_folder, monkeypatch):
     monkeypatch.setattr("lamnet_models.upscaling.upscaler.resolve_model", None)
     before = files(tmp_path)
-    code, out, err = lamnet("upscale", crowd, "-n", "lamnet_x3", "-o", tmp_path / "out", "--dry-run")
+    code, out, err = lamnet("upscale", nested_folder, "-n", "lamnet_x3", "-o", tmp_path / "out", "--dry-run")
     assert (code, err) == (0, "")
-    assert out.splitlines()[1] == f"{crowd / 'b/bad.png'} → {tmp_path / 'out/b/bad_x3.png'}"
+    assert out.splitlines()[1] == f"{nested_folder / 'b/bad.png'} → {tmp_path / 'out/b/bad_x3.png'}"
     assert files(tmp_path) == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
-def test_links_lead_nowhere_else(lamnet, tmp_path, tiny_model, crowd):
+def test_upscale_links(lamnet, tmp_path, tiny_model, nested_folder):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.mkdir()
     elsewhere.mkdir()
     (elsewhere / "kept.png").write_bytes(b"mine")
     (out / "b").symlink_to(elsewhere)
     (out / "a_x2.png").symlink_to(elsewhere / "kept.png")
-    code, _, stderr = lamnet("upscale", crowd, "-n", tiny_model, "-o", out, "--overwrite")
+    code, _, stderr = lamnet("upscale", nested_folder, "-n", tiny_model, "-o", out, "--overwrite")
     assert code == 1
-    assert "through a link" in stderr
+    assert "link" in stderr
     assert files(elsewhere) == ["kept.png"]
     assert (elsewhere / "kept.png").read_bytes() == b"mine"
     assert not (out / "a_x2.png").is_symlink()
-    (crowd / "loop").symlink_to(crowd)  # is not followed
-    assert len(json.loads(lamnet("upscale", crowd, "-n", tiny_model, "-o", tmp_path / "new", "--json")[1])) == 4
+    (nested_folder / "loop").symlink_to(nested_folder)  # not followed
+    assert len(json.loads(lamnet("upscale", nested_folder, "-n", tiny_model, "-o", tmp_path / "new", "--json")[1])) == 4
 
 
-def test_animations_and_pages_frame_by_frame(lamnet, tmp_path, tiny_model):
+def test_upscale_frames(lamnet, tmp_path, tiny_model):
     pages = [Image.fromarray(np.full((6, 8, 3), value, np.uint8)) for value in (10, 200)]
     for name in ("a.gif", "b.tif"):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
     code, _, err = lamnet("upscale", tmp_path / "*.*", "-n", tiny_model)
-    assert (code, err.count("--frames enlarges all")) == (1, 2)
+    assert (code, err.count("--frames")) == (1, 2)
     code, out, _ = lamnet("upscale", tmp_path / "*.*", "-n", tiny_model, "--frames", "--json")
     assert code == 0
     assert [row["frames"] for row in json.loads(out)] == [2, 2]
@@ -125,10 +130,10 @@ def test_animations_and_pages_frame_by_frame(lamnet, tmp_path, tiny_model):
         with Image.open(tmp_path / name) as image:
             assert (image.n_frames, image.size) == (2, (16, 12))
     code, _, err = lamnet("upscale", tmp_path / "a.gif", "-n", tiny_model, "--frames", "-o", tmp_path / "a.jpg")
-    assert (code, "JPEG holds one picture only" in err) == (1, True)
+    assert (code, "JPEG" in err) == (1, True)
 
 
-def test_sizes_and_metadata(lamnet, tmp_path, tiny_model):
+def test_upscale_size_and_metadata(lamnet, tmp_path, tiny_model):
     exif = Image.Exif()
     exif[271] = "Camera"
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
@@ -141,14 +146,14 @@ def test_sizes_and_metadata(lamnet, tmp_path, tiny_model):
         picture = read_image(target)
         assert ((picture.width, picture.height), bool(picture.exif)) == (size, kept)
     code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "--width", "30")
-    assert (code, "a.jpg: cannot upscale 30x20 pixels" in err) == (1, True)
+    assert (code, "a.jpg" in err, "30x20" in err) == (1, True, True)
     code, _, err = lamnet("upscale", tmp_path / "a.jpg", "-n", tiny_model, "--max-pixels", "599")
     assert (code, "--max-pixels" in err) == (1, True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_end_from_outside_leaves_whole_files(tmp_path, tiny_model, number):
+def test_upscale_signal_leaves_no_partial_files(tmp_path, tiny_model, number):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Raw video through a pipe, with and without ffmpeg."""
+"""``lamnet upscale -``: raw video, with and without ffmpeg."""
 
 import shutil
 import subprocess
@@ -25,45 +25,46 @@ def video():
     return np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
 
 
-def test_frames_in_frames_out(pipe, tiny_model):
+def test_raw_frames(pipe, tiny_model):
     result = pipe(video().tobytes(), "--size", f"{WIDTH}x{HEIGHT}", "-o", "-")
     assert (result.returncode, result.stderr) == (0, b"")
     frames = np.frombuffer(result.stdout, np.uint8).reshape(FRAMES, 2 * HEIGHT, 2 * WIDTH, 3)
     upscaler = Upscaler(tiny_model)
-    for frame, larger in zip(video(), frames, strict=True):
-        np.testing.assert_array_equal(larger, upscaler(frame))
+    for frame, upscaled in zip(video(), frames, strict=True):
+        np.testing.assert_array_equal(upscaled, upscaler(frame))
 
 
-def test_a_cut_stream_gives_its_whole_frames_and_one_line(pipe, tmp_path):
+def test_raw_truncated_stream(pipe, tmp_path):
     result = pipe(video().tobytes()[:-7], "--size", f"{WIDTH}x{HEIGHT}", "-s", "1.5")
     assert result.returncode == 1
     assert len(result.stdout) == (FRAMES - 1) * WIDTH * HEIGHT * 3 * 9 // 4
     assert result.stderr.decode().count("\n") == 1
-    assert b"frame 5 must have 576 bytes, got 569" in result.stderr
+    for value in (b"frame 5", b"569", b"576"):
+        assert value in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "match"),
     [
         (["-"], 2, "--size"),
-        (["-", "a.png", "--size", "4x4"], 2, "one input"),
-        (["a.png", "--size", "4x4"], 2, "one input"),
+        (["-", "a.png", "--size", "4x4"], 2, "only input"),
+        (["a.png", "--size", "4x4"], 2, "only input"),
         (["-", "--size", "4"], 2, "WIDTHxHEIGHT"),
     ],
 )
-def test_wrong_usage(lamnet, arguments, code, words):
+def test_raw_wrong_usage(lamnet, arguments, code, match):
     result = lamnet("upscale", *arguments)
-    assert (result[0], result[1], words in result[2]) == (code, "", True)
+    assert (result[0], result[1], match in result[2]) == (code, "", True)
 
 
-def test_an_empty_stream_is_one_line(pipe):
+def test_raw_empty_stream(pipe):
     result = pipe(b"", "--size", "4x4")
     assert (result.returncode, result.stdout) == (1, b"")
-    assert b"no frames" in result.stderr
+    assert b"frames" in result.stderr
 
 
-def test_a_video_with_ffmpeg(tiny_model, tmp_path):
-    """The pipe as it is documented."""
+def test_raw_ffmpeg(tiny_model, tmp_path):
+    """The documented pipe."""
     if not shutil.which("ffmpeg"):
         pytest.skip("needs ffmpeg")
     quiet = "ffmpeg -loglevel error"

@@ -25,8 +25,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit 
 # imports; prints the peak, the limit and the estimate.
 CHILD = """
 import json, sys
-from lamnet_cli.allocation import keep_memory
-keep_memory()
+from lamnet_cli.allocation import configure_allocator
+configure_allocator()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler

@@ -1,4 +1,4 @@
-"""The parts of training, and short runs in this process; what happens to processes is in test_training_processes."""
+"""Training units and short runs in this process."""
 
 import json
 import math
@@ -15,11 +15,17 @@ from lamnet_models.checkpoint import read_checkpoint
 from lamnet_models.datasets import open_dataset
 from lamnet_models.evaluation import evaluate
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
-from lamnet_models.training.crops import Picks, cut, cut_targets, pick, pick_textured
+from lamnet_models.training.crops import (
+    PatchSamples,
+    extract_patches,
+    extract_targets,
+    sample_patches,
+    sample_textured_patches,
+)
 from lamnet_models.training.data import training_data
 from lamnet_models.training.ema import EMA
 from lamnet_models.training.events import Log, read_log
-from lamnet_models.training.initialise import initialise_from, start_from_interpolation
+from lamnet_models.training.initialise import initialize_as_interpolation, initialize_from
 from lamnet_models.training.optimizer import create_optimizer, load_optimizer_state
 from lamnet_models.training.plot import plot
 from lamnet_models.training.recipe import parse_settings
@@ -46,10 +52,13 @@ TINY = {
 }
 
 
-class Notes:
+class Recorder:
+    """Callback that keeps what it is called with."""
+
     def __init__(self):
-        self.reports, self.validations, self.notes = [], [], []
-        self.report, self.validation, self.note = self.reports.append, self.validations.append, self.notes.append
+        self.reports, self.validations, self.messages = [], [], []
+        self.on_report, self.on_validation = self.reports.append, self.validations.append
+        self.on_message = self.messages.append
 
 
 @pytest.fixture
@@ -65,7 +74,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_packaged_recipes_load_and_say_what_the_paper_says():
+def test_load_recipe_paper_values():
     assert {"quick", "budget", "cpu", "paper_x2", "paper_x3", "paper_x4", "paper_large_x4"} <= set(list_recipes())
     for name in list_recipes():
         recipe = load_recipe(name)
@@ -85,7 +94,7 @@ def test_packaged_recipes_load_and_say_what_the_paper_says():
     assert [m / x4.steps for m in x4.milestones] == [m / x2.steps for m in x2.milestones]
 
 
-def test_recipes_are_saved_whole(tmp_path):
+def test_recipe_save_round_trip(tmp_path):
     recipe = load_recipe("quick").with_overrides(
         {"lr": "5e-4", "milestones": [1, 2], "minutes": 3, "schedule": "linear"}
     )
@@ -94,7 +103,7 @@ def test_recipes_are_saved_whole(tmp_path):
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
-def test_settings_are_parsed():
+def test_parse_settings():
     assert parse_settings(["lr=5e-4", "model_args={channels: 8}", "compile=true"]) == {
         "lr": "5e-4",
         "model_args": {"channels": 8},
@@ -103,41 +112,41 @@ def test_settings_are_parsed():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "match"),
     [
         ({"lrr": 1}, "did you mean lr"),
-        ({"lr": "fast"}, "lr is 'fast', but it must be a number"),
-        ({"batch": 2.5}, "batch is 2.5, but it must be an integer"),
-        ({"batch": True}, "batch is True"),
-        ({"compile": 1}, "compile is 1, but it must be true or false"),
-        ({"data": "here"}, "data is 'here', but it must be a list"),
-        ({"schedule": "warm"}, "schedule is 'warm'"),
-        ({"steps": 0}, "steps is 0"),
-        ({"lr": math.nan}, "lr is nan"),
-        ({"batch": 9, "accumulate": 2}, "multiple of accumulate"),
-        ({"ema": 1}, "below 1"),
-        ({"steps": None}, "exactly one of steps, minutes, pixels"),
-        ({"minutes": 1, "schedule": "multistep"}, "schedule is multistep"),
+        ({"lr": "fast"}, "lr .*'fast'"),
+        ({"batch": 2.5}, r"batch .*2\.5"),
+        ({"batch": True}, "batch .*True"),
+        ({"compile": 1}, "compile .*1"),
+        ({"data": "here"}, "data .*'here'"),
+        ({"schedule": "warm"}, "schedule .*'warm'"),
+        ({"steps": 0}, "steps .*0"),
+        ({"lr": math.nan}, "lr .*nan"),
+        ({"batch": 9, "accumulate": 2}, "batch .*accumulate .*9"),
+        ({"ema": 1}, "ema .*1"),
+        ({"steps": None}, "steps, minutes, pixels"),
+        ({"minutes": 1, "schedule": "multistep"}, "schedule=multistep"),
     ],
 )
-def test_wrong_settings_are_named(overrides, words):
-    with pytest.raises(TrainingError, match=words):
+def test_with_overrides_invalid_setting(overrides, match):
+    with pytest.raises(TrainingError, match=match):
         Recipe(steps=4).with_overrides(overrides)
 
 
 @pytest.mark.parametrize("content", ["- a list", "lr: [", "lrr: 1", "\x00", ""])
-def test_files_that_are_no_recipes_are_refused(tmp_path, content):
+def test_load_recipe_invalid_file(tmp_path, content):
     (tmp_path / "odd.yaml").write_text(content)
     with pytest.raises(TrainingError, match=r"odd\.yaml") as error:
         load_recipe(tmp_path / "odd.yaml")
     assert "\n" not in str(error.value)
-    with pytest.raises(TrainingError, match="cannot be read"):
+    with pytest.raises(TrainingError, match=r"missing\.yaml"):
         load_recipe(tmp_path / "missing.yaml")
     with pytest.raises(TrainingError, match=r"did you mean paper_x2\?"):
         load_recipe("papr_x2")
 
 
-def test_schedules():
+def test_learning_rate_schedules():
     def rates(**fields):
         recipe = Recipe(steps=100, lr=1.0, **fields)
         return [learning_rate(recipe, step, step / 100) for step in (0, 25, 50, 75, 99)]
@@ -149,42 +158,42 @@ def test_schedules():
     assert rates(schedule="constant", warmup=50)[:3] == pytest.approx([0.02, 0.52, 1])
 
 
-def test_picks_depend_on_seed_step_and_index_alone():
+def test_sample_patches_deterministic():
     sizes = np.array([[20, 30], [9, 9], [50, 10]])
-    whole = pick(sizes, 8, 64, seed=1, step=7)
-    for field in ("image", "top", "left", "turn"):
-        assert np.array_equal(getattr(pick(sizes, 8, 16, 1, 7), field), getattr(whole.part(0, 16), field))
-        assert not np.array_equal(getattr(pick(sizes, 8, 64, 1, 8), field), getattr(whole, field))
-        assert not np.array_equal(getattr(pick(sizes, 8, 64, 2, 7), field), getattr(whole, field))
+    whole = sample_patches(sizes, 8, 64, seed=1, step=7)
+    for field in ("image", "top", "left", "transform"):
+        assert np.array_equal(getattr(sample_patches(sizes, 8, 16, 1, 7), field), getattr(whole.slice(0, 16), field))
+        assert not np.array_equal(getattr(sample_patches(sizes, 8, 64, 1, 8), field), getattr(whole, field))
+        assert not np.array_equal(getattr(sample_patches(sizes, 8, 64, 2, 7), field), getattr(whole, field))
 
 
-def test_every_position_is_as_likely_as_any_other():
+def test_sample_patches_uniform():
     sizes = np.array([[9, 9], [8, 13]])  # 4 and 6 positions of patches of 8
-    picks = pick(sizes, 8, 80_000, seed=0, step=0)
+    samples = sample_patches(sizes, 8, 80_000, seed=0, step=0)
     counts = np.zeros((2, 2, 6, 8))
-    np.add.at(counts, (picks.image, picks.top, picks.left, picks.turn), 1)
+    np.add.at(counts, (samples.image, samples.top, samples.left, samples.transform), 1)
     assert (counts > 0).sum() == 10 * 8
     assert counts[counts > 0] == pytest.approx(1000, rel=0.2)
 
 
-def test_patches_are_cut_and_turned_alike_at_both_scales(photos):
+def test_extract_patches_transforms(photos):
     train_set, _ = training_data([str(photos)], 2)
     store = open_store(train_set, 8)
-    for turn in range(8):
-        small, large = cut(store, Picks(*(np.array([value]) for value in (3, 4, 5, turn))), 8)
+    for transform in range(8):
+        small, large = extract_patches(store, PatchSamples(*(np.array([value]) for value in (3, 4, 5, transform))), 8)
         hr, lr = train_set.read(train_set.pairs[3])
         for patch, image, scale in ((small, lr, 1), (large, hr, 2)):
             expected = torch.from_numpy(image[4 * scale : 12 * scale, 5 * scale : 13 * scale].copy())
-            if turn & 4:
+            if transform & 4:
                 expected = expected.flip(1)
-            if turn & 2:
+            if transform & 2:
                 expected = expected.flip(0)
-            if turn & 1:
+            if transform & 1:
                 expected = expected.transpose(0, 1)
             assert torch.equal(patch[0], expected.permute(2, 0, 1).float() / 255)
 
 
-def test_the_store_is_made_once_and_names_what_it_leaves_out(photos):
+def test_open_store_cached_with_problems(photos):
     Image.new("RGB", (30, 10)).save(photos / "flat.png")
     (photos / "broken.png").write_bytes(b"not an image")
     train_set, _ = training_data([str(photos)], 2)
@@ -198,30 +207,30 @@ def test_the_store_is_made_once_and_names_what_it_leaves_out(photos):
     assert len(open_store(train_set, 22).names) == 4  # other patches, the same store
     (photos / "0.png").write_bytes((photos / "2.png").read_bytes())
     assert open_store(training_data([str(photos)], 2)[0], 8).digest != store.digest
-    with pytest.raises(TrainingError, match="no image can be trained on"):
+    with pytest.raises(TrainingError, match=r"photos: .*broken\.png"):
         open_store(train_set, 1000)
 
 
-def test_images_are_kept_out_by_name(photos):
-    train_set, kept_out = training_data([str(photos)], 2, holdout=2)
-    assert (len(train_set.pairs), len(kept_out.pairs)) == (4, 2)
-    assert not set(train_set.pairs) & set(kept_out.pairs)
-    assert training_data([str(photos)], 3, holdout=2)[1].pairs == kept_out.pairs
-    with pytest.raises(TrainingError, match="6 images in all"):
+def test_training_data_holdout(photos):
+    train_set, holdout_set = training_data([str(photos)], 2, holdout=2)
+    assert (len(train_set.pairs), len(holdout_set.pairs)) == (4, 2)
+    assert not set(train_set.pairs) & set(holdout_set.pairs)
+    assert training_data([str(photos)], 3, holdout=2)[1].pairs == holdout_set.pairs
+    with pytest.raises(TrainingError, match=r"holdout .*6"):
         training_data([str(photos)], 2, holdout=6)
-    with pytest.raises(TrainingError, match="no images"):
+    with pytest.raises(TrainingError, match="data"):
         training_data([], 2)
 
 
 @pytest.mark.parametrize("layout", ["DIV2K", "EDSR"])
-def test_reductions_on_disk_are_taken(build_set, layout):
+def test_training_data_lr_layout(build_set, layout):
     root = build_set(layout, "DIV2K_train", scale=2)
     train_set, _ = training_data([str(root)], 2)
     assert not train_set.makes_lr
     assert training_data([str(root)], 3)[0].makes_lr
 
 
-def test_the_average_forgets_its_beginning_and_then_follows_slowly():
+def test_ema_decay_warmup():
     model = torch.nn.Linear(1, 1, bias=False)
     model.weight.data.fill_(0)
     ema = EMA(model, 0.9)
@@ -235,38 +244,38 @@ def test_the_average_forgets_its_beginning_and_then_follows_slowly():
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_a_start_from_interpolation_interpolates_and_can_learn(scale):
+def test_initialize_as_interpolation(scale):
     model = create_model(f"lamnet_x{scale}", num_blocks=1, depth=1)
-    start_from_interpolation(model)
-    ours, bicubic = (evaluate(method, "sample", scale, limit=1) for method in (model, "bicubic"))
-    assert ours.psnr > bicubic.psnr - 0.2
+    initialize_as_interpolation(model)
+    initial, bicubic = (evaluate(method, "sample", scale, limit=1) for method in (model, "bicubic"))
+    assert initial.psnr > bicubic.psnr - 0.2
     model(torch.rand(1, 3, 9, 9)).square().mean().backward()
     assert model.conv_body.weight.grad.abs().max() > 0
 
 
-def test_weights_are_taken_as_far_as_they_fit(tmp_path):
+def test_initialize_from_partial_match(tmp_path):
     torch.manual_seed(0)
     small = {"channels": 8, "depth": 1, "heads": 1}
     source = create_model("lamnet_x2", num_blocks=2, **small)
     save_checkpoint(source, tmp_path / "x2.safetensors")
     other_scale = create_model("lamnet_x3", num_blocks=2, **small)
-    words = initialise_from(other_scale, tmp_path / "x2.safetensors")["taken"]
-    assert words.endswith("random: upsample")
-    theirs, ours = source.state_dict(), other_scale.state_dict()
-    assert all(torch.equal(theirs[key], ours[key]) for key in ours if not key.startswith("upsample"))
+    description = initialize_from(other_scale, tmp_path / "x2.safetensors")["taken"]
+    assert description.endswith("random: upsample")
+    source_state, state = source.state_dict(), other_scale.state_dict()
+    assert all(torch.equal(source_state[key], state[key]) for key in state if not key.startswith("upsample"))
     larger = create_model("lamnet_x2", num_blocks=3, **small)
-    assert initialise_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("random: blocks.2")
+    assert initialize_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("random: blocks.2")
 
 
-def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
-    watcher = Notes()
+def test_train_outputs(tmp_path):
+    callback = Recorder()
     recipe = load_recipe("quick").with_overrides({"steps": 60, "valid_every": 30, "save_every": 20, "log_every": 20})
-    result = train(recipe, tmp_path / "run", watcher=watcher)
+    result = train(recipe, tmp_path / "run", callback=callback)
     assert (result.step, result.stopped_by) == (60, 0)
-    assert [report.step for report in watcher.reports] == [20, 40, 60]
-    assert watcher.reports[-1].loss < watcher.reports[0].loss / 1.5
-    assert [validation.step for validation in watcher.validations] == [30, 60]
-    assert result.best == watcher.validations[-1].psnr > watcher.validations[0].psnr
+    assert [report.step for report in callback.reports] == [20, 40, 60]
+    assert callback.reports[-1].loss < callback.reports[0].loss / 1.5
+    assert [validation.step for validation in callback.validations] == [30, 60]
+    assert result.best == callback.validations[-1].psnr > callback.validations[0].psnr
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         ".lock",
         "best.safetensors",
@@ -279,16 +288,16 @@ def test_a_run_learns_logs_and_keeps_what_is_needed(tmp_path):
         "step_000000040.pt",
         "step_000000060.pt",
     ]
-    again = evaluate(load_model(tmp_path / "run/best.safetensors"), watcher_set(), 2)
+    again = evaluate(load_model(tmp_path / "run/best.safetensors"), validation_set(), 2)
     assert again.psnr == pytest.approx(result.best, abs=1e-6)
-    facts = read_checkpoint(tmp_path / "run/best.safetensors").training
-    assert (facts["step"], facts["recipe"]["lr"], facts["images"]) == (60, 2e-3, 4)
+    metadata = read_checkpoint(tmp_path / "run/best.safetensors").training
+    assert (metadata["step"], metadata["recipe"]["lr"], metadata["images"]) == (60, 2e-3, 4)
     assert plot([tmp_path / "run"], tmp_path / "curve.png").stat().st_size > 10_000
-    with pytest.raises(TrainingError, match="holds a run"):
+    with pytest.raises(TrainingError, match="--resume"):
         train("quick", tmp_path / "run")
 
 
-def watcher_set():
+def validation_set():
     from dataclasses import replace
 
     return replace(open_dataset("sample", 2), crop=192)
@@ -299,12 +308,12 @@ def losses(folder):
 
 
 def interrupted_at(step):
-    """Returns a watcher that interrupts a run when a step is reported."""
+    """Return a callback that raises KeyboardInterrupt at the report of a step."""
 
-    class Interruption(Notes):
+    class Interruption(Recorder):
         def __init__(self):
             super().__init__()
-            self.report = self.interrupt
+            self.on_report = self.interrupt
 
         def interrupt(self, report):
             if report.step == step:
@@ -314,12 +323,12 @@ def interrupted_at(step):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_run_resumes_to_the_last_bit(tmp_path, precision):
+def test_train_resume_bit_exact(tmp_path, precision):
     recipe = Recipe(**TINY).with_overrides({"steps": 8, "precision": precision, "save_every": 3, "clip": 1.0})
     train(recipe, tmp_path / "whole")
 
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "parts", watcher=interrupted_at(5))
+        train(recipe, tmp_path / "parts", callback=interrupted_at(5))
     train(recipe, tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     ends = [torch.load(tmp_path / name / "states/step_000000008.pt") for name in ("whole", "parts")]
@@ -327,7 +336,7 @@ def test_a_run_resumes_to_the_last_bit(tmp_path, precision):
         assert all(torch.equal(ends[0][part][key], ends[1][part][key]) for key in ends[0][part])
 
 
-def test_accumulated_parts_make_the_same_step(tmp_path):
+def test_train_accumulate(tmp_path):
     recipe = Recipe(**TINY).with_overrides({"batch": 4})
     train(recipe, tmp_path / "whole")
     train(recipe, tmp_path / "parts", accumulate=4)
@@ -345,76 +354,76 @@ def test_accumulated_parts_make_the_same_step(tmp_path):
         {"crops": "textured", "schedule": "wsd"},
     ],
 )
-def test_options_train(tmp_path, options):
+def test_train_options(tmp_path, options):
     result = train(Recipe(**TINY), tmp_path / "run", **options)
     assert result.step == 4
     assert all(math.isfinite(loss) for loss in losses(tmp_path / "run"))
 
 
-def test_a_budget_ends_by_the_clock(tmp_path):
+def test_train_minutes_budget(tmp_path):
     result = train(Recipe(**TINY), tmp_path / "run", minutes=0.05, schedule="cosine")
     assert 3 <= result.seconds < 30
     assert read_log(tmp_path / "run/log.jsonl")[-1]["progress"] >= 1
 
 
-def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
+def test_train_diverged_keeps_last_state(tmp_path):
     recipe = Recipe(**TINY).with_overrides({"steps": 50, "save_every": 1, "log_every": 1})
     train(recipe, tmp_path / "run", steps=2)
-    with pytest.raises(TrainingError, match=r"at step \d+; the last good state .* --resume, with a lower lr"):
+    with pytest.raises(TrainingError, match=r"at step \d+; .*states.*--resume"):
         train(recipe, tmp_path / "run", resume=True, steps=50, lr=1e30)
     state = torch.load(sorted((tmp_path / "run/states").iterdir())[-1])
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
     assert train(recipe, tmp_path / "run", resume=True, lr=1e-4, steps=state["step"] + 2).step == state["step"] + 2
 
 
-def test_a_validation_that_fails_does_not_end_the_run(tmp_path, photos):
-    watcher = Notes()
-    train(Recipe(**TINY), tmp_path / "run", watcher=watcher, valid="urban100")
-    assert any("no validation" in note and "lamnet data fetch urban100" in note for note in watcher.notes)
+def test_train_failed_validation(tmp_path, photos):
+    callback = Recorder()
+    train(Recipe(**TINY), tmp_path / "run", callback=callback, valid="urban100")
+    assert any("lamnet data fetch urban100" in message for message in callback.messages)
     for file in photos.rglob("*.png"):
         file.write_bytes(b"")
-    train(Recipe(**TINY), tmp_path / "other", watcher=watcher, valid=str(photos))
-    assert any(note.startswith("validation failed") for note in watcher.notes)
+    train(Recipe(**TINY), tmp_path / "other", callback=callback, valid=str(photos))
+    assert any("validation failed" in message for message in callback.messages)
     assert not (tmp_path / "other/best.safetensors").exists()
 
 
-def test_other_images_are_no_continuation(tmp_path, photos):
+def test_train_resume_other_images(tmp_path, photos):
     train(Recipe(**TINY), tmp_path / "run")
-    with pytest.raises(TrainingError, match="other images"):
+    with pytest.raises(TrainingError, match="data must be"):
         train(output=tmp_path / "run", resume=True, steps=9, data=[str(photos)])
 
 
-def test_a_damaged_state_gives_way_to_the_one_before(tmp_path):
+def test_train_resume_damaged_state(tmp_path):
     recipe = Recipe(**TINY).with_overrides({"save_every": 1})
     train(recipe, tmp_path / "run")
     (tmp_path / "run/states/step_000000004.pt").write_bytes(b"damaged")
-    watcher = Notes()
-    assert train(recipe, tmp_path / "run", resume=True, watcher=watcher).step == 4
-    assert "going on from step 3" in watcher.notes
+    callback = Recorder()
+    assert train(recipe, tmp_path / "run", resume=True, callback=callback).step == 4
+    assert "resumed at step 3" in callback.messages
     for path in (tmp_path / "run/states").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(TrainingError, match="none of its 2 states can be read"):
+    with pytest.raises(TrainingError, match="2 states"):
         train(recipe, tmp_path / "run", resume=True)
 
 
-def test_logs_forget_what_will_be_done_again_and_lines_cut_off(tmp_path):
+def test_log_truncates_to_step(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps({"kind": "report", "step": step}) + "\n" for step in (1, 2, 3)) + '{"ki')
     Log(path, step=2)
     assert [line["step"] for line in read_log(path)] == [1, 2]
 
 
-def test_pictures_of_nothing_are_refused(tmp_path):
-    with pytest.raises(TrainingError, match="holds no run"):
+def test_plot_empty_run(tmp_path):
+    with pytest.raises(TrainingError, match=r"log\.jsonl"):
         plot([tmp_path], tmp_path / "x.png")
     (tmp_path / "log.jsonl").write_text("")
-    with pytest.raises(TrainingError, match="nothing has been logged"):
+    with pytest.raises(TrainingError, match=r"log\.jsonl"):
         plot([tmp_path], tmp_path / "x.png")
     with pytest.raises(ValueError, match="over"):
         plot([tmp_path], tmp_path / "x.png", over="days")
 
 
-def test_a_release_is_a_checkpoint_and_a_card(tmp_path, photos):
+def test_release_checkpoint_and_card(tmp_path, photos):
     recipe = load_recipe("quick").with_overrides(
         {"model_args": {}, "steps": 2, "batch": 1, "patch": 8, "data": [str(photos)], "holdout": 2, "valid": None}
     )
@@ -426,7 +435,7 @@ def test_a_release_is_a_checkpoint_and_a_card(tmp_path, photos):
     assert made.half
     assert read_checkpoint(made.weights).state["conv_first.weight"].dtype == torch.float16
     text = made.card.read_text()
-    assert "noise, free for all; 4 images trained on" in text
+    assert "noise, free for all; 4 " in text
     assert "| LR pixels seen | 0.0 M + 0.0 M: 0.0 M in all |" in text
     assert "part 2 | lamnet_x3 (705 of 707 tensors from best.safetensors; random: upsample)" in text
     assert str(tmp_path) not in text
@@ -434,27 +443,27 @@ def test_a_release_is_a_checkpoint_and_a_card(tmp_path, photos):
     sample = next(score for score in made.scores if score.dataset == "sample" and score.model != "bicubic")
     assert f"{sample.psnr:.2f} / {sample.ssim:.4f}" in text
     assert evaluate(made.weights, "sample").psnr == sample.psnr
-    with pytest.raises(TrainingError, match=r"no best\.safetensors"):
+    with pytest.raises(TrainingError, match=r"best\.safetensors"):
         release(tmp_path, "x", tmp_path, about_data="")
     train(Recipe(**TINY), tmp_path / "narrow", valid="sample")
-    with pytest.raises(TrainingError, match="none of the paper's models"):
+    with pytest.raises(TrainingError, match="narrow"):
         release(tmp_path / "narrow", "x", tmp_path, about_data="")
 
 
 @pytest.mark.parametrize("budget", [{"steps": 100}, {"minutes": 10}, {"pixels": 1e6}])
-def test_wsd_schedule_per_budget(budget):
+def test_learning_rate_wsd_per_budget(budget):
     recipe = Recipe(lr=1.0, schedule="wsd", warmup=10, decay=0.2, **budget)
     rates = [learning_rate(recipe, step, step / 100) for step in (0, 4, 9, 50, 80, 90, 95, 100)]
     assert rates == pytest.approx([0.1, 0.5, 1, 1, 1, 0.5, 0.25, 0])
 
 
 @pytest.mark.parametrize(("budget", "expected"), [({"steps": 8}, 0.5), ({"minutes": 2}, 0.25), ({"pixels": 4e3}, 0.1)])
-def test_budget_progress_per_kind(budget, expected):
+def test_budget_progress_per_budget(budget, expected):
     assert budget_progress(Recipe(schedule="wsd", **budget), 4, 400, 30.0) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("schedule", ["wsd", "constant", "cosine"])
-def test_target_weight_falls_during_decay(schedule):
+def test_target_weight_decay(schedule):
     recipe = Recipe(steps=100, schedule=schedule, decay=0.5, targets="somewhere", target_weight=0.4)
     assert [target_weight(recipe, progress) for progress in (0, 0.5, 0.75, 1)] == pytest.approx([0.4, 0.4, 0.2, 0])
     assert target_weight(Recipe(steps=100, schedule=schedule), 0) == 0
@@ -473,24 +482,24 @@ def test_target_weight_falls_during_decay(schedule):
         ({"target_weight": 2}, "target_weight"),
     ],
 )
-def test_recipe_rejects_wrong_field(overrides, argument):
+def test_recipe_invalid_field(overrides, argument):
     with pytest.raises(TrainingError, match=argument):
         Recipe(steps=4).with_overrides(overrides)
 
 
-def test_pixel_budget_ends_run(tmp_path):
-    watcher = Notes()
-    train(Recipe(**TINY), tmp_path / "run", watcher=watcher, pixels=6 * 2 * 8**2, schedule="wsd", decay=0.5)
-    assert [report.pixels for report in watcher.reports] == [128 * step for step in range(1, 7)]
-    assert [report.progress for report in watcher.reports] == pytest.approx([step / 6 for step in range(1, 7)])
-    assert [report.lr for report in watcher.reports] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
-    assert watcher.reports[-1].seconds_left == 0
-    assert all(report.pixels_per_second > 0 for report in watcher.reports)
+def test_train_pixels_budget(tmp_path):
+    callback = Recorder()
+    train(Recipe(**TINY), tmp_path / "run", callback=callback, pixels=6 * 2 * 8**2, schedule="wsd", decay=0.5)
+    assert [report.pixels for report in callback.reports] == [128 * step for step in range(1, 7)]
+    assert [report.progress for report in callback.reports] == pytest.approx([step / 6 for step in range(1, 7)])
+    assert [report.lr for report in callback.reports] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
+    assert callback.reports[-1].seconds_left == 0
+    assert all(report.pixels_per_second > 0 for report in callback.reports)
     assert read_log(tmp_path / "run/log.jsonl")[-1]["pixels"] == 6 * 128
     assert read_checkpoint(tmp_path / "run/last.safetensors").training["pixels"] == 6 * 128
 
 
-def test_state_and_log_without_pixels_load(tmp_path):
+def test_train_resume_without_recorded_pixels(tmp_path):
     train(Recipe(**TINY), tmp_path / "run", steps=2, valid="sample")
     path = tmp_path / "run/states/step_000000002.pt"
     state = torch.load(path)
@@ -507,35 +516,38 @@ def test_state_and_log_without_pixels_load(tmp_path):
 
 
 @pytest.mark.parametrize("changed", ["seed", "step"])
-def test_pick_textured_depends_on_seed_step_and_index(photos, changed):
+def test_sample_textured_patches_depends_on_seed_step_and_index(photos, changed):
     store = open_store(training_data([str(photos)], 2)[0], 8)
-    whole = pick_textured(store, 8, range(64), seed=1, step=7)
-    parts = [pick_textured(store, 8, range(start, stop), 1, 7) for start, stop in ((0, 1), (1, 2), (2, 23), (23, 64))]
-    other = pick_textured(store, 8, range(64), **{"seed": 1, "step": 7, changed: 3})
-    for field in ("image", "top", "left", "turn"):
+    whole = sample_textured_patches(store, 8, range(64), seed=1, step=7)
+    parts = [
+        sample_textured_patches(store, 8, range(start, stop), 1, 7)
+        for start, stop in ((0, 1), (1, 2), (2, 23), (23, 64))
+    ]
+    other = sample_textured_patches(store, 8, range(64), **{"seed": 1, "step": 7, changed: 3})
+    for field in ("image", "top", "left", "transform"):
         values = getattr(whole, field)
         assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), values)
         assert not np.array_equal(getattr(other, field), values)
 
 
-def test_pick_textured_takes_most_textured_candidate(tmp_path):
+def test_sample_textured_patches_most_textured(tmp_path):
     left = np.full((64, 64, 3), 128, np.uint8)
     right = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(np.concatenate([left, right], axis=1)).save(tmp_path / "half.png")
     store = open_store(training_data([str(tmp_path)], 2)[0], 8)
     count, step = 4000, 3
-    picks = pick_textured(store, 8, range(count), seed=0, step=step)
-    uniform = pick(store.sizes, 8, count, seed=0, step=step)
+    samples = sample_textured_patches(store, 8, range(count), seed=0, step=step)
+    uniform = sample_patches(store.sizes, 8, count, seed=0, step=step)
     kept = (step + np.arange(count)) % 4 == 0
-    for field in ("image", "top", "left", "turn"):
-        assert np.array_equal(getattr(picks, field)[kept], getattr(uniform, field)[kept])
+    for field in ("image", "top", "left", "transform"):
+        assert np.array_equal(getattr(samples, field)[kept], getattr(uniform, field)[kept])
     flat = 22 / 57  # of the positions in the flat half, with a margin for the ringing of the LR image
     assert (uniform.left < 22).mean() == pytest.approx(flat, abs=0.03)
-    assert (picks.left[~kept] < 22).mean() == pytest.approx(flat**4, abs=0.01)
+    assert (samples.left[~kept] < 22).mean() == pytest.approx(flat**4, abs=0.01)
 
 
-def teach(photos, folder, scale=2):
-    """Writes a target for every image: its HR image, inverted."""
+def write_targets(photos, folder, scale=2):
+    """Write a target for every image: its HR image, inverted."""
     store = open_store(training_data([str(photos)], scale)[0], 8)
     for index, (name, (height, width)) in enumerate(zip(store.names, store.sizes * scale, strict=True)):
         first = store.starts[index] * scale**2
@@ -546,23 +558,23 @@ def teach(photos, folder, scale=2):
     return folder
 
 
-def test_targets_are_cut_like_hr(tmp_path, photos):
-    Image.new("RGB", (30, 10)).save(photos / "flat.png")  # too small to train on: needs no target
+def test_extract_targets_aligned_with_hr(tmp_path, photos):
+    Image.new("RGB", (30, 10)).save(photos / "flat.png")  # too small for a patch: needs no target
     dataset, _ = training_data([str(photos)], 2)
-    store = open_store(dataset, 8, targets=teach(photos, tmp_path / "targets"))
+    store = open_store(dataset, 8, targets=write_targets(photos, tmp_path / "targets"))
     assert store.digest != open_store(dataset, 8).digest
-    picks = pick(store.sizes, 8, 32, seed=0, step=0)
-    large = cut(store, picks, 8)[1]
-    assert torch.equal((cut_targets(store, picks, 8) * 255).round(), 255 - (large * 255).round())
+    samples = sample_patches(store.sizes, 8, 32, seed=0, step=0)
+    large = extract_patches(store, samples, 8)[1]
+    assert torch.equal((extract_targets(store, samples, 8) * 255).round(), 255 - (large * 255).round())
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "targets/0.png")
     assert open_store(dataset, 8, targets=tmp_path / "targets").digest != store.digest
 
 
-def test_open_store_names_missing_and_wrong_targets(tmp_path, photos):
+def test_open_store_invalid_targets(tmp_path, photos):
     dataset, _ = training_data([str(photos)], 2)
-    targets = teach(photos, tmp_path / "targets")
+    targets = write_targets(photos, tmp_path / "targets")
     Image.new("RGB", (7, 5)).save(targets / "0.png")
-    with pytest.raises(TrainingError, match=r"1 of 6.* 0\.png has 7×5 pixels"):
+    with pytest.raises(TrainingError, match=r"1 of 6.* 0\.png .*7×5"):
         open_store(dataset, 8, targets=targets)
     (targets / "0.png").unlink()
     (targets / "below/3.png").unlink()
@@ -572,15 +584,15 @@ def test_open_store_names_missing_and_wrong_targets(tmp_path, photos):
         open_store(dataset, 8, targets=tmp_path / "nowhere")
 
 
-def test_open_store_rejects_target_shared_by_two_images(tmp_path, photos):
+def test_open_store_shared_target(tmp_path, photos):
     Image.new("RGB", (40, 40)).save(photos / "0.bmp")
     dataset, _ = training_data([str(photos)], 2)
     with pytest.raises(TrainingError, match=r"0\.bmp"):
         open_store(dataset, 8, targets=photos)
 
 
-def test_target_loss_is_weighted_sum(tmp_path, photos):
-    targets = str(teach(photos, tmp_path / "targets"))
+def test_train_target_weight(tmp_path, photos):
+    targets = str(write_targets(photos, tmp_path / "targets"))
     recipe = Recipe(**TINY).with_overrides({"data": [str(photos)], "steps": 1})
 
     def first_loss(name, **overrides):
@@ -599,7 +611,7 @@ def test_target_loss_is_weighted_sum(tmp_path, photos):
     assert teacher != pytest.approx(hr, rel=1e-3)
 
 
-def test_fused_adam_steps_like_adam():
+def test_create_optimizer_fused():
     torch.manual_seed(0)
     networks = [create_model("lamnet_x2", num_blocks=1, depth=1, channels=16, heads=1) for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())
@@ -612,11 +624,11 @@ def test_fused_adam_steps_like_adam():
             optimizer.zero_grad()
             network(x).square().mean().backward()
             optimizer.step()
-    for ours, theirs in zip(*(network.parameters() for network in networks), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    for actual, expected in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_load_optimizer_state_restores_memory_order():
+def test_load_optimizer_state_strides():
     torch.manual_seed(0)
     gradient, ends = torch.randn(4, 5, 3, 3), []
     for order in (torch.contiguous_format, torch.channels_last):
@@ -647,28 +659,28 @@ def trunk(tmp_path_factory):
 
 def test_decay_branch_continues_trunk(tmp_path, trunk):
     before = {path: path.read_bytes() for path in trunk.rglob("*") if path.is_file()}
-    watcher = Notes()
-    result = train(output=tmp_path / "branch", decay_from=trunk, watcher=watcher, steps=4, valid="sample")
+    callback = Recorder()
+    result = train(output=tmp_path / "branch", decay_from=trunk, callback=callback, steps=4, valid="sample")
     assert result.step == 10
-    assert [report.step for report in watcher.reports] == [7, 8, 9, 10]
-    assert [report.lr for report in watcher.reports] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
-    assert [report.progress for report in watcher.reports] == [0.25, 0.5, 0.75, 1]
-    assert [report.pixels for report in watcher.reports] == [128 * step for step in (7, 8, 9, 10)]
+    assert [report.step for report in callback.reports] == [7, 8, 9, 10]
+    assert [report.lr for report in callback.reports] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
+    assert [report.progress for report in callback.reports] == [0.25, 0.5, 0.75, 1]
+    assert [report.pixels for report in callback.reports] == [128 * step for step in (7, 8, 9, 10)]
     # The first step is at the trunk's learning rate, so its loss is also the next one of the trunk.
     longer = tmp_path / "longer"
     shutil.copytree(trunk, longer)
     train(output=longer, resume=True, steps=8)
     assert losses(tmp_path / "branch")[:2] == losses(longer)[6:8]
     assert {path: path.read_bytes() for path in trunk.rglob("*") if path.is_file()} == before
-    facts = read_checkpoint(tmp_path / "branch/best.safetensors").training
-    assert (facts["step"], facts["pixels"]) == (4, 4 * 128)
-    assert (facts["before"]["step"], facts["before"]["pixels"]) == (6, 6 * 128)
+    metadata = read_checkpoint(tmp_path / "branch/best.safetensors").training
+    assert (metadata["step"], metadata["pixels"]) == (4, 4 * 128)
+    assert (metadata["before"]["step"], metadata["before"]["pixels"]) == (6, 6 * 128)
 
 
-def test_decay_branch_resumes_to_the_last_bit(tmp_path, trunk):
+def test_decay_branch_resume_bit_exact(tmp_path, trunk):
     train(output=tmp_path / "whole", decay_from=trunk, pixels=5 * 128, save_every=1)
     with pytest.raises(KeyboardInterrupt):
-        train(output=tmp_path / "parts", decay_from=trunk, watcher=interrupted_at(9), pixels=5 * 128, save_every=1)
+        train(output=tmp_path / "parts", decay_from=trunk, callback=interrupted_at(9), pixels=5 * 128, save_every=1)
     train(output=tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     ends = [torch.load(tmp_path / name / "states/step_000000011.pt") for name in ("whole", "parts")]
@@ -676,16 +688,16 @@ def test_decay_branch_resumes_to_the_last_bit(tmp_path, trunk):
         assert all(torch.equal(ends[0][part][key], ends[1][part][key]) for key in ends[0][part])
 
 
-def test_decay_branch_of_decaying_trunk_starts_at_its_rate(tmp_path, trunk):
+def test_decay_branch_of_decaying_trunk(tmp_path, trunk):
     train(output=tmp_path / "first", decay_from=trunk, steps=4, save_every=2)
     (tmp_path / "first/states/step_000000010.pt").unlink()  # leaves step 8, whose learning rate was 7.5e-4
-    watcher = Notes()
-    train(output=tmp_path / "second", decay_from=tmp_path / "first", watcher=watcher, steps=3)
-    assert [report.lr for report in watcher.reports] == pytest.approx([7.5e-4, 5e-4, 2.5e-4])
-    assert [report.step for report in watcher.reports] == [9, 10, 11]
+    callback = Recorder()
+    train(output=tmp_path / "second", decay_from=tmp_path / "first", callback=callback, steps=3)
+    assert [report.lr for report in callback.reports] == pytest.approx([7.5e-4, 5e-4, 2.5e-4])
+    assert [report.step for report in callback.reports] == [9, 10, 11]
 
 
-def test_decay_branch_killed_before_recipe_is_saved_starts_again(tmp_path, trunk):
+def test_decay_branch_killed_before_recipe_saved(tmp_path, trunk):
     train(output=tmp_path / "whole", decay_from=trunk, steps=2)
     train(output=tmp_path / "parts", decay_from=trunk, steps=2, save_every=0, keep=3)
     for path in [*(tmp_path / "parts").glob("*.*"), tmp_path / "parts/states/step_000000008.pt"]:
@@ -696,9 +708,9 @@ def test_decay_branch_killed_before_recipe_is_saved_starts_again(tmp_path, trunk
 
 @pytest.mark.parametrize(
     ("overrides", "argument"),
-    [({}, "budget"), ({"steps": 2, "lr": 1e-4}, "lr"), ({"steps": 2, "data": ["PHOTOS"]}, "other images")],
+    [({}, "budget"), ({"steps": 2, "lr": 1e-4}, "lr"), ({"steps": 2, "data": ["PHOTOS"]}, "data must be")],
 )
-def test_decay_branch_rejects_overrides(tmp_path, trunk, photos, overrides, argument):
+def test_decay_branch_invalid_overrides(tmp_path, trunk, photos, overrides, argument):
     if "data" in overrides:
         overrides = {**overrides, "data": [str(photos)]}
     with pytest.raises(TrainingError, match=argument):
@@ -706,7 +718,7 @@ def test_decay_branch_rejects_overrides(tmp_path, trunk, photos, overrides, argu
     assert not (tmp_path / "branch").exists()
 
 
-def test_decay_branch_rejects_folders(tmp_path, trunk):
+def test_decay_branch_invalid_folder(tmp_path, trunk):
     with pytest.raises(TrainingError, match=r"decay_from.*recipe"):
         train(output=tmp_path / "branch", decay_from=tmp_path, steps=2)
     (tmp_path / "empty").mkdir()
@@ -714,16 +726,16 @@ def test_decay_branch_rejects_folders(tmp_path, trunk):
     with pytest.raises(TrainingError, match=r"decay_from.*state"):
         train(output=tmp_path / "branch", decay_from=tmp_path / "empty", steps=2)
     assert not (tmp_path / "branch").exists()
-    with pytest.raises(TrainingError, match="holds a run"):
+    with pytest.raises(TrainingError, match=r"trunk.*--resume"):
         train(output=trunk, decay_from=trunk, steps=2)
     shutil.copytree(trunk / "states", tmp_path / "used/states")
-    with pytest.raises(TrainingError, match="another run"):
+    with pytest.raises(TrainingError, match="used/states"):
         train(output=tmp_path / "used", decay_from=trunk, steps=2)
     with pytest.raises(TrainingError, match="decay_from"):
         train(output=trunk, decay_from=tmp_path, resume=True)
 
 
-def test_load_state_lists_again_when_state_is_deleted(tmp_path, monkeypatch, trunk):
+def test_load_state_deleted_while_reading(tmp_path, monkeypatch, trunk):
     states = tmp_path / "states"
     shutil.copytree(trunk / "states", states)
     read = torch.load
@@ -738,9 +750,9 @@ def test_load_state_lists_again_when_state_is_deleted(tmp_path, monkeypatch, tru
     assert not (states / "step_000000006.pt").exists()
 
 
-def test_stages_of_decay_branch_state_pixels_and_targets(tmp_path, photos):
+def test_stages_decay_branch(tmp_path, photos):
     recipe = Recipe(**TINY).with_overrides({"data": [str(photos)], "schedule": "wsd", "decay": 0.5, "save_every": 3})
-    targets = {"targets": str(teach(photos, tmp_path / "targets")), "target_license": "CC0 1.0"}
+    targets = {"targets": str(write_targets(photos, tmp_path / "targets")), "target_license": "CC0 1.0"}
     train(recipe, tmp_path / "run", **targets)
     (tmp_path / "run/states/step_000000004.pt").unlink()
     train(output=tmp_path / "branch", decay_from=tmp_path / "run", steps=2)

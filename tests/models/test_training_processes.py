@@ -1,4 +1,4 @@
-"""Training in processes of its own: several at once, stopped, killed, in a locked folder, on a full disk."""
+"""Training in subprocesses: several at once, stopped, killed, with a locked folder, on a full disk."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 
 from lamnet_models import TrainingError, train
-from lamnet_models.training.events import Silent, read_log
+from lamnet_models.training.events import NullCallback, read_log
 from lamnet_models.training.processes import join_processes
 
 NARROW = "model_args={channels: 8, num_blocks: 1, depth: 1, heads: 1}"
@@ -47,19 +47,19 @@ def wait_for(condition, process, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "nothing happened"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
 
 
 def workers(process, count=2):
-    """The processes that ``--processes`` has started, by rank."""
-    found = {int(child.environ()["RANK"]): child for child in psutil.Process(process.pid).children()}
-    assert len(found) == count
-    return found
+    """Worker processes started by ``--processes``, by rank."""
+    children = {int(child.environ()["RANK"]): child for child in psutil.Process(process.pid).children()}
+    assert len(children) == count
+    return children
 
 
 def assert_gone(processes, seconds=120):
-    """Wait until processes are gone; a zombie, which only its parent can remove, counts as gone."""
+    """Wait until processes have exited; zombies count as exited."""
     deadline = time.monotonic() + seconds
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -74,7 +74,7 @@ def losses(folder):
 
 
 def test_train_two_processes(tmp_path):
-    """Twice B patches each are 1 × 2B: the same patches, gradients averaged."""
+    """Two processes with B patches each give the losses of one with 2B."""
     finish(start(tmp_path / "one", NARROW, "steps=6"))
     out, err = finish(start(tmp_path / "two", NARROW, "steps=6", "--processes=2"))
     assert len(out.splitlines()) == 1
@@ -84,7 +84,7 @@ def test_train_two_processes(tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     out, _ = finish(start(tmp_path / "one", "steps=8", launcher=torchrun, resume=True))
     assert len(out.splitlines()) == 1
-    finish(start(tmp_path / "two", "steps=8", resume=True))  # each by the other's number of processes
+    finish(start(tmp_path / "two", "steps=8", resume=True))  # each with the number of processes of the other
     assert len(losses(tmp_path / "one")) == 8
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
@@ -100,7 +100,7 @@ LAUNCHERS = [
 
 @pytest.mark.parametrize(("rank", "size"), [LAUNCHERS[1], LAUNCHERS[-1]])
 def test_join_processes_launcher_variables(rank, size):
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # at a free port
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # on a free port
     code = "from lamnet_models.training.processes import join_processes as join; s = join(); "
     code += "print(s.process_index, s.num_processes, s.device.type, s.backend)"
     environment = {
@@ -133,7 +133,7 @@ def test_join_processes_launcher_variables(rank, size):
         ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE"),
     ],
 )
-def test_join_processes_refuses_incomplete_variables(tmp_path, monkeypatch, environment, name):
+def test_join_processes_invalid_variables(tmp_path, monkeypatch, environment, name):
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     with pytest.raises(TrainingError, match=rf"^{name} must be"):
@@ -147,18 +147,18 @@ def test_join_processes_refuses_incomplete_variables(tmp_path, monkeypatch, envi
 def test_launcher_worker_killed(tmp_path, rank):
     process = start(tmp_path / "run", NARROW, "steps=100000", "schedule=constant", "--processes=2")
     wait_for(lambda: losses(tmp_path / "run"), process)
-    found = workers(process)
-    found[rank].kill()
+    ranks = workers(process)
+    ranks[rank].kill()
     _, err = finish(process, 137)
     assert [line for line in err.splitlines() if "error" in line] == err.splitlines()[-1:]
     assert f"process {rank}" in err.splitlines()[-1]
     assert "SIGKILL" in err.splitlines()[-1]
     assert "Traceback" not in err
-    assert_gone(found.values())
+    assert_gone(ranks.values())
 
 
 def test_launcher_script(tmp_path):
-    """A script that patches a module does so in each process."""
+    """A script that patches a module patches it in each process."""
     script = tmp_path / "patched.py"
     script.write_text(
         "import os, pathlib, lamnet_cli.main, lamnet_models.training.loop as loop\n"
@@ -193,10 +193,10 @@ def test_train_folder_in_use(tmp_path):
     assert (run / "recipe.yaml").read_bytes() == before
     done = len(losses(run))
     wait_for(lambda: len(losses(run)) > done, process)
-    found = workers(process)
-    process.kill()  # the workers and the lock go with it
+    ranks = workers(process)
+    process.kill()  # also ends the workers and releases the lock
     process.communicate()
-    assert_gone(found.values())
+    assert_gone(ranks.values())
     assert train("quick", run, resume=True, steps=1).step == 1
 
 
@@ -204,30 +204,30 @@ def test_train_folder_without_locks(tmp_path, monkeypatch):
     def acquire(self):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    class Notes(Silent):
-        def note(self, text):
-            notes.append(text)
+    class Recorder(NullCallback):
+        def on_message(self, text):
+            messages.append(text)
 
-    notes = []
+    messages = []
     monkeypatch.setattr(FileLock, "acquire", acquire)
     settings = {"model_args": {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1}, "data": ["sample"]}
-    train("quick", tmp_path, watcher=Notes(), steps=1, batch=1, patch=8, valid_crop=32, **settings)
-    assert [note for note in notes if "warning" in note and "No locks available" in note] == notes[:1]
+    train("quick", tmp_path, callback=Recorder(), steps=1, batch=1, patch=8, valid_crop=32, **settings)
+    assert [text for text in messages if "warning" in text and "No locks available" in text] == messages[:1]
     with pytest.raises(TrainingError, match="--resume"):
         train("quick", tmp_path)
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_lamnet_x2_goes_on_to_the_last_bit(tmp_path):
+def test_train_killed_resume_bit_exact(tmp_path):
     settings = ("model_args={}", "steps=14", "batch=1", "save_every=1", "keep=2")
     finish(start(tmp_path / "whole", *settings))
     chance = random.Random(0)
     states = tmp_path / "parts" / "states"
     for kill in range(3):
         process = start(tmp_path / "parts", *settings, resume=True)
-        before = len(losses(tmp_path / "parts"))
-        wait_for(lambda known=before: len(losses(tmp_path / "parts")) > known, process)
-        if kill == 0:  # in the middle of a save
+        count = len(losses(tmp_path / "parts"))
+        wait_for(lambda count=count: len(losses(tmp_path / "parts")) > count, process)
+        if kill == 0:  # during a save
             wait_for(lambda: any(states.glob(".lamnet-*")), process)
         else:
             time.sleep(chance.uniform(0, 0.5))
@@ -250,12 +250,12 @@ def test_train_signals(tmp_path, number, code, processes):
     first = {path.name for path in states.glob("step_*.pt")}
     done = len(losses(tmp_path / "run"))
     wait_for(lambda: len(losses(tmp_path / "run")) > done + 2, process)
-    found = workers(process) if processes > 1 else {}
+    ranks = workers(process) if processes > 1 else {}
     process.send_signal(number)
     _, err = finish(process, code)
-    assert_gone(found.values())
+    assert_gone(ranks.values())
     assert len([line for line in err.splitlines() if "state saved" in line]) == 1
-    assert "state saved; go on with: lamnet train --resume -o" in err.splitlines()[-1]
+    assert "lamnet train --resume -o" in err.splitlines()[-1]
     assert "Traceback" not in err
     last = max(states.glob("step_*.pt"))
     assert last.name not in first
@@ -264,17 +264,17 @@ def test_train_signals(tmp_path, number, code, processes):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own with room for a few states."""
+    """A separate file system with space for a few states."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
-        pytest.skip("needs the right to mount a file system")
+        pytest.skip("requires permission to mount a file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_costs_no_state(small_disk):
+def test_train_full_disk_keeps_states(small_disk):
     run = small_disk / "run"
     finish(start(run, NARROW, "steps=2", "save_every=1"))
     good = {path.name: path.read_bytes() for path in (run / "states").glob("step_*.pt")}
@@ -294,7 +294,7 @@ def test_a_full_disk_costs_no_state(small_disk):
     assert len(losses(run)) == 5
 
 
-def test_decay_branch_of_running_trunk_survives_kill(tmp_path):
+def test_decay_branch_of_running_trunk_killed(tmp_path):
     trunk = start(tmp_path / "trunk", NARROW, "steps=100000", "schedule=constant", "save_every=1", "keep=1")
     states = tmp_path / "branch" / "states"
     try:
@@ -318,7 +318,7 @@ def test_decay_branch_of_running_trunk_survives_kill(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_share_textured_patches_of_branch(tmp_path):
+def test_decay_branch_two_processes_textured(tmp_path):
     finish(start(tmp_path / "trunk", NARROW, "steps=2"))
     settings = ("steps=4", "crops=textured")
     finish(start(tmp_path / "one", *settings, decay_from=tmp_path / "trunk"))
