@@ -119,7 +119,7 @@ def bench(
                 threads=threads,
                 device=device.value,
                 memory=memory,
-                progress=say,
+                on_status=say,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
@@ -172,7 +172,7 @@ def _windows(
     from lamnet_models.benchmarking import draw_windows, measure_windows
 
     with spinner() as say:
-        results = measure_windows(size=size or (320, 180), rounds=rounds, threads=threads, device=device, progress=say)
+        results = measure_windows(size=size or (320, 180), rounds=rounds, threads=threads, device=device, on_status=say)
     for path in charts:
         draw_windows(results, path)
     print_windows(results, as_json)

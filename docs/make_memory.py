@@ -13,7 +13,7 @@ import torch
 from lamnet_cli.allocation import keep_memory
 
 from lamnet_models import LAMNet, Upscaler, create_model
-from lamnet_models.benchmarking.memory import watched_memory
+from lamnet_models.benchmarking.memory import track_peak_memory
 from lamnet_models.datasets.samples import sample_path
 from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Panel, grid
@@ -49,7 +49,7 @@ def run(mode: str) -> tuple[int, np.ndarray]:
         model = create_model(MODEL, device="meta")
         options["max_memory"] = process_memory(model, *pixels.shape[:2])["exact_in_files"] + 2**25
     warnings.simplefilter("ignore")
-    with watched_memory() as peak:
+    with track_peak_memory() as peak:
         larger = Upscaler(MODEL, **options)(pixels)
         return peak(), larger
 

@@ -46,10 +46,10 @@ class OperatorMeasurement:
 
 def copy_bandwidth(size: int, rounds: int, device: torch.device | str = "auto") -> float:
     """Returns the bytes per second, read and written together, of a copy of ``size`` bytes."""
-    where = resolve_device(device)
-    source = torch.empty(size, dtype=torch.uint8, device=where)
+    device = resolve_device(device)
+    source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    times = time_interleaved({"copy": lambda: target.copy_(source)}, rounds + 1, where)["copy"]
+    times = time_interleaved({"copy": lambda: target.copy_(source)}, rounds + 1, device)["copy"]
     return 2 * size / statistics.median(times[1:])
 
 
@@ -76,11 +76,11 @@ def measure_aggregation(
         device: Where to compute.
         backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate].
     """
-    where = resolve_device(device)
+    device = resolve_device(device)
     batch, _, height, width = shape
     taps = heads * FocalWindow().taps
-    x = torch.randn(shape, device=where, dtype=dtype, requires_grad=backward)
-    weights = torch.randn(batch, taps, height, width, device=where, dtype=dtype).tanh().requires_grad_(backward)
+    x = torch.randn(shape, device=device, dtype=dtype, requires_grad=backward)
+    weights = torch.randn(batch, taps, height, width, device=device, dtype=dtype).tanh().requires_grad_(backward)
     dim = -1 if axis == "horizontal" else -2
     inputs = x.nbytes + weights.nbytes
     if backward:
@@ -96,9 +96,9 @@ def measure_aggregation(
         def run() -> object:
             return focal_aggregate(x, weights, heads=heads, dim=dim, backend=backend)
 
-    source = torch.empty(moved // 2, dtype=torch.uint8, device=where)
+    source = torch.empty(moved // 2, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     run()
-    times = time_interleaved({"copy": lambda: target.copy_(source), "run": run}, rounds, where)
+    times = time_interleaved({"copy": lambda: target.copy_(source), "run": run}, rounds, device)
     share = statistics.median(copy / own for copy, own in zip(times["copy"], times["run"], strict=True))
     return OperatorMeasurement(shape, axis, backward, statistics.median(times["run"]), moved, share, backend)

@@ -28,7 +28,7 @@ MODES = ("eager", "compiled", "onnxruntime")
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Types of weights and activations, by name."""
 
-OUTPUT = (1280, 720)
+OUTPUT_SIZE = (1280, 720)
 """Width and height of the enlarged image that papers give costs for."""
 
 _TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}  # of the largest value of the eager float32 result
@@ -100,7 +100,7 @@ def bench(
     threads: int | None = None,
     device: torch.device | str = "auto",
     memory: bool = False,
-    progress: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> list[Measurement]:
     """Measures networks in turn, in one process.
 
@@ -118,7 +118,7 @@ def bench(
         threads: Number of threads on the CPU; torch's own choice if None.
         device: Where to compute.
         memory: Whether to measure peak memory too; on the CPU that takes a process for each network, in float32, eager.
-        progress: Called with what is about to be done.
+        on_status: Called with what is about to be done.
 
     Returns:
         A measurement for each network, mode, precision and backend, in that order.
@@ -131,31 +131,31 @@ def bench(
     if rounds < 1:
         raise ValueError(f"rounds is {rounds!r}, but it must be at least 1")
     modes, precisions, backends = tuple(modes), tuple(precisions), tuple(backends)
-    where = resolve_device(device)
-    if "onnxruntime" in modes and (where.type != "cpu" or train is not None or "bf16" in precisions):
+    device = resolve_device(device)
+    if "onnxruntime" in modes and (device.type != "cpu" or train is not None or "bf16" in precisions):
         raise ValueError("mode is 'onnxruntime', which is for forward passes on the CPU, in fp32 or fp16")
-    width, height = size or (OUTPUT[0] // scale, OUTPUT[1] // scale)
-    say = progress or (lambda _: None)
+    width, height = size or (OUTPUT_SIZE[0] // scale, OUTPUT_SIZE[1] // scale)
+    on_status = on_status or (lambda _: None)
     # Each mode, precision and size of each layer is one more version of its code; beyond the limit it runs uncompiled.
     with limited_threads(threads), torch._dynamo.config.patch(recompile_limit=64):
         cases = []
-        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(where)
+        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device)
         networks = {name: open_network(name, scale) for name in models}
         for name, network in networks.items():
-            network.to(where)
+            network.to(device)
             reference = _forward(network, image)() if train is None else None
             for mode, precision, backend in product(modes, precisions, backends):
-                say(f"{name}, {mode}, {precision}: first call")
-                cases.append(_Case(name, network, mode, precision, backend, where, image, train, reference))
-        say(f"{rounds} rounds")
-        times = time_interleaved(dict(enumerate(case.run for case in cases)), rounds, where)
+                on_status(f"{name}, {mode}, {precision}: first call")
+                cases.append(_Case(name, network, mode, precision, backend, device, image, train, reference))
+        on_status(f"{rounds} rounds")
+        times = time_interleaved(dict(enumerate(case.run for case in cases)), rounds, device)
         results = []
         for number, case in enumerate(cases):
             bytes_used = None
-            if memory and where.type == "cuda":
-                bytes_used = peak_memory(case.run, where)
+            if memory and device.type == "cuda":
+                bytes_used = peak_memory(case.run, device)
             elif memory and train is None and (case.mode, case.precision) == ("eager", "fp32"):
-                say(f"{case.name}: memory")
+                on_status(f"{case.name}: memory")
                 bytes_used = peak_memory_in_child(case.name, scale, (width, height), torch.get_num_threads())
             results.append(case.measurement(tuple(times[number]), bytes_used))
         return results
@@ -233,13 +233,13 @@ def _training_step(
     image = torch.rand(batch, 3, patch, patch, device=device)
     with torch.no_grad():
         target = torch.rand_like(network(image))
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
             loss = nn.functional.l1_loss(network(image), target)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
     return step

@@ -47,14 +47,14 @@ def _measure(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
     with torch.inference_mode():
         network(torch.rand(1, 3, 16, 16))  # what torch loads at first
         # Watched, as the peak that the system keeps is not the process's own: it inherits its parent's.
-        with watched_memory() as peak:
+        with track_peak_memory() as peak:
             before = used_memory()
             network(torch.rand(1, 3, height, width))
             return max(0, peak() - before)
 
 
 @contextmanager
-def watched_memory(period: float = 0.002) -> Iterator[Callable[[], int]]:
+def track_peak_memory(period: float = 0.002) -> Iterator[Callable[[], int]]:
     """Yields a function that returns the most memory, in bytes, that the process has had for itself since.
 
     What ``used_memory`` counts has no peak that the system keeps, so a thread looks at it all the time.

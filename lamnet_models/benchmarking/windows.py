@@ -108,7 +108,7 @@ def measure_windows(
     rounds: int = 5,
     threads: int | None = None,
     device: torch.device | str = "auto",
-    progress: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> list[WindowMeasurement]:
     """Measures token mixers with windows of several sizes in turn, in float32, eager.
 
@@ -120,7 +120,7 @@ def measure_windows(
         rounds: How often each is measured.
         threads: Number of threads on the CPU; torch's own choice if None.
         device: Where to compute.
-        progress: Called with what is about to be done.
+        on_status: Called with what is about to be done.
 
     Returns:
         A measurement for each mixer and side, in that order.
@@ -129,21 +129,21 @@ def measure_windows(
         ValueError: If a side is even or below 1, or ``rounds`` is.
     """
     check_int("rounds", rounds, minimum=1)
-    where = resolve_device(device)
+    device = resolve_device(device)
     shape = (1, channels, size[1], size[0])
-    say = progress or (lambda _: None)
+    on_status = on_status or (lambda _: None)
     with limited_threads(threads):
-        features = torch.randn(shape, device=where)
+        features = torch.randn(shape, device=device)
         cases, operations = {}, {}
         for name, build in mixers.items():
             for side in sides:
-                say(f"{name}, window {side}: first call")
-                module = build(side).to(where).eval()
+                on_status(f"{name}, window {side}: first call")
+                module = build(side).to(device).eval()
                 operations[name, side] = count_operations(module, shape)[1]
                 cases[name, side] = _call(module, features)
                 cases[name, side]()
-        say(f"{rounds} rounds")
-        times = time_interleaved(cases, rounds, where)
+        on_status(f"{rounds} rounds")
+        times = time_interleaved(cases, rounds, device)
     return [WindowMeasurement(*key, tuple(times[key]), operations[key]) for key in cases]
 
 

@@ -30,19 +30,19 @@ def read_bmp(data: bytes) -> tuple[np.ndarray, bytes | None, tuple[float, float]
     """
     header = read_header(data)
     check_pixels(header.width, header.height)
-    pixels = _run_lengths(header, data) if header.compression in RLE_BITS else _rows(header, data)
+    pixels = _decode_rle(header, data) if header.compression in RLE_BITS else _decode_rows(header, data)
     if header.bits <= 8:
-        pixels = _coloured(pixels, _palette(header, data))
+        pixels = _apply_palette(pixels, _palette(header, data))
     elif header.bits == 24:
         pixels = pixels[..., ::-1]
     else:
-        pixels = _unmasked(pixels, header.masks)
+        pixels = _apply_masks(pixels, header.masks)
     pixels = pixels if header.top_down else pixels[::-1]
     return np.ascontiguousarray(pixels), _profile(header, data), header.dpi
 
 
-def _rows(header: Header, data: bytes) -> np.ndarray:
-    """Returns what stands for each pixel: (H, W) its index or its number, (H, W, 3) its colours for 24 bits."""
+def _decode_rows(header: Header, data: bytes) -> np.ndarray:
+    """Returns what stands for each pixel: (H, W) its index or its number, (H, W, 3) its colors for 24 bits."""
     used = (header.width * header.bits + 7) // 8
     stride = (used + 3) // 4 * 4
     missing = header.pixels_at + stride * (header.height - 1) + used - len(data)
@@ -62,8 +62,8 @@ def _rows(header: Header, data: bytes) -> np.ndarray:
     return np.ascontiguousarray(rows[:, :used]).view(kind)
 
 
-def _run_lengths(header: Header, data: bytes) -> np.ndarray:
-    """Returns what stands for each pixel of a file compressed by run lengths; for 24 bits its colours."""
+def _decode_rle(header: Header, data: bytes) -> np.ndarray:
+    """Returns what stands for each pixel of a file compressed by run lengths; for 24 bits its colors."""
     depth = header.bits // 8 or 1
     width, height = header.width, header.height
     out = np.zeros((height, width, depth), np.uint8)
@@ -102,10 +102,10 @@ def _run_lengths(header: Header, data: bytes) -> np.ndarray:
 
 
 def _palette(header: Header, data: bytes) -> np.ndarray:
-    """Returns the colours of all indices that the bits can tell apart, (N, 3), as RGB."""
+    """Returns the colors of all indices that the bits can tell apart, (N, 3), as RGB."""
     entry = 3 if header.size == 12 else 4
     most = 2**header.bits
-    count = min(header.colours or most, most)
+    count = min(header.colors or most, most)
     entries = data[header.palette_at : header.palette_at + entry * count]
     if header.palette_at < header.pixels_at < header.palette_at + len(entries):  # shorter than it says
         entries = data[header.palette_at : header.pixels_at]
@@ -113,13 +113,13 @@ def _palette(header: Header, data: bytes) -> np.ndarray:
     return np.frombuffer(entries, np.uint8).reshape(most, entry)[:, 2::-1]
 
 
-def _coloured(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
+def _apply_palette(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     used = palette[: int(indices.max()) + 1]
-    is_grey = (used == used[:, :1]).all()
-    return palette[indices][..., :1] if is_grey else palette[indices]
+    is_gray = (used == used[:, :1]).all()
+    return palette[indices][..., :1] if is_gray else palette[indices]
 
 
-def _unmasked(values: np.ndarray, masks: tuple[int, ...]) -> np.ndarray:
+def _apply_masks(values: np.ndarray, masks: tuple[int, ...]) -> np.ndarray:
     channels = [_channel(values, mask) for mask in masks[:3]]
     if masks[3]:
         alpha = _channel(values, masks[3])

@@ -25,7 +25,7 @@ class Header:
         compression: Its number in the format.
         pixels_at: Where the pixels begin in the file.
         palette_at: Where the palette begins.
-        colours: Entries of the palette; 0 is as many as the bits can tell apart.
+        colors: Entries of the palette; 0 is as many as the bits can tell apart.
         masks: Which bits of a pixel are red, green, blue and, where it is not 0, alpha.
         dpi: Resolution.
     """
@@ -38,7 +38,7 @@ class Header:
     compression: int
     pixels_at: int
     palette_at: int
-    colours: int
+    colors: int
     masks: tuple[int, ...]
     dpi: tuple[float, float]
 
@@ -54,10 +54,10 @@ def read_header(data: bytes) -> Header:
     pixels_at, size = struct.unpack_from("<II", data, 10)
     if size == 12:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression, across, down, colours = RGB, 0, 0, 0
+        compression, across, down, colors = RGB, 0, 0, 0
     elif 16 <= size <= 124:
         fields = data[14 : 14 + min(size, 40)].ljust(40, b"\0")  # OS/2 may leave out the last ones
-        width, height, _, bits, compression, _, across, down, colours = struct.unpack_from("<iiHHIIiiI", fields, 4)
+        width, height, _, bits, compression, _, across, down, colors = struct.unpack_from("<iiHHIIiiI", fields, 4)
     else:
         raise ImageError(f"a BMP header of {size} bytes is of no known kind")
     if size not in (40, 52, 56, 108, 124) and compression in (3, 4):  # OS/2's numbers: Huffman and 24-bit runs
@@ -78,4 +78,4 @@ def read_header(data: bytes) -> Header:
         masks = (*struct.unpack_from(f"<{count}I", data, 54), 0)[:4]
         palette_at += 4 * count if size == 40 else 0
     dpi = (across * 0.0254, down * 0.0254)
-    return Header(size, width, abs(height), height < 0, bits, compression, pixels_at, palette_at, colours, masks, dpi)
+    return Header(size, width, abs(height), height < 0, bits, compression, pixels_at, palette_at, colors, masks, dpi)

@@ -8,7 +8,7 @@ import pyvips
 from . import vips
 
 
-def fitting_profile(profile: bytes | None, channels: int) -> bytes | None:
+def matching_profile(profile: bytes | None, channels: int) -> bytes | None:
     """Returns the profile if it is for a picture of so many channels, grey or RGB, and None otherwise."""
     space = b"GRAY" if channels < 3 else b"RGB "
     return profile if profile and profile[16:20] == space else None

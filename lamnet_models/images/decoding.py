@@ -11,12 +11,12 @@ from PIL import Image
 
 from ..errors import ImageError
 from . import vips
-from .colour import cmyk_to_rgb, fitting_profile
+from .colour import cmyk_to_rgb, matching_profile
 from .limits import check_pixels
-from .metadata import descriptive
+from .metadata import descriptive_exif
 from .picture import Picture
 
-_COLOUR_SPACES = ("b-w", "grey16", "srgb", "rgb16", "cmyk")  # libvips' names
+_COLOR_SPACES = ("b-w", "grey16", "srgb", "rgb16", "cmyk")  # libvips' names
 
 _HARMLESS = "tag is not read from file"  # of an odd tag, about which nobody asks
 _errors_lock = threading.Lock()  # libvips keeps one list of errors for all threads
@@ -38,10 +38,10 @@ def to_picture(image: pyvips.Image, dpi: tuple[float, float] | None) -> Picture:
         image = image.colourspace("rgb16")
     if image.format not in ("uchar", "ushort"):
         raise ImageError(f"its samples are of type {image.format}; only 8- and 16-bit unsigned integers are supported")
-    if image.interpretation not in _COLOUR_SPACES:
+    if image.interpretation not in _COLOR_SPACES:
         raise ImageError(f"its colour space, {image.interpretation}, is not supported")
-    profile = vips.field(image, "icc-profile-data")
-    pixels = _decoded(image)
+    profile = vips.get_field(image, "icc-profile-data")
+    pixels = _decode(image)
     if image.interpretation == "cmyk":
         pixels, profile = cmyk_to_rgb(pixels, profile)
     if pixels.shape[2] > 4:
@@ -49,15 +49,15 @@ def to_picture(image: pyvips.Image, dpi: tuple[float, float] | None) -> Picture:
             f"{pixels.shape[2]} channels a pixel, where grey, RGB or CMYK and at most one of alpha are known"
         )
     exif = Image.Exif()
-    if data := vips.field(image, "exif-data"):
+    if data := vips.get_field(image, "exif-data"):
         with contextlib.suppress(Exception):  # damaged EXIF data are no reason to refuse the picture
             exif.load(data)
-    profile = fitting_profile(profile, pixels.shape[2])
-    picture = Picture(pixels, profile, dpi, descriptive(exif), vips.field(image, "xmp-data"))
-    return picture.upright(vips.field(image, "orientation", 1))
+    profile = matching_profile(profile, pixels.shape[2])
+    picture = Picture(pixels, profile, dpi, descriptive_exif(exif), vips.get_field(image, "xmp-data"))
+    return picture.upright(vips.get_field(image, "orientation", 1))
 
 
-def _decoded(image: pyvips.Image) -> np.ndarray:
+def _decode(image: pyvips.Image) -> np.ndarray:
     """Returns an image's pixels, (H, W, C).
 
     Raises pyvips.Error for damaged tiles too: libvips itself only notes these, leaves them black, and goes on through
@@ -65,7 +65,7 @@ def _decoded(image: pyvips.Image) -> np.ndarray:
     """
 
     def stop_at_damage(image: pyvips.Image, _: object) -> None:
-        if _damage():
+        if _error_log():
             image.set_kill(True)
 
     image = image.copy()
@@ -74,14 +74,14 @@ def _decoded(image: pyvips.Image) -> np.ndarray:
     with _errors_lock:
         pyvips.vips_lib.vips_error_clear()
         pixels = vips.to_pixels(image)
-        damage = _damage()
+        damage = _error_log()
         pyvips.vips_lib.vips_error_clear()
     if damage:
         raise pyvips.Error("damaged tiles", damage)
     return pixels
 
 
-def _damage() -> str:
+def _error_log() -> str:
     """Returns what libvips has noted as errors."""
     noted = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
     return "\n".join(line for line in noted.splitlines() if line and _HARMLESS not in line)

@@ -66,7 +66,7 @@ READABLE = (*FORMATS, ".gif", *ALIASES)
 """Extensions, in small letters, of the files that can be read. Files are told apart by content, whatever their name."""
 
 
-def refusal(
+def unsupported_reason(
     extension: str, height: int, width: int, channels: int, dtype: np.dtype | type, frames: bool = False
 ) -> str | None:
     """Returns why a format cannot hold a picture, or None if it can.

@@ -23,7 +23,7 @@ from .messages import one_line, reason
 from .metadata import ORIENTATION, exif_of
 from .picture import Picture
 from .pillow import from_pillow, to_pillow
-from .reading import animation_length, decoding, kind_of, open_file, open_with_pillow, opened
+from .reading import animation_length, decoding, detect_format, open_file, open_for_decoding, open_with_pillow
 
 _XMP = 700  # tag of TIFF
 
@@ -51,13 +51,13 @@ def frame_count(path: str | os.PathLike) -> int:
     Raises:
         ImageError: If the file cannot be read.
     """
-    with opened(path) as file:
-        kind = kind_of(file)
-        if kind == "PNG":
+    with open_for_decoding(path) as file:
+        file_format = detect_format(file)
+        if file_format == "PNG":
             return png.frame_count(png.small_chunks(file))
-        if kind == "TIFF":
+        if file_format == "TIFF":
             return tiff.page_count(file)
-        return 1 if kind == "BMP" else animation_length(open_with_pillow(file))
+        return 1 if file_format == "BMP" else animation_length(open_with_pillow(file))
 
 
 @contextmanager
@@ -78,8 +78,8 @@ def open_frames(path: str | os.PathLike, *, max_pixels: int | None = None) -> It
         file = open_file(path)
     with file:
         with decoding(path, max_pixels):
-            frames = _pages(file) if kind_of(file) == "TIFF" else _animation(file)
-        yield replace(frames, pictures=_one_by_one(frames.pictures, path, max_pixels))
+            frames = _pages(file) if detect_format(file) == "TIFF" else _animation(file)
+        yield replace(frames, pictures=_iterate_frames(frames.pictures, path, max_pixels))
 
 
 def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) -> None:
@@ -104,7 +104,7 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
         raise ImageError(f"{one_line(path)}: cannot be written ({reason(error)})") from None
 
 
-def _one_by_one(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:
+def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:
     while True:
         with decoding(path, max_pixels):
             picture = next(pictures, None)
@@ -119,7 +119,7 @@ def _pages(file: io.BufferedReader) -> Frames:
 
 
 def _animation(file: io.BufferedReader) -> Frames:
-    is_png = kind_of(file) == "PNG"
+    is_png = detect_format(file) == "PNG"
     file.seek(0)
     image = Image.open(file, formats=("PNG",)) if is_png else open_with_pillow(file)
     check_pixels(*image.size)
@@ -132,10 +132,10 @@ def _animation(file: io.BufferedReader) -> Frames:
             image.load()
         durations.append(float(image.info.get("duration") or 0))
     loop = image.info.get("loop", 1 if image.format == "GIF" else 0)
-    return Frames(len(indices), _decoded(image, indices), tuple(durations), loop)
+    return Frames(len(indices), _decode_frames(image, indices), tuple(durations), loop)
 
 
-def _decoded(image: Image.Image, indices: Iterable[int]) -> Iterator[Picture]:
+def _decode_frames(image: Image.Image, indices: Iterable[int]) -> Iterator[Picture]:
     for index in indices:
         image.seek(index)
         image.load()

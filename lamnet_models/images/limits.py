@@ -13,7 +13,7 @@ _SMALL = 1 << 24  # pixels that cost little even where a file only claims them
 
 
 @contextmanager
-def pixels_allowed(most: int | None) -> Iterator[None]:
+def pixel_limit(most: int | None) -> Iterator[None]:
     """Allows so many pixels, where Pillow too looks for it; None leaves the limit as it is."""
     before = Image.MAX_IMAGE_PIXELS
     if most is not None:
@@ -34,7 +34,7 @@ def check_pixels(width: int, height: int) -> None:
         )
 
 
-def check_content(width: int, height: int, file_size: int, most: int) -> None:
+def check_file_size(width: int, height: int, file_size: int, most: int) -> None:
     """Raises ImageError if a file is far too short for its pixels, before a decoder takes memory for them.
 
     Args:

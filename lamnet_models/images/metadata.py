@@ -5,14 +5,14 @@ from __future__ import annotations
 from PIL import Image
 
 ORIENTATION = 0x0112
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _PER_CENTIMETRE = 0x011A, 0x011B, 0x0128, 3
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _PER_CENTIMETER = 0x011A, 0x011B, 0x0128, 3
 EXIF, GPS = 0x8769, 0x8825  # tags of directories of their own
 _DESCRIPTIVE = (
     *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),  # description, maker, model, software, date, artist, ©
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),  # ratings, and Windows' title, comment, author, keywords, subject
 )
 _WIDTH, _HEIGHT, _INTEROPERABILITY = 0xA002, 0xA003, 0xA005
-_OF_THE_FILE = (_WIDTH, _HEIGHT, _INTEROPERABILITY)
+_FILE_SPECIFIC = (_WIDTH, _HEIGHT, _INTEROPERABILITY)
 _EMPTY = 14  # bytes of EXIF data with nothing in them
 
 
@@ -26,7 +26,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
-def descriptive(exif: Image.Exif) -> bytes | None:
+def descriptive_exif(exif: Image.Exif) -> bytes | None:
     """Returns of EXIF data what describes the picture, whatever becomes of its pixels: who, when, where, with what.
 
     Orientation, resolution, thumbnails and everything about how the pixels were stored are left out.
@@ -40,7 +40,7 @@ def descriptive(exif: Image.Exif) -> bytes | None:
             if tag in exif:
                 kept[tag] = exif[tag]
         for directory in (EXIF, GPS):
-            details = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _OF_THE_FILE}
+            details = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _FILE_SPECIFIC}
             if details:
                 kept.get_ifd(directory).update(details)
         data = kept.tobytes().removeprefix(b"Exif\0\0")
@@ -49,7 +49,7 @@ def descriptive(exif: Image.Exif) -> bytes | None:
         return None
 
 
-def placed_exif(exif: bytes | None, width: int, height: int, dpi: tuple[float, float] | None = None) -> Image.Exif:
+def exif_for_size(exif: bytes | None, width: int, height: int, dpi: tuple[float, float] | None = None) -> Image.Exif:
     """Returns descriptive EXIF data as they belong into a file of a certain size.
 
     Args:
@@ -68,7 +68,7 @@ def placed_exif(exif: bytes | None, width: int, height: int, dpi: tuple[float, f
     return placed
 
 
-def checked_dpi(dpi: object) -> tuple[float, float] | None:
+def valid_dpi(dpi: object) -> tuple[float, float] | None:
     """Returns a resolution as a file states it, or None if it makes no sense."""
     try:
         across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
@@ -79,8 +79,8 @@ def checked_dpi(dpi: object) -> tuple[float, float] | None:
 
 def exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:
     """Returns the resolution that EXIF data state."""
-    dpi = checked_dpi((exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)))
-    if dpi and exif.get(_RESOLUTION_UNIT) == _PER_CENTIMETRE:
+    dpi = valid_dpi((exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)))
+    if dpi and exif.get(_RESOLUTION_UNIT) == _PER_CENTIMETER:
         return dpi[0] * 2.54, dpi[1] * 2.54
     return dpi
 

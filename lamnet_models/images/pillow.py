@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageCms
 
-from .colour import cmyk_to_rgb, fitting_profile
-from .metadata import checked_dpi, descriptive, exif_of, xmp_of
+from .colour import cmyk_to_rgb, matching_profile
+from .metadata import descriptive_exif, exif_of, valid_dpi, xmp_of
 from .picture import Picture
 
 
@@ -33,8 +33,8 @@ def from_pillow(image: Image.Image) -> Picture:
         grey = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         pixels = np.asarray(image.convert(grey + "A" if image.has_transparency_data else grey))
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    profile, dpi = fitting_profile(profile, pixels.shape[2]), checked_dpi(image.info.get("dpi"))
-    return Picture(pixels, profile, dpi, descriptive(exif_of(image)), xmp_of(image))
+    profile, dpi = matching_profile(profile, pixels.shape[2]), valid_dpi(image.info.get("dpi"))
+    return Picture(pixels, profile, dpi, descriptive_exif(exif_of(image)), xmp_of(image))
 
 
 def to_pillow(picture: Picture) -> Image.Image:

@@ -9,12 +9,12 @@ import struct
 from ..errors import ImageError
 from . import vips
 from .decoding import to_picture
-from .limits import check_content
-from .metadata import checked_dpi
+from .limits import check_file_size
+from .metadata import valid_dpi
 from .picture import Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_MOST_PIXELS_A_BYTE = 8 * 1032  # of one bit each, as far as deflate compresses
+_MAX_PIXELS_PER_BYTE = 8 * 1032  # of one bit each, as far as deflate compresses
 
 
 def read_png(file: io.BufferedReader) -> Picture:
@@ -23,7 +23,7 @@ def read_png(file: io.BufferedReader) -> Picture:
     if (frames := frame_count(chunks)) > 1:
         raise ImageError(f"an animated image of {frames} frames; --frames enlarges all")
     image = vips.open_image(file)
-    check_content(image.width, image.height, os.fstat(file.fileno()).st_size, _MOST_PIXELS_A_BYTE)
+    check_file_size(image.width, image.height, os.fstat(file.fileno()).st_size, _MAX_PIXELS_PER_BYTE)
     return to_picture(image, _resolution(chunks))
 
 
@@ -55,4 +55,4 @@ def _resolution(chunks: dict[bytes, bytes]) -> tuple[float, float] | None:
     if len(physical) != 9:
         return None
     across, down, unit = struct.unpack(">IIB", physical)
-    return checked_dpi((across * 0.0254, down * 0.0254)) if unit == 1 else None
+    return valid_dpi((across * 0.0254, down * 0.0254)) if unit == 1 else None

@@ -17,20 +17,20 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import ImageError
 from . import heif, png, tiff
 from .bmp import read_bmp
-from .colour import fitting_profile
-from .limits import check_content, pixels_allowed
+from .colour import matching_profile
+from .limits import check_file_size, pixel_limit
 from .messages import one_line, reason
-from .metadata import ORIENTATION, checked_dpi, exif_dpi, exif_of
+from .metadata import ORIENTATION, exif_dpi, exif_of, valid_dpi
 from .picture import Picture
 from .pillow import from_pillow
 
 _PILLOW_FORMATS = ("JPEG", "WEBP", "GIF", "AVIF")
-_MOST_PIXELS_A_BYTE = {"JPEG": 512, "GIF": 2730}  # a bit for a block of 8×8; the longest string of 12-bit LZW
+_MAX_PIXELS_PER_BYTE = {"JPEG": 512, "GIF": 2730}  # a bit for a block of 8×8; the longest string of 12-bit LZW
 
 for _name in ("PIL", "pyvips"):  # remarks on damaged files are for who asks for them, and not for the terminal
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
-_one_at_a_time = threading.RLock()  # what Pillow allows, and warns about, is the whole process's
+_pillow_lock = threading.RLock()  # what Pillow allows, and warns about, is the whole process's
 
 
 def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Picture:
@@ -51,12 +51,12 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
             several pages (for which see ``open_frames``), or of other samples than 8- or 16-bit integers; or if it has
             too many pixels.
     """
-    with opened(path, max_pixels) as file:
+    with open_for_decoding(path, max_pixels) as file:
         return _read(file)
 
 
 @contextmanager
-def opened(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[io.BufferedReader]:
+def open_for_decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[io.BufferedReader]:
     """Yields an image file to decode, see ``decoding``."""
     with decoding(path, max_pixels), open_file(path) as file:
         yield file
@@ -81,7 +81,7 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
     """Makes one line of whatever a decoder raises in the block: an ImageError that names the file."""
     name = one_line(path)
     try:
-        with _one_at_a_time, _no_warnings(), pixels_allowed(max_pixels):
+        with _pillow_lock, _warnings_suppressed(), pixel_limit(max_pixels):
             yield
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
@@ -95,7 +95,7 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
         raise ImageError(f"{name}: damaged, truncated or of an unknown kind ({reason(error)})") from None
 
 
-def kind_of(file: io.BufferedReader) -> str:
+def detect_format(file: io.BufferedReader) -> str:
     """Returns which format a file begins like: ``PNG``, ``TIFF``, ``BMP``, or ``""`` for one that Pillow tells."""
     file.seek(0)
     head = file.read(8)
@@ -134,21 +134,21 @@ def animation_length(image: Image.Image) -> int:
 
 
 def _read(file: io.BufferedReader) -> Picture:
-    kind = kind_of(file)
-    if kind == "PNG":
+    file_format = detect_format(file)
+    if file_format == "PNG":
         return png.read_png(file)
-    if kind == "TIFF":
+    if file_format == "TIFF":
         return tiff.read_tiff(file)
-    if kind == "BMP":
+    if file_format == "BMP":
         file.seek(0)
         pixels, profile, dpi = read_bmp(file.read())
-        return Picture(pixels, fitting_profile(profile, pixels.shape[2]), checked_dpi(dpi))
+        return Picture(pixels, matching_profile(profile, pixels.shape[2]), valid_dpi(dpi))
     image = open_with_pillow(file)
     if (frames := animation_length(image)) > 1:
         raise ImageError(f"an animated image of {frames} frames; --frames enlarges all")
     size = os.fstat(file.fileno()).st_size
-    if image.format in _MOST_PIXELS_A_BYTE and "progression" not in image.info:
-        check_content(*image.size, size, _MOST_PIXELS_A_BYTE[image.format])
+    if image.format in _MAX_PIXELS_PER_BYTE and "progression" not in image.info:
+        check_file_size(*image.size, size, _MAX_PIXELS_PER_BYTE[image.format])
     picture = from_pillow(image)
     exif = exif_of(image)
     if picture.dpi is None:
@@ -157,7 +157,7 @@ def _read(file: io.BufferedReader) -> Picture:
 
 
 @contextmanager
-def _no_warnings() -> Iterator[None]:
+def _warnings_suppressed() -> Iterator[None]:
     """Keeps Pillow's remarks on oddities in files, which it has got over, from the user's terminal.
 
     Only in the main thread: filters belong to the whole process, and one thread would restore what another has set.

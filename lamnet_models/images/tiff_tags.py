@@ -7,7 +7,7 @@ import struct
 
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from .metadata import EXIF, GPS, placed_exif
+from .metadata import EXIF, GPS, exif_for_size
 
 _ENTRY = 12  # bytes
 
@@ -27,12 +27,12 @@ def add_exif(file: io.BufferedRandom, exif: bytes, width: int, height: int) -> N
     (start,) = struct.unpack("<I", file.read(4))
     file.seek(start)
     (count,) = struct.unpack("<H", file.read(2))
-    entries = dict(_numbered(file.read(_ENTRY * count)))
+    entries = dict(_entries_by_tag(file.read(_ENTRY * count)))
     (following,) = struct.unpack("<I", file.read(4))
     place = (file.seek(0, io.SEEK_END) + 1) & ~1
-    added = _directory(placed_exif(exif, width, height)).tobytes(place)
+    added = _directory(exif_for_size(exif, width, height)).tobytes(place)
     (count,) = struct.unpack("<H", added[:2])
-    entries |= dict(_numbered(added[2 : 2 + _ENTRY * count]))
+    entries |= dict(_entries_by_tag(added[2 : 2 + _ENTRY * count]))
     file.seek(place)
     file.write(added)
     place = (file.tell() + 1) & ~1
@@ -55,7 +55,7 @@ def _directory(exif: Image.Exif) -> TiffImagePlugin.ImageFileDirectory_v2:
     return directory
 
 
-def _numbered(entries: bytes) -> list[tuple[int, bytes]]:
+def _entries_by_tag(entries: bytes) -> list[tuple[int, bytes]]:
     """Returns the entries of a directory with their tags."""
     pieces = [entries[at : at + _ENTRY] for at in range(0, len(entries), _ENTRY)]
     return [(struct.unpack("<H", piece[:2])[0], piece) for piece in pieces]

@@ -67,6 +67,6 @@ def to_pixels(image: pyvips.Image) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def field(image: pyvips.Image, name: str, default: Any = None) -> Any:
+def get_field(image: pyvips.Image, name: str, default: Any = None) -> Any:
     """Returns one of the facts that came with an image, or ``default``."""
     return image.get(name) if name in image.get_fields() else default

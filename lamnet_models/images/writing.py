@@ -15,28 +15,28 @@ from ..errors import ImageError
 from ..files import atomic_path
 from . import heif, vips
 from .colour import to_srgb
-from .formats import FORMATS, refusal
+from .formats import FORMATS, unsupported_reason
 from .messages import one_line, reason
-from .metadata import placed_exif
+from .metadata import exif_for_size
 from .picture import Picture
 from .pillow import to_pillow
 from .tiff_tags import add_exif
 
-_WITHOUT_GREY = ("WEBP", "AVIF", "HEIF")
+_WITHOUT_GRAY = ("WEBP", "AVIF", "HEIF")
 _PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # tags of TIFF
-_LONGEST_SEGMENT = 65_000  # bytes of XMP in a JPEG
+_MAX_JPEG_XMP = 65_000  # bytes of XMP in a JPEG
 
-_BY_ROWS = ("PNG", "TIFF", "JPEG")
-LARGE = 2**25
+_STREAMED = ("PNG", "TIFF", "JPEG")
+STREAMING_THRESHOLD = 2**25
 """Bytes of pixels beyond which formats that allow it are written by rows."""
 
 
-def writing_memory(extension: str, height: int, width: int) -> int:
+def encoder_memory(extension: str, height: int, width: int) -> int:
     """Returns the bytes of memory that writing a picture takes beside its pixels: none for formats written by rows.
 
     Others are encoded from Pillow's copy of 4 bytes a pixel; WebP's encoder makes two of its own.
     """
-    return 0 if FORMATS[extension.lower()].name in _BY_ROWS else 12 * height * width
+    return 0 if FORMATS[extension.lower()].name in _STREAMED else 12 * height * width
 
 
 def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95) -> None:
@@ -60,7 +60,7 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
     name = one_line(path)
     if not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ValueError(f"quality is {quality!r}, but it must be an integer from 1 to 100")
-    if why := refusal(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
+    if why := unsupported_reason(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
         raise ImageError(f"{name}: {why}")
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
@@ -74,15 +74,15 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
 def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: int) -> None:
     form = FORMATS[extension].name
     # Pillow would first copy all pixels, which may lie in a file because memory is short.
-    if picture.pixels.dtype == np.uint16 or (form in _BY_ROWS and picture.pixels.nbytes > LARGE):
+    if picture.pixels.dtype == np.uint16 or (form in _STREAMED and picture.pixels.nbytes > STREAMING_THRESHOLD):
         vips.save_image(file, picture, extension, quality)
         return
-    if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GREY and picture.channels < 3)):
+    if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GRAY and picture.channels < 3)):
         pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
         picture = replace(picture, pixels=pixels, icc_profile=profile)
     height, width = picture.pixels.shape[:2]
     options: dict[str, object] = {}
-    exif = placed_exif(picture.exif, width, height)
+    exif = exif_for_size(picture.exif, width, height)
     if form == "JPEG":
         options = {"quality": quality, "subsampling": 0}  # colours as fine as the network made them
     elif form == "AVIF":
@@ -92,7 +92,7 @@ def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: i
         options = {"quality": quality, "chroma": 444}
     elif form == "WEBP":
         options = {"quality": quality}
-        exif = placed_exif(picture.exif, width, height, picture.dpi)  # where WebP keeps the resolution
+        exif = exif_for_size(picture.exif, width, height, picture.dpi)  # where WebP keeps the resolution
     elif form == "TIFF":
         options = {
             "compression": "tiff_adobe_deflate",
@@ -104,7 +104,7 @@ def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: i
     if picture.xmp and form == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp.decode(errors="replace"))
-    elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _LONGEST_SEGMENT):
+    elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _MAX_JPEG_XMP):
         options["xmp"] = picture.xmp
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile

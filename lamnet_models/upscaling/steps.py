@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..errors import ImageError, LAMNetError
-from ..images import Picture, read_image, refusal, write_image
+from ..images import Picture, read_image, unsupported_reason, write_image
 from ..images.frames import Frames, frame_count, open_frames, write_frames
 from ..images.messages import one_line, reason
 from .plan import Job
@@ -167,7 +167,7 @@ class Steps:
         """Returns where the result goes, in a folder that is there, and in a format that holds it."""
         target = job.target
         height, width = self.upscalers.result_size(picture.height, picture.width)
-        why = refusal(target.suffix, height, width, picture.channels, picture.pixels.dtype, several)
+        why = unsupported_reason(target.suffix, height, width, picture.channels, picture.pixels.dtype, several)
         if not why and not several:
             upscaler = self.upscalers.for_picture(picture.height, picture.width)
             why = upscaler.no_room_to_write(target.suffix, height, width)

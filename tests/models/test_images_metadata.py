@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lamnet_models.images import Picture, read_image, write_image, writing
-from lamnet_models.images.metadata import descriptive
+from lamnet_models.images.metadata import descriptive_exif
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 MAKE, ORIENTATION, X_RESOLUTION, EXIF, GPS, TAKEN, WIDTH, HEIGHT = 271, 274, 282, 34665, 34853, 36867, 40962, 40963
@@ -38,7 +38,7 @@ def test_metadata_go_along_and_fit(tmp_path, monkeypatch, source, extension, dty
     if dtype == np.uint16 and extension not in (".png", ".tif"):
         pytest.skip("holds 8 bits")
     path = tmp_path / f"a{extension}"
-    monkeypatch.setattr(writing, "LARGE", 0 if large else 1 << 40)  # large ones are written by rows
+    monkeypatch.setattr(writing, "STREAMING_THRESHOLD", 0 if large else 1 << 40)  # large ones are written by rows
     write_image(path, source.with_pixels(np.zeros((64, 48, 3), dtype)))
     back = read_image(path)
     assert back.xmp == XMP
@@ -82,10 +82,10 @@ def test_a_tiff_is_still_read_by_others_with_its_exif_data(tmp_path, source):
 
 
 def test_nothing_to_describe_is_nothing():
-    assert descriptive(Image.Exif()) is None
+    assert descriptive_exif(Image.Exif()) is None
     data = Image.Exif()
     data[ORIENTATION] = 3
-    assert descriptive(data) is None
+    assert descriptive_exif(data) is None
 
 
 def test_too_much_xmp_for_a_jpeg_is_left_out(tmp_path):
