@@ -68,7 +68,7 @@ def explain(
                 patch=patch,
                 steps=steps,
                 samples=samples,
-                say=say,
+                on_status=say,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None

@@ -136,7 +136,7 @@ def _flag(name: str) -> str:
 
 
 def _options(names: tuple[str, ...]) -> str:
-    shown = [_flag(name) for name in names if name not in ("say", "folder")]
+    shown = [_flag(name) for name in names if name not in ("on_status", "folder")]
     return " ".join(shown) or "no options"
 
 
@@ -155,11 +155,11 @@ def _parse_pixel(text: str) -> tuple[int, int]:
 
 
 def _check_folder(folder: Path, items: list[str], overwrite: bool) -> None:
-    from lamnet_models.reproduction.result import files_of
+    from lamnet_models.reproduction.result import output_files
 
     if folder.exists() and not folder.is_dir():
         raise typer.BadParameter(f"{folder} is a file: name a folder")
-    there = [path for item in items for path in files_of(item, folder, pictures=True) if path.exists()]
+    there = [path for item in items for path in output_files(item, folder, pictures=True) if path.exists()]
     if there and not overwrite:
         raise typer.BadParameter(f"{there[0]} exists: choose another folder, or pass --overwrite")
 
@@ -170,8 +170,8 @@ def _run(item: str, arguments: dict[str, Any]) -> Reproduction | None:
     from lamnet_models.reproduction import ITEMS, item_options
 
     with spinner() as say:
-        if "say" in item_options(item):
-            arguments = arguments | {"say": lambda text: say(f"{item}: {text}")}
+        if "on_status" in item_options(item):
+            arguments = arguments | {"on_status": lambda text: say(f"{item}: {text}")}
         try:
             return ITEMS[item](**arguments)
         except ValueError as error:

@@ -47,7 +47,7 @@ def attribution(
     *,
     steps: int = STEPS,
     sigma: float = SIGMA,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Attribution:
     """Attributes the structure in a patch of the output to pixels of the input, by integrated gradients.
 
@@ -62,7 +62,7 @@ def attribution(
         patch: Part of the enlarged image, at least 2 pixels a side; by default 16 pixels a side at its centre.
         steps: Points on the path, at least 1.
         sigma: Standard deviation of the blur at the path's beginning, in pixels, above 0.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -81,11 +81,11 @@ def attribution(
     )
     if not inside or min(patch.width, patch.height) < 2:
         raise ValueError(f"patch is {patch}, but it must be a part of {width}×{height}, at least 2 pixels a side")
-    path = [_blurred(image, sigma * (1 - step / steps)) for step in range(steps + 1)]
+    path = [_blur(image, sigma * (1 - step / steps)) for step in range(steps + 1)]
     total = torch.zeros_like(image, dtype=torch.float64)
     for step in range(steps):
-        if say:
-            say(f"attribution, step {step + 1} of {steps}")
+        if on_status:
+            on_status(f"attribution, step {step + 1} of {steps}")
         middle = ((path[step] + path[step + 1]) / 2).requires_grad_()
         (gradient,) = torch.autograd.grad(_structure(network(middle), patch), middle)
         total += gradient.double() * (path[step + 1] - path[step])
@@ -113,12 +113,12 @@ def gini(values: np.ndarray) -> float:
 def _structure(output: Tensor, patch: Box) -> Tensor:
     """Returns the sum of the magnitude of the luma's gradient in a patch: the detector of the LAM paper."""
     rows, columns = slice(patch.top, patch.top + patch.height), slice(patch.left, patch.left + patch.width)
-    grey = output[..., rows, columns].mean(1).double()
-    vertical, horizontal = grey.diff(dim=-2)[..., :-1], grey.diff(dim=-1)[..., :-1, :]
+    gray = output[..., rows, columns].mean(1).double()
+    vertical, horizontal = gray.diff(dim=-2)[..., :-1], gray.diff(dim=-1)[..., :-1, :]
     return (vertical**2 + horizontal**2 + 1e-12).sqrt().sum()
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
+def _blur(image: Tensor, sigma: float) -> Tensor:
     """Returns an image blurred by a Gaussian of a width, edges replicated; itself for the width 0."""
     if sigma < 1e-3:
         return image.clone()

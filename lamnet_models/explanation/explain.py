@@ -94,7 +94,7 @@ def explain(
     patch: int = 16,
     steps: int = STEPS,
     samples: int = 4,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Explanation:
     """Explains networks on a photograph: local attribution map, its diffusion index, effective receptive field.
 
@@ -102,14 +102,14 @@ def explain(
         photo: An image file, the name of a sample photograph, or (H, W, 3) uint8.
         models: Networks, names of models, files of checkpoints, ours or any that spandrel reads, and names of peers,
             which have random weights.
-        scale: Factor of enlargement of networks that do not say theirs.
+        scale: Factor of enlargement of networks that do not state theirs.
         side: Width and height in pixels of the part that networks are given for the attribution.
         at: Column and row of its centre, in the photograph's pixels; by default where there is most fine structure.
         reduce: Whether to reduce the photograph first, as networks are trained; otherwise it is taken as it is.
         patch: Side in pixels of the patch of the output, at its centre, that is attributed.
         steps: Points of the path of the integrated gradients.
         samples: Parts of the photograph over which the receptive field is averaged.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -127,7 +127,7 @@ def explain(
         trained = not (isinstance(model, str) and model in PEERS)
         network = with_scale(resolve_model(model) if trained else open_network(model, scale), scale)
         name = type(network).__name__ if isinstance(model, nn.Module) else Path(model).name
-        watch = say and (lambda text, name=name: say(f"{name}: {text}"))
+        watch = on_status and (lambda text, name=name: on_status(f"{name}: {text}"))
         image = view(pixels, network.scale, side, at, reduce)
         height, width = (network.scale * length for length in image.shape[:2])
         across, down = min(patch, width), min(patch, height)
@@ -138,7 +138,7 @@ def explain(
                 network.scale,
                 trained,
                 image,
-                attribution(network, to_tensor(image, network), box, steps=steps, say=watch),
+                attribution(network, to_tensor(image, network), box, steps=steps, on_status=watch),
                 receptive_field(network, _parts(pixels, network, reduce, samples), watch),
             )
         )
@@ -149,10 +149,10 @@ def _parts(pixels: np.ndarray, network: nn.Module, reduce: bool, samples: int) -
     """Returns parts of a photograph, spread over it at random, the same ones each time."""
     generator = np.random.default_rng(0)
     height, width = pixels.shape[:2]
-    centres = [(int(generator.integers(width)), int(generator.integers(height))) for _ in range(samples)]
+    centers = [(int(generator.integers(width)), int(generator.integers(height))) for _ in range(samples)]
     step = network.scale if reduce else 1
-    centres = [(min(x, width // step * step - 1), min(y, height // step * step - 1)) for x, y in centres]
-    return [to_tensor(view(pixels, network.scale, FIELD_SIDE, centre, reduce), network) for centre in centres]
+    centers = [(min(x, width // step * step - 1), min(y, height // step * step - 1)) for x, y in centers]
+    return [to_tensor(view(pixels, network.scale, FIELD_SIDE, centre, reduce), network) for centre in centers]
 
 
 def _draw_row(axes: Sequence[Any], network: NetworkExplanation) -> None:
@@ -160,9 +160,9 @@ def _draw_row(axes: Sequence[Any], network: NetworkExplanation) -> None:
     from matplotlib.patches import Rectangle
 
     shown, box, scale = network.attribution, network.attribution.patch, network.scale
-    grey = network.image.mean(2) / 255
+    gray = network.image.mean(2) / 255
     heat = np.sqrt(shown.map)[..., None]  # small contributions are many: shown as they are, they would be black
-    overlay = (1 - heat) * grey[..., None] * 0.85 + heat * np.array([0.86, 0.08, 0.24])
+    overlay = (1 - heat) * gray[..., None] * 0.85 + heat * np.array([0.86, 0.08, 0.24])
     axes[0].imshow(network.image, interpolation="nearest")
     axes[1].imshow(overlay, interpolation="nearest")
     for panel in axes[:2]:

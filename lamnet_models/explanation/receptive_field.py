@@ -29,7 +29,7 @@ class ReceptiveField:
 
 
 def receptive_field(
-    model: nn.Module, images: Iterable[Tensor], say: Callable[[str], None] | None = None
+    model: nn.Module, images: Iterable[Tensor], on_status: Callable[[str], None] | None = None
 ) -> ReceptiveField:
     """Measures the effective receptive field of a network.
 
@@ -42,7 +42,7 @@ def receptive_field(
     Args:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
         images: (1, C, H, W) each, all of one size.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If there are no images.
@@ -50,8 +50,8 @@ def receptive_field(
     network = Differentiable(model)
     total, count = None, 0
     for image in images:
-        if say:
-            say(f"receptive field, image {count + 1}")
+        if on_status:
+            on_status(f"receptive field, image {count + 1}")
         image = image.detach().clone().requires_grad_()
         row, column = (side // 2 * network.scale for side in image.shape[2:])
         output = network(image)[..., row : row + network.scale, column : column + network.scale].sum()

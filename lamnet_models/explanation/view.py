@@ -65,10 +65,10 @@ def view(
 
 
 def to_tensor(pixels: np.ndarray, model: nn.Module) -> Tensor:
-    """Returns pixels as a network takes them: (1, C, H, W) in [0, 1], on its device; grey for one channel.
+    """Returns pixels as a network takes them: (1, C, H, W) in [0, 1], on its device; gray for one channel.
 
     Raises:
-        ModelError: If the network takes neither grey nor RGB.
+        ModelError: If the network takes neither gray nor RGB.
     """
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     if model.in_chans == 1:

@@ -27,7 +27,7 @@ class Budget:
     minutes: float | None = None
 
     @classmethod
-    def of(cls, budget: Budget | str) -> Budget:
+    def parse(cls, budget: Budget | str) -> Budget:
         """Returns the budget that a text means: ``"500"`` steps, ``"90s"``, ``"10m"`` or ``"2h"``.
 
         Raises:
@@ -50,7 +50,7 @@ def train_variants(
     budget: Budget,
     data: Sequence[str],
     folder: Path,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
     **overrides: Any,
 ) -> dict[str, TrainingResult]:
     """Trains variants of ``lamnet_x2`` one after the other, by one recipe and one seed.
@@ -61,7 +61,7 @@ def train_variants(
         data: Folders of images or names of sets to train on.
         folder: Takes a run's folder for each variant. A run that is there is gone on with, or left as it is if it is
             done.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
         **overrides: Fields of the recipe that differ; ``model_args`` are all variants'.
 
     Returns:
@@ -96,8 +96,8 @@ def train_variants(
         ).with_overrides(overrides)
         if (run / "recipe.yaml").is_file() and load_recipe(run / "recipe.yaml") != recipe:
             raise TrainingError(f"{run} holds a run by another recipe or with another budget: move it away")
-        if say:
-            say(f"{name}: training for {budget}")
+        if on_status:
+            on_status(f"{name}: training for {budget}")
         results[name] = result = train(recipe, run, resume=True)
         if result.stopped_by:
             raise TrainingError(

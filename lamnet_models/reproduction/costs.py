@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..evaluation.published import content
+from ..evaluation.published import published_data
 from .modules import CHANNELS, GROUPS, HEIGHT, WIDTH, count_modules
-from .printed import as_printed, verdict
+from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Table
 
 K = 8
@@ -94,17 +94,18 @@ def table2() -> Reproduction:
 def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: int, kind: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for method, parts in formulas.items():
-        printed = content()["table1_and_2"][method][kind]
+        printed = published_data()["table1_and_2"][method][kind]
         values = [[pixels * part.value(CHANNELS, K, g) for part in parts] for g in (PRINTED_GROUPS, GROUPS)]
         unit = "0.0" + printed[-1]
         for index, name in enumerate(("token mixer", "feed-forward")):
-            each = (as_printed(value[index], unit) for value in values)
+            each = (format_like(value[index], unit) for value in values)
             rows.append((method, name, parts[index].text, *each, None, ""))
         totals = [sum(value) for value in values]
-        said = f"{verdict(totals[0], printed)} with G = 64, {verdict(totals[1], printed)} with G = 4"
+        comparisons = [compare_with_printed(total, printed) for total in totals]
+        comparison = f"{comparisons[0]} with G = 64, {comparisons[1]} with G = 4"
         if totals[0] == totals[1]:
-            said = verdict(totals[1], printed)
-        rows.append((method, "both", "", *(as_printed(total, unit) for total in totals), printed, said))
+            comparison = comparisons[1]
+        rows.append((method, "both", "", *(format_like(total, unit) for total in totals), printed, comparison))
     columns = ("method", "part", "formula", "G = 64, as printed", "G = 4", "paper", "ours and the paper's")
     return Table(f"{title}; C = {CHANNELS}, K = {K}", columns, tuple(rows))
 
@@ -115,17 +116,17 @@ def _counts(kind: str) -> Table:
     rows = []
     for module in count_modules():
         formula = formulas[module.method][module.part == "feed-forward"].value(CHANNELS, module.k or K, GROUPS)
-        counted, terms = (module.params, module.params_apart) if kind == "params" else (module.macs, module.macs_apart)
+        counted, terms = (module.params, module.params_terms) if kind == "params" else (module.macs, module.macs_terms)
         why = "; ".join(f"{_signed(amount * pixels, unit)} {words}" for words, amount in terms.items()) or "equal"
-        values = (as_printed(pixels * value, unit) for value in (formula, counted))
+        values = (format_like(pixels * value, unit) for value in (formula, counted))
         rows.append((module.method, module.part, module.name, module.k, *values, why))
     columns = ("method", "part", "module", "K", "formula", "counted", "what the difference is")
-    title = "Counted on modules, beside the formula for their K"
+    title = "ModuleCount on modules, beside the formula for their K"
     return Table(f"{title}; C = {CHANNELS}, G = {GROUPS}", columns, tuple(rows))
 
 
 def _signed(value: float, unit: str) -> str:
-    return ("+" if value >= 0 else "−") + as_printed(abs(value), unit)
+    return ("+" if value >= 0 else "−") + format_like(abs(value), unit)
 
 
 def _without_spandrel() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from lamnet_layers import DGFN
 from ..errors import ModelError
 from ..explanation.view import to_tensor, view
 from ..files import atomic_path
-from .inside import choose_layers, feed_forwards, inputs_of, open_lamnet
+from .inside import capture_inputs, choose_layers, feed_forwards, open_lamnet
 from .result import Reproduction, Table
 
 SIDE = 96
@@ -30,7 +30,7 @@ def figure10(
     model: nn.Module | str | os.PathLike = "lamnet_x4",
     image: str | os.PathLike = "astronaut",
     layers: Sequence[int] | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Reproduces figure 10: distributions of the features after the self-gate u·x1 and the cross-gate u·x2.
 
@@ -39,7 +39,7 @@ def figure10(
         image: An image file or the name of a sample photograph; it is reduced, and the part with most fine structure
             taken.
         layers: Numbers of feed-forward networks, from 1; by default four from the first to the last.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If there is no such layer.
@@ -51,9 +51,9 @@ def figure10(
     if not isinstance(modules[0], DGFN):
         raise ModelError(f"{model} has no dual gates: figure 10 shows what DGFN's two gates let through")
     part = view(image, network.scale, SIDE)
-    if say:
-        say(f"running {model}")
-    features = inputs_of(network, modules, to_tensor(part, network))
+    if on_status:
+        on_status(f"running {model}")
+    features = capture_inputs(network, modules, to_tensor(part, network))
     gated = {layer: _gates(module, x) for layer, module, x in zip(chosen, modules, features, strict=True)}
     rows = [
         (layer, name, *_statistics(values))

@@ -29,7 +29,7 @@ def figure5(
     data: str | os.PathLike | None = None,
     details: int | Sequence[tuple[str, tuple[int, int, int, int]]] = 2,
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Reproduces figure 5: details by bicubic interpolation, ours and peers, and the original, with the PSNR of each.
 
@@ -40,7 +40,7 @@ def figure5(
         data: Where sets are looked for.
         details: How many details to choose, or pairs of an image's name and left, top, width and height in pixels.
         limit: Take only so many images of the set, the first ones.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If the models have different scales.
@@ -50,13 +50,13 @@ def figure5(
     wanted = details if isinstance(details, int) else [Detail(name, Box(*box)) for name, box in details]
     result = compare(
         [BICUBIC, *networks],
-        dataset or _first_set(scale, data),
+        dataset or _first_available(scale, data),
         None if networks else scale,
         data,
         details=wanted,
         side=48,
         limit=limit,
-        on_step=say and (lambda name, step: say(f"{name}, image {step.done} of {step.total}")),
+        on_image=on_status and (lambda name, step: on_status(f"{name}, image {step.done} of {step.total}")),
     )
     first = result.evaluations[0]
     rows = tuple((each.model, f"{each.psnr:.2f}", f"{each.ssim:.4f}") for each in result.evaluations)
@@ -79,7 +79,7 @@ def figure5(
     )
 
 
-def _first_set(scale: int, data: str | os.PathLike | None) -> str:
+def _first_available(scale: int, data: str | os.PathLike | None) -> str:
     for name in ("urban100", "set14"):
         try:
             open_dataset(name, scale, data)

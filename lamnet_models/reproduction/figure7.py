@@ -21,7 +21,7 @@ def figure7(
     train: Budget | str = "300",
     train_data: Sequence[str] = ("sample",),
     folder: str | os.PathLike = "runs/figure7",
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Reproduces figure 7: PSNR over training steps, from the logs of runs.
 
@@ -30,16 +30,16 @@ def figure7(
         train: Budget of each of those, such as ``"300"`` steps or ``"5m"``.
         train_data: Folders of images or names of sets that they are trained on.
         folder: Takes their runs; what is there is gone on with, and not trained again.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If the budget is none.
         LAMNetError: If a folder holds no run, or the training cannot run.
     """
-    budget, notes = Budget.of(train), ()
+    budget, notes = Budget.parse(train), ()
     if not runs:
         small = {name: _small(VARIANTS[name]) for name in _SHOWN}
-        trained = train_variants(small, budget, train_data, Path(folder), say, model_args=_SMALL, patch=24)
+        trained = train_variants(small, budget, train_data, Path(folder), on_status, model_args=_SMALL, patch=24)
         runs = [result.folder for result in trained.values()]
         notes = (
             f"{budget} of training a model of {_SMALL['channels']} channels and {_SMALL['depth']} mixers on "

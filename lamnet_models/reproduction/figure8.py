@@ -13,7 +13,7 @@ def figure8(
     sides: Sequence[int] = WINDOW_SIDES,
     size: tuple[int, int] = (320, 180),
     rounds: int = 3,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Reproduces figure 8: time and operations of token mixers over the side of their window.
 
@@ -21,12 +21,12 @@ def figure8(
         sides: Sides of the windows in pixels, odd.
         size: Width and height of the features.
         rounds: How often each is measured, in turn with the others.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
-    results = measure_windows(sides, size=size, rounds=rounds, progress=say)
+    results = measure_windows(sides, size=size, rounds=rounds, on_status=on_status)
     rows = tuple(
         (result.mixer, result.side, f"{1000 * result.median:.1f}", f"{result.operations / 1e9:.2f}G")
         for result in results

@@ -15,7 +15,7 @@ from ..errors import ModelError
 from ..explanation.view import to_tensor, view
 from ..files import atomic_path
 from ..pictures import fine_structure
-from .inside import choose_layers, inputs_of, mixers, open_lamnet
+from .inside import capture_inputs, choose_layers, mixers, open_lamnet
 from .kernels import dynamic_kernels, rank, sparsity
 from .result import Reproduction, Table
 
@@ -30,7 +30,7 @@ def figure9(
     layers: Sequence[int] | None = None,
     groups: Sequence[int] | None = None,
     pixels: Sequence[tuple[int, int]] | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Reproduces figure 9: kernels that the attention predicts at some pixels, their rank and sparsity.
 
@@ -41,7 +41,7 @@ def figure9(
         layers: Numbers of token mixers, from 1; by default the first, the middle and the last.
         groups: Numbers of groups of channels, from 1; all if None.
         pixels: Columns and rows of that part; by default where it has most fine structure and where it has least.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Raises:
         ValueError: If there is no such layer, group or pixel.
@@ -62,9 +62,9 @@ def figure9(
     for column, row in places:
         if not (0 <= column < part.shape[1] and 0 <= row < part.shape[0]):
             raise ValueError(f"pixels has {column},{row}, but the image has {part.shape[1]}×{part.shape[0]}")
-    if say:
-        say(f"running {model}")
-    features = inputs_of(network, attentions, to_tensor(part, network))
+    if on_status:
+        on_status(f"running {model}")
+    features = capture_inputs(network, attentions, to_tensor(part, network))
     lines, maps = [], {}
     for place in places:
         for layer, attention, x in zip(chosen, attentions, features, strict=True):

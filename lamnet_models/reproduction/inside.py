@@ -51,7 +51,7 @@ def feed_forwards(model: LAMNet) -> list[nn.Module]:
     return [layer.layer for block in model.blocks for layer in list(block.layers)[1::2]]
 
 
-def inputs_of(model: LAMNet, modules: Iterable[nn.Module], image: Tensor) -> list[Tensor]:
+def capture_inputs(model: LAMNet, modules: Iterable[nn.Module], image: Tensor) -> list[Tensor]:
     """Returns what modules of a network are given when it runs on an image.
 
     Args:

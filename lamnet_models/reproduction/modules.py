@@ -17,7 +17,7 @@ HEIGHT, WIDTH, CHANNELS, GROUPS = 720, 1280, 64, 4
 
 
 @dataclass(frozen=True)
-class Counted:
+class ModuleCount:
     """A module, counted, and what parts the count from the formula.
 
     Attributes:
@@ -27,8 +27,8 @@ class Counted:
         k: Its K: the window's side or, with a focal window, the number of taps; None where it has none.
         params: Number of parameters.
         macs: Multiply-accumulates of convolutions and matrix products at each pixel.
-        params_apart: Amounts that add up to ``params`` minus the formula, by what they are.
-        macs_apart: The same for ``macs``.
+        params_terms: Amounts that add up to ``params`` minus the formula, by what they are.
+        macs_terms: The same for ``macs``.
     """
 
     method: str
@@ -37,12 +37,12 @@ class Counted:
     k: int | None
     params: int
     macs: float
-    params_apart: dict[str, float]
-    macs_apart: dict[str, float]
+    params_terms: dict[str, float]
+    macs_terms: dict[str, float]
 
 
 @cache
-def count_modules() -> tuple[Counted, ...]:
+def count_modules() -> tuple[ModuleCount, ...]:
     """Counts SwinIR's modules, where spandrel is installed, DLGSANet's by our layers, and ours, on 64 channels."""
     return (*_swinir(), *_dlgsanet(), *_lamnet())
 
@@ -56,13 +56,13 @@ def _count(
     shape: tuple[int, ...],
     params: dict,
     macs: dict,
-) -> Counted:
+) -> ModuleCount:
     total = sum(parameter.numel() for parameter in module.parameters())
     each = count_operations(module, shape)[0] / (HEIGHT * WIDTH)
-    return Counted(method, part, name, k, total, each, params, macs)
+    return ModuleCount(method, part, name, k, total, each, params, macs)
 
 
-def _swinir() -> list[Counted]:
+def _swinir() -> list[ModuleCount]:
     try:
         from spandrel.architectures.SwinIR.__arch.SwinIR import Mlp, WindowAttention
     except ImportError:
@@ -86,7 +86,7 @@ def _swinir() -> list[Counted]:
     ]
 
 
-def _dlgsanet() -> list[Counted]:
+def _dlgsanet() -> list[ModuleCount]:
     c, k, shape = CHANNELS, 7, (1, CHANNELS, HEIGHT, WIDTH)
     # The formula's weights are predicted at half the width, not at a quarter, as the text of DLGSANet has it.
     mixer, feed_forward = MHDLSA(c, GROUPS, k, hidden_channels=c // 2), GDFN(c)
@@ -98,7 +98,7 @@ def _dlgsanet() -> list[Counted]:
     ]
 
 
-def _lamnet() -> list[Counted]:
+def _lamnet() -> list[ModuleCount]:
     c, shape = CHANNELS, (1, CHANNELS, HEIGHT, WIDTH)
     counted = []
     for window in (FocalWindow(), FocalWindow((1,), (4,))):

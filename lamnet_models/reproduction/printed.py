@@ -5,12 +5,12 @@ from __future__ import annotations
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 
 
-def as_printed(value: float, like: str) -> str:
+def format_like(value: float, like: str) -> str:
     """Returns a count in the unit and with the digits of a printed one: 185310000 like ``"186G"`` is ``"185G"``."""
     return f"{value / _UNITS[like[-1]]:.{_digits(like)}f}{like[-1]}"
 
 
-def verdict(value: float, printed: str | None) -> str:
+def compare_with_printed(value: float, printed: str | None) -> str:
     """Returns in a word how a count compares with a printed one."""
     if printed is None:
         return "the paper prints none"

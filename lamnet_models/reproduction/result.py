@@ -110,13 +110,13 @@ class Reproduction:
                 temporary.write_text(text, encoding="utf-8")
         for suffix in PICTURES if self.draw else ():
             self.draw(folder / f"{self.item}{suffix}")
-        return files_of(self.item, folder, pictures=self.draw is not None)
+        return output_files(self.item, folder, pictures=self.draw is not None)
 
 
 PICTURES = (".png", ".svg")
 
 
-def files_of(item: str, folder: str | os.PathLike, pictures: bool) -> list[Path]:
+def output_files(item: str, folder: str | os.PathLike, pictures: bool) -> list[Path]:
     """Returns the files that an item is written to."""
     return [Path(folder) / f"{item}{suffix}" for suffix in (".md", ".json", *(PICTURES if pictures else ()))]
 

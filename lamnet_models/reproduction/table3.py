@@ -10,15 +10,15 @@ import torch
 
 from ..benchmarking import PEERS, open_network
 from ..complexity import Complexity, complexity
-from ..datasets import KNOWN_SETS, Dataset, open_dataset
+from ..datasets import KNOWN_DATASETS, Dataset, open_dataset
 from ..errors import DatasetError, ModelError
 from ..evaluation import evaluate
 from ..evaluation.methods import with_scale
-from ..evaluation.published import SETS, Published
+from ..evaluation.published import BENCHMARKS, Published
 from ..evaluation.published import table3 as published_rows
 from ..explanation.view import Differentiable
 from ..registry import create_model, resolve_model
-from .printed import as_printed, verdict
+from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Score, Table
 
 
@@ -28,7 +28,7 @@ def table3(
     data: str | os.PathLike | None = None,
     weights: Sequence[tuple[str, str | os.PathLike]] = (),
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Reproduces table 3: parameters, MACs, and PSNR and SSIM on the benchmark sets that are there.
 
@@ -38,7 +38,7 @@ def table3(
         weights: Pairs of a model of the table, such as ``"lamnet_x2"`` or ``"swinir_light"``, and a file of its
             weights, which may be of any architecture that spandrel reads; a peer's scale is its file's.
         limit: Measure only so many images of each set, the first ones.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
 
     Returns:
         A table of costs and one of quality. Models that no weights are given for, and that have none in the package,
@@ -48,23 +48,25 @@ def table3(
         LAMNetError: If weights are given that cannot be read, or for no model that is built here.
         ValueError: If ``limit`` is below 1.
     """
-    say = say or (lambda _: None)
+    on_status = on_status or (lambda _: None)
     given = _open_weights(weights)
     costs: list[tuple[Cell, ...]] = []
     quality: list[tuple[Cell, ...]] = []
     notes: dict[str, None] = {}
     for scale in scales:
-        found = _find_sets(scale, data, notes)
+        found = _open_benchmarks(scale, data, notes)
         for row in published_rows():
             if row.scale != scale:
                 continue
-            say(f"{row.model} ×{scale}")
+            on_status(f"{row.model} ×{scale}")
             file = given.get((row.key, scale))
             costs.append(_cost_row(row, file))
             network = file or row.name
-            quality.append((f"×{scale}", row.model, _source(network), *_scores(row, network, found, limit, notes, say)))
+            quality.append(
+                (f"×{scale}", row.model, _source(network), *_scores(row, network, found, limit, notes, on_status))
+            )
     cost_columns = ("scale", "model", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's")
-    titles = tuple(KNOWN_SETS[name].title for name in SETS)
+    titles = tuple(KNOWN_DATASETS[name].title for name in BENCHMARKS)
     return Reproduction(
         "table3",
         "Table 3: models beside each other",
@@ -104,14 +106,14 @@ def _open_weights(weights: Sequence[tuple[str, str | os.PathLike]]) -> dict[tupl
     return opened
 
 
-def _find_sets(scale: int, data: str | os.PathLike | None, notes: dict[str, None]) -> dict[str, Dataset]:
+def _open_benchmarks(scale: int, data: str | os.PathLike | None, notes: dict[str, None]) -> dict[str, Dataset]:
     found = {}
-    for name in SETS:
+    for name in BENCHMARKS:
         try:
             found[name] = open_dataset(name, scale, data)
         except DatasetError:
-            known = KNOWN_SETS[name]
-            notes[f"{known.title} is not there: {known.how_to_get(data)}."] = None
+            known = KNOWN_DATASETS[name]
+            notes[f"{known.title} is not there: {known.fetch_hint(data)}."] = None
     return found
 
 
@@ -119,9 +121,9 @@ def _cost_row(row: Published, file: str | None) -> tuple[Cell, ...]:
     cost = _cost(row, file)
     if not cost:
         return (f"×{row.scale}", row.model, None, row.params, None, row.macs, "printed figures alone")
-    params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
+    params, macs = compare_with_printed(cost.params, row.params), compare_with_printed(cost.macs, row.macs)
     said = params if params == macs else f"parameters: {params}; MACs: {macs}"
-    shown = as_printed(cost.macs, "0.00G")
+    shown = format_like(cost.macs, "0.00G")
     return (f"×{row.scale}", row.model, cost.params, row.params, shown, row.macs, said)
 
 
@@ -147,14 +149,14 @@ def _scores(
     found: Mapping[str, Dataset],
     limit: int | None,
     notes: dict[str, None],
-    say: Callable[[str], None],
+    on_status: Callable[[str], None],
 ) -> Iterable[Score]:
-    for name in SETS:
+    for name in BENCHMARKS:
         ours = None
         if network and name in found:
-            say(f"{network} on {name} ×{row.scale}")
+            on_status(f"{network} on {name} ×{row.scale}")
             result = evaluate(network, found[name], row.scale, limit=limit)
             ours = (result.psnr, result.ssim)
-            if len(result.images) < KNOWN_SETS[name].count:
-                notes[f"{KNOWN_SETS[name].title}: ours are means of {len(result.images)} images."] = None
+            if len(result.images) < KNOWN_DATASETS[name].count:
+                notes[f"{KNOWN_DATASETS[name].title}: ours are means of {len(result.images)} images."] = None
         yield Score(ours, row.scores.get(name))

@@ -17,7 +17,7 @@ from ..evaluation.published import table4 as published_rows
 from ..registry import create_model
 from ..variants import as_settings
 from .ablation import Budget, train_variants
-from .printed import as_printed, verdict
+from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Score, Table
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ def table4(
     data: str | os.PathLike | None = None,
     folder: str | os.PathLike = "runs/table4",
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
     **recipe: Any,
 ) -> Reproduction:
     """Reproduces table 4: parameters and MACs of every ablation and, if asked, its PSNR after a short training.
@@ -62,14 +62,14 @@ def table4(
         data: Where that set is looked for.
         folder: Takes the runs; what is there is gone on with, and not trained again.
         limit: Measure only so many images of the set.
-        say: Called with what is being done.
+        on_status: Called with what is being done.
         **recipe: Further fields of [`Recipe`][lamnet_models.training.Recipe] that differ from the ablations' own.
 
     Raises:
         ValueError: If there is no variant of a name.
         LAMNetError: If the training cannot run.
     """
-    budget = None if train is None else Budget.of(train)
+    budget = None if train is None else Budget.parse(train)
     chosen = list(VARIANTS) if variants is None else list(variants)
     for name in chosen:
         if name not in VARIANTS:
@@ -86,11 +86,11 @@ def table4(
         notes.append("PSNR in dB / SSIM in brackets are the paper's; `--train BUDGET` trains the group here.")
     else:
         arguments = {name: VARIANTS[name] for name in chosen}
-        results = train_variants(arguments, budget, train_data, Path(folder), say, **recipe)
+        results = train_variants(arguments, budget, train_data, Path(folder), on_status, **recipe)
         trained = {}
         for name, result in results.items():
-            if say:
-                say(f"{name}: measuring on {dataset}")
+            if on_status:
+                on_status(f"{name}: measuring on {dataset}")
             last = result.folder / "last.safetensors"
             trained[name] = result.step, evaluate(last, dataset, data_dir=data, limit=limit).psnr
         columns += ["steps", f"PSNR on {dataset}", "to the full model", "Urban100, paper's"]
@@ -113,9 +113,9 @@ def table4(
 
 def _cost_cells(row: Published) -> list[Cell]:
     cost = _cost(row.model)
-    params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
+    params, macs = compare_with_printed(cost.params, row.params), compare_with_printed(cost.macs, row.macs)
     said = params if params == macs else f"parameters: {params}; MACs: {macs}"
-    shown = as_printed(cost.macs, "0.0G")
+    shown = format_like(cost.macs, "0.0G")
     return [row.model, as_settings(VARIANTS[row.model]) or "–", cost.params, row.params, shown, row.macs, said]
 
 

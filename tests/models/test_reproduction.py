@@ -18,7 +18,7 @@ from lamnet_models.reproduction.ablation import Budget
 from lamnet_models.reproduction.costs import MACS, PARAMS, K
 from lamnet_models.reproduction.kernels import dynamic_kernels, rank, sparsity
 from lamnet_models.reproduction.modules import CHANNELS, GROUPS, count_modules
-from lamnet_models.reproduction.printed import verdict
+from lamnet_models.reproduction.printed import compare_with_printed
 from lamnet_models.reproduction.table4 import VARIANTS
 
 SMALL = {"model_args": {"channels": 16, "num_blocks": 1, "depth": 1}, "batch": 1, "patch": 8}
@@ -52,7 +52,7 @@ def small_model(tmp_path_factory):
 def test_verdicts(value, printed, word):
     if printed == "47.5G":
         word = "differs by −0.1%"
-    assert verdict(value, printed) == word
+    assert compare_with_printed(value, printed) == word
 
 
 def test_printed_tables_are_whole():
@@ -153,13 +153,13 @@ def test_table_4_trains_the_group(tmp_path):
     ("text", "steps", "minutes"), [("500", 500, None), ("90s", None, 1.5), ("10m", None, 10), ("0.5h", None, 30)]
 )
 def test_budgets(text, steps, minutes):
-    assert Budget.of(text) == Budget(steps, minutes)
+    assert Budget.parse(text) == Budget(steps, minutes)
 
 
 @pytest.mark.parametrize("text", ["", "0", "1.5", "soon", "-3", "5d", "0m"])
 def test_no_budgets(text):
     with pytest.raises(ValueError, match="must be a number of steps, or a time such as 90s"):
-        Budget.of(text)
+        Budget.parse(text)
 
 
 def test_figure_5(build_set, small_model, tmp_path):
