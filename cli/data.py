@@ -16,9 +16,9 @@ app = typer.Typer(help="Lists, downloads and checks sets of images.", no_args_is
 
 def fetch_with_progress(name: str, data: Path | None, source: str | None = None) -> str:
     """Downloads a set unless it is there, with a bar for each file; returns where it is."""
-    from lamnet_models.datasets import fetch, known_set
+    from lamnet_models.datasets import fetch, known_dataset
 
-    if known_set(name) is None and Path(name).is_dir():
+    if known_dataset(name) is None and Path(name).is_dir():
         return name
     with bars(downloads=True) as progress:
 
@@ -36,10 +36,10 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
     Example: lamnet data list
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_SETS, open_dataset
+    from lamnet_models.datasets import KNOWN_DATASETS, open_dataset
 
     rows = []
-    for known in KNOWN_SETS.values():
+    for known in KNOWN_DATASETS.values():
         found = None
         for scale in (2, 3, 4):
             try:
@@ -53,7 +53,7 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
                 "content": known.content,
                 "folder": str(found.folder) if found else None,
                 "layout": found.layout if found else None,
-                "get": None if found else known.how_to_get(data),
+                "get": None if found else known.fetch_hint(data),
             }
         )
     if as_json:
@@ -107,10 +107,10 @@ def verify_sets(
     Example: lamnet data verify set5
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_SETS, verify
+    from lamnet_models.datasets import KNOWN_DATASETS, verify
 
     results, failed = [], False
-    for name in names or KNOWN_SETS:
+    for name in names or KNOWN_DATASETS:
         try:
             results.append(verify(name, data))
         except DatasetError as error:

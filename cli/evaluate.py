@@ -80,14 +80,14 @@ def evaluate(
         raise typer.BadParameter("--json and --csv exclude each other")
     from lamnet_models import evaluation
     from lamnet_models.datasets import open_dataset
-    from lamnet_models.evaluation.methods import open_method
+    from lamnet_models.evaluation.methods import open_predictor
     from lamnet_models.evaluation.saving import ImageSaver
 
     names = [name for name in dataset.split(",") if name]
     if not names:
         raise typer.BadParameter("--dataset is empty: name a set, such as set5")
     try:
-        method = open_method(
+        method = open_predictor(
             model,
             scale,
             tile=sides,
@@ -100,7 +100,7 @@ def evaluate(
     if fetch:
         for name in names:
             fetch_with_progress(name, data)
-    sets = [open_dataset(name, method.scale, data, lr_border.value).first(limit) for name in names]
+    sets = [open_dataset(name, method.scale, data, lr_border.value).head(limit) for name in names]
     results = []
     with bars() as progress:
         for found in sets:
@@ -108,7 +108,7 @@ def evaluate(
             task = progress.add_task(found.name, total=len(found.pairs))
             total = {"psnr": 0.0, "count": 0}
 
-            def show(step: evaluation.Step, saver=saver, task=task, total=total, found=found) -> None:
+            def show(step: evaluation.ImageResult, saver=saver, task=task, total=total, found=found) -> None:
                 total["psnr"] += step.score.psnr
                 total["count"] += 1
                 running = f"{found.name}  {total['psnr'] / total['count']:.2f} dB"
@@ -124,7 +124,7 @@ def evaluate(
                 channel=channel.value,
                 tile=sides,
                 precision=precision.value,
-                on_step=show,
+                on_image=show,
             )
             progress.remove_task(task)
             results.append(result)

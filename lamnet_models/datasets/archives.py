@@ -21,7 +21,7 @@ from ..errors import DatasetError
 from .folders import sub_folders
 
 _ENDINGS = r"\.(tar|tar\.gz|tgz|zip)"
-_MOST_BYTES = 64 * 2**30
+_MAX_BYTES = 64 * 2**30
 """No set is as large as this: an archive that claims to be is a bomb."""
 
 
@@ -59,9 +59,9 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     try:
         members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
-        left = _MOST_BYTES
+        left = _MAX_BYTES
         for name, source in members:
-            target = folder / _checked(name)
+            target = folder / _safe_path(name)
             if source is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
@@ -70,7 +70,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 while chunk := source.read(min(1 << 20, left + 1)):
                     left -= len(chunk)
                     if left < 0:
-                        raise DatasetError(f"unpacks to more than {_MOST_BYTES >> 30} GiB")
+                        raise DatasetError(f"unpacks to more than {_MAX_BYTES >> 30} GiB")
                     file.write(chunk)
     except DatasetError as error:
         raise DatasetError(f"{archive}: {error}") from None
@@ -80,7 +80,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise DatasetError(f"{archive}: damaged or no archive ({error})") from None
 
 
-def unpack_found(home: Path, set_pattern: str, scale: int, depth: int) -> Path | None:
+def unpack_matching(home: Path, set_pattern: str, scale: int, depth: int) -> Path | None:
     """Unpacks a set that lies in archives ``NAME_HR.tar.gz`` and ``NAME_LR_x2.tar.gz``, as the Hugging Face hub has it.
 
     Args:
@@ -142,7 +142,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             yield member.filename, None if member.is_dir() else zipped.open(member)
 
 
-def _checked(name: str) -> Path:
+def _safe_path(name: str) -> Path:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
         raise DatasetError(f"{name!r} in it would land outside of the folder")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class KnownSet:
+class KnownDataset:
     """A set of images with a name.
 
     Attributes:
@@ -35,7 +35,7 @@ class KnownSet:
         words = (re.findall("[a-z]+|[0-9]+", spelling.lower()) for spelling in (self.name, *self.spellings))
         return "|".join("[-_ ]?".join(parts) for parts in words)
 
-    def how_to_get(self, data_dir: str | os.PathLike | None = None) -> str:
+    def fetch_hint(self, data_dir: str | os.PathLike | None = None) -> str:
         """Returns what a person has to do to get it.
 
         Args:
@@ -47,29 +47,29 @@ class KnownSet:
         return f"get it with: lamnet data fetch {self.name}{place} (or lamnet eval --fetch)"
 
 
-SAMPLE = KnownSet("sample", "sample", 4, "photographs that scikit-image brings along", ("samples",))
+SAMPLE = KnownDataset("sample", "sample", 4, "photographs that scikit-image brings along", ("samples",))
 
-KNOWN_SETS = {
+KNOWN_DATASETS = {
     known.name: known
     for known in (
-        KnownSet("set5", "Set5", 5, "five small photographs"),
-        KnownSet("set14", "Set14", 14, "photographs and drawings"),
-        KnownSet("bsd100", "BSD100", 100, "natural scenes", ("b100", "bsds100")),
-        KnownSet("urban100", "Urban100", 100, "buildings, much fine structure"),
-        KnownSet("manga109", "Manga109", 109, "pages of manga", apply="http://www.manga109.org/en/download.html"),
-        KnownSet("div2k_valid", "DIV2K_valid", 100, "photographs of about 2K", ("div2k_val", "div2k")),
+        KnownDataset("set5", "Set5", 5, "five small photographs"),
+        KnownDataset("set14", "Set14", 14, "photographs and drawings"),
+        KnownDataset("bsd100", "BSD100", 100, "natural scenes", ("b100", "bsds100")),
+        KnownDataset("urban100", "Urban100", 100, "buildings, much fine structure"),
+        KnownDataset("manga109", "Manga109", 109, "pages of manga", apply="http://www.manga109.org/en/download.html"),
+        KnownDataset("div2k_valid", "DIV2K_valid", 100, "photographs of about 2K", ("div2k_val", "div2k")),
         SAMPLE,
     )
 }
 """The known sets by name."""
 
 
-def known_set(name: str) -> KnownSet | None:
+def known_dataset(name: str) -> KnownDataset | None:
     """Returns the set that somebody means by a name, in whatever spelling: ``"B100"``, ``"Urban-100"``."""
-    return next((known for known in KNOWN_SETS.values() if re.fullmatch(known.pattern, name, re.IGNORECASE)), None)
+    return next((known for known in KNOWN_DATASETS.values() if re.fullmatch(known.pattern, name, re.IGNORECASE)), None)
 
 
-def suggestion(name: str) -> str:
+def suggest_dataset(name: str) -> str:
     """Returns what to say to somebody whose name for a set is unknown."""
-    near = difflib.get_close_matches(name.lower(), KNOWN_SETS, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(KNOWN_SETS)}, and any folder of images"
+    near = difflib.get_close_matches(name.lower(), KNOWN_DATASETS, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(KNOWN_DATASETS)}, and any folder of images"

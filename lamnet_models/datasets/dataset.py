@@ -12,12 +12,12 @@ import numpy as np
 from ..errors import DatasetError
 from ..images import read_rgb
 from ..resize import imresize
-from .archives import unpack_found
-from .catalogue import SAMPLE, KnownSet, known_set, suggestion
-from .folders import contents, images_in
-from .layouts import ANY_SET, DEPTH, LAYOUTS, Match, find_matches, looked_for
-from .pairs import Pair, pair_up
-from .places import places
+from .archives import unpack_matching
+from .catalogue import SAMPLE, KnownDataset, known_dataset, suggest_dataset
+from .folders import describe_folder, images_in
+from .layouts import ANY_NAME, DEPTH, LAYOUTS, Match, describe_layouts, find_matches
+from .pairs import Pair, pair_images
+from .places import dataset_roots
 from .samples import sample_pairs
 
 
@@ -46,17 +46,17 @@ class Dataset:
     crop: int = 0
 
     @property
-    def makes_lr(self) -> bool:
+    def synthesizes_lr(self) -> bool:
         """Whether the reductions are made here, for want of files."""
         return any(pair.lr is None for pair in self.pairs)
 
     @property
-    def origin(self) -> str:
+    def lr_source(self) -> str:
         """Where the reductions come from, in words."""
         made = f"LR made by imresize ({self.lr_border}, uint8)"
-        return made if self.makes_lr else f"LR as found ({self.layout}'s layout)"
+        return made if self.synthesizes_lr else f"LR as found ({self.layout}'s layout)"
 
-    def first(self, count: int | None) -> Dataset:
+    def head(self, count: int | None) -> Dataset:
         """Returns the set with no more than so many images; all of them if that is None."""
         return self if count is None else replace(self, pairs=self.pairs[:count], problems=())
 
@@ -78,7 +78,7 @@ class Dataset:
         if 0 in (height, width):
             raise DatasetError(f"{pair.hr}: {_size(large)} pixels are too few for ×{scale}")
         large = large[: height * scale, : width * scale]
-        rows, columns = (_middle(side, self.crop // scale or side) for side in (height, width))
+        rows, columns = (_center(side, self.crop // scale or side) for side in (height, width))
         part = large[rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
         if pair.lr is None:
             return part, imresize(part, 1 / scale, border=self.lr_border)
@@ -113,7 +113,7 @@ def open_dataset(
             raise DatasetError(f"{dataset.name} was opened for ×{dataset.scale}, but ×{scale} is asked for")
         return dataset
     text = os.fspath(dataset)
-    known = None if isinstance(dataset, os.PathLike) or os.sep in text else known_set(text)
+    known = None if isinstance(dataset, os.PathLike) or os.sep in text else known_dataset(text)
     if known is SAMPLE:
         pairs = sample_pairs()
         return Dataset(known.name, scale, pairs[0].hr.parent, "scikit-image", pairs, lr_border=lr_border)
@@ -124,9 +124,9 @@ def open_dataset(
     if match is None:
         raise DatasetError(_not_found(known, text, scale, data_dir))
     folder_name = Path(text).resolve().name
-    named = known or known_set(folder_name)
+    named = known or known_dataset(folder_name)
     name = named.name if named else folder_name
-    pairs, problems = pair_up(match, scale)
+    pairs, problems = pair_images(match, scale)
     if not pairs:
         raise DatasetError(f"{match.hr}: none of its images has a partner; the first: {problems[0]}")
     return Dataset(name, scale, match.hr, match.layout.name, pairs, problems, lr_border)
@@ -134,7 +134,7 @@ def open_dataset(
 
 def _find(pattern: str, scale: int, data_dir: str | os.PathLike | None) -> Match | None:
     """Returns the set of a name in the first place that has it."""
-    for root in places(data_dir):
+    for root in dataset_roots(data_dir):
         matches = _search(root, pattern, scale)
         if not matches and re.fullmatch(pattern, root.resolve().name, re.IGNORECASE):  # the set itself will do too
             matches = find_matches(root.resolve().parent, re.escape(root.resolve().name), scale, depth=0)
@@ -143,20 +143,20 @@ def _find(pattern: str, scale: int, data_dir: str | os.PathLike | None) -> Match
     return None
 
 
-def _not_found(known: KnownSet | None, text: str, scale: int, data_dir: str | os.PathLike | None) -> str:
+def _not_found(known: KnownDataset | None, text: str, scale: int, data_dir: str | os.PathLike | None) -> str:
     if known:
-        found = "; ".join(f"{root} has {contents(root)}" for root in places(data_dir))
-        looked = looked_for(known.title, scale)
-        return f"{known.name} ×{scale} was not found; {known.how_to_get(data_dir)}; {found}; looked for {looked}"
+        found = "; ".join(f"{root} has {describe_folder(root)}" for root in dataset_roots(data_dir))
+        looked = describe_layouts(known.title, scale)
+        return f"{known.name} ×{scale} was not found; {known.fetch_hint(data_dir)}; {found}; looked for {looked}"
     if os.sep in text or text in ("", ".", ".."):
         return f"{text or 'the empty name'}: no such folder"
-    return f"there is no set or folder {text!r}: {suggestion(text)}"
+    return f"there is no set or folder {text!r}: {suggest_dataset(text)}"
 
 
 def _search(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -> list[Match]:
     if matches := find_matches(home, set_pattern, scale, depth):
         return matches
-    unpacked = unpack_found(home, set_pattern, scale, depth)
+    unpacked = unpack_matching(home, set_pattern, scale, depth)
     return find_matches(unpacked, set_pattern, scale, depth=0) if unpacked else []
 
 
@@ -170,12 +170,12 @@ def _in_folder(folder: Path, scale: int) -> Match:
         if folder.name.casefold() == f"image_srf_{scale}":
             return find_matches(folder.parent.parent, re.escape(folder.parent.name), scale, depth=0)[0]
         return own[0]
-    matches = _search(folder, ANY_SET, scale, depth=1)
+    matches = _search(folder, ANY_NAME, scale, depth=1)
     matches = [match for match in matches if match.layout is not LAYOUTS[-1]] or matches
     if not matches:
         raise DatasetError(
-            f"{folder}: neither images nor a set ×{scale}; looked for {looked_for('NAME', scale)}: it has "
-            f"{contents(folder)}"
+            f"{folder}: neither images nor a set ×{scale}; looked for {describe_layouts('NAME', scale)}: it has "
+            f"{describe_folder(folder)}"
         )
     if len(matches) > 1:
         names = ", ".join(sorted({match.name for match in matches}))
@@ -183,7 +183,7 @@ def _in_folder(folder: Path, scale: int) -> Match:
     return matches[0]
 
 
-def _middle(size: int, wanted: int) -> slice:
+def _center(size: int, wanted: int) -> slice:
     start = max(size - wanted, 0) // 2
     return slice(start, start + min(size, wanted))
 

@@ -20,7 +20,7 @@ ATTEMPTS = 5
 """How often a download is tried without a single byte of progress before it is given up."""
 
 _TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
-_PIECE = 1 << 18
+_CHUNK_SIZE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def download(file: RemoteFile, target: Path, progress: Progress | None = None, w
     partial = target.with_name(f"{target.name}.partial")
     resumed = partial.exists() and partial.stat().st_size > 0
     _download_to(partial, file, progress, wait)
-    problem = _problem(partial, file)
+    problem = _mismatch(partial, file)
     if problem and resumed:  # perhaps it began as another file
         partial.unlink()
         _download_to(partial, file, progress, wait)
-        problem = _problem(partial, file)
+        problem = _mismatch(partial, file)
     if problem:
         partial.unlink()
         raise DatasetError(f"{file.url}: {problem}; nothing of it was kept")
@@ -78,7 +78,7 @@ def _download_to(partial: Path, file: RemoteFile, progress: Progress | None, wai
         before = partial.stat().st_size if partial.exists() else 0
         try:
             return _request(partial, file, before, progress)
-        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, _CutOffError) as error:
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, _IncompleteError) as error:
             after = partial.stat().st_size if partial.exists() else 0
             failures = 1 if after > before else failures + 1
             if failures >= ATTEMPTS:
@@ -100,7 +100,7 @@ def _request(partial: Path, file: RemoteFile, offset: int, progress: Progress | 
             if response.headers.get("Content-Range") == f"bytes */{offset}":  # there is no more
                 return
             partial.unlink()
-            raise _CutOffError("the server has another file than before")
+            raise _IncompleteError("the server has another file than before")
         response.raise_for_status()
         continued = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         if response.status_code != requests.codes.partial_content or not continued:
@@ -109,20 +109,20 @@ def _request(partial: Path, file: RemoteFile, offset: int, progress: Progress | 
         total = file.size or (offset + int(length) if length.isdecimal() else None)
         done = offset
         with open(partial, "ab" if offset else "wb") as out:
-            for piece in response.raw.stream(_PIECE, decode_content=False):
+            for piece in response.raw.stream(_CHUNK_SIZE, decode_content=False):
                 out.write(piece)
                 done += len(piece)
                 if progress:
                     progress(done, total)
         if total is not None and done < total:
-            raise _CutOffError(f"the connection ended after {done} of {total} bytes")
+            raise _IncompleteError(f"the connection ended after {done} of {total} bytes")
 
 
-class _CutOffError(Exception):
+class _IncompleteError(Exception):
     """A connection has ended before the file."""
 
 
-def _problem(path: Path, file: RemoteFile) -> str | None:
+def _mismatch(path: Path, file: RemoteFile) -> str | None:
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"has {size} bytes instead of {file.size}"

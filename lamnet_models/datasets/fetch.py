@@ -13,11 +13,11 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
 from ..errors import DatasetError
 from .archives import unpack
-from .catalogue import KNOWN_SETS, SAMPLE, KnownSet, known_set, suggestion
+from .catalogue import KNOWN_DATASETS, SAMPLE, KnownDataset, known_dataset, suggest_dataset
 from .dataset import Dataset, open_dataset
 from .download import Progress, RemoteFile, download
 from .manifest import write_manifest
-from .places import places
+from .places import dataset_roots
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Source:
     """
 
     name: str
-    files: Callable[[KnownSet], Iterable[RemoteFile]]
+    files: Callable[[KnownDataset], Iterable[RemoteFile]]
     folders: dict[str, str]
 
 
-def _hugging_face(known: KnownSet) -> Iterable[RemoteFile]:
+def _hugging_face(known: KnownDataset) -> Iterable[RemoteFile]:
     for part in ("HR", "LR_x2", "LR_x3", "LR_x4"):
         url = hf_hub_url(f"eugenesiow/{known.title}", f"data/{known.title}_{part}.tar.gz", repo_type="dataset")
         try:
@@ -92,11 +92,11 @@ def fetch(
     Raises:
         DatasetError: If it may not or cannot be downloaded. What is there is never half of a set.
     """
-    known = known_set(dataset)
+    known = known_dataset(dataset)
     if known is None:
-        raise DatasetError(f"there is no set named {dataset!r}: {suggestion(dataset)}")
+        raise DatasetError(f"there is no set named {dataset!r}: {suggest_dataset(dataset)}")
     if known.apply:
-        raise DatasetError(f"{known.name}: {known.how_to_get()}, and unpack it in {places(data_dir)[0]}")
+        raise DatasetError(f"{known.name}: {known.fetch_hint()}, and unpack it in {dataset_roots(data_dir)[0]}")
     sources = [s for s in SOURCES if known.name in s.folders and source in (None, s.name)]
     if not sources and known is not SAMPLE:
         there = ", ".join(s.name for s in SOURCES if known.name in s.folders)
@@ -105,18 +105,20 @@ def fetch(
         return open_dataset(known.name, 2, data_dir)
     except DatasetError:
         pass
-    home = places(data_dir)[0]
+    home = dataset_roots(data_dir)[0]
     failures = []
     for candidate in sources:
         try:
-            _fetch_from(candidate, known, home, progress)
+            _fetch_from_source(candidate, known, home, progress)
             return open_dataset(known.name, 2, home)
         except DatasetError as error:
             failures.append(str(error))
     raise DatasetError("; ".join(failures))
 
 
-def _fetch_from(source: Source, known: KnownSet, home: Path, progress: Callable[[str], Progress] | None) -> None:
+def _fetch_from_source(
+    source: Source, known: KnownDataset, home: Path, progress: Callable[[str], Progress] | None
+) -> None:
     home.mkdir(parents=True, exist_ok=True)
     downloads = home / ".downloads"
     downloads.mkdir(exist_ok=True)
@@ -136,7 +138,7 @@ def _fetch_from(source: Source, known: KnownSet, home: Path, progress: Callable[
             raise DatasetError(f"{archives[0][1].url} does not hold {source.folders[known.name]}")
         for name, folder in source.folders.items():
             # Everything an archive brings is kept: fetching the next set of it then takes no time.
-            unpacked, target = temporary / folder, home / source.name / KNOWN_SETS[name].title
+            unpacked, target = temporary / folder, home / source.name / KNOWN_DATASETS[name].title
             if (folder == "." and name != known.name) or not unpacked.is_dir() or target.exists():
                 continue
             write_manifest(unpacked, [file for _, file in archives])

@@ -41,7 +41,7 @@ def has_images(folder: Path) -> bool:
     return bool(images_in(folder))
 
 
-def contents(folder: Path, most: int = 6) -> str:
+def describe_folder(folder: Path, most: int = 6) -> str:
     """Returns what lies in a folder, for a person to read."""
     if not folder.is_dir():
         return "no such folder" if not folder.exists() else "not a folder"

@@ -45,7 +45,7 @@ LAYOUTS = (
 DEPTH = 3
 """Levels of sub-folders that are looked into: of ``data/Set5/data/Set5_HR``, the three above the last."""
 
-ANY_SET = ".+"
+ANY_NAME = ".+"
 """Pattern of a set's name where it does not matter."""
 
 
@@ -91,7 +91,7 @@ def find_matches(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -
     return sorted(found.values(), key=lambda match: match.lr is None)
 
 
-def looked_for(set_name: str, scale: int) -> str:
+def describe_layouts(set_name: str, scale: int) -> str:
     """Returns the folders that a set is looked for in, for a person to read."""
     return ", ".join(dict.fromkeys(layout.hr.format(set=set_name, scale=scale) for layout in LAYOUTS))
 

@@ -28,7 +28,7 @@ class Pair:
     lr: Path | None
 
 
-def pair_up(match: Match, scale: int) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+def pair_images(match: Match, scale: int) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """Returns the pairs of a set, and a line for each image that has no partner.
 
     Args:

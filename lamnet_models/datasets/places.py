@@ -12,7 +12,7 @@ DATA_VARIABLE = "LAMNET_DATA"
 downloaded to."""
 
 
-def places(data_dir: str | os.PathLike | None = None) -> list[Path]:
+def dataset_roots(data_dir: str | os.PathLike | None = None) -> list[Path]:
     """Returns the folders where sets are looked for.
 
     Args:

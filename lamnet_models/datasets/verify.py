@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatasetError, ImageError
-from .catalogue import known_set
+from .catalogue import known_dataset
 from .dataset import open_dataset
 from .manifest import check_manifest
 
@@ -52,7 +52,7 @@ def verify(dataset: str | os.PathLike, data_dir: str | os.PathLike | None = None
             failures.append(error)
     if not found:
         raise failures[0]
-    own = [opened for opened in found if not opened.makes_lr]
+    own = [opened for opened in found if not opened.synthesizes_lr]
     for opened in own or found[:1]:
         problems.update(dict.fromkeys(opened.problems))
         for pair in opened.pairs:
@@ -60,7 +60,7 @@ def verify(dataset: str | os.PathLike, data_dir: str | os.PathLike | None = None
                 opened.read(pair)
             except (DatasetError, ImageError) as error:
                 problems[str(error)] = None
-    known, first = known_set(found[0].name), found[0]
+    known, first = known_dataset(found[0].name), found[0]
     if known and len(first.pairs) != known.count:
         problems[f"{first.folder}: {len(first.pairs)} images can be used, but {known.title} has {known.count}"] = None
     changed = check_manifest(first.folder)

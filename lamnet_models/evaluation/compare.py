@@ -14,8 +14,8 @@ from ..datasets import Dataset, Pair, open_dataset
 from ..errors import DatasetError
 from ..images import Picture
 from ..pictures import Box, Panel, best_box, grid
-from .evaluate import Step, evaluate
-from .methods import BICUBIC, Method, open_method
+from .evaluate import ImageResult, evaluate
+from .methods import BICUBIC, Predictor, open_predictor
 from .metrics import psnr, rgb_to_y
 from .result import Evaluation
 
@@ -57,7 +57,7 @@ def compare(
     *,
     details: int | list[Detail] = 3,
     side: int = 64,
-    on_step: Callable[[str, Step], None] | None = None,
+    on_image: Callable[[str, ImageResult], None] | None = None,
     device: str = "auto",
     precision: str = "fp32",
     tile: int | str = 0,
@@ -73,7 +73,7 @@ def compare(
         data_dir: Where to look for the set.
         details: What to show, or how many of the details in which the methods differ most, each of another image.
         side: Width and height in pixels of the details that are chosen here.
-        on_step: Called for each image with the method's name and what it made.
+        on_image: Called for each image with the method's name and what it made.
         device: Where to compute.
         precision: Type to compute in.
         tile: Side of the tiles.
@@ -85,59 +85,61 @@ def compare(
         DatasetError: If there is no such set, or no such image in it.
         LAMNetError: If there is no such model, or not enough memory.
     """
-    methods = _open_all(models, scale, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble)
+    methods = _open_predictors(
+        models, scale, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble
+    )
     found = open_dataset(dataset, methods[0].scale, data_dir, options.get("lr_border", "mirror"))
     wanted = details if isinstance(details, list) else []
-    pairs = [_pair(found, detail) for detail in wanted]  # refused before anything is computed
+    pairs = [_find_pair(found, detail) for detail in wanted]  # refused before anything is computed
     evaluations = tuple(
         evaluate(
             method,
             found,
             precision=precision,
             tile=tile,
-            on_step=on_step and (lambda step, name=method.name: on_step(name, step)),
+            on_image=on_image and (lambda step, name=method.name: on_image(name, step)),
             **options,
         )
         for method in methods
     )
     if isinstance(details, int):
-        wanted = [Detail(name) for name in _most_different(evaluations)[:details]]
-        pairs = [_pair(found, detail) for detail in wanted]
+        wanted = [Detail(name) for name in _rank_by_spread(evaluations)[:details]]
+        pairs = [_find_pair(found, detail) for detail in wanted]
     channel = evaluations[0].channel
     rows, shown = [], []
     for detail, pair in zip(wanted, pairs, strict=True):
-        truth, reduced = found.read(pair)
-        outputs = [method.enlarge(reduced) for method in methods]
-        box = detail.box or best_box(_disagreement(outputs, truth), side)
-        if box.cut(truth).shape[:2] != (box.height, box.width):
-            raise DatasetError(f"{pair.name} has {truth.shape[1]}×{truth.shape[0]} pixels: the detail lies outside")
+        hr, lr = found.read(pair)
+        outputs = [method.upscale(lr) for method in methods]
+        box = detail.box or best_box(_error_spread(outputs, hr), side)
+        if box.cut(hr).shape[:2] != (box.height, box.width):
+            raise DatasetError(f"{pair.name} has {hr.shape[1]}×{hr.shape[0]} pixels: the detail lies outside")
         shown.append(replace(detail, box=box))
         rows.append(
             [
-                Panel(truth, (pair.name, f"{found.name} x{found.scale}"), box),
+                Panel(hr, (pair.name, f"{found.name} x{found.scale}"), box),
                 *(
-                    Panel(box.cut(output), (method.name, f"{psnr(box.cut(output), box.cut(truth), 0, channel):.2f} dB"))
+                    Panel(box.cut(output), (method.name, f"{psnr(box.cut(output), box.cut(hr), 0, channel):.2f} dB"))
                     for method, output in zip(methods, outputs, strict=True)
                 ),
-                Panel(box.cut(truth), ("original", "PSNR")),
+                Panel(box.cut(hr), ("original", "PSNR")),
             ]
         )
     return Comparison(evaluations, tuple(shown), grid(rows) if rows else None)
 
 
-def _open_all(models: list[nn.Module | str | os.PathLike], scale: int | None, **options: Any) -> list[Method]:
+def _open_predictors(models: list[nn.Module | str | os.PathLike], scale: int | None, **options: Any) -> list[Predictor]:
     if not models:
         raise ValueError("models is empty: name at least one")
     networks = [model for model in models if model != BICUBIC]
-    opened = {id(model): open_method(model, scale, **options) for model in networks}
+    opened = {id(model): open_predictor(model, scale, **options) for model in networks}
     scales = {method.scale for method in opened.values()} or {scale}
     if len(scales) > 1:
         each = ", ".join(f"{method.name} ×{method.scale}" for method in opened.values())
         raise ValueError(f"models have different scales: {each}")
-    return [opened.get(id(model)) or open_method(BICUBIC, *scales) for model in models]
+    return [opened.get(id(model)) or open_predictor(BICUBIC, *scales) for model in models]
 
 
-def _pair(dataset: Dataset, detail: Detail) -> Pair:
+def _find_pair(dataset: Dataset, detail: Detail) -> Pair:
     pair = next((pair for pair in dataset.pairs if pair.name == detail.image), None)
     if pair is None:
         names = ", ".join(pair.name for pair in dataset.pairs[:10])
@@ -145,7 +147,7 @@ def _pair(dataset: Dataset, detail: Detail) -> Pair:
     return pair
 
 
-def _most_different(evaluations: tuple[Evaluation, ...]) -> list[str]:
+def _rank_by_spread(evaluations: tuple[Evaluation, ...]) -> list[str]:
     """Returns the images' names, those first on whose PSNR the methods differ most; of one method, the worst."""
     scores = [{score.name: min(score.psnr, 99.0) for score in evaluation.images} for evaluation in evaluations]
     names = [name for name in scores[0] if all(name in other for other in scores)]
@@ -153,7 +155,7 @@ def _most_different(evaluations: tuple[Evaluation, ...]) -> list[str]:
     return sorted(names, key=lambda name: (-spreads[name], scores[0][name]))
 
 
-def _disagreement(outputs: list[np.ndarray], truth: np.ndarray) -> np.ndarray:
+def _error_spread(outputs: list[np.ndarray], hr: np.ndarray) -> np.ndarray:
     """Returns for each pixel how far the methods' squared errors lie apart or, of one method, its own."""
-    errors = [(rgb_to_y(output) - rgb_to_y(truth)) ** 2 for output in outputs]
+    errors = [(rgb_to_y(output) - rgb_to_y(hr)) ** 2 for output in outputs]
     return np.ptp(errors, axis=0) if errors[1:] else errors[0]

@@ -16,38 +16,38 @@ from torch import nn
 
 from ..datasets import Dataset, Pair, open_dataset
 from ..errors import DatasetError, ImageError
-from .methods import Method, open_method
+from .methods import Predictor, open_predictor
 from .metrics import psnr, ssim
 from .protocol import Protocol, resolve_protocol
 from .result import Evaluation, ImageScore, mean, versions
 
-_AHEAD = 2
+_PREFETCH = 2
 """Images decoded before the network asks for them, and images whose metrics may be under way behind it."""
 
 
 @dataclass(frozen=True)
-class Step:
+class ImageResult:
     """One image, measured.
 
     Attributes:
         score: Its figures.
         done: Images done so far, those left out included.
         total: Images of the set.
-        enlarged: What the network made, (s·H, s·W, 3) uint8.
-        truth: The large image.
-        reduced: What the network was given, (H, W, 3) uint8.
+        sr: What the network made, (s·H, s·W, 3) uint8.
+        hr: The large image.
+        lr: What the network was given, (H, W, 3) uint8.
     """
 
     score: ImageScore
     done: int
     total: int
-    enlarged: np.ndarray
-    truth: np.ndarray
-    reduced: np.ndarray
+    sr: np.ndarray
+    hr: np.ndarray
+    lr: np.ndarray
 
 
 def evaluate(
-    model: nn.Module | str | os.PathLike | Method | None = None,
+    model: nn.Module | str | os.PathLike | Predictor | None = None,
     dataset: str | os.PathLike | Dataset = "set5",
     scale: int | None = None,
     data_dir: str | os.PathLike | None = None,
@@ -61,11 +61,11 @@ def evaluate(
     device: torch.device | str = "auto",
     precision: str = "fp32",
     self_ensemble: bool = False,
-    on_step: Callable[[Step], None] | None = None,
+    on_image: Callable[[ImageResult], None] | None = None,
 ) -> Evaluation:
     """Measures a network on a set of images, the way papers do.
 
-    The images are cropped to a multiple of the scale and reduced, or their published reductions taken; the network's
+    The images are cropped to a multiple of the scale and downscaled, or their published reductions taken; the network's
     output is clamped, rounded to 8 bits, and compared without its border. Means are over images.
 
     Args:
@@ -85,7 +85,7 @@ def evaluate(
         device: Where to compute.
         precision: Type to compute in.
         self_ensemble: Whether to average over eight flips and rotations.
-        on_step: Called for each image, in the set's order.
+        on_image: Called for each image, in the set's order.
 
     Returns:
         The means, every image's figures, and what is needed to measure again.
@@ -99,25 +99,27 @@ def evaluate(
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit is {limit!r}, but it must be an integer of at least 1")
     method = model
-    if not isinstance(method, Method):
-        method = open_method(model, scale, tile=tile, device=device, precision=precision, self_ensemble=self_ensemble)
-    found = open_dataset(dataset, method.scale, data_dir, lr_border).first(limit)
+    if not isinstance(method, Predictor):
+        method = open_predictor(
+            model, scale, tile=tile, device=device, precision=precision, self_ensemble=self_ensemble
+        )
+    found = open_dataset(dataset, method.scale, data_dir, lr_border).head(limit)
     begin = time.perf_counter()
     scores: list[ImageScore] = []
     skipped = list(found.problems)
     digest = hashlib.sha256()
     total = len(found.pairs)
-    for done, outcome in enumerate(_run(method, found, rules), start=1):
+    for done, outcome in enumerate(_predict_images(method, found, rules), start=1):
         if isinstance(outcome, str):
             skipped.append(outcome)
             continue
-        score, enlarged, truth, reduced = outcome
+        score, sr, hr, lr = outcome
         scores.append(score)
-        for image in (truth, reduced):
+        for image in (hr, lr):
             digest.update(f"{score.name} {image.shape}\n".encode())
             digest.update(np.ascontiguousarray(image))
-        if on_step:
-            on_step(Step(score, done, total, enlarged, truth, reduced))
+        if on_image:
+            on_image(ImageResult(score, done, total, sr, hr, lr))
     if not scores:
         raise DatasetError(f"none of the images of {found.name} could be measured; the first: {skipped[0]}")
     return Evaluation(
@@ -132,8 +134,8 @@ def evaluate(
         protocol=rules.name,
         border=rules.border_at(method.scale),
         channel=rules.channel,
-        measured=rules.in_words(method.scale),
-        lr=found.origin,
+        measured=rules.describe(method.scale),
+        lr=found.lr_source,
         dataset_sha256=digest.hexdigest(),
         weights=method.weights,
         weights_sha256=method.weights_sha256,
@@ -149,7 +151,7 @@ def evaluate(
 _Outcome = tuple[ImageScore, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _run(method: Method, dataset: Dataset, rules: Protocol) -> Iterator[_Outcome | str]:
+def _predict_images(method: Predictor, dataset: Dataset, rules: Protocol) -> Iterator[_Outcome | str]:
     """Yields for each image its figures and pictures, or a line that says why it was left out; in order.
 
     Decoding runs ahead of the network and the metrics behind it, in threads of their own.
@@ -160,21 +162,21 @@ def _run(method: Method, dataset: Dataset, rules: Protocol) -> Iterator[_Outcome
         waiting = iter(dataset.pairs)
         try:
             while True:
-                while len(ahead) < _AHEAD and (pair := next(waiting, None)):
+                while len(ahead) < _PREFETCH and (pair := next(waiting, None)):
                     ahead.append((pair, pool.submit(dataset.read, pair)))
                 if not ahead:
                     break
                 pair, reading = ahead.popleft()
                 try:
-                    truth, reduced = reading.result()
+                    hr, lr = reading.result()
                 except (DatasetError, ImageError) as error:
                     behind.append(str(error))
                 else:
                     begin = time.perf_counter()
-                    enlarged = method.enlarge(reduced)
+                    sr = method.upscale(lr)
                     seconds = time.perf_counter() - begin
-                    behind.append(pool.submit(_measure, pair, enlarged, truth, reduced, rules, dataset.scale, seconds))
-                while len(behind) > _AHEAD:
+                    behind.append(pool.submit(_measure, pair, sr, hr, lr, rules, dataset.scale, seconds))
+                while len(behind) > _PREFETCH:
                     yield _result(behind.popleft())
             while behind:
                 yield _result(behind.popleft())
@@ -189,9 +191,9 @@ def _result(item: Future | str) -> _Outcome | str:
 
 def _measure(
     pair: Pair,
-    enlarged: np.ndarray,
-    truth: np.ndarray,
-    reduced: np.ndarray,
+    sr: np.ndarray,
+    hr: np.ndarray,
+    lr: np.ndarray,
     rules: Protocol,
     scale: int,
     seconds: float,
@@ -200,11 +202,11 @@ def _measure(
     try:
         score = ImageScore(
             pair.name,
-            psnr(enlarged, truth, border, rules.channel),
-            ssim(enlarged, truth, border, rules.channel),
-            (truth.shape[1], truth.shape[0]),
+            psnr(sr, hr, border, rules.channel),
+            ssim(sr, hr, border, rules.channel),
+            (hr.shape[1], hr.shape[0]),
             seconds,
         )
     except ValueError as error:
         return f"{pair.hr}: {error}"
-    return score, enlarged, truth, reduced
+    return score, sr, hr, lr

@@ -1,4 +1,4 @@
-"""Ways to enlarge an image, each under a name: our networks, other people's, bicubic interpolation."""
+"""Ways to upscale an image, each under a name: our networks, other people's, bicubic interpolation."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DEFAULT_SCALE = 4
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way to enlarge images.
+class Predictor:
+    """A way to upscale images.
 
     Attributes:
         name: Its name, for tables.
         scale: Factor of enlargement.
-        enlarge: From (H, W, 3) uint8 to (s·H, s·W, 3) uint8.
+        upscale: From (H, W, 3) uint8 to (s·H, s·W, 3) uint8.
         weights: Name or file of its weights; None where it has none.
         weights_sha256: SHA-256 of the file, or for a module of its tensors; None where it has none.
         device: Where it computes.
@@ -42,14 +42,14 @@ class Method:
 
     name: str
     scale: int
-    enlarge: Callable[[np.ndarray], np.ndarray]
+    upscale: Callable[[np.ndarray], np.ndarray]
     weights: str | None = None
     weights_sha256: str | None = None
     device: str = "cpu"
     variant: str | None = None
 
 
-def open_method(
+def open_predictor(
     model: nn.Module | str | os.PathLike | None,
     scale: int | None = None,
     *,
@@ -57,8 +57,8 @@ def open_method(
     device: torch.device | str = "auto",
     precision: str = "fp32",
     self_ensemble: bool = False,
-) -> Method:
-    """Makes a way to enlarge images ready to run.
+) -> Predictor:
+    """Makes a way to upscale images ready to run.
 
     Args:
         model: ``"bicubic"``; a model's name, ``"lamnet_x4"``; the file of a checkpoint, ours, a released one or any
@@ -79,13 +79,13 @@ def open_method(
         if self_ensemble:
             raise ValueError("self_ensemble is for networks: bicubic interpolation is the same for every view")
         scale = scale or _DEFAULT_SCALE
-        return Method(BICUBIC, scale, lambda image: imresize(image, scale))
+        return Predictor(BICUBIC, scale, lambda image: imresize(image, scale))
     if model is None:
         model = f"lamnet_x{scale or _DEFAULT_SCALE}"
     network = with_scale(resolve_model(model), scale)
     if isinstance(model, nn.Module):
         name, weights, digest = type(network).__name__, None, _state_digest(network)
-        if isinstance(network, Scaled):
+        if isinstance(network, FixedScale):
             name = type(network.model).__name__
     else:
         path = locate(model)
@@ -97,7 +97,7 @@ def open_method(
         device=device,
         precision=precision,
     )
-    return Method(
+    return Predictor(
         f"{name} (self-ensemble)" if self_ensemble else name,
         upscaler.scale,
         upscaler,
@@ -108,7 +108,7 @@ def open_method(
     )
 
 
-class Scaled(nn.Module):
+class FixedScale(nn.Module):
     """A network that does not say its scale, with its scale.
 
     Args:
@@ -154,7 +154,7 @@ def with_scale(network: nn.Module, scale: int | None) -> nn.Module:
         raise ValueError(f"scale is missing: {type(network).__name__} does not say how many times it enlarges")
     if None not in (own, scale) and own != scale:
         raise ValueError(f"scale is {scale}, but the model enlarges {own} times")
-    return Scaled(network, own or scale)
+    return FixedScale(network, own or scale)
 
 
 def _state_digest(network: nn.Module) -> str:

@@ -31,7 +31,7 @@ def psnr(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
         image: The image to judge: an array (H, W) or (H, W, C) in [0, 255] of any type, or a tensor (C, H, W) in
             [0, 1], which is clamped and rounded to 8 bit first. C is 1 (grey) or 3 (RGB); grey counts as three equal
             channels.
-        reference: The truth, of the same shape.
+        reference: The HR image, of the same shape.
         border: Width in pixels of the frame to leave out.
         channel: ``"y"``: on the luma alone; ``"rgb"``: over all channels.
 
@@ -50,7 +50,7 @@ def ssim(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
 
     Args:
         image: The image to judge; see [`psnr`][lamnet_models.evaluation.psnr].
-        reference: The truth, of the same shape.
+        reference: The HR image, of the same shape.
         border: Width in pixels of the frame to leave out.
         channel: ``"y"``: on the luma alone; ``"rgb"``: the mean over the channels.
 

@@ -23,7 +23,7 @@ class Protocol:
         """Returns the pixels left out at each edge at a scale."""
         return scale if self.border is None else self.border
 
-    def in_words(self, scale: int) -> str:
+    def describe(self, scale: int) -> str:
         """Returns what is measured at a scale, for a person to read."""
         border = self.border_at(scale)
         return f"PSNR and SSIM on {self.channel.upper()}, {border} pixels of border left out ({self.name} protocol)"

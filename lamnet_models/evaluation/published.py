@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-SETS = ("set5", "set14", "bsd100", "urban100", "manga109")
+BENCHMARKS = ("set5", "set14", "bsd100", "urban100", "manga109")
 """The sets of the paper's table 3, in its order."""
 
 _OURS = {"LAMNet": "lamnet_x{}", "LAMNet-large": "lamnet_large_x{}"}
@@ -46,7 +46,7 @@ class Published:
 
 
 @cache
-def content() -> dict[str, Any]:
+def published_data() -> dict[str, Any]:
     """Returns all of the file."""
     return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
@@ -55,8 +55,8 @@ def content() -> dict[str, Any]:
 def table3() -> tuple[Published, ...]:
     """Returns table 3: models beside each other, at three scales."""
     return tuple(
-        Published(model, scale, params, macs, _scores(SETS, cells))
-        for scale, model, params, macs, *cells in content()["table3"]
+        Published(model, scale, params, macs, _scores(BENCHMARKS, cells))
+        for scale, model, params, macs, *cells in published_data()["table3"]
     )
 
 
@@ -65,7 +65,7 @@ def table4() -> tuple[Published, ...]:
     """Returns table 4: variants of the model for ×2."""
     return tuple(
         Published(variant, 2, params, macs, _scores(("urban100", "manga109"), cells))
-        for variant, params, macs, *cells in content()["table4"]
+        for variant, params, macs, *cells in published_data()["table4"]
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from ..datasets import KNOWN_SETS
+from ..datasets import KNOWN_DATASETS
 from .published import published
 
 _PACKAGES = ("lamnet", "torch", "numpy", "scikit-image", "pillow", "pyvips")
@@ -95,7 +95,7 @@ class Evaluation:
         """Returns one line: the means, the paper's row where there is one, and how it was measured."""
         paper = ""
         if self.published:
-            whole = "" if len(self.images) == KNOWN_SETS[self.dataset].count else ", on all of it"
+            whole = "" if len(self.images) == KNOWN_DATASETS[self.dataset].count else ", on all of it"
             paper = f" (the paper{whole}: {self.published[0]:.2f} dB, {self.published[1]:.4f})"
         count = f"{len(self.images)} images" if len(self.images) != 1 else "1 image"
         left_out = f", {len(self.skipped)} left out" if self.skipped else ""

@@ -11,7 +11,7 @@ from ..datasets import Dataset
 from ..images import Picture, write_image
 from ..pictures import Panel, best_box, grid
 from ..resize import imresize
-from .evaluate import Step
+from .evaluate import ImageResult
 from .metrics import psnr, rgb_to_y
 
 _WORST = 3
@@ -33,9 +33,9 @@ class ImageSaver:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._worst: list[tuple[float, int, str, list[Panel]]] = []
 
-    def save(self, step: Step) -> None:
-        """Writes one image; for ``evaluate``'s ``on_step``."""
-        write_image(self._folder / f"{Path(step.score.name).stem}.png", Picture(step.enlarged))
+    def save(self, step: ImageResult) -> None:
+        """Writes one image; for ``evaluate``'s ``on_image``."""
+        write_image(self._folder / f"{Path(step.score.name).stem}.png", Picture(step.sr))
         badness = -step.score.psnr
         if len(self._worst) < _WORST or badness > self._worst[0][0]:
             entry = (badness, step.done, step.score.name, self._panels(step))
@@ -48,13 +48,13 @@ class ImageSaver:
         if rows:
             write_image(self._folder / "worst.png", grid(rows))
 
-    def _panels(self, step: Step) -> list[Panel]:
-        error = (rgb_to_y(step.enlarged) - rgb_to_y(step.truth)) ** 2
+    def _panels(self, step: ImageResult) -> list[Panel]:
+        error = (rgb_to_y(step.sr) - rgb_to_y(step.hr)) ** 2
         box = best_box(error, _SIDE)
-        scale = step.truth.shape[0] // step.reduced.shape[0]
-        truth = box.cut(step.truth)
-        panels = [Panel(step.truth, (step.score.name, f"{step.score.psnr:.2f} dB in all"), box)]
-        for name, image in (("bicubic", imresize(step.reduced, scale)), (self._method, step.enlarged)):
+        scale = step.hr.shape[0] // step.lr.shape[0]
+        hr = box.cut(step.hr)
+        panels = [Panel(step.hr, (step.score.name, f"{step.score.psnr:.2f} dB in all"), box)]
+        for name, image in (("bicubic", imresize(step.lr, scale)), (self._method, step.sr)):
             part: np.ndarray = box.cut(image)
-            panels.append(Panel(part, (name, f"{psnr(part, truth):.2f} dB")))
-        return [*panels, Panel(truth, ("original", "PSNR of the detail"))]
+            panels.append(Panel(part, (name, f"{psnr(part, hr):.2f} dB")))
+        return [*panels, Panel(hr, ("original", "PSNR of the detail"))]

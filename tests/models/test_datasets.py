@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lamnet_models import DatasetError, ImageError
-from lamnet_models.datasets import KNOWN_SETS, known_set, open_dataset, verify
+from lamnet_models.datasets import KNOWN_DATASETS, known_dataset, open_dataset, verify
 from lamnet_models.datasets.archives import atomic_folder, unpack
 from lamnet_models.resize import imresize
 
@@ -32,7 +32,7 @@ from ..conftest import LAYOUTS
     ],
 )
 def test_names_are_forgiving(spelling, name):
-    assert known_set(spelling).name == name
+    assert known_dataset(spelling).name == name
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -43,7 +43,7 @@ def test_every_layout_is_recognised(build_set, layout, scale):
         found = open_dataset("bsd100", scale, place)
         assert [pair.name for pair in found.pairs] == ["img_000", "img_001", "img_002"]
         assert not found.problems
-        assert found.makes_lr == (layout == "folder")
+        assert found.synthesizes_lr == (layout == "folder")
         for pair in found.pairs:
             large, small = found.read(pair)
             assert large.shape == (small.shape[0] * scale, small.shape[1] * scale, 3)
@@ -57,7 +57,7 @@ def test_a_set_may_be_named_by_its_folder(build_set, layout):
     folder = {"EDSR": root / "benchmark/mine", "DIV2K": root}.get(layout, root / "mine")
     found = open_dataset(folder, 2)
     assert len(found.pairs) == 3
-    assert found.makes_lr == (layout == "folder")
+    assert found.synthesizes_lr == (layout == "folder")
     assert open_dataset(str(folder), 2) == found
     if layout == "SelfExSR":
         assert open_dataset(folder / "image_SRF_2", 2).pairs == found.pairs
@@ -75,7 +75,7 @@ def test_names_of_folders_serve_as_names(build_set):
 def test_reductions_are_preferred_to_a_folder_without(build_set, tmp_path):
     build_set("folder", "Set5")
     build_set("EDSR", "Set5", root=tmp_path / "data" / "deep")
-    assert not open_dataset("set5", 2, tmp_path / "data").makes_lr
+    assert not open_dataset("set5", 2, tmp_path / "data").synthesizes_lr
 
 
 def test_large_images_alone_get_reductions(build_set):
@@ -83,7 +83,7 @@ def test_large_images_alone_get_reductions(build_set):
     found = open_dataset("set5", 4, root, lr_border="replicate")  # there is no X4
     large, small = found.read(found.pairs[0])
     assert np.array_equal(small, imresize(large, 1 / 4, border="replicate"))
-    assert "made by imresize (replicate" in found.origin
+    assert "made by imresize (replicate" in found.lr_source
 
 
 def test_places(build_set, monkeypatch, tmp_path):
@@ -166,7 +166,7 @@ def test_archives_of_the_hub_are_read_where_they_lie(build_set, tmp_path):
         shutil.rmtree(place / part)
     for found in (open_dataset("set5", 2, root), open_dataset(root / "Set5", 2)):
         assert len(found.pairs) == 3
-        assert not found.makes_lr
+        assert not found.synthesizes_lr
     assert sorted(path.name for path in place.iterdir()) == ["Set5_HR.tar.gz", "Set5_LR_x2.tar.gz"]
 
 
@@ -245,12 +245,12 @@ def test_verification_finds_what_is_wrong(build_set):
 
 def test_samples_are_always_there():
     found = open_dataset("sample", 4)
-    assert len(found.pairs) == KNOWN_SETS["sample"].count
-    assert found.makes_lr
+    assert len(found.pairs) == KNOWN_DATASETS["sample"].count
+    assert found.synthesizes_lr
 
 
 def test_a_folder_here_may_have_a_known_sets_name(build_set, monkeypatch):
     root = build_set("EDSR", "Set5")
     monkeypatch.chdir(root / "benchmark")
     found = open_dataset("Set5", 2, root / "nowhere")
-    assert (found.name, len(found.pairs), found.makes_lr) == ("set5", 3, False)
+    assert (found.name, len(found.pairs), found.synthesizes_lr) == ("set5", 3, False)

@@ -75,10 +75,10 @@ def test_protocols_differ_in_their_border(build_set):
 
 def test_limit_steps_and_order(build_set):
     steps = []
-    result = evaluate(Nearest(), "set5", 2, build_set(count=5), limit=3, on_step=steps.append)
+    result = evaluate(Nearest(), "set5", 2, build_set(count=5), limit=3, on_image=steps.append)
     assert [score.name for score in result.images] == ["img_000", "img_001", "img_002"]
     assert [(step.done, step.total) for step in steps] == [(1, 3), (2, 3), (3, 3)]
-    assert steps[0].enlarged.shape == steps[0].truth.shape
+    assert steps[0].sr.shape == steps[0].hr.shape
 
 
 def test_what_cannot_be_measured_is_left_out_and_counted(build_set):
@@ -116,8 +116,8 @@ def test_a_name_a_file_and_a_module_are_the_same(build_set, small):
 
 def test_the_network_is_used_as_upscale_uses_it(build_set, small):
     seen = []
-    evaluate(small, "set5", data_dir=build_set(), on_step=seen.append)
-    assert np.array_equal(seen[0].enlarged, upscale(seen[0].reduced, small, tile=0))
+    evaluate(small, "set5", data_dir=build_set(), on_image=seen.append)
+    assert np.array_equal(seen[0].sr, upscale(seen[0].lr, small, tile=0))
 
 
 def test_self_ensemble_is_equivariant(build_set, small):

@@ -180,7 +180,7 @@ def edsr(server, build_set, tmp_path, monkeypatch):
 def test_a_set_is_fetched_once_and_its_neighbours_come_along(edsr, tmp_path):
     found = fetch("Set-5", tmp_path / "data")
     assert found == open_dataset("set5", 2, tmp_path / "data")
-    assert not found.makes_lr
+    assert not found.synthesizes_lr
     assert len(edsr.ranges) == 1
     assert fetch("set5", tmp_path / "data") == found
     assert len(fetch("bsd100", tmp_path / "data").pairs) == 3
@@ -240,7 +240,7 @@ def test_the_hub_serves_a_set_in_several_archives(server, build_set, tmp_path, m
     )
     found = fetch("set5", tmp_path / "data", source="huggingface")
     assert len(found.pairs) == 5
-    assert not open_dataset("set5", 3, tmp_path / "data").makes_lr
+    assert not open_dataset("set5", 3, tmp_path / "data").synthesizes_lr
     assert not verify("set5", tmp_path / "data").problems
 
 

@@ -217,8 +217,8 @@ def test_images_are_kept_out_by_name(photos):
 def test_reductions_on_disk_are_taken(build_set, layout):
     root = build_set(layout, "DIV2K_train", scale=2)
     train_set, _ = training_data([str(root)], 2)
-    assert not train_set.makes_lr
-    assert training_data([str(root)], 3)[0].makes_lr
+    assert not train_set.synthesizes_lr
+    assert training_data([str(root)], 3)[0].synthesizes_lr
 
 
 def test_the_average_forgets_its_beginning_and_then_follows_slowly():
