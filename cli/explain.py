@@ -64,7 +64,7 @@ def explain(
                 models or ["lamnet_x4"],
                 side=side,
                 at=tuple(int(number) for number in at.split(",")) if at else None,
-                reduce=not as_input,
+                downscale=not as_input,
                 patch=patch,
                 steps=steps,
                 samples=samples,

@@ -1,4 +1,4 @@
-"""Sets of images to measure on and to train on: their names, where they lie, how they are laid out."""
+"""Datasets for evaluation and training: names, locations, layouts."""
 
 from .catalogue import KNOWN_DATASETS, KnownDataset, known_dataset
 from .dataset import Dataset, open_dataset

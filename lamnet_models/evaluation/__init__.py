@@ -1,4 +1,4 @@
-"""Measuring super-resolution the way papers do: exact bicubic reduction, protocols, metrics, whole sets."""
+"""Super-resolution evaluation: MATLAB bicubic downscaling, protocols, metrics, benchmarks."""
 
 from ..resize import imresize
 from .compare import Comparison, compare

@@ -1,4 +1,4 @@
-"""Image files: read, written, and what each format can hold."""
+"""Image file reading and writing, and format capabilities."""
 
 from .formats import READABLE, WRITABLE, unsupported_reason
 from .picture import Picture

@@ -1,4 +1,4 @@
-"""Tables 1 and 2: what token mixers and feed-forward networks cost, by formula and counted on modules."""
+"""Tables 1 and 2: costs of token mixers and feed-forward networks, by formula and counted on modules."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Table
 
 K = 8
-"""Side of the window, or number of taps, in the paper's example."""
+"""Window side, or number of taps, in the paper's example."""
 
 PRINTED_GROUPS = 64
-"""G of the paper's example. Its figures come out with 4."""
+"""G stated in the paper's example. Its values match G = 4."""
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A cost as a formula of C channels, window K and G groups.
+    """Cost formula in C channels, window K and G groups.
 
     Attributes:
         text: The formula.
-        value: What it comes to.
+        value: Function of C, K and G.
     """
 
     text: str
@@ -44,7 +44,7 @@ PARAMS = {
         Formula("4C² + 18C", lambda c, k, g: 4 * c**2 + 18 * c),
     ),
 }
-"""Parameters of token mixer and feed-forward network by method: the paper's table 1."""
+"""Parameters of token mixer and feed-forward network by method, the paper's table 1."""
 
 MACS = {
     "SwinIR": (
@@ -60,32 +60,31 @@ MACS = {
         Formula("4C² + 21C", lambda c, k, g: 4 * c**2 + 21 * c),
     ),
 }
-"""Multiply-accumulates of both at each pixel by method: the paper's table 2."""
+"""Multiply-accumulates per pixel of both by method, the paper's table 2."""
 
 
 def table1() -> Reproduction:
-    """Reproduces table 1: parameters of the token mixers and feed-forward networks of three methods."""
+    """Reproduce table 1: parameters of the token mixers and feed-forward networks of three methods."""
     return Reproduction(
         "table1",
         "Table 1: parameters of token mixers and feed-forward networks",
         (_formulas("Parameters by formula", PARAMS, 1, "params"), _counts("params")),
         (
-            "The paper gives its figures for G = 64. They come out with G = 4, the number of groups of the published "
-            "models, and with no other.",
+            "The paper states G = 64. Its values match only G = 4, the number of groups of the published models.",
             *_without_spandrel(),
         ),
     )
 
 
 def table2() -> Reproduction:
-    """Reproduces table 2: multiply-accumulates of the token mixers and feed-forward networks of three methods."""
+    """Reproduce table 2: multiply-accumulates of the token mixers and feed-forward networks of three methods."""
     return Reproduction(
         "table2",
         "Table 2: multiply-accumulates of token mixers and feed-forward networks",
         (_formulas("Multiply-accumulates by formula, at 1280×720", MACS, HEIGHT * WIDTH, "macs"), _counts("macs")),
         (
-            "SwinIR's mixer is printed as 4C² + 2K²; the printed total of 38G needs 2K²C. With G = 4, which alone "
-            "gives its parameters, the formulas come to other figures than the paper's for DLGSANet and LAMNet.",
+            "SwinIR's mixer is printed as 4C² + 2K²; the printed total of 38G requires 2K²C. With G = 4, which alone "
+            "matches the paper's parameters, the formulas differ from the paper's MACs for DLGSANet and LAMNet.",
             *_without_spandrel(),
         ),
     )
@@ -132,4 +131,4 @@ def _signed(value: float, unit: str) -> str:
 def _without_spandrel() -> tuple[str, ...]:
     if any(module.method == "SwinIR" for module in count_modules()):
         return ()
-    return ("SwinIR is shown by formula alone: its modules come with spandrel (pip install 'lamnet[peers]').",)
+    return ("SwinIR is shown by formula only: its modules require spandrel (pip install 'lamnet[peers]').",)

@@ -9,7 +9,15 @@ from torch import nn
 
 from lamnet_models import ImageError, LAMNet, ModelError
 from lamnet_models.benchmarking import PEERS
-from lamnet_models.explanation import Differentiable, attribution, explain, gini, receptive_field, to_tensor, view
+from lamnet_models.explanation import (
+    Differentiable,
+    attribution,
+    explain,
+    gini,
+    prepare_input,
+    receptive_field,
+    to_tensor,
+)
 from lamnet_models.integrations.spandrel import load_peer
 from lamnet_models.pictures import Box
 
@@ -78,18 +86,18 @@ def test_gini():
 
 def test_views():
     image = photo()
-    assert view(image, 2, 16).shape == (16, 16, 3)
-    assert view(image, 2, 100).shape == (40, 48, 3)
-    assert np.array_equal(view(image, 2, 16, (50, 41), reduce=False), image[33:49, 42:58])
-    corner = view(image, 4, 16, (95, 79), reduce=False)
+    assert prepare_input(image, 2, 16).shape == (16, 16, 3)
+    assert prepare_input(image, 2, 100).shape == (40, 48, 3)
+    assert np.array_equal(prepare_input(image, 2, 16, (50, 41), downscale=False), image[33:49, 42:58])
+    corner = prepare_input(image, 4, 16, (95, 79), downscale=False)
     assert np.array_equal(corner, image[64:80, 80:96])
-    assert view("chelsea", 4, 32).shape == (32, 32, 3)
+    assert prepare_input("chelsea", 4, 32).shape == (32, 32, 3)
     with pytest.raises(ImageError, match="has 96×80 pixels, but this needs 128×128"):
-        view(image, 8, 16)
+        prepare_input(image, 8, 16)
     with pytest.raises(ValueError, match="at is 96,0, but the image has 96×80"):
-        view(image, 2, 16, (96, 0))
+        prepare_input(image, 2, 16, (96, 0))
     with pytest.raises(ImageError, match="no such file, nor one of the samples"):
-        view("none.png", 2, 16)
+        prepare_input("none.png", 2, 16)
 
 
 def test_networks_are_left_as_they_are():
