@@ -153,7 +153,7 @@ def _random_crops(pixels: np.ndarray, network: nn.Module, downscale: bool, sampl
     factor = network.scale if downscale else 1
     centers = [(min(x, width // factor * factor - 1), min(y, height // factor * factor - 1)) for x, y in centers]
     return [
-        to_tensor(prepare_input(pixels, network.scale, FIELD_SIDE, centre, downscale), network) for centre in centers
+        to_tensor(prepare_input(pixels, network.scale, FIELD_SIDE, center, downscale), network) for center in centers
     ]
 
 

@@ -29,8 +29,8 @@ def check_pixels(width: int, height: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
         raise ImageError(
-            f"image must have at most {int(2 * limit):,} pixels, got {width:,}×{height:,}; raise the limit with "
-            "--max-pixels"
+            f"image must have at most {int(2 * limit):,} pixels (decompression bomb limit), got {width:,}×{height:,}; "
+            "raise the limit with --max-pixels"
         )
 
 

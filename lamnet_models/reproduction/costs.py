@@ -120,7 +120,7 @@ def _counts(kind: str) -> Table:
         values = (format_like(pixels * value, unit) for value in (formula, counted))
         rows.append((module.method, module.part, module.name, module.k, *values, why))
     columns = ("method", "part", "module", "K", "formula", "counted", "what the difference is")
-    title = "ModuleCount on modules, beside the formula for their K"
+    title = "Counted on modules, next to the formula for their K"
     return Table(f"{title}; C = {CHANNELS}, G = {GROUPS}", columns, tuple(rows))
 
 

@@ -157,5 +157,5 @@ def _scores(
             result = evaluate(network, benchmarks[name], row.scale, limit=limit)
             ours = (result.psnr, result.ssim)
             if len(result.images) < KNOWN_DATASETS[name].count:
-                notes[f"{KNOWN_DATASETS[name].title}: ours are means of {len(result.images)} images."] = None
+                notes[f"{KNOWN_DATASETS[name].title}: measured on {len(result.images)} images only."] = None
         yield Score(ours, row.scores.get(name))
