@@ -45,5 +45,5 @@ def read_photo(photo: str | os.PathLike) -> np.ndarray:
     if photo in SAMPLES:
         photo = sample_path(photo)
     elif not Path(photo).exists():
-        raise ImageError(f"{photo}: not a file and not a sample; samples are {', '.join(SAMPLES)}")
+        raise ImageError(f"{photo}: no such file, and not a sample; samples are {', '.join(SAMPLES)}")
     return read_rgb(photo)

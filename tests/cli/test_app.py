@@ -197,7 +197,7 @@ def test_refuses_what_the_command_refuses(page, lamnet, tmp_path, monkeypatch):
     page.get_by_label("Save as").click()
     page.get_by_role("option", name="JPEG").click()
     enlarge(page, 2)
-    page.get_by_role("alert").filter(has_text="alpha_x2.jpg: JPEG holds no transparency").wait_for()
+    page.get_by_role("alert").filter(has_text="alpha_x2.jpg: JPEG does not support transparency").wait_for()
 
 
 def results(folder):

@@ -12,7 +12,7 @@ def test_the_last_line_says_it_all(lamnet, build_set):
     code, out, err = lamnet("eval", "bicubic", "-d", "BSD100", "-s", "2", "--data", root)
     assert (code, err) == (0, "")
     assert out.startswith("bsd100 ×2 bicubic: ")
-    assert "PSNR and SSIM on Y, 2 pixels of border left out (standard protocol)" in out.splitlines()[-1]
+    assert "PSNR and SSIM on Y, 2 border pixels cropped (standard protocol)" in out.splitlines()[-1]
 
 
 def test_defaults_measure_the_packaged_weights_beside_the_paper(lamnet, build_set):
@@ -51,7 +51,7 @@ def test_a_broken_image_gets_a_line_and_the_rest_is_measured(lamnet, build_set):
     (root / "Set5/GTmod12/img_001.png").write_bytes(b"broken")
     code, out, err = lamnet("eval", "bicubic", "-s", "2", "--data", root)
     assert code == 1
-    assert "mean of 2 images, 1 left out" in out
+    assert "mean of 2 images, 1 skipped" in out
     assert len(err.splitlines()) == 1
     assert "img_001.png" in err
 
@@ -118,12 +118,12 @@ def test_sets_are_listed_and_verified(lamnet, build_set):
     assert "not here" in lamnet("data", "list", "--data", root)[1]
     code, out, err = lamnet("data", "verify", "urban100", "--data", root)
     assert code == 1
-    assert "3 images can be used, but Urban100 has 100" in err
+    assert "Urban100 must have 100 images, got 3" in err
     assert lamnet("data", "verify", "--data", root / "nowhere")[0] == 0
     code, out, err = lamnet("data", "verify", "set5", "sample", "--data", root)
     assert code == 1
     assert "sample: whole" in out
-    assert "set5 ×2 was not found" in err
+    assert "set5 ×2 not found" in err
 
 
 def test_what_cannot_be_fetched_gets_one_line_each(lamnet, tmp_path):

@@ -57,10 +57,10 @@ def test_figures(lamnet, model, tmp_path):
         (("table1", "--train", "5"), ("table1 takes no --train", "no options")),
         (("figure9", "--dataset", "set5"), ("figure9 takes no --dataset", "--layer --group --pixel")),
         (("figure9", "--model", "a", "--model", "b"), ("figure9 takes one --model",)),
-        (("figure9", "--layer", "99"), ("layers has 99", "1 to 24")),
+        (("figure9", "--layer", "99"), ("layers", "99", "1 to 24")),
         (("figure9", "--pixel", "3"), ("--pixel is '3'", "X,Y")),
-        (("table4", "--train", "soon"), ("train is 'soon'", "10m")),
-        (("table4", "--variant", "none"), ("variants has 'none'", "IEM → None")),
+        (("table4", "--train", "soon"), ("train", "'soon'", "10m")),
+        (("table4", "--variant", "none"), ("variants", "'none'", "IEM → None")),
         (("table3", "--weights", "swinir.pth"), ("--weights is 'swinir.pth'", "NAME=FILE")),
         (("figure5", "--detail", "baby"), ("--detail is 'baby'",)),
         (("figure8", "--side", "4"), ("side",)),
@@ -94,6 +94,6 @@ def test_explain(lamnet, model, tmp_path):
     other = ("-o", tmp_path / "other.png")
     assert_refused(lamnet("explain", tmp_path / "no.png", "-n", model, *other), 1, "no such file")
     assert_refused(lamnet("explain", "coffee", "-n", "lamnt_x4", *other), 2, "did you mean lamnet_x4?")
-    assert_refused(lamnet("explain", "coffee", "-n", model, "--at", "9000,1", *other), 2, "at is 9000,1")
+    assert_refused(lamnet("explain", "coffee", "-n", model, "--at", "9000,1", *other), 2, "got 9000,1")
     assert_refused(lamnet("explain", "coffee", "--at", "here", *other), 2, "--at is 'here'")
     assert_refused(lamnet("explain", "coffee", "-o", tmp_path / "x.txt"), 2, ".png, .svg or .pdf")
