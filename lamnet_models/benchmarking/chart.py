@@ -30,10 +30,10 @@ def draw_chart(
     """
     from matplotlib.figure import Figure  # pyplot would look for a display
 
-    shown = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
+    plotted = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for result in shown:
+    for result in plotted:
         parameters = sum(parameter.numel() for parameter in open_network(result.name, scale).parameters())
         x, y = 1000 * result.median, psnr[result.name] if psnr else result.images / result.median
         axes.scatter(x, y, s=parameters / 1500, alpha=0.6)

@@ -41,12 +41,12 @@ def has_images(folder: Path) -> bool:
     return bool(images_in(folder))
 
 
-def describe_folder(folder: Path, most: int = 6) -> str:
+def describe_folder(folder: Path, limit: int = 6) -> str:
     """Return a short description of a folder's contents."""
     if not folder.is_dir():
         return "no such folder" if not folder.exists() else "not a folder"
     folders, images = _list(folder)
-    names = [f"{path.name}/" for path in folders[:most]] + (["…"] if len(folders) > most else [])
+    names = [f"{path.name}/" for path in folders[:limit]] + (["…"] if len(folders) > limit else [])
     if images:
         names.append(f"{len(images)} images")
     return ", ".join(names) or "neither folders nor images"

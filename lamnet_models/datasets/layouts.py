@@ -71,18 +71,18 @@ def find_matches(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -
         scale: Scale factor.
         depth: Levels of subfolders to search.
     """
-    found: dict[Path, Match] = {}
+    matches: dict[Path, Match] = {}
     folders = [home]
     for _ in range(depth + 1):
         for folder in folders:
             for layout in LAYOUTS:
                 for match in _matches(folder, layout, set_pattern, scale):
-                    if match.hr not in found or (match.lr and not found[match.hr].lr):
-                        found[match.hr] = match
-        if any(match.lr for match in found.values()):  # skip deeper levels, which may be thousands of folders
+                    if match.hr not in matches or (match.lr and not matches[match.hr].lr):
+                        matches[match.hr] = match
+        if any(match.lr for match in matches.values()):  # skip deeper levels, which may be thousands of folders
             break
         folders = [child for folder in folders for child in sub_folders(folder)]
-    return sorted(found.values(), key=lambda match: match.lr is None)
+    return sorted(matches.values(), key=lambda match: match.lr is None)
 
 
 def describe_layouts(set_name: str, scale: int) -> str:

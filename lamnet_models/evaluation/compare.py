@@ -106,7 +106,7 @@ def compare(
         crops = [Detail(name) for name in _rank_by_spread(evaluations)[:details]]
         pairs = [_find_pair(opened, detail) for detail in crops]
     channel = evaluations[0].channel
-    rows, shown = [], []
+    rows, chosen = [], []
     for detail, pair in zip(crops, pairs, strict=True):
         hr, lr = opened.read(pair)
         outputs = [predictor.upscale(lr) for predictor in predictors]
@@ -116,7 +116,7 @@ def compare(
                 f"box of {pair.name} must be inside its {hr.shape[1]}×{hr.shape[0]} pixels, got "
                 f"{box.left},{box.top},{box.width},{box.height}"
             )
-        shown.append(replace(detail, box=box))
+        chosen.append(replace(detail, box=box))
         rows.append(
             [
                 Panel(hr, (pair.name, f"{opened.name} x{opened.scale}"), box),
@@ -127,7 +127,7 @@ def compare(
                 Panel(box.cut(hr), ("original", "PSNR")),
             ]
         )
-    return Comparison(evaluations, tuple(shown), grid(rows) if rows else None)
+    return Comparison(evaluations, tuple(chosen), grid(rows) if rows else None)
 
 
 def _open_predictors(models: list[nn.Module | str | os.PathLike], scale: int | None, **options: Any) -> list[Predictor]:

@@ -161,22 +161,22 @@ def _draw_row(axes: Sequence[Any], network: NetworkExplanation) -> None:
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
 
-    shown, box, scale = network.attribution, network.attribution.patch, network.scale
+    result, box, scale = network.attribution, network.attribution.patch, network.scale
     gray = network.image.mean(2) / 255
-    heat = np.sqrt(shown.map)[..., None]  # makes small contributions visible
+    heat = np.sqrt(result.map)[..., None]  # makes small contributions visible
     overlay = (1 - heat) * gray[..., None] * 0.85 + heat * np.array([0.86, 0.08, 0.24])
     axes[0].imshow(network.image, interpolation="nearest")
     axes[1].imshow(overlay, interpolation="nearest")
     for panel in axes[:2]:
         corner = box.left / scale - 0.5, box.top / scale - 0.5
         panel.add_patch(Rectangle(corner, box.width / scale, box.height / scale, fill=False, color="#e0245e"))
-    axes[2].imshow(shown.map, norm=LogNorm(1e-3, 1, clip=True), cmap="magma", interpolation="nearest")
+    axes[2].imshow(result.map, norm=LogNorm(1e-3, 1, clip=True), cmap="magma", interpolation="nearest")
     axes[3].imshow(network.field.map, norm=LogNorm(1e-4, 1, clip=True), cmap="viridis", interpolation="nearest")
     extents = ", ".join(f"{share:.0%}: {side}" for share, side in network.field.extent.items())
     weights = "" if network.trained else ", random weights"
     titles = (
         f"{network.model}{weights}\ninput and patch",
-        f"attribution\ndiffusion index {shown.diffusion:.1f}",
+        f"attribution\ndiffusion index {result.diffusion:.1f}",
         "attribution, log scale\n10⁻³ to 1",
         f"receptive field, log scale\n{extents} px",
     )

@@ -59,8 +59,8 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
     name = one_line(path)
     if not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ValueError(f"quality must be an integer from 1 to 100, got {quality!r}")
-    if why := unsupported_reason(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
-        raise ImageError(f"{name}: {why}")
+    if problem := unsupported_reason(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
+        raise ImageError(f"{name}: {problem}")
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             _write(file, path.suffix.lower(), picture, quality)

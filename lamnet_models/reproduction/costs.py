@@ -90,15 +90,15 @@ def table2() -> Reproduction:
     )
 
 
-def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: int, kind: str) -> Table:
+def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: int, quantity: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for method, parts in formulas.items():
-        printed = published_data()["table1_and_2"][method][kind]
+        printed = published_data()["table1_and_2"][method][quantity]
         values = [[pixels * part.value(CHANNELS, K, g) for part in parts] for g in (PRINTED_GROUPS, GROUPS)]
         unit = "0.0" + printed[-1]
         for index, name in enumerate(("token mixer", "feed-forward")):
-            each = (format_like(value[index], unit) for value in values)
-            rows.append((method, name, parts[index].text, *each, None, ""))
+            cells = (format_like(value[index], unit) for value in values)
+            rows.append((method, name, parts[index].text, *cells, None, ""))
         totals = [sum(value) for value in values]
         comparisons = [compare_with_printed(total, printed) for total in totals]
         comparison = f"{comparisons[0]} with G = 64, {comparisons[1]} with G = 4"
@@ -109,16 +109,20 @@ def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: 
     return Table(f"{title}; C = {CHANNELS}, K = {K}", columns, tuple(rows))
 
 
-def _counts(kind: str) -> Table:
-    unit, formulas = ("0.00K", PARAMS) if kind == "params" else ("0.00G", MACS)
-    pixels = 1 if kind == "params" else HEIGHT * WIDTH
+def _counts(quantity: str) -> Table:
+    unit, formulas = ("0.00K", PARAMS) if quantity == "params" else ("0.00G", MACS)
+    pixels = 1 if quantity == "params" else HEIGHT * WIDTH
     rows = []
     for module in count_modules():
         formula = formulas[module.method][module.part == "feed-forward"].value(CHANNELS, module.k or K, GROUPS)
-        counted, terms = (module.params, module.params_terms) if kind == "params" else (module.macs, module.macs_terms)
-        why = "; ".join(f"{_signed(amount * pixels, unit)} {words}" for words, amount in terms.items()) or "equal"
+        counted, terms = (
+            (module.params, module.params_terms) if quantity == "params" else (module.macs, module.macs_terms)
+        )
+        explanation = (
+            "; ".join(f"{_signed(amount * pixels, unit)} {words}" for words, amount in terms.items()) or "equal"
+        )
         values = (format_like(pixels * value, unit) for value in (formula, counted))
-        rows.append((module.method, module.part, module.name, module.k, *values, why))
+        rows.append((module.method, module.part, module.name, module.k, *values, explanation))
     columns = ("method", "part", "module", "K", "formula", "counted", "what the difference is")
     title = "Counted on modules, next to the formula for their K"
     return Table(f"{title}; C = {CHANNELS}, G = {GROUPS}", columns, tuple(rows))

@@ -61,10 +61,10 @@ def figure10(
         for name, values in zip(("self-gate", "cross-gate"), pair, strict=True)
     ]
     columns = ("layer", "gate", "mean", "standard deviation", "below 0", "within ±0.1σ", "kurtosis")
-    shown = type(model).__name__ if isinstance(model, nn.Module) else Path(model).name
+    model_name = type(model).__name__ if isinstance(model, nn.Module) else Path(model).name
     return Reproduction(
         "figure10",
-        f"Figure 10: features after the gates of {shown}",
+        f"Figure 10: features after the gates of {model_name}",
         (Table("Distributions over all pixels and channels", columns, tuple(rows)),),
         (
             "The self-gate u·x1, u = GELU(x1), is 0 or more, up to rounding; the cross-gate u·x2 has both signs. "

@@ -61,7 +61,7 @@ def figure5(
     )
     first = result.evaluations[0]
     rows = tuple((each.model, f"{each.psnr:.2f}", f"{each.ssim:.4f}") for each in result.evaluations)
-    shown = "; ".join(
+    locations = "; ".join(
         f"{each.image} at {each.box.left},{each.box.top},{each.box.width},{each.box.height}" for each in result.details
     )
     return Reproduction(
@@ -72,7 +72,7 @@ def figure5(
                 f"All of {first.dataset} ×{first.scale}, {len(first.images)} images",
                 ("method", "PSNR", "SSIM"),
                 rows,
-                (f"Details: {shown}." if shown else "No details.",),
+                (f"Details: {locations}." if locations else "No details.",),
             ),
         ),
         ("The paper shows images of Urban100 and peer networks with their authors' weights; pass these as files.",),

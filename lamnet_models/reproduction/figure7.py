@@ -50,8 +50,8 @@ def figure7(
         validations = read_run(run)["validation"]
         best = max((line["psnr"] for line in validations), default=None)
         last = validations[-1] if validations else {}
-        shown = [None if value is None else f"{value:.2f}" for value in (best, last.get("psnr"))]
-        rows.append((Path(run).name, last.get("step"), *shown, last.get("dataset", "–")))
+        psnr = [None if value is None else f"{value:.2f}" for value in (best, last.get("psnr"))]
+        rows.append((Path(run).name, last.get("step"), *psnr, last.get("dataset", "–")))
     columns = ("run", "step", "best PSNR", "last PSNR", "validated on")
     return Reproduction(
         "figure7",

@@ -58,8 +58,8 @@ def _count(
     macs: dict,
 ) -> ModuleCount:
     total = sum(parameter.numel() for parameter in module.parameters())
-    each = count_operations(module, shape)[0] / (HEIGHT * WIDTH)
-    return ModuleCount(method, part, name, k, total, each, params, macs)
+    macs_per_pixel = count_operations(module, shape)[0] / (HEIGHT * WIDTH)
+    return ModuleCount(method, part, name, k, total, macs_per_pixel, params, macs)
 
 
 def _swinir() -> list[ModuleCount]:

@@ -122,8 +122,8 @@ def _cost_row(row: Published, file: str | None) -> tuple[Cell, ...]:
         return (f"×{row.scale}", row.model, None, row.params, None, row.macs, "paper's values only")
     params, macs = compare_with_printed(cost.params, row.params), compare_with_printed(cost.macs, row.macs)
     comparison = params if params == macs else f"parameters: {params}; MACs: {macs}"
-    shown = format_like(cost.macs, "0.00G")
-    return (f"×{row.scale}", row.model, cost.params, row.params, shown, row.macs, comparison)
+    macs_text = format_like(cost.macs, "0.00G")
+    return (f"×{row.scale}", row.model, cost.params, row.params, macs_text, row.macs, comparison)
 
 
 def _cost(row: Published, file: str | None) -> Complexity | None:

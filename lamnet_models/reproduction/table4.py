@@ -115,8 +115,16 @@ def _cost_cells(row: Published) -> list[Cell]:
     cost = _cost(row.model)
     params, macs = compare_with_printed(cost.params, row.params), compare_with_printed(cost.macs, row.macs)
     comparison = params if params == macs else f"parameters: {params}; MACs: {macs}"
-    shown = format_like(cost.macs, "0.0G")
-    return [row.model, as_settings(VARIANTS[row.model]) or "–", cost.params, row.params, shown, row.macs, comparison]
+    macs_text = format_like(cost.macs, "0.0G")
+    return [
+        row.model,
+        as_settings(VARIANTS[row.model]) or "–",
+        cost.params,
+        row.params,
+        macs_text,
+        row.macs,
+        comparison,
+    ]
 
 
 @cache
