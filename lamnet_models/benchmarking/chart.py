@@ -53,7 +53,7 @@ def draw_chart(
 
 
 def read_psnr(paths: Iterable[str | os.PathLike]) -> dict[str, float]:
-    """Read the PSNR in dB by network from output of ``lamnet eval --json`` or ``lamnet compare --json``.
+    """Read PSNR in dB by network from JSON output of ``lamnet eval`` or ``lamnet compare``.
 
     Args:
         paths: The files; JSON objects that map names to numbers are accepted, too.

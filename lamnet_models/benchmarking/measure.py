@@ -160,7 +160,7 @@ def bench(
 
 
 class _Case:
-    """A network ready to be measured in one mode and precision; it has run once, and been compared."""
+    """A network prepared for one mode and precision, warmed up and compared with the reference."""
 
     def __init__(
         self,

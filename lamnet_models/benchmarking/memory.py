@@ -13,7 +13,7 @@ from ..upscaling.memory import used_memory
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Return the peak additional bytes allocated by a call on a CUDA device; None on other devices."""
+    """Return the peak bytes allocated by a call on a CUDA device; None on other devices."""
     if device.type != "cuda":
         return None
     torch.cuda.synchronize()
@@ -25,7 +25,7 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
 
 
 def peak_memory_in_child(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
-    """Return the peak additional bytes of a forward pass on the CPU, measured in a separate process.
+    """Return the peak additional bytes of a CPU forward pass, measured in a separate process.
 
     Args:
         name: See [`open_network`][lamnet_models.benchmarking.open_network].

@@ -26,7 +26,7 @@ WINDOW_SIDES = (7, 15, 23, 31, 39, 47)
 
 
 def focal_window(side: int) -> FocalWindow:
-    """Return a focal window of odd side whose cells grow like those of the published window of side 23."""
+    """Return a focal window of odd side, with cells like the published window of side 23."""
     radius = check_int("side", side, minimum=1) // 2
     if side % 2 == 0:
         raise ValueError(f"side must be odd, got {side}")

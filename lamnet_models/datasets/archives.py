@@ -81,7 +81,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def unpack_matching(home: Path, set_pattern: str, scale: int, depth: int) -> Path | None:
-    """Unpack a dataset stored as ``NAME_HR.tar.gz`` and ``NAME_LR_x2.tar.gz`` (Hugging Face layout).
+    """Unpack a dataset in the Hugging Face layout: ``NAME_HR.tar.gz``, ``NAME_LR_x2.tar.gz``.
 
     Args:
         home: Folder to search.

@@ -101,7 +101,7 @@ def _matches(home: Path, layout: Layout, set_pattern: str, scale: int) -> list[M
 
 
 def _walk(home: Path, pattern: str, set_pattern: str, scale: int) -> list[tuple[Path, str]]:
-    """Return the folders below ``home`` that match a layout's pattern, with the dataset's name in each."""
+    """Return (folder, dataset name) pairs below ``home`` that match a layout's pattern."""
     reached = [(home, "")]
     for part in pattern.split("/"):
         regex = re.compile(part.format(set=f"(?P<set>{set_pattern})", scale=scale), re.IGNORECASE)

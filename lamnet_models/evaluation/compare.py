@@ -151,7 +151,7 @@ def _find_pair(dataset: Dataset, detail: Detail) -> Pair:
 
 
 def _rank_by_spread(evaluations: tuple[Evaluation, ...]) -> list[str]:
-    """Return image names by descending PSNR spread between models, then by ascending PSNR of the first."""
+    """Return image names by descending PSNR spread, then by ascending PSNR of the first model."""
     scores = [{score.name: min(score.psnr, 99.0) for score in evaluation.images} for evaluation in evaluations]
     names = [name for name in scores[0] if all(name in other for other in scores)]
     spreads = {name: max(s[name] for s in scores) - min(s[name] for s in scores) for name in names}
@@ -159,6 +159,6 @@ def _rank_by_spread(evaluations: tuple[Evaluation, ...]) -> list[str]:
 
 
 def _error_spread(outputs: list[np.ndarray], hr: np.ndarray) -> np.ndarray:
-    """Return the spread of the models' squared errors on Y per pixel; the error itself for one model."""
+    """Return the spread of the models' squared errors on Y; for one model, the error."""
     errors = [(rgb_to_y(output) - rgb_to_y(hr)) ** 2 for output in outputs]
     return np.ptp(errors, axis=0) if errors[1:] else errors[0]

@@ -102,7 +102,7 @@ def attribution(
 
 
 def gini(values: np.ndarray) -> float:
-    """Return the Gini coefficient of nonnegative values: 0 if all are equal, near 1 if one dominates."""
+    """Return the Gini coefficient of nonnegative values: 0 if equal, near 1 if one dominates."""
     ordered = np.sort(values, axis=None).astype(np.float64)
     if ordered.sum() == 0:
         return 0.0
@@ -111,7 +111,7 @@ def gini(values: np.ndarray) -> float:
 
 
 def _structure(output: Tensor, patch: Box) -> Tensor:
-    """Return the sum of the gradient magnitude of the channel mean in a patch, the LAM paper's detector."""
+    """Return the sum of gradient magnitudes of the channel mean, the LAM paper's detector."""
     rows, columns = slice(patch.top, patch.top + patch.height), slice(patch.left, patch.left + patch.width)
     gray = output[..., rows, columns].mean(1).double()
     vertical, horizontal = gray.diff(dim=-2)[..., :-1], gray.diff(dim=-1)[..., :-1, :]

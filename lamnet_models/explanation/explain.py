@@ -96,7 +96,7 @@ def explain(
     samples: int = 4,
     on_status: Callable[[str], None] | None = None,
 ) -> Explanation:
-    """Compute local attribution maps, diffusion indices and effective receptive fields of networks.
+    """Compute attribution maps, diffusion indices and effective receptive fields of networks.
 
     Args:
         photo: An image file, the name of a sample photograph, or (H, W, 3) uint8.

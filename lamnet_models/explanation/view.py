@@ -64,7 +64,9 @@ def prepare_input(
 
 
 def to_tensor(pixels: np.ndarray, model: nn.Module) -> Tensor:
-    """Convert pixels to a network's input: (1, C, H, W) in [0, 1], on its device; gray for one channel.
+    """Convert pixels to a network's input, (1, C, H, W) in [0, 1]; gray for one channel.
+
+    The tensor is float32, on the device of the network.
 
     Raises:
         ModelError: If the network has neither 1 nor 3 input channels.

@@ -42,7 +42,7 @@ def read_bmp(data: bytes) -> tuple[np.ndarray, bytes | None, tuple[float, float]
 
 
 def _decode_rows(header: Header, data: bytes) -> np.ndarray:
-    """Return uncompressed pixel values: palette indices or packed values (H, W), or BGR (H, W, 3) for 24 bits."""
+    """Return uncompressed indices or packed values, (H, W), or BGR, (H, W, 3), for 24 bits."""
     used = (header.width * header.bits + 7) // 8
     stride = (used + 3) // 4 * 4
     missing = header.pixels_at + stride * (header.height - 1) + used - len(data)
@@ -63,7 +63,7 @@ def _decode_rows(header: Header, data: bytes) -> np.ndarray:
 
 
 def _decode_rle(header: Header, data: bytes) -> np.ndarray:
-    """Return run-length decoded pixel values: palette indices (H, W), or BGR (H, W, 3) for 24 bits."""
+    """Return run-length decoded indices, (H, W), or BGR, (H, W, 3), for 24 bits."""
     depth = header.bits // 8 or 1
     width, height = header.width, header.height
     out = np.zeros((height, width, depth), np.uint8)

@@ -9,7 +9,7 @@ from . import vips
 
 
 def matching_profile(profile: bytes | None, channels: int) -> bytes | None:
-    """Return the profile if its color space, gray or RGB, matches the number of channels, else None."""
+    """Return the profile if its color space matches the number of channels, else None."""
     space = b"GRAY" if channels < 3 else b"RGB "
     return profile if profile and profile[16:20] == space else None
 

@@ -35,7 +35,7 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def check_file_size(width: int, height: int, file_size: int, max_pixels_per_byte: int) -> None:
-    """Raise ImageError if a file is too short for its pixels, before a decoder allocates memory for them.
+    """Raise ImageError if a file is too short for its pixels, before a decoder allocates them.
 
     Args:
         width: Columns.

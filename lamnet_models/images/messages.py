@@ -2,7 +2,7 @@
 
 
 def one_line(text: object) -> str:
-    """Return ``str(text)`` with unprintable characters, such as line breaks, as escape sequences."""
+    """Return ``str(text)`` with unprintable characters and line breaks escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 

@@ -95,7 +95,7 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
 
 
 def detect_format(file: io.BufferedReader) -> str:
-    """Return ``PNG``, ``TIFF`` or ``BMP`` by a file's signature, or ``""`` for formats detected by Pillow."""
+    """Return ``PNG``, ``TIFF`` or ``BMP`` by signature, ``""`` for formats detected by Pillow."""
     file.seek(0)
     head = file.read(8)
     if head == png.SIGNATURE:

@@ -10,7 +10,7 @@ from .reading import read_image
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """Read an image file as 8-bit RGB: gray in three equal channels, 16 bits rounded to 8, alpha dropped.
+    """Read an image file as 8-bit RGB; gray is repeated, 16 bits rounded to 8, alpha dropped.
 
     Args:
         path: The file; see [`read_image`][lamnet_models.images.read_image].

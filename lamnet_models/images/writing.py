@@ -32,7 +32,7 @@ STREAMING_THRESHOLD = 2**25
 
 
 def encoder_memory(extension: str, height: int, width: int) -> int:
-    """Return the additional bytes of memory needed to write an image: 0 for formats written row by row.
+    """Return the additional memory in bytes to write an image; 0 for row-wise formats.
 
     Others are encoded from Pillow's copy of 4 bytes per pixel; WebP's encoder makes two more.
     """

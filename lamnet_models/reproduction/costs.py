@@ -1,4 +1,4 @@
-"""Tables 1 and 2: costs of token mixers and feed-forward networks, by formula and counted on modules."""
+"""Tables 1 and 2: costs of token mixers and feed-forward networks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ MACS = {
 
 
 def table1() -> Reproduction:
-    """Reproduce table 1: parameters of the token mixers and feed-forward networks of three methods."""
+    """Reproduce table 1: parameters of token mixers and feed-forward networks."""
     return Reproduction(
         "table1",
         "Table 1: parameters of token mixers and feed-forward networks",
@@ -77,7 +77,7 @@ def table1() -> Reproduction:
 
 
 def table2() -> Reproduction:
-    """Reproduce table 2: multiply-accumulates of the token mixers and feed-forward networks of three methods."""
+    """Reproduce table 2: multiply-accumulates of token mixers and feed-forward networks."""
     return Reproduction(
         "table2",
         "Table 2: multiply-accumulates of token mixers and feed-forward networks",

@@ -32,7 +32,7 @@ def figure10(
     layers: Sequence[int] | None = None,
     on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
-    """Reproduce figure 10: distributions of the features after the self-gate u·x1 and the cross-gate u·x2.
+    """Reproduce figure 10: feature distributions after the self-gate u·x1 and cross-gate u·x2.
 
     Args:
         model: A LAMNet whose feed-forward networks are DGFN.

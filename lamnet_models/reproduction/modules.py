@@ -43,7 +43,7 @@ class ModuleCount:
 
 @cache
 def count_modules() -> tuple[ModuleCount, ...]:
-    """Count the modules of SwinIR (if spandrel is installed), DLGSANet and LAMNet on 64 channels."""
+    """Count modules of SwinIR (if spandrel is installed), DLGSANet and LAMNet, 64 channels."""
     return (*_swinir(), *_dlgsanet(), *_lamnet())
 
 

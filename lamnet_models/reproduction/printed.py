@@ -6,7 +6,7 @@ _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 
 
 def format_like(value: float, like: str) -> str:
-    """Format a count with the unit and digits of a printed one: 185310000 like ``"186G"`` is ``"185G"``."""
+    """Format a count like a printed one: 185310000 like ``"186G"`` is ``"185G"``."""
     return f"{value / _UNITS[like[-1]]:.{_digits(like)}f}{like[-1]}"
 
 

@@ -92,7 +92,7 @@ _QUALITY_NOTE = (
 
 
 def _open_weights(weights: Sequence[tuple[str, str | os.PathLike]]) -> dict[tuple[str, int], str]:
-    """Return checkpoint files by key and scale of the model, after checking that they can be read."""
+    """Return readable checkpoint files by key and scale of the model."""
     known = {row.key: row for row in published_rows()}
     opened = {}
     for name, file in weights:

@@ -52,7 +52,7 @@ def table4(
     on_status: Callable[[str], None] | None = None,
     **recipe: Any,
 ) -> Reproduction:
-    """Reproduce table 4: parameters and MACs of the ablations and, optionally, PSNR after a short training.
+    """Reproduce table 4: parameters and MACs of ablations, optionally PSNR after training.
 
     Args:
         train: Training budget of each variant, such as ``"10m"``, ``"2h"`` or ``"500"`` steps; None for no training.
