@@ -33,7 +33,8 @@ def receptive_field(
 ) -> ReceptiveField:
     """Compute the effective receptive field of a network.
 
-    ``mean_images(sum_channels(|∂(sum of the r×r output pixels of the central input pixel) / ∂input|))``
+    ``mean_images(sum_channels(|∂y/∂x|))``, with y the sum over channels of the r×r output pixels of the central pixel
+    of the input x.
 
     Source: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks" (2016); the
     extents are those of Ding et al., "Scaling Up Your Kernels to 31×31" (2022).
