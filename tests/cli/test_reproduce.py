@@ -27,7 +27,7 @@ def model(tmp_path):
 def test_list(lamnet):
     code, out, _ = lamnet("reproduce", "--list")
     assert code == 0
-    assert out.count("Reproduces") == 10
+    assert out.count("Reproduce ") == 10
     assert "--model --image --layer --group --pixel" in out
 
 
