@@ -283,7 +283,7 @@ def test_read_not_an_image(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16, np.int8])
 def test_read_unsupported_samples(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", np.ones((8, 8), dtype), photometric="minisblack")
-    check_refused(tmp_path / "a.tif", "8- and 16-bit")
+    check_refused(tmp_path / "a.tif", "8- or 16-bit")
 
 
 def test_read_too_many_channels(tmp_path):
