@@ -125,7 +125,7 @@ def bench(
                 threads=threads,
                 device=device.value,
                 memory=memory,
-                progress=on_status,
+                on_status=on_status,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
@@ -179,7 +179,7 @@ def _bench_windows(
 
     with spinner() as on_status:
         results = measure_windows(
-            size=size or (320, 180), rounds=rounds, threads=threads, device=device, progress=on_status
+            size=size or (320, 180), rounds=rounds, threads=threads, device=device, on_status=on_status
         )
     for path in charts:
         draw_windows(results, path)

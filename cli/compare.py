@@ -85,7 +85,7 @@ def compare(
     with progress_bar() as progress:
         tasks = {}
 
-        def show(name: str, step: evaluation.Step) -> None:
+        def show(name: str, step: evaluation.ImageResult) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=step.total)
             progress.update(tasks[name], completed=step.done)
@@ -105,7 +105,7 @@ def compare(
                 tile=sides,
                 device=device.value,
                 precision=precision.value,
-                on_step=show,
+                on_image=show,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None

@@ -16,9 +16,9 @@ app = typer.Typer(help="List, download and verify datasets.", no_args_is_help=Tr
 
 def fetch_with_progress(name: str, data: Path | None, source: str | None = None) -> str:
     """Download a dataset unless it is present, with progress bars, and return its folder."""
-    from lamnet_models.datasets import fetch, known_set
+    from lamnet_models.datasets import fetch, known_dataset
 
-    if known_set(name) is None and Path(name).is_dir():
+    if known_dataset(name) is None and Path(name).is_dir():
         return name
     with progress_bar(downloads=True) as progress:
 
@@ -36,10 +36,10 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
     Example: lamnet data list
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_SETS, open_dataset
+    from lamnet_models.datasets import KNOWN_DATASETS, open_dataset
 
     rows = []
-    for known in KNOWN_SETS.values():
+    for known in KNOWN_DATASETS.values():
         dataset = None
         for scale in (2, 3, 4):
             try:
@@ -53,7 +53,7 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
                 "content": known.content,
                 "folder": str(dataset.folder) if dataset else None,
                 "layout": dataset.layout if dataset else None,
-                "get": None if dataset else known.how_to_get(data),
+                "get": None if dataset else known.fetch_hint(data),
             }
         )
     if as_json:
@@ -108,10 +108,10 @@ def verify_sets(
     Example: lamnet data verify set5
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_SETS, verify
+    from lamnet_models.datasets import KNOWN_DATASETS, verify
 
     results, failed = [], False
-    for name in names or KNOWN_SETS:
+    for name in names or KNOWN_DATASETS:
         try:
             results.append(verify(name, data))
         except DatasetError as error:

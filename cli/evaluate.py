@@ -81,14 +81,14 @@ def evaluate(
         raise typer.BadParameter("--json and --csv are mutually exclusive")
     from lamnet_models import evaluation
     from lamnet_models.datasets import open_dataset
-    from lamnet_models.evaluation.methods import open_method
+    from lamnet_models.evaluation.methods import open_predictor
     from lamnet_models.evaluation.saving import ImageSaver
 
     names = [name for name in dataset.split(",") if name]
     if not names:
         raise typer.BadParameter("--dataset must name a dataset, such as set5, got an empty list")
     try:
-        method = open_method(
+        predictor = open_predictor(
             model,
             scale,
             tile=sides,
@@ -101,31 +101,31 @@ def evaluate(
     if fetch:
         for name in names:
             fetch_with_progress(name, data)
-    datasets = [open_dataset(name, method.scale, data, lr_border.value).first(limit) for name in names]
+    datasets = [open_dataset(name, predictor.scale, data, lr_border.value).head(limit) for name in names]
     results = []
     with progress_bar() as progress:
         for images in datasets:
-            saver = ImageSaver(save_images, images, method.name) if save_images else None
+            saver = ImageSaver(save_images, images, predictor.name) if save_images else None
             task = progress.add_task(images.name, total=len(images.pairs))
             total = {"psnr": 0.0, "count": 0}
 
-            def show(step: evaluation.Step, saver=saver, task=task, total=total, images=images) -> None:
-                total["psnr"] += step.score.psnr
+            def show(output: evaluation.ImageResult, saver=saver, task=task, total=total, images=images) -> None:
+                total["psnr"] += output.score.psnr
                 total["count"] += 1
                 mean = f"{images.name}  {total['psnr'] / total['count']:.2f} dB"
-                progress.update(task, completed=step.done, description=mean)
+                progress.update(task, completed=output.done, description=mean)
                 if saver:
-                    saver.save(step)
+                    saver.save(output)
 
             result = evaluation.evaluate(
-                method,
+                predictor,
                 images,
                 border=border,
                 protocol=protocol.value,
                 channel=channel.value,
                 tile=sides,
                 precision=precision.value,
-                on_step=show,
+                on_image=show,
             )
             progress.remove_task(task)
             results.append(result)

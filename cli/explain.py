@@ -69,11 +69,11 @@ def explain(
                 models or ["lamnet_x4"],
                 side=side,
                 at=tuple(int(number) for number in at.split(",")) if at else None,
-                reduce=not as_input,
+                downscale=not as_input,
                 patch=patch,
                 steps=steps,
                 samples=samples,
-                say=on_status,
+                on_status=on_status,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None

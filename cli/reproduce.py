@@ -148,7 +148,7 @@ def _flag(name: str) -> str:
 
 
 def _options(names: tuple[str, ...]) -> str:
-    flags = [_flag(name) for name in names if name not in ("say", "folder")]
+    flags = [_flag(name) for name in names if name not in ("on_status", "folder")]
     return " ".join(flags) or "no options"
 
 
@@ -167,11 +167,11 @@ def _parse_pixel(text: str) -> tuple[int, int]:
 
 
 def _check_folder(folder: Path, items: list[str], overwrite: bool) -> None:
-    from lamnet_models.reproduction.result import files_of
+    from lamnet_models.reproduction.result import output_files
 
     if folder.exists() and not folder.is_dir():
         raise typer.BadParameter(f"--output must be a folder, got the file {folder}")
-    existing = [path for item in items for path in files_of(item, folder, pictures=True) if path.exists()]
+    existing = [path for item in items for path in output_files(item, folder, pictures=True) if path.exists()]
     if existing and not overwrite:
         raise typer.BadParameter(f"{existing[0]} exists: pass --overwrite, or choose another folder")
 
@@ -182,8 +182,8 @@ def _run(item: str, arguments: dict[str, Any]) -> Reproduction | None:
     from lamnet_models.reproduction import ITEMS, item_options
 
     with spinner() as on_status:
-        if "say" in item_options(item):
-            arguments = arguments | {"say": lambda text: on_status(f"{item}: {text}")}
+        if "on_status" in item_options(item):
+            arguments = arguments | {"on_status": lambda text: on_status(f"{item}: {text}")}
         try:
             return ITEMS[item](**arguments)
         except ValueError as error:

@@ -16,7 +16,7 @@ import torch
 from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models import LAMNet, Upscaler, create_model
-from lamnet_models.benchmarking.memory import watched_memory
+from lamnet_models.benchmarking.memory import track_peak_memory
 from lamnet_models.datasets.samples import sample_path
 from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Panel, grid
@@ -52,7 +52,7 @@ def run(mode: str) -> tuple[int, np.ndarray]:
         model = create_model(MODEL, device="meta")
         options["max_memory"] = estimate_process_memory(model, *pixels.shape[:2])["exact_in_files"] + 2**25
     warnings.simplefilter("ignore")
-    with watched_memory() as peak:
+    with track_peak_memory() as peak:
         sr = Upscaler(MODEL, **options)(pixels)
         return peak(), sr
 

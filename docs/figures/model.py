@@ -60,7 +60,7 @@ def exact_kernel(attention: FocalSeparableAttention, x: Tensor, pixel: tuple[int
     return padded[row : row + window.size, column : column + window.size]
 
 
-def inputs_of(network: nn.Module, image: np.ndarray, layer_type: type[nn.Module]) -> list[tuple[nn.Module, tuple]]:
+def capture_inputs(network: nn.Module, image: np.ndarray, layer_type: type[nn.Module]) -> list[tuple[nn.Module, tuple]]:
     """Return all layers of a type with their inputs for an image, in execution order."""
     calls: list[tuple[nn.Module, tuple]] = []
     x = torch.from_numpy(image / np.float32(255)).movedim(2, 0)[None]
@@ -77,7 +77,7 @@ def write_kernels(network: LAMNet, folder: Path) -> None:
     """Draw the kernels of one layer: one row per pixel, one column per head."""
     _, image = photograph()
     block, mixer = _MIXER
-    attention, (x,) = inputs_of(network, image, FocalSeparableAttention)[block * 6 + mixer]
+    attention, (x,) = capture_inputs(network, image, FocalSeparableAttention)[block * 6 + mixer]
     heads = range(attention.horizontal.heads)
     kernels = [[exact_kernel(attention, x, pixel, head) for head in heads] for pixel in PIXELS.values()]
     figure = Figure(figsize=(6, 6.6), layout="constrained")
@@ -104,7 +104,7 @@ def write_kernels(network: LAMNet, folder: Path) -> None:
 def write_exchange(network: LAMNet, folder: Path) -> None:
     """Draw the spatial gates of one mixer per block, with the range of both gates."""
     _, image = photograph()
-    layers = inputs_of(network, image, IEM)
+    layers = capture_inputs(network, image, IEM)
     figure = Figure(figsize=(6, 4.9), layout="constrained")
     for axes, (block, mixer) in zip(figure.subplots(2, 2).flat, _EXCHANGES, strict=True):
         iem, inputs = layers[block * 6 + mixer]
@@ -123,7 +123,7 @@ def write_exchange(network: LAMNet, folder: Path) -> None:
 def write_gates(network: LAMNet, folder: Path) -> None:
     """Draw one channel of a DGFN before and after each gate."""
     _, image = photograph()
-    layer, (x,) = inputs_of(network, image, DGFN)[9]
+    layer, (x,) = capture_inputs(network, image, DGFN)[9]
     with torch.no_grad():
         x1, x2 = layer.depthwise(layer.proj_in(x)).chunk(2, dim=1)
         u = nn.functional.gelu(x1)

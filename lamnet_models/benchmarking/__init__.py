@@ -1,4 +1,4 @@
-"""How long networks take, side by side: every round measures each of them once, and only ratios count."""
+"""Benchmarks of latency and memory, with interleaved measurements for stable ratios."""
 
 from .bandwidth import AGGREGATION_SIZES, OperatorMeasurement, copy_bandwidth, measure_aggregation
 from .chart import draw_chart, read_psnr

@@ -1,4 +1,4 @@
-"""The aggregation against the memory: how near it comes to what the machine copies."""
+"""Bandwidth of the focal aggregation relative to a memory copy."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..devices import resolve_device
 from .timing import time_interleaved
 
 AGGREGATION_SIZES = ((16, 32, 180, 320), (4, 32, 360, 640), (128, 32, 64, 64), (1, 32, 180, 320))
-"""Shapes (B, D, H, W) that the aggregation is measured at: three beyond a large GPU's cache, and one within."""
+"""Benchmarked shapes (B, D, H, W): three larger than a large GPU's cache, one smaller."""
 
 
 @dataclass(frozen=True)
 class OperatorMeasurement:
-    """The aggregation at one size, in one direction.
+    """Measurement of the aggregation at one shape, along one axis.
 
     Attributes:
         shape: (B, D, H, W).
         axis: ``"horizontal"`` or ``"vertical"``.
-        backward: Whether it is the gradient's time.
+        backward: Whether the backward pass was measured.
         seconds: Median time.
-        bytes: Bytes of each input and each result, once.
-        share: Their bandwidth as a share of the machine's own when it copies, measured in the same rounds.
-        backend: The backend that was asked for, None for the automatic choice.
+        bytes: Bytes of all inputs and results, each counted once.
+        share: Bandwidth as a share of that of a memory copy, measured in the same rounds.
+        backend: Requested backend, None for automatic selection.
     """
 
     shape: tuple[int, int, int, int]
@@ -45,11 +45,11 @@ class OperatorMeasurement:
 
 
 def copy_bandwidth(size: int, rounds: int, device: torch.device | str = "auto") -> float:
-    """Returns the bytes per second, read and written together, of a copy of ``size`` bytes."""
-    where = resolve_device(device)
-    source = torch.empty(size, dtype=torch.uint8, device=where)
+    """Return the bandwidth in bytes per second, read plus written, of a copy of ``size`` bytes."""
+    device = resolve_device(device)
+    source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    times = time_interleaved({"copy": lambda: target.copy_(source)}, rounds + 1, where)["copy"]
+    times = time_interleaved({"copy": lambda: target.copy_(source)}, rounds + 1, device)["copy"]
     return 2 * size / statistics.median(times[1:])
 
 
@@ -64,41 +64,41 @@ def measure_aggregation(
     device: torch.device | str = "auto",
     backend: str | None = None,
 ) -> OperatorMeasurement:
-    """Measures the aggregation with the default window beside a copy of as many bytes.
+    """Measure the aggregation with the default window, and a copy of the same number of bytes.
 
     Args:
         shape: (B, D, H, W).
         axis: ``"horizontal"`` or ``"vertical"``.
         heads: Number of groups of channels that share weights.
-        dtype: Type of features and weights.
-        backward: Whether to measure the gradients of features and weights in place of the result.
-        rounds: How often.
-        device: Where to compute.
+        dtype: Dtype of features and weights.
+        backward: Whether to measure the backward pass instead of the forward pass.
+        rounds: Number of measurements.
+        device: Device to compute on.
         backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate].
     """
-    where = resolve_device(device)
+    device = resolve_device(device)
     batch, _, height, width = shape
     taps = heads * FocalWindow().taps
-    x = torch.randn(shape, device=where, dtype=dtype, requires_grad=backward)
-    weights = torch.randn(batch, taps, height, width, device=where, dtype=dtype).tanh().requires_grad_(backward)
+    x = torch.randn(shape, device=device, dtype=dtype, requires_grad=backward)
+    weights = torch.randn(batch, taps, height, width, device=device, dtype=dtype).tanh().requires_grad_(backward)
     dim = -1 if axis == "horizontal" else -2
     inputs = x.nbytes + weights.nbytes
     if backward:
         out = focal_aggregate(x, weights, heads=heads, dim=dim, backend=backend)
         gradient = torch.randn_like(out)
-        moved = 2 * inputs + out.nbytes
+        bytes_moved = 2 * inputs + out.nbytes
 
         def run() -> object:
             return torch.autograd.grad(out, (x, weights), gradient, retain_graph=True)
     else:
-        moved = inputs + x.nbytes
+        bytes_moved = inputs + x.nbytes
 
         def run() -> object:
             return focal_aggregate(x, weights, heads=heads, dim=dim, backend=backend)
 
-    source = torch.empty(moved // 2, dtype=torch.uint8, device=where)
+    source = torch.empty(bytes_moved // 2, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     run()
-    times = time_interleaved({"copy": lambda: target.copy_(source), "run": run}, rounds, where)
-    share = statistics.median(copy / own for copy, own in zip(times["copy"], times["run"], strict=True))
-    return OperatorMeasurement(shape, axis, backward, statistics.median(times["run"]), moved, share, backend)
+    times = time_interleaved({"copy": lambda: target.copy_(source), "run": run}, rounds, device)
+    share = statistics.median(copy / aggregation for copy, aggregation in zip(times["copy"], times["run"], strict=True))
+    return OperatorMeasurement(shape, axis, backward, statistics.median(times["run"]), bytes_moved, share, backend)

@@ -1,4 +1,4 @@
-"""The measured networks as bubbles, in the manner of the paper's figure 6."""
+"""Bubble chart of latency and quality, as in the paper's figure 6."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def draw_chart(
     scale: int = 4,
     psnr: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes a chart with a bubble for each measurement, whose area is the network's number of parameters.
+    """Write a bubble chart of measurements; the area of a bubble is the number of parameters.
 
     Args:
-        results: What was measured; times lie along the horizontal axis.
+        results: The measurements; the horizontal axis is time.
         path: File to write, ``.png``, ``.svg`` or ``.pdf``.
-        scale: Factor of enlargement of peers.
-        psnr: PSNR in dB by network, along the vertical axis; networks without one are left out. If None, that axis has
-            the number of images a second.
+        scale: Scale factor of peer networks.
+        psnr: PSNR in dB by network for the vertical axis; networks without one are skipped. If None, the vertical axis
+            is throughput in images per second.
     """
-    from matplotlib.figure import Figure  # without pyplot, which would look for a screen
+    from matplotlib.figure import Figure  # pyplot would look for a display
 
-    shown = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
+    plotted = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for result in shown:
+    for result in plotted:
         parameters = sum(parameter.numel() for parameter in open_network(result.name, scale).parameters())
         x, y = 1000 * result.median, psnr[result.name] if psnr else result.images / result.median
         axes.scatter(x, y, s=parameters / 1500, alpha=0.6)
@@ -41,27 +41,27 @@ def draw_chart(
         axes.annotate(label, (x, y), fontsize=7, ha="center", va="center")
     axes.set_xscale("log")
     axes.margins(0.2)
-    axes.set_xlabel("median time of a pass in ms; area: parameters")
+    axes.set_xlabel("median latency (ms); area: parameters")
     if psnr:
-        axes.set_ylabel("PSNR in dB")
+        axes.set_ylabel("PSNR (dB)")
     else:
         axes.set_yscale("log")
-        axes.set_ylabel("images a second")
+        axes.set_ylabel("images per second")
     axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
 def read_psnr(paths: Iterable[str | os.PathLike]) -> dict[str, float]:
-    """Returns the PSNR in dB by network, from what ``lamnet eval --json`` and ``lamnet compare --json`` printed.
+    """Read PSNR in dB by network from JSON output of ``lamnet eval`` or ``lamnet compare``.
 
     Args:
-        paths: The files; a JSON object of names and numbers will do, too.
+        paths: The files; JSON objects that map names to numbers are accepted, too.
 
     Raises:
-        LAMNetError: If a file cannot be read, is none of these, or tells two values of a network.
+        LAMNetError: If a file cannot be read, has another format, or the values of a network conflict.
     """
-    found: dict[str, float] = {}
+    psnr: dict[str, float] = {}
     for path in paths:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -72,10 +72,10 @@ def read_psnr(paths: Iterable[str | os.PathLike]) -> dict[str, float]:
                 pairs = [(row["model"], row["psnr"]) for row in rows]
             values = [(str(name), float(value)) for name, value in pairs]
         except OSError as error:
-            raise LAMNetError(f"{path} cannot be read: {error.strerror}") from None
+            raise LAMNetError(f"{path}: cannot read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError):
-            raise LAMNetError(f"{path} is not what lamnet eval or lamnet compare prints with --json") from None
+            raise LAMNetError(f"{path}: not the output of lamnet eval --json or lamnet compare --json") from None
         for name, value in values:
-            if found.setdefault(name, value) != value:
-                raise LAMNetError(f"{path} tells another PSNR of {name} than before: give one set of images")
-    return found
+            if psnr.setdefault(name, value) != value:
+                raise LAMNetError(f"{path}: conflicting PSNR of {name}; pass results of one dataset")
+    return psnr

@@ -1,4 +1,4 @@
-"""Networks side by side: time, throughput, memory, and what counts, ratios to one of them."""
+"""Benchmark of networks: latency, throughput, memory, and ratios to a baseline."""
 
 from __future__ import annotations
 
@@ -23,33 +23,32 @@ from .networks import open_network
 from .timing import limited_threads, time_interleaved
 
 MODES = ("eager", "compiled", "onnxruntime")
-"""How a network runs: as it is written, by ``torch.compile``, or exported, by ONNX Runtime on the CPU."""
+"""Execution modes: eager, ``torch.compile``, or exported to ONNX Runtime on the CPU."""
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""Types of weights and activations, by name."""
+"""Dtypes of weights and activations, by name."""
 
-OUTPUT = (1280, 720)
-"""Width and height of the enlarged image that papers give costs for."""
+OUTPUT_SIZE = (1280, 720)
+"""Width and height of the SR image for which papers report costs."""
 
-_TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}  # of the largest value of the eager float32 result
+_TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}  # relative to the largest value of the eager float32 result
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of one network in one mode and precision.
+    """Measurement of one network in one mode and precision.
 
     Attributes:
-        name: The network.
+        name: Name of the network.
         mode: One of [`MODES`][lamnet_models.benchmarking.MODES].
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
-        task: ``"forward"`` or ``"train"``, a step of training: forward, L1, backward, Adam.
+        task: ``"forward"``, or ``"train"`` for a training step: forward, L1, backward, Adam.
         seconds: Time of each round.
-        images: Number of images a round.
-        memory: Bytes that a call adds at its peak, None where it was not measured.
-        difference: Largest difference to the eager float32 result, as a share of that one's largest value; None for
-            training.
-        valid: Whether that is within rounding. If not, the time means nothing.
-        backend: The backend that was asked for, None for the automatic choice.
+        images: Number of images per round.
+        memory: Peak additional bytes of a call, None if not measured.
+        difference: Maximum difference from the eager float32 result, relative to its largest value; None for training.
+        valid: Whether the difference is within tolerance. If not, the time must be ignored.
+        backend: Requested backend, None for automatic selection.
     """
 
     name: str
@@ -65,7 +64,7 @@ class Measurement:
 
     @property
     def label(self) -> str:
-        """Name, mode, precision, task and backend in one."""
+        """Name, mode, precision, task and backend, joined by slashes."""
         return "/".join(filter(None, (self.name, self.mode, self.precision, self.task, self.backend)))
 
     @property
@@ -75,16 +74,16 @@ class Measurement:
 
     @property
     def spread(self) -> float:
-        """Half the distance of the quartiles, as a share of the median."""
+        """Half the interquartile range, relative to the median."""
         if len(self.seconds) < 2:
             return 0.0
         low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return (high - low) / 2 / self.median
 
     def ratio(self, baseline: Measurement) -> float:
-        """Returns this time as a multiple of another's: the median of the rounds' own ratios."""
+        """Return the time relative to a baseline's: the median of the ratios per round."""
         pairs = zip(self.seconds, baseline.seconds, strict=True)
-        return statistics.median(own / other for own, other in pairs)
+        return statistics.median(seconds / reference for seconds, reference in pairs)
 
 
 def bench(
@@ -100,69 +99,68 @@ def bench(
     threads: int | None = None,
     device: torch.device | str = "auto",
     memory: bool = False,
-    progress: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> list[Measurement]:
-    """Measures networks in turn, in one process.
+    """Benchmark networks in interleaved rounds, in one process.
 
     Args:
-        models: Names of our models and of peers, and files of checkpoints.
-        scale: Factor of enlargement of peers, and by which ``size`` is chosen.
-        size: Width and height in pixels of the image to enlarge; 1280×720 divided by ``scale`` if None.
-        modes: Which of [`MODES`][lamnet_models.benchmarking.MODES].
-        precisions: Which of [`PRECISIONS`][lamnet_models.benchmarking.PRECISIONS].
-        backends: Backends of our layers, see [`focal_aggregate`][lamnet_layers.focal_aggregate]; None for the automatic
-            choice.
-        train: Batch size and side of the square patches in pixels: measures steps of training in place of forward
-            passes.
-        rounds: How often each is measured.
-        threads: Number of threads on the CPU; torch's own choice if None.
-        device: Where to compute.
-        memory: Whether to measure peak memory too; on the CPU that takes a process for each network, in float32, eager.
-        progress: Called with what is about to be done.
+        models: Model names, peer networks and checkpoint files.
+        scale: Scale factor of peer networks, and of the default ``size``.
+        size: Width and height in pixels of the LR image; 1280×720 divided by ``scale`` if None.
+        modes: Subset of [`MODES`][lamnet_models.benchmarking.MODES].
+        precisions: Subset of [`PRECISIONS`][lamnet_models.benchmarking.PRECISIONS].
+        backends: Backends of LAMNet layers, see [`focal_aggregate`][lamnet_layers.focal_aggregate]; None for automatic
+            selection.
+        train: Batch size and side of the square patches in pixels; measures training steps instead of forward passes.
+        rounds: Number of measurements of each network.
+        threads: Number of CPU threads; PyTorch's default if None.
+        device: Device to compute on.
+        memory: Whether to measure peak memory; on the CPU in a process per network, in eager float32.
+        on_status: Called with a line of text before each phase.
 
     Returns:
         A measurement for each network, mode, precision and backend, in that order.
 
     Raises:
-        ValueError: If an argument is out of its range, or ONNX Runtime is asked for what it cannot do here.
-        RuntimeError: If a backend cannot run there.
-        LAMNetError: If there is no such network, no compiler, or no ONNX Runtime.
+        ValueError: If an argument is out of range, or ONNX Runtime does not support the combination.
+        RuntimeError: If a backend is not available on the device.
+        LAMNetError: If a network, compiler or ONNX Runtime is missing.
     """
     if rounds < 1:
-        raise ValueError(f"rounds is {rounds!r}, but it must be at least 1")
+        raise ValueError(f"rounds must be at least 1, got {rounds!r}")
     modes, precisions, backends = tuple(modes), tuple(precisions), tuple(backends)
-    where = resolve_device(device)
-    if "onnxruntime" in modes and (where.type != "cpu" or train is not None or "bf16" in precisions):
-        raise ValueError("mode is 'onnxruntime', which is for forward passes on the CPU, in fp32 or fp16")
-    width, height = size or (OUTPUT[0] // scale, OUTPUT[1] // scale)
-    say = progress or (lambda _: None)
-    # Each mode, precision and size of each layer is one more version of its code; beyond the limit it runs uncompiled.
+    device = resolve_device(device)
+    if "onnxruntime" in modes and (device.type != "cpu" or train is not None or "bf16" in precisions):
+        raise ValueError("mode 'onnxruntime' must be used for forward passes on the CPU, in fp32 or fp16")
+    width, height = size or (OUTPUT_SIZE[0] // scale, OUTPUT_SIZE[1] // scale)
+    on_status = on_status or (lambda _: None)
+    # Every mode, precision and layer size is a recompilation; above the limit, Dynamo falls back to eager.
     with limited_threads(threads), torch._dynamo.config.patch(recompile_limit=64):
         cases = []
-        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(where)
+        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device)
         networks = {name: open_network(name, scale) for name in models}
         for name, network in networks.items():
-            network.to(where)
+            network.to(device)
             reference = _forward(network, image)() if train is None else None
             for mode, precision, backend in product(modes, precisions, backends):
-                say(f"{name}, {mode}, {precision}: first call")
-                cases.append(_Case(name, network, mode, precision, backend, where, image, train, reference))
-        say(f"{rounds} rounds")
-        times = time_interleaved(dict(enumerate(case.run for case in cases)), rounds, where)
+                on_status(f"{name}, {mode}, {precision}: first call")
+                cases.append(_Case(name, network, mode, precision, backend, device, image, train, reference))
+        on_status(f"{rounds} rounds")
+        times = time_interleaved(dict(enumerate(case.run for case in cases)), rounds, device)
         results = []
         for number, case in enumerate(cases):
             bytes_used = None
-            if memory and where.type == "cuda":
-                bytes_used = peak_memory(case.run, where)
+            if memory and device.type == "cuda":
+                bytes_used = peak_memory(case.run, device)
             elif memory and train is None and (case.mode, case.precision) == ("eager", "fp32"):
-                say(f"{case.name}: memory")
+                on_status(f"{case.name}: memory")
                 bytes_used = peak_memory_in_child(case.name, scale, (width, height), torch.get_num_threads())
             results.append(case.measurement(tuple(times[number]), bytes_used))
         return results
 
 
 class _Case:
-    """A network ready to be measured in one mode and precision; it has run once, and been compared."""
+    """A network prepared for one mode and precision, warmed up and compared with the reference."""
 
     def __init__(
         self,
@@ -182,14 +180,14 @@ class _Case:
             network = to_onnxruntime(network, half=precision == "fp16")
         else:
             network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
-            if backend is not None:  # by the layers' own argument, which compiled code is chosen by, too
+            if backend is not None:  # by the layers' argument, which compiled code depends on, too
                 set_backend(network, backend)
             network.train(train is not None)
         if mode == "compiled":
             compile_network(network)
         if train is None:
             self.images = len(image)
-            # Peers make masks in float32 on the way: autocast brings these and half weights together.
+            # Peer networks create float32 masks: autocast is needed to mix these with half-precision weights.
             mixed = precision != "fp32" and not isinstance(network, LAMNet)
             self.run = _forward(network, image.to(PRECISIONS[precision]), mixed)
         else:
@@ -202,7 +200,7 @@ class _Case:
         return ((result.float() - reference).abs().max() / reference.abs().max()).item()
 
     def measurement(self, seconds: tuple[float, ...], memory: int | None) -> Measurement:
-        """Returns what was measured."""
+        """Return the result."""
         valid = self.difference is None or self.difference <= _TOLERANCES[self.precision]
         return Measurement(
             self.name,
@@ -233,13 +231,13 @@ def _training_step(
     image = torch.rand(batch, 3, patch, patch, device=device)
     with torch.no_grad():
         target = torch.rand_like(network(image))
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
             loss = nn.functional.l1_loss(network(image), target)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
     return step

@@ -1,4 +1,4 @@
-"""Peak memory: of a forward pass, of whatever a process does."""
+"""Peak memory of calls and processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..upscaling.memory import used_memory
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Returns how many bytes a call adds to what is allocated on a CUDA device; None elsewhere."""
+    """Return the peak bytes allocated by a call on a CUDA device; None on other devices."""
     if device.type != "cuda":
         return None
     torch.cuda.synchronize()
@@ -25,11 +25,11 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
 
 
 def peak_memory_in_child(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
-    """Returns how many bytes of memory a network's forward pass on the CPU adds to a process of its own.
+    """Return the peak additional bytes of a CPU forward pass, measured in a separate process.
 
     Args:
         name: See [`open_network`][lamnet_models.benchmarking.open_network].
-        scale: Factor of enlargement, for peers.
+        scale: Scale factor of peer networks.
         size: Width and height of the image in pixels.
         threads: Number of threads.
     """
@@ -45,31 +45,31 @@ def _measure(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
     network = open_network(name, scale)
     width, height = size
     with torch.inference_mode():
-        network(torch.rand(1, 3, 16, 16))  # what torch loads at first
-        # Watched, as the peak that the system keeps is not the process's own: it inherits its parent's.
-        with watched_memory() as peak:
+        network(torch.rand(1, 3, 16, 16))  # warm-up
+        # Sampled, because a process inherits the peak counter of its parent.
+        with track_peak_memory() as peak:
             before = used_memory()
             network(torch.rand(1, 3, height, width))
             return max(0, peak() - before)
 
 
 @contextmanager
-def watched_memory(period: float = 0.002) -> Iterator[Callable[[], int]]:
-    """Yields a function that returns the most memory, in bytes, that the process has had for itself since.
+def track_peak_memory(period: float = 0.002) -> Iterator[Callable[[], int]]:
+    """Yield a function that returns the peak private memory of the process in bytes since entry.
 
-    What ``used_memory`` counts has no peak that the system keeps, so a thread looks at it all the time.
+    The system has no peak counter for ``used_memory``, so a thread samples it.
 
     Args:
-        period: Seconds between two looks.
+        period: Sampling interval in seconds.
     """
     peak, done = used_memory(), threading.Event()
 
-    def watch() -> None:
+    def sample() -> None:
         nonlocal peak
         while not done.wait(period):
             peak = max(peak, used_memory())
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
         yield lambda: max(peak, used_memory())

@@ -1,4 +1,4 @@
-"""Networks to measure, by name."""
+"""Networks to benchmark, by name."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .peers import PEERS
 
 
 def open_network(name: str | os.PathLike, scale: int) -> nn.Module:
-    """Returns a network to measure, in evaluation mode.
+    """Return a network to benchmark, in evaluation mode.
 
     Args:
-        name: One of our models (random weights: time does not depend on them), a peer of
-            [`PEERS`][lamnet_models.benchmarking.PEERS], or the file of a checkpoint.
-        scale: Factor of enlargement for peers.
+        name: A model name (with random weights, which do not affect latency), a key of
+            [`PEERS`][lamnet_models.benchmarking.PEERS], or a checkpoint file.
+        scale: Scale factor of peer networks.
 
     Raises:
-        LAMNetError: If there is no such network, or spandrel is missing.
+        LAMNetError: If the network is unknown, or spandrel is missing.
     """
     if name in PEERS:
         try:
-            with warnings.catch_warnings():  # of torch functions that they call in an old way
+            with warnings.catch_warnings():  # deprecated calls of torch functions
                 warnings.simplefilter("ignore")
                 return PEERS[name](scale).eval()
         except ImportError:
-            raise ModelError(f"{name} comes with spandrel, which is missing: pip install 'lamnet[peers]'") from None
+            raise ModelError(f"{name} requires spandrel: pip install 'lamnet[peers]'") from None
     return (create_model(name) if name in NAMES else resolve_model(name)).eval()

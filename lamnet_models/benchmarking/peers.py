@@ -1,4 +1,4 @@
-"""Networks of LAMNet's size that spandrel brings, with random weights: time does not depend on them."""
+"""Peer networks of LAMNet's size from spandrel, with random weights."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
     "dctlsa": _dctlsa,
     "safmn": _safmn,
 }
-"""The peers by name, each built for a scale: six with attention, of 570 to 930 thousand parameters as their papers have
-them, and a small convolutional one."""
+"""Peer networks by name, as functions of the scale: six attention networks with the 570 to 930 thousand parameters of
+their papers, and a small convolutional one."""
 
 
 def has_spandrel() -> bool:
-    """Returns whether spandrel is there, which brings the peers."""
+    """Return whether spandrel is installed."""
     return find_spec("spandrel") is not None

@@ -1,4 +1,4 @@
-"""Times of functions, measured in turn."""
+"""Interleaved timing of functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """Computes on so many threads of the CPU within a block of code; on as many as before if None."""
+    """Set the number of CPU threads within the block; None leaves it unchanged."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -26,13 +26,13 @@ def time_interleaved(
     device: torch.device,
     after: Callable[[], None] | None = None,
 ) -> dict[Hashable, list[float]]:
-    """Calls each function once a round, so that what else the machine does falls on all of them alike.
+    """Call each function once per round, so that other load affects all of them equally.
 
     Args:
-        functions: The functions by name; they have run before.
-        rounds: How often each is called.
-        device: Where they compute; on CUDA the device's own clock is read.
-        after: Called after every measurement.
+        functions: Functions by name, already warmed up.
+        rounds: Number of calls of each function.
+        device: Device they run on; CUDA devices are timed with events.
+        after: Called after each measurement.
 
     Returns:
         Seconds of each call, by name.

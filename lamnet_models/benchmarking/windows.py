@@ -1,4 +1,4 @@
-"""What a larger window costs: token mixers by their window, in the manner of the paper's figure 8."""
+"""Benchmark of token mixers over the window size, as in the paper's figure 8."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .timing import limited_threads, time_interleaved
 CHANNELS, HEADS = 64, 4
 
 WINDOW_SIDES = (7, 15, 23, 31, 39, 47)
-"""Windows measured if none are named, in pixels."""
+"""Default window sides in pixels."""
 
 
 def focal_window(side: int) -> FocalWindow:
-    """Returns the focal window of an odd number of pixels whose cells grow as those of the published one, of 23."""
+    """Return a focal window of odd side, with cells like the published window of side 23."""
     radius = check_int("side", side, minimum=1) // 2
     if side % 2 == 0:
-        raise ValueError(f"side is {side}, but a focal window has an odd number of pixels")
+        raise ValueError(f"side must be odd, got {side}")
     ones = min(3, radius)
     twos = min(2, (radius - ones) // 2)
     fours, rest = divmod(radius - ones - 2 * twos, 4)
@@ -38,12 +38,12 @@ def focal_window(side: int) -> FocalWindow:
 
 
 class WindowAttention(nn.Module):
-    """Self-attention within windows that tile the image, as in Swin transformers, without shift and position bias.
+    """Window self-attention as in Swin transformers, without shift and position bias.
 
     Args:
         channels: Number of channels C.
-        side: Side of the windows in pixels; an image is filled up with zeros to whole ones.
-        heads: Number of heads, divides ``channels``.
+        side: Side of the windows in pixels; the image is zero-padded to a multiple of it.
+        heads: Number of heads, a divisor of ``channels``.
 
     Shape:
         (B, C, H, W) → (B, C, H, W).
@@ -55,7 +55,7 @@ class WindowAttention(nn.Module):
         self.project_in, self.project_out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the attended features."""
+        """Return the attended features."""
         _, channels, height, width = x.shape
         side = self.side
         x = F.pad(x, (0, -width % side, 0, -height % side))
@@ -72,19 +72,19 @@ MIXERS: dict[str, Callable[[int], nn.Module]] = {
     "separable": lambda side: FocalSeparableAttention(CHANNELS, HEADS, ((1,), (side // 2,))),
     "window": lambda side: WindowAttention(CHANNELS, side, HEADS),
 }
-"""Token mixers on 64 channels by name, each built for a window's side: focal separable attention, the same with a tap
-for every pixel, and self-attention in windows."""
+"""Token mixers on 64 channels by name, as functions of the window side: focal separable attention, the same with one
+tap per pixel, and window self-attention."""
 
 
 @dataclass(frozen=True)
 class WindowMeasurement:
-    """A token mixer with one window.
+    """Measurement of a token mixer with one window size.
 
     Attributes:
-        mixer: Its name.
+        mixer: Name of the token mixer.
         side: Side of the window in pixels.
         seconds: Time of each round.
-        operations: Multiply-accumulates, and one for each element that other arithmetic works on, as in
+        operations: Multiply-accumulates, plus one per element of other arithmetic, as in
             [`Complexity`][lamnet_models.Complexity].
     """
 
@@ -108,42 +108,42 @@ def measure_windows(
     rounds: int = 5,
     threads: int | None = None,
     device: torch.device | str = "auto",
-    progress: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> list[WindowMeasurement]:
-    """Measures token mixers with windows of several sizes in turn, in float32, eager.
+    """Benchmark token mixers with several window sizes in interleaved rounds, in eager float32.
 
     Args:
-        sides: Sides of the windows in pixels, odd.
+        sides: Window sides in pixels, odd.
         mixers: Functions from a side to a module (B, channels, H, W) → (B, channels, H, W), by name.
         channels: Number of channels of the features.
         size: Width and height of the features.
-        rounds: How often each is measured.
-        threads: Number of threads on the CPU; torch's own choice if None.
-        device: Where to compute.
-        progress: Called with what is about to be done.
+        rounds: Number of measurements of each mixer.
+        threads: Number of CPU threads; PyTorch's default if None.
+        device: Device to compute on.
+        on_status: Called with a line of text before each phase.
 
     Returns:
         A measurement for each mixer and side, in that order.
 
     Raises:
-        ValueError: If a side is even or below 1, or ``rounds`` is.
+        ValueError: If a side is even or below 1, or ``rounds`` is below 1.
     """
     check_int("rounds", rounds, minimum=1)
-    where = resolve_device(device)
+    device = resolve_device(device)
     shape = (1, channels, size[1], size[0])
-    say = progress or (lambda _: None)
+    on_status = on_status or (lambda _: None)
     with limited_threads(threads):
-        features = torch.randn(shape, device=where)
+        features = torch.randn(shape, device=device)
         cases, operations = {}, {}
         for name, build in mixers.items():
             for side in sides:
-                say(f"{name}, window {side}: first call")
-                module = build(side).to(where).eval()
+                on_status(f"{name}, window {side}: first call")
+                module = build(side).to(device).eval()
                 operations[name, side] = count_operations(module, shape)[1]
                 cases[name, side] = _call(module, features)
                 cases[name, side]()
-        say(f"{rounds} rounds")
-        times = time_interleaved(cases, rounds, where)
+        on_status(f"{rounds} rounds")
+        times = time_interleaved(cases, rounds, device)
     return [WindowMeasurement(*key, tuple(times[key]), operations[key]) for key in cases]
 
 
@@ -156,13 +156,13 @@ def _call(module: nn.Module, features: Tensor) -> Callable[[], Tensor]:
 
 
 def draw_windows(results: Iterable[WindowMeasurement], path: str | os.PathLike) -> None:
-    """Writes two charts side by side: median time, and operations, over the window's side, a line for each mixer.
+    """Write two charts: median time and operations over the window side, one line per mixer.
 
     Args:
-        results: What was measured.
+        results: The measurements.
         path: File to write, ``.png``, ``.svg`` or ``.pdf``.
     """
-    from matplotlib.figure import Figure  # without pyplot, which would look for a screen
+    from matplotlib.figure import Figure  # pyplot would look for a display
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     time, work = figure.subplots(1, 2)
@@ -174,7 +174,7 @@ def draw_windows(results: Iterable[WindowMeasurement], path: str | os.PathLike) 
         time.plot(sides, [1000 * result.median for result in line], marker="o", label=name)
         work.plot(sides, [result.operations / 1e9 for result in line], marker="o", label=name)
     for axes, label in ((time, "median time (ms)"), (work, "operations (10⁹)")):
-        axes.set(xlabel="side of the window in pixels", ylabel=label, yscale="log")
+        axes.set(xlabel="window side (pixels)", ylabel=label, yscale="log")
         axes.grid(alpha=0.3)
         axes.legend()
     with atomic_path(path) as temporary:

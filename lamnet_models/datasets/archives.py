@@ -1,4 +1,4 @@
-"""Archives of images: unpacked without trusting what they say."""
+"""Safe extraction of image archives."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..errors import DatasetError
 from .folders import sub_folders
 
 _ENDINGS = r"\.(tar|tar\.gz|tgz|zip)"
-_MOST_BYTES = 64 * 2**30
-"""No set is as large as this: an archive that claims to be is a bomb."""
+_MAX_BYTES = 64 * 2**30
+"""Upper bound on unpacked bytes, against archive bombs."""
 
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside ``target`` that becomes ``target`` when the block ends without an error.
+    """Yield a temporary folder that replaces ``target`` when the block ends without an error.
 
-    A ``target`` that is there already is replaced. When the block raises, it is left as it was.
+    If the block raises, an existing ``target`` is left unchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".lamnet-", dir=target.parent))
@@ -48,59 +48,59 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks plain files and folders of a tar or zip archive.
+    """Unpack the regular files and folders of a tar or zip archive.
 
     Args:
         archive: The archive.
-        folder: Where to; it must exist.
+        folder: Existing folder to unpack into.
 
     Raises:
-        DatasetError: If the archive is damaged, or has members that are links, devices, or outside of the folder.
+        DatasetError: If the archive is damaged, or a member is a link, a device, or outside of the folder.
     """
     try:
         members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
-        left = _MOST_BYTES
+        remaining = _MAX_BYTES
         for name, source in members:
-            target = folder / _checked(name)
+            target = folder / _safe_path(name)
             if source is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             with source, open(target, "wb") as file:
-                while chunk := source.read(min(1 << 20, left + 1)):
-                    left -= len(chunk)
-                    if left < 0:
-                        raise DatasetError(f"unpacks to more than {_MOST_BYTES >> 30} GiB")
+                while chunk := source.read(min(1 << 20, remaining + 1)):
+                    remaining -= len(chunk)
+                    if remaining < 0:
+                        raise DatasetError(f"unpacks to more than {_MAX_BYTES >> 30} GiB")
                     file.write(chunk)
     except DatasetError as error:
         raise DatasetError(f"{archive}: {error}") from None
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None and error.filename != str(archive):
-            raise  # the disk's, not the archive's
-        raise DatasetError(f"{archive}: damaged or no archive ({error})") from None
+            raise  # a disk error, not a damaged archive
+        raise DatasetError(f"{archive}: damaged or not an archive ({error})") from None
 
 
-def unpack_found(home: Path, set_pattern: str, scale: int, depth: int) -> Path | None:
-    """Unpacks a set that lies in archives ``NAME_HR.tar.gz`` and ``NAME_LR_x2.tar.gz``, as the Hugging Face hub has it.
+def unpack_matching(home: Path, set_pattern: str, scale: int, depth: int) -> Path | None:
+    """Unpack a dataset in the Hugging Face layout: ``NAME_HR.tar.gz``, ``NAME_LR_x2.tar.gz``.
 
     Args:
-        home: Where to look.
-        set_pattern: Regular expression for the set's name.
-        scale: Factor of reduction.
-        depth: Levels of sub-folders to look into.
+        home: Folder to search.
+        set_pattern: Regular expression for the dataset's name.
+        scale: Scale factor.
+        depth: Levels of subfolders to search.
 
     Returns:
-        A folder in the user's cache with what was in them, or None if there are no such archives.
+        Folder in the user's cache with the unpacked files, or None if no such archives were found.
     """
     folders = [home]
     for _ in range(depth + 1):
         for folder in folders:
             files = _files(folder)
             names = rf"(?P<set>{set_pattern})_(?P<part>HR|LR_x{scale}){_ENDINGS}"
-            found = [(match, file) for file in files if (match := re.fullmatch(names, file.name, re.IGNORECASE))]
-            large = next((match["set"] for match, _ in found if match["part"].upper() == "HR"), None)
-            if large is not None:
-                return _unpack_once([file for match, file in found if match["set"] == large])
+            matches = [(match, file) for file in files if (match := re.fullmatch(names, file.name, re.IGNORECASE))]
+            name = next((match["set"] for match, _ in matches if match["part"].upper() == "HR"), None)
+            if name is not None:
+                return _unpack_once([file for match, file in matches if match["set"] == name])
         folders = [child for folder in folders for child in sub_folders(folder)]
     return None
 
@@ -108,13 +108,13 @@ def unpack_found(home: Path, set_pattern: str, scale: int, depth: int) -> Path |
 def _files(folder: Path) -> list[Path]:
     try:
         return sorted(file for file in folder.iterdir() if file.is_file())
-    except OSError:  # no folder, or not ours to read
+    except OSError:  # missing or unreadable
         return []
 
 
 def _unpack_once(archives: list[Path]) -> Path:
-    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in archives]
-    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    identity = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in archives]
+    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     target = user_cache_path("lamnet") / "unpacked" / digest
     if not target.is_dir():
         with atomic_folder(target) as folder:
@@ -127,25 +127,25 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     with tarfile.open(archive) as tar:
         for member in tar:
             if not (member.isreg() or member.isdir()):
-                raise DatasetError(f"{member.name!r} in it is a link or a device")
+                raise DatasetError(f"member {member.name!r} is a link or a device")
             yield member.name, tar.extractfile(member) if member.isreg() else None
-        while tar.fileobj.read(1 << 20):  # on to the end, where the checksum of a compressed archive stands
+        while tar.fileobj.read(1 << 20):  # read to the end: the checksum of a compressed archive is there
             pass
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
-            kind = member.external_attr >> 28  # the file's type, where a Unix system has written the archive
-            if kind not in (0, 0o10, 0o4):
-                raise DatasetError(f"{member.filename!r} in it is a link or a device")
+            file_type = member.external_attr >> 28  # set by archives written on Unix
+            if file_type not in (0, 0o10, 0o4):
+                raise DatasetError(f"member {member.filename!r} is a link or a device")
             yield member.filename, None if member.is_dir() else zipped.open(member)
 
 
-def _checked(name: str) -> Path:
+def _safe_path(name: str) -> Path:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
-        raise DatasetError(f"{name!r} in it would land outside of the folder")
+        raise DatasetError(f"member {name!r} would be written outside of the folder")
     return Path(*path.parts)
 
 

@@ -1,4 +1,4 @@
-"""The sets that papers report on: names, spellings, sizes."""
+"""Benchmark datasets: names, spellings, sizes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class KnownSet:
-    """A set of images with a name.
+class KnownDataset:
+    """A benchmark dataset.
 
     Attributes:
-        name: Our name for it.
-        title: The name as papers print it.
+        name: Canonical name.
+        title: Name as printed in papers.
         count: Number of images.
-        content: What is in it, in a few words.
-        spellings: Other names of it, in files and in speech.
-        apply: Where to apply for it, if it is given on application only.
+        content: Short description.
+        spellings: Other names in use.
+        apply: URL to apply for access, if the dataset is available on application only.
     """
 
     name: str
@@ -31,45 +31,45 @@ class KnownSet:
 
     @property
     def pattern(self) -> str:
-        """Regular expression, to be matched without regard to case, for the names that folders give it."""
+        """Regular expression for folder names, to be matched case-insensitively."""
         words = (re.findall("[a-z]+|[0-9]+", spelling.lower()) for spelling in (self.name, *self.spellings))
         return "|".join("[-_ ]?".join(parts) for parts in words)
 
-    def how_to_get(self, data_dir: str | os.PathLike | None = None) -> str:
-        """Returns what a person has to do to get it.
+    def fetch_hint(self, data_dir: str | os.PathLike | None = None) -> str:
+        """Return instructions for obtaining the dataset.
 
         Args:
-            data_dir: Where it shall be put, if not in the usual place.
+            data_dir: Download folder; None for the default.
         """
         if self.apply:
-            return f"given on application only: apply at {self.apply}"
-        place = "" if data_dir is None else f" --data {shlex.quote(os.fspath(data_dir))}"
-        return f"get it with: lamnet data fetch {self.name}{place} (or lamnet eval --fetch)"
+            return f"available on application only: apply at {self.apply}"
+        option = "" if data_dir is None else f" --data {shlex.quote(os.fspath(data_dir))}"
+        return f"download it with: lamnet data fetch {self.name}{option} (or lamnet eval --fetch)"
 
 
-SAMPLE = KnownSet("sample", "sample", 4, "photographs that scikit-image brings along", ("samples",))
+SAMPLE = KnownDataset("sample", "sample", 4, "photographs bundled with scikit-image", ("samples",))
 
-KNOWN_SETS = {
+KNOWN_DATASETS = {
     known.name: known
     for known in (
-        KnownSet("set5", "Set5", 5, "five small photographs"),
-        KnownSet("set14", "Set14", 14, "photographs and drawings"),
-        KnownSet("bsd100", "BSD100", 100, "natural scenes", ("b100", "bsds100")),
-        KnownSet("urban100", "Urban100", 100, "buildings, much fine structure"),
-        KnownSet("manga109", "Manga109", 109, "pages of manga", apply="http://www.manga109.org/en/download.html"),
-        KnownSet("div2k_valid", "DIV2K_valid", 100, "photographs of about 2K", ("div2k_val", "div2k")),
+        KnownDataset("set5", "Set5", 5, "five small photographs"),
+        KnownDataset("set14", "Set14", 14, "photographs and drawings"),
+        KnownDataset("bsd100", "BSD100", 100, "natural scenes", ("b100", "bsds100")),
+        KnownDataset("urban100", "Urban100", 100, "buildings, much fine structure"),
+        KnownDataset("manga109", "Manga109", 109, "pages of manga", apply="http://www.manga109.org/en/download.html"),
+        KnownDataset("div2k_valid", "DIV2K_valid", 100, "photographs of about 2K", ("div2k_val", "div2k")),
         SAMPLE,
     )
 }
-"""The known sets by name."""
+"""Known datasets by name."""
 
 
-def known_set(name: str) -> KnownSet | None:
-    """Returns the set that somebody means by a name, in whatever spelling: ``"B100"``, ``"Urban-100"``."""
-    return next((known for known in KNOWN_SETS.values() if re.fullmatch(known.pattern, name, re.IGNORECASE)), None)
+def known_dataset(name: str) -> KnownDataset | None:
+    """Return the dataset with a name in any spelling (``"B100"``, ``"Urban-100"``), or None."""
+    return next((known for known in KNOWN_DATASETS.values() if re.fullmatch(known.pattern, name, re.IGNORECASE)), None)
 
 
-def suggestion(name: str) -> str:
-    """Returns what to say to somebody whose name for a set is unknown."""
-    near = difflib.get_close_matches(name.lower(), KNOWN_SETS, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(KNOWN_SETS)}, and any folder of images"
+def suggest_dataset(name: str) -> str:
+    """Return a hint for an unknown dataset name."""
+    near = difflib.get_close_matches(name.lower(), KNOWN_DATASETS, n=1)
+    return f"did you mean {near[0]}?" if near else f"use {', '.join(KNOWN_DATASETS)} or a folder of images"

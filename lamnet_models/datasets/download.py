@@ -1,4 +1,4 @@
-"""Files over HTTP: resumed when cut off, checked before they are believed."""
+"""Resumable HTTP downloads with size and digest checks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..errors import DatasetError
 from ..files import file_digest
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and those of the whole file, None while nobody knows."""
+"""Called with the bytes downloaded and the total, None if unknown."""
 
 ATTEMPTS = 5
-"""How often a download is tried without a single byte of progress before it is given up."""
+"""Maximum number of consecutive attempts without progress."""
 
-_TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
-_PIECE = 1 << 18
+_TIMEOUT = (10, 60)  # seconds: connect, read
+_CHUNK_SIZE = 1 << 18
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download, and what is known about it.
+    """A file to download.
 
     Attributes:
-        url: Where it is.
-        size: Its bytes, if known.
+        url: URL of the file.
+        size: Size in bytes, if known.
         digest: ``"sha256:…"`` or ``"md5:…"`` in hexadecimal digits, if known.
     """
 
@@ -39,36 +39,36 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """File name."""
         return self.url.rpartition("/")[2]
 
 
 def download(file: RemoteFile, target: Path, progress: Progress | None = None, wait: float = 1.0) -> None:
-    """Downloads a file, going on where an earlier attempt, of this process or another, was cut off.
+    """Download a file, resuming an interrupted download.
 
-    What has come so far lies in ``target`` with ``.partial`` behind its name.
+    Received data are kept in ``TARGET.partial`` until the file is complete and checked.
 
     Args:
-        file: What to download.
-        target: Where it shall be once it is whole and checked.
+        file: File to download.
+        target: Path of the complete file.
         progress: Called as bytes arrive.
         wait: Seconds before the second attempt, doubled for each one after it.
 
     Raises:
-        DatasetError: If the server refuses, the connection fails again and again, or the file is not the one expected.
-        OSError: If the disk fails; what has come is kept.
+        DatasetError: If the server reports an error, the connection fails repeatedly, or size or digest do not match.
+        OSError: If the disk fails; the partial file is kept.
     """
     partial = target.with_name(f"{target.name}.partial")
     resumed = partial.exists() and partial.stat().st_size > 0
     _download_to(partial, file, progress, wait)
-    problem = _problem(partial, file)
-    if problem and resumed:  # perhaps it began as another file
+    problem = _mismatch(partial, file)
+    if problem and resumed:  # the partial file may be of another version
         partial.unlink()
         _download_to(partial, file, progress, wait)
-        problem = _problem(partial, file)
+        problem = _mismatch(partial, file)
     if problem:
         partial.unlink()
-        raise DatasetError(f"{file.url}: {problem}; nothing of it was kept")
+        raise DatasetError(f"{file.url}: {problem}; the download was deleted")
     partial.replace(target)
 
 
@@ -78,13 +78,12 @@ def _download_to(partial: Path, file: RemoteFile, progress: Progress | None, wai
         before = partial.stat().st_size if partial.exists() else 0
         try:
             return _request(partial, file, before, progress)
-        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, _CutOffError) as error:
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, _IncompleteError) as error:
             after = partial.stat().st_size if partial.exists() else 0
             failures = 1 if after > before else failures + 1
             if failures >= ATTEMPTS:
                 raise DatasetError(
-                    f"{file.url}: {_reason(error)}; {after} bytes have come and are kept, so that trying again goes on "
-                    "from there"
+                    f"{file.url}: {_reason(error)}; {after} bytes received and kept; run the command again to resume"
                 ) from None
             time.sleep(wait * 2 ** (failures - 1))
         except requests.RequestException as error:
@@ -97,10 +96,10 @@ def _request(partial: Path, file: RemoteFile, offset: int, progress: Progress | 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            if response.headers.get("Content-Range") == f"bytes */{offset}":  # there is no more
+            if response.headers.get("Content-Range") == f"bytes */{offset}":  # already complete
                 return
             partial.unlink()
-            raise _CutOffError("the server has another file than before")
+            raise _IncompleteError("the file on the server has changed")
         response.raise_for_status()
         continued = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         if response.status_code != requests.codes.partial_content or not continued:
@@ -109,36 +108,36 @@ def _request(partial: Path, file: RemoteFile, offset: int, progress: Progress | 
         total = file.size or (offset + int(length) if length.isdecimal() else None)
         done = offset
         with open(partial, "ab" if offset else "wb") as out:
-            for piece in response.raw.stream(_PIECE, decode_content=False):
+            for piece in response.raw.stream(_CHUNK_SIZE, decode_content=False):
                 out.write(piece)
                 done += len(piece)
                 if progress:
                     progress(done, total)
         if total is not None and done < total:
-            raise _CutOffError(f"the connection ended after {done} of {total} bytes")
+            raise _IncompleteError(f"the connection ended after {done} of {total} bytes")
 
 
-class _CutOffError(Exception):
-    """A connection has ended before the file."""
+class _IncompleteError(Exception):
+    """The connection ended before the end of the file."""
 
 
-def _problem(path: Path, file: RemoteFile) -> str | None:
+def _mismatch(path: Path, file: RemoteFile) -> str | None:
     size = path.stat().st_size
     if file.size not in (None, size):
-        return f"has {size} bytes instead of {file.size}"
+        return f"size must be {file.size} bytes, got {size}"
     if file.digest:
-        kind, _, expected = file.digest.partition(":")
-        actual = file_digest(path, kind)
+        algorithm, _, expected = file.digest.partition(":")
+        actual = file_digest(path, algorithm)
         if actual != expected:
-            return f"is not the file expected: {kind} {actual} instead of {expected}"
+            return f"{algorithm} must be {expected}, got {actual}"
     return None
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.HTTPError):
-        return f"the server answers {error.response.status_code} {error.response.reason}"
+        return f"the server returned {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
-        return "the server does not answer"
+        return "the server timed out"
     if isinstance(error, requests.ConnectionError):
         return "no connection to the server"
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Sets of images from where their publishers put them."""
+"""Dataset downloads from public sources."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
 from ..errors import DatasetError
 from .archives import unpack
-from .catalogue import KNOWN_SETS, SAMPLE, KnownSet, known_set, suggestion
+from .catalogue import KNOWN_DATASETS, SAMPLE, KnownDataset, known_dataset, suggest_dataset
 from .dataset import Dataset, open_dataset
 from .download import Progress, RemoteFile, download
 from .manifest import write_manifest
-from .places import places
+from .places import dataset_roots
 
 
 @dataclass(frozen=True)
 class Source:
-    """A place on the network that has sets of images.
+    """A download source.
 
     Attributes:
-        name: Its name.
-        files: Returns the archives to download for a set.
-        folders: For each set that these hold, the folder they unpack it to; ``"."`` is everything.
+        name: Name of the source.
+        files: Function from a dataset to the archives to download.
+        folders: Folder inside the unpacked archives, by dataset; ``"."`` for everything.
     """
 
     name: str
-    files: Callable[[KnownSet], Iterable[RemoteFile]]
+    files: Callable[[KnownDataset], Iterable[RemoteFile]]
     folders: dict[str, str]
 
 
-def _hugging_face(known: KnownSet) -> Iterable[RemoteFile]:
+def _hugging_face(known: KnownDataset) -> Iterable[RemoteFile]:
     for part in ("HR", "LR_x2", "LR_x3", "LR_x4"):
         url = hf_hub_url(f"eugenesiow/{known.title}", f"data/{known.title}_{part}.tar.gz", repo_type="dataset")
         try:
-            facts = get_hf_file_metadata(url)
+            metadata = get_hf_file_metadata(url)
         except Exception as error:  # the library raises its HTTP client's errors as well as its own
             raise DatasetError(f"{url}: {' '.join(str(error).split())[:200]}") from None
-        is_sha256 = facts.etag is not None and len(facts.etag) == 64
-        yield RemoteFile(url, facts.size, f"sha256:{facts.etag}" if is_sha256 else None)
+        is_sha256 = metadata.etag is not None and len(metadata.etag) == 64
+        yield RemoteFile(url, metadata.size, f"sha256:{metadata.etag}" if is_sha256 else None)
 
 
 _EDSR = RemoteFile(
@@ -69,7 +69,7 @@ SOURCES = (
     Source("huggingface", _hugging_face, dict.fromkeys(("set5", "set14", "bsd100", "urban100"), ".")),
     Source("div2k", lambda _: [_DIV2K], {"div2k_valid": "DIV2K_valid_HR"}),
 )
-"""Where sets can be had, in the order they are tried."""
+"""Download sources, in the order they are tried."""
 
 
 def fetch(
@@ -78,45 +78,47 @@ def fetch(
     source: str | None = None,
     progress: Callable[[str], Progress] | None = None,
 ) -> Dataset:
-    """Downloads a set of images, unless it is there already.
+    """Download a dataset unless it exists locally.
 
     Args:
-        dataset: Name of a known set, in any spelling.
-        data_dir: Where to put it; by default the first folder in ``LAMNET_DATA``, or the user's cache.
-        source: Name of the one source to take it from; by default each is tried in turn.
-        progress: Called with the name of each file; returns what is called as its bytes arrive.
+        dataset: Name of a known dataset, in any spelling.
+        data_dir: Download folder; by default the first folder in ``LAMNET_DATA``, or the user's cache.
+        source: Name of the only source to use; by default each is tried in turn.
+        progress: Called with the name of each file; returns the callback for its bytes.
 
     Returns:
-        The set, at ×2.
+        The dataset at ×2.
 
     Raises:
-        DatasetError: If it may not or cannot be downloaded. What is there is never half of a set.
+        DatasetError: If the dataset is not available for download, or the download fails. No partial dataset is left.
     """
-    known = known_set(dataset)
+    known = known_dataset(dataset)
     if known is None:
-        raise DatasetError(f"there is no set named {dataset!r}: {suggestion(dataset)}")
+        raise DatasetError(f"no dataset named {dataset!r}: {suggest_dataset(dataset)}")
     if known.apply:
-        raise DatasetError(f"{known.name}: {known.how_to_get()}, and unpack it in {places(data_dir)[0]}")
+        raise DatasetError(f"{known.name}: {known.fetch_hint()}, and unpack it in {dataset_roots(data_dir)[0]}")
     sources = [s for s in SOURCES if known.name in s.folders and source in (None, s.name)]
     if not sources and known is not SAMPLE:
-        there = ", ".join(s.name for s in SOURCES if known.name in s.folders)
-        raise DatasetError(f"{known.name} cannot be had from {source!r}, but from {there}")
+        available = ", ".join(s.name for s in SOURCES if known.name in s.folders)
+        raise DatasetError(f"source for {known.name} must be one of {available}, got {source!r}")
     try:
         return open_dataset(known.name, 2, data_dir)
     except DatasetError:
         pass
-    home = places(data_dir)[0]
+    home = dataset_roots(data_dir)[0]
     failures = []
     for candidate in sources:
         try:
-            _fetch_from(candidate, known, home, progress)
+            _fetch_from_source(candidate, known, home, progress)
             return open_dataset(known.name, 2, home)
         except DatasetError as error:
             failures.append(str(error))
     raise DatasetError("; ".join(failures))
 
 
-def _fetch_from(source: Source, known: KnownSet, home: Path, progress: Callable[[str], Progress] | None) -> None:
+def _fetch_from_source(
+    source: Source, known: KnownDataset, home: Path, progress: Callable[[str], Progress] | None
+) -> None:
     home.mkdir(parents=True, exist_ok=True)
     downloads = home / ".downloads"
     downloads.mkdir(exist_ok=True)
@@ -127,16 +129,16 @@ def _fetch_from(source: Source, known: KnownSet, home: Path, progress: Callable[
             _check_space(home, file)
             download(file, archive, progress and progress(file.name))
         archives.append((archive, file))
-    # Beside its place, so that moving it there is one step.
+    # In the same file system as the target, so that the move is atomic.
     temporary = Path(tempfile.mkdtemp(prefix=".lamnet-", dir=home))
     try:
         for archive, _ in archives:
             unpack(archive, temporary)
         if not (temporary / source.folders[known.name]).is_dir():
-            raise DatasetError(f"{archives[0][1].url} does not hold {source.folders[known.name]}")
+            raise DatasetError(f"{archives[0][1].url} does not contain {source.folders[known.name]}")
         for name, folder in source.folders.items():
-            # Everything an archive brings is kept: fetching the next set of it then takes no time.
-            unpacked, target = temporary / folder, home / source.name / KNOWN_SETS[name].title
+            # Keep every dataset in the archive, so that fetching another one needs no download.
+            unpacked, target = temporary / folder, home / source.name / KNOWN_DATASETS[name].title
             if (folder == "." and name != known.name) or not unpacked.is_dir() or target.exists():
                 continue
             write_manifest(unpacked, [file for _, file in archives])
@@ -150,7 +152,8 @@ def _fetch_from(source: Source, known: KnownSet, home: Path, progress: Callable[
 
 def _check_space(home: Path, file: RemoteFile) -> None:
     free = shutil.disk_usage(home).free
-    if file.size is not None and free < 2.5 * file.size:  # the archive and what it unpacks to
+    if file.size is not None and free < 2.5 * file.size:  # the archive and its unpacked files
         raise DatasetError(
-            f"{file.name} and what is in it take {2.5 * file.size / 1e6:.0f} MB, but {home} has {free / 1e6:.0f} left"
+            f"{home} must have {2.5 * file.size / 1e6:.0f} MB free for {file.name} and its contents, got "
+            f"{free / 1e6:.0f} MB"
         )

@@ -1,4 +1,4 @@
-"""What lies in a folder."""
+"""Cached folder listings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..images import READABLE
 
 @lru_cache(maxsize=4096)
 def _listing(folder: Path, _modified: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Returns a folder's sub-folders and image files, hidden ones left out, in the order of their names."""
+    """Return the subfolders and image files of a folder, sorted by name, without hidden ones."""
     with os.scandir(folder) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     folders = tuple(folder / e.name for e in visible if e.is_dir())
@@ -22,31 +22,31 @@ def _listing(folder: Path, _modified: int) -> tuple[tuple[Path, ...], tuple[Path
 def _list(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     try:
         return _listing(folder, folder.stat().st_mtime_ns)
-    except OSError:  # not ours to read, or gone
+    except OSError:  # missing or unreadable
         return (), ()
 
 
 def sub_folders(folder: Path) -> tuple[Path, ...]:
-    """Returns the folders that lie directly in a folder, in the order of their names; none where it cannot be read."""
+    """Return the direct subfolders of a folder, sorted by name; empty if it cannot be read."""
     return _list(folder)[0]
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
-    """Returns the image files that lie directly in a folder."""
+    """Return the image files directly in a folder, sorted by name; empty if it cannot be read."""
     return _list(folder)[1]
 
 
 def has_images(folder: Path) -> bool:
-    """Returns whether image files lie directly in a folder."""
+    """Return whether a folder directly contains image files."""
     return bool(images_in(folder))
 
 
-def contents(folder: Path, most: int = 6) -> str:
-    """Returns what lies in a folder, for a person to read."""
+def describe_folder(folder: Path, limit: int = 6) -> str:
+    """Return a short description of a folder's contents."""
     if not folder.is_dir():
         return "no such folder" if not folder.exists() else "not a folder"
     folders, images = _list(folder)
-    names = [f"{path.name}/" for path in folders[:most]] + (["…"] if len(folders) > most else [])
+    names = [f"{path.name}/" for path in folders[:limit]] + (["…"] if len(folders) > limit else [])
     if images:
         names.append(f"{len(images)} images")
     return ", ".join(names) or "neither folders nor images"

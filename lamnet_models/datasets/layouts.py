@@ -1,7 +1,4 @@
-"""How sets of images are laid out in folders: recognised by looking.
-
-Each tool of the field has its own way to name folders and files of the large images (HR) and their reductions (LR).
-"""
+"""Detection of the folder layouts of published HR/LR datasets."""
 
 from __future__ import annotations
 
@@ -14,15 +11,14 @@ from .folders import has_images, sub_folders
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a set's images lie under a folder.
+    """Folder patterns of a dataset.
 
-    In the patterns, ``{set}`` stands for the set's name and ``{scale}`` for the factor of reduction; letters match
-    without regard to case.
+    In the patterns, ``{set}`` is the dataset's name and ``{scale}`` the scale factor; matching ignores case.
 
     Attributes:
-        name: Whose layout it is.
-        hr: The folder of the large images.
-        lr: The folder of their reductions, or None where the layout has none.
+        name: Name of the layout.
+        hr: Folder of the HR images.
+        lr: Folder of the LR images, None if the layout has none.
     """
 
     name: str
@@ -40,24 +36,24 @@ LAYOUTS = (
     Layout("Hugging Face", "{set}_HR", "{set}_LR_x{scale}"),
     Layout("folder", "{set}", None),
 )
-"""The layouts, in the order they are looked for."""
+"""Known layouts, in search order."""
 
 DEPTH = 3
-"""Levels of sub-folders that are looked into: of ``data/Set5/data/Set5_HR``, the three above the last."""
+"""Levels of subfolders searched: in ``data/Set5/data/Set5_HR``, the three above the last."""
 
-ANY_SET = ".+"
-"""Pattern of a set's name where it does not matter."""
+ANY_NAME = ".+"
+"""Pattern that matches any dataset name."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A set found in a folder.
+    """A dataset found in a folder.
 
     Attributes:
-        layout: How it is laid out.
-        name: The name that the folders give it.
-        hr: The folder of the large images.
-        lr: The folder of the reductions; None where there are none.
+        layout: Its layout.
+        name: Name taken from the folders.
+        hr: Folder of the HR images.
+        lr: Folder of the LR images, None if missing.
     """
 
     layout: Layout
@@ -67,32 +63,30 @@ class Match:
 
 
 def find_matches(home: Path, set_pattern: str, scale: int, depth: int = DEPTH) -> list[Match]:
-    """Returns the sets of a name that lie in a folder or a few levels below, those with reductions first.
+    """Return the datasets with a name in a folder or its subfolders, those with LR images first.
 
     Args:
         home: The folder.
-        set_pattern: Regular expression for the set's name.
-        scale: Factor of reduction.
-        depth: Levels of sub-folders to look into as if they were the folder.
+        set_pattern: Regular expression for the dataset's name.
+        scale: Scale factor.
+        depth: Levels of subfolders to search.
     """
-    found: dict[Path, Match] = {}
+    matches: dict[Path, Match] = {}
     folders = [home]
     for _ in range(depth + 1):
         for folder in folders:
             for layout in LAYOUTS:
                 for match in _matches(folder, layout, set_pattern, scale):
-                    if match.hr not in found or (match.lr and not found[match.hr].lr):
-                        found[match.hr] = match
-        if any(
-            match.lr for match in found.values()
-        ):  # what lies deeper, perhaps many thousand folders, does not matter
+                    if match.hr not in matches or (match.lr and not matches[match.hr].lr):
+                        matches[match.hr] = match
+        if any(match.lr for match in matches.values()):  # skip deeper levels, which may be thousands of folders
             break
         folders = [child for folder in folders for child in sub_folders(folder)]
-    return sorted(found.values(), key=lambda match: match.lr is None)
+    return sorted(matches.values(), key=lambda match: match.lr is None)
 
 
-def looked_for(set_name: str, scale: int) -> str:
-    """Returns the folders that a set is looked for in, for a person to read."""
+def describe_layouts(set_name: str, scale: int) -> str:
+    """Return a description of the HR folders searched for a dataset."""
     return ", ".join(dict.fromkeys(layout.hr.format(set=set_name, scale=scale) for layout in LAYOUTS))
 
 
@@ -107,7 +101,7 @@ def _matches(home: Path, layout: Layout, set_pattern: str, scale: int) -> list[M
 
 
 def _walk(home: Path, pattern: str, set_pattern: str, scale: int) -> list[tuple[Path, str]]:
-    """Returns the folders below another that match a layout's pattern, with the set's name in each."""
+    """Return (folder, dataset name) pairs below ``home`` that match a layout's pattern."""
     reached = [(home, "")]
     for part in pattern.split("/"):
         regex = re.compile(part.format(set=f"(?P<set>{set_pattern})", scale=scale), re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What a downloaded set was made of, kept beside it to compare with later."""
+"""Manifests of downloaded datasets: sources and SHA-256 digests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NAME = ".lamnet-manifest.json"
 
 
 def write_manifest(folder: Path, sources: list[RemoteFile]) -> None:
-    """Writes down where a folder's files come from and their SHA-256.
+    """Write the sources and SHA-256 digests of a folder's files.
 
     Args:
         folder: The folder.
-        sources: What was downloaded.
+        sources: Downloaded files.
     """
     files = {str(file.relative_to(folder)): file_digest(file) for file in sorted(folder.rglob("*")) if file.is_file()}
     content = {"sources": [asdict(source) for source in sources], "sha256": files}
@@ -25,24 +25,24 @@ def write_manifest(folder: Path, sources: list[RemoteFile]) -> None:
 
 
 def check_manifest(folder: Path) -> list[str] | None:
-    """Returns a line for each file that is not as it was downloaded, or None if nothing was written down.
+    """Return one line per file that differs from its download, or None without a manifest.
 
     Args:
-        folder: The folder that was written about, or one below it.
+        folder: The folder of the manifest, or one below it.
     """
-    for place in (folder, *folder.parents):
-        if (place / _NAME).is_file():
+    for root in (folder, *folder.parents):
+        if (root / _NAME).is_file():
             break
     else:
         return None
     try:
-        digests = json.loads((place / _NAME).read_text(encoding="utf-8"))["sha256"]
-        wanted = {place / name: digest for name, digest in digests.items()}
+        digests = json.loads((root / _NAME).read_text(encoding="utf-8"))["sha256"]
+        expected = {root / name: digest for name, digest in digests.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return [f"{place / _NAME}: damaged"]
-    missing = [f"{file}: is missing" for file in wanted if not file.is_file()]
+        return [f"{root / _NAME}: damaged"]
+    missing = [f"{file}: missing" for file in expected if not file.is_file()]
     return missing + [
-        f"{file}: is not as it was downloaded"
-        for file, digest in wanted.items()
+        f"{file}: changed since the download"
+        for file, digest in expected.items()
         if file.is_file() and file_digest(file) != digest
     ]

@@ -1,4 +1,4 @@
-"""Where sets of images lie."""
+"""Dataset root folders."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 DATA_VARIABLE = "LAMNET_DATA"
-"""Environment variable: folders that hold sets of images, separated as in ``PATH``; the first is where they are
-downloaded to."""
+"""Environment variable with the dataset roots, separated as in ``PATH``; the first is the download folder."""
 
 
-def places(data_dir: str | os.PathLike | None = None) -> list[Path]:
-    """Returns the folders where sets are looked for.
+def dataset_roots(data_dir: str | os.PathLike | None = None) -> list[Path]:
+    """Return the folders searched for datasets.
 
     Args:
-        data_dir: The only such folder; by default, those in ``LAMNET_DATA``, then the user's cache.
+        data_dir: The only root; by default, the folders in ``LAMNET_DATA``, then the user's cache.
     """
     if data_dir is not None:
         return [Path(data_dir)]

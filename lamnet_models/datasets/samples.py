@@ -1,4 +1,4 @@
-"""Photographs that are always there: scikit-image brings them along."""
+"""Sample photographs bundled with scikit-image."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ SAMPLES = tuple(_FILES)
 
 
 def sample_path(name: str) -> Path:
-    """Returns the file of a sample photograph."""
+    """Return the path of a sample photograph."""
     return Path(skimage.data.__file__).parent / _FILES[name]
 
 
 def sample_pairs() -> tuple[Pair, ...]:
-    """Returns the sample photographs as a set's images."""
+    """Return the sample photographs as dataset pairs, without LR files."""
     return tuple(Pair(name, sample_path(name), None) for name in SAMPLES)
 
 
 def read_photo(photo: str | os.PathLike) -> np.ndarray:
-    """Reads a sample photograph by its name, or an image file.
+    """Read a sample photograph by name, or an image file.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ImageError: If there is no such file, or it cannot be read.
+        ImageError: If the file does not exist or cannot be read.
     """
     if photo in SAMPLES:
         photo = sample_path(photo)
     elif not Path(photo).exists():
-        raise ImageError(f"{photo}: no such file, nor one of the samples {', '.join(SAMPLES)}")
+        raise ImageError(f"{photo}: no such file, and not a sample; samples are {', '.join(SAMPLES)}")
     return read_rgb(photo)

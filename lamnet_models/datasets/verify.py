@@ -1,4 +1,4 @@
-"""Whether a set of images is whole."""
+"""Dataset integrity check."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatasetError, ImageError
-from .catalogue import known_set
+from .catalogue import known_dataset
 from .dataset import open_dataset
 from .manifest import check_manifest
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found about a set.
+    """Result of a dataset integrity check.
 
     Attributes:
-        name: The set.
-        folder: Where its large images lie.
+        name: Name of the dataset.
+        folder: Folder of the HR images.
         images: Number of images.
-        scales: The factors at which it has reductions.
-        digests: Whether the files were compared with what had been written down when they were downloaded.
-        problems: A line for each thing that is wrong.
+        scales: Scales with LR images.
+        digests: Whether the files were compared with the digests of the download.
+        problems: One line per problem.
     """
 
     name: str
@@ -34,37 +34,42 @@ class Verification:
 
 
 def verify(dataset: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Verification:
-    """Reads every image of a set at ×2, ×3 and ×4, and compares numbers, sizes and, where they are known, digests.
+    """Read every image at ×2, ×3 and ×4; check counts, sizes and, if known, digests.
 
     Args:
         dataset: See [`open_dataset`][lamnet_models.datasets.open_dataset].
-        data_dir: Where to look for it.
+        data_dir: Dataset root.
 
     Raises:
-        DatasetError: If there is no such set.
+        DatasetError: If the dataset is not found.
     """
-    problems: dict[str, None] = {}  # a set, in order
-    found, failures = [], []
+    problems: dict[str, None] = {}  # an ordered set
+    opened, failures = [], []
     for scale in (2, 3, 4):
         try:
-            found.append(open_dataset(dataset, scale, data_dir))
+            opened.append(open_dataset(dataset, scale, data_dir))
         except DatasetError as error:
             failures.append(error)
-    if not found:
+    if not opened:
         raise failures[0]
-    own = [opened for opened in found if not opened.makes_lr]
-    for opened in own or found[:1]:
-        problems.update(dict.fromkeys(opened.problems))
-        for pair in opened.pairs:
+    with_lr = [version for version in opened if not version.synthesizes_lr]
+    for version in with_lr or opened[:1]:
+        problems.update(dict.fromkeys(version.problems))
+        for pair in version.pairs:
             try:
-                opened.read(pair)
+                version.read(pair)
             except (DatasetError, ImageError) as error:
                 problems[str(error)] = None
-    known, first = known_set(found[0].name), found[0]
+    known, first = known_dataset(opened[0].name), opened[0]
     if known and len(first.pairs) != known.count:
-        problems[f"{first.folder}: {len(first.pairs)} images can be used, but {known.title} has {known.count}"] = None
+        problems[f"{first.folder}: {known.title} must have {known.count} images, got {len(first.pairs)}"] = None
     changed = check_manifest(first.folder)
     problems.update(dict.fromkeys(changed or []))
     return Verification(
-        first.name, first.folder, len(first.pairs), tuple(d.scale for d in own), changed is not None, tuple(problems)
+        first.name,
+        first.folder,
+        len(first.pairs),
+        tuple(version.scale for version in with_lr),
+        changed is not None,
+        tuple(problems),
     )

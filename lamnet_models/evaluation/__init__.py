@@ -1,8 +1,8 @@
-"""Measuring super-resolution the way papers do: exact bicubic reduction, protocols, metrics, whole sets."""
+"""Super-resolution evaluation: MATLAB bicubic downscaling, protocols, metrics, benchmarks."""
 
 from ..resize import imresize
 from .compare import Comparison, compare
-from .evaluate import Step, evaluate
+from .evaluate import ImageResult, evaluate
 from .metrics import psnr, rgb_to_y, ssim
 from .protocol import PROTOCOLS, Protocol
 from .result import Evaluation, ImageScore
@@ -11,9 +11,9 @@ __all__ = [
     "PROTOCOLS",
     "Comparison",
     "Evaluation",
+    "ImageResult",
     "ImageScore",
     "Protocol",
-    "Step",
     "compare",
     "evaluate",
     "imresize",

@@ -1,4 +1,4 @@
-"""Networks beside each other on one set: their figures, and details where they differ."""
+"""Comparison of models on one dataset: metrics, and crops where they differ."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..datasets import Dataset, Pair, open_dataset
 from ..errors import DatasetError
 from ..images import Picture
 from ..pictures import Box, Panel, best_box, grid
-from .evaluate import Step, evaluate
-from .methods import BICUBIC, Method, open_method
+from .evaluate import ImageResult, evaluate
+from .methods import BICUBIC, Predictor, open_predictor
 from .metrics import psnr, rgb_to_y
 from .result import Evaluation
 
 
 @dataclass(frozen=True)
 class Detail:
-    """A part of one image to look at.
+    """A crop of one image.
 
     Attributes:
-        image: The image's name in the set.
-        box: The part, in pixels of the large image; None for where the methods differ most.
+        image: Name of the image in the dataset.
+        box: Crop in HR pixels; None for the region where the models differ most.
     """
 
     image: str
@@ -35,13 +35,13 @@ class Detail:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several methods on one set.
+    """Results of several models on one dataset.
 
     Attributes:
-        evaluations: Their figures, in the order in which they were named.
-        details: What the picture shows.
-        picture: A row for each detail: where it lies in the image; what each method makes of it, with the PSNR of that
-            part; the original. None if no details were asked for.
+        evaluations: One evaluation per model, in the given order.
+        details: Crops shown in the picture.
+        picture: One row per crop: its location in the image; each model's output with its PSNR; the HR crop. None
+            without details.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -57,103 +57,108 @@ def compare(
     *,
     details: int | list[Detail] = 3,
     side: int = 64,
-    on_step: Callable[[str, Step], None] | None = None,
+    on_image: Callable[[str, ImageResult], None] | None = None,
     device: str = "auto",
     precision: str = "fp32",
     tile: int | str = 0,
     self_ensemble: bool = False,
     **options: Any,
 ) -> Comparison:
-    """Measures several methods on one set and shows details of what they make of it.
+    """Evaluate several models on one dataset and crop the regions where they differ.
 
     Args:
-        models: The methods, each as for [`evaluate`][lamnet_models.evaluation.evaluate].
-        dataset: The set.
-        scale: Factor of enlargement; by default the networks' own.
-        data_dir: Where to look for the set.
-        details: What to show, or how many of the details in which the methods differ most, each of another image.
-        side: Width and height in pixels of the details that are chosen here.
-        on_step: Called for each image with the method's name and what it made.
-        device: Where to compute.
-        precision: Type to compute in.
-        tile: Side of the tiles.
-        self_ensemble: Whether the networks average over eight flips and rotations.
+        models: The models, each as for [`evaluate`][lamnet_models.evaluation.evaluate].
+        dataset: The dataset.
+        scale: Scale factor; by default the models' own.
+        data_dir: Dataset root.
+        details: Crops to show, or the number of crops where the models differ most, each of another image.
+        side: Width and height in pixels of automatically chosen crops.
+        on_image: Called for each image with the model's name and its result.
+        device: Device to compute on.
+        precision: Computation dtype.
+        tile: Tile side in pixels.
+        self_ensemble: Whether to average over eight flips and rotations.
         **options: Further arguments of [`evaluate`][lamnet_models.evaluation.evaluate].
 
     Raises:
-        ValueError: If an argument is out of its range, or the methods have different scales.
-        DatasetError: If there is no such set, or no such image in it.
-        LAMNetError: If there is no such model, or not enough memory.
+        ValueError: If an argument is out of range, or the models have different scales.
+        DatasetError: If the dataset or an image in it is not found.
+        LAMNetError: If a model is not found, or memory is too small.
     """
-    methods = _open_all(models, scale, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble)
-    found = open_dataset(dataset, methods[0].scale, data_dir, options.get("lr_border", "mirror"))
-    wanted = details if isinstance(details, list) else []
-    pairs = [_pair(found, detail) for detail in wanted]  # refused before anything is computed
+    predictors = _open_predictors(
+        models, scale, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble
+    )
+    opened = open_dataset(dataset, predictors[0].scale, data_dir, options.get("lr_border", "mirror"))
+    crops = details if isinstance(details, list) else []
+    pairs = [_find_pair(opened, detail) for detail in crops]  # validated before the evaluation
     evaluations = tuple(
         evaluate(
-            method,
-            found,
+            predictor,
+            opened,
             precision=precision,
             tile=tile,
-            on_step=on_step and (lambda step, name=method.name: on_step(name, step)),
+            on_image=on_image and (lambda result, name=predictor.name: on_image(name, result)),
             **options,
         )
-        for method in methods
+        for predictor in predictors
     )
     if isinstance(details, int):
-        wanted = [Detail(name) for name in _most_different(evaluations)[:details]]
-        pairs = [_pair(found, detail) for detail in wanted]
+        crops = [Detail(name) for name in _rank_by_spread(evaluations)[:details]]
+        pairs = [_find_pair(opened, detail) for detail in crops]
     channel = evaluations[0].channel
-    rows, shown = [], []
-    for detail, pair in zip(wanted, pairs, strict=True):
-        truth, reduced = found.read(pair)
-        outputs = [method.enlarge(reduced) for method in methods]
-        box = detail.box or best_box(_disagreement(outputs, truth), side)
-        if box.cut(truth).shape[:2] != (box.height, box.width):
-            raise DatasetError(f"{pair.name} has {truth.shape[1]}×{truth.shape[0]} pixels: the detail lies outside")
-        shown.append(replace(detail, box=box))
+    rows, chosen = [], []
+    for detail, pair in zip(crops, pairs, strict=True):
+        hr, lr = opened.read(pair)
+        outputs = [predictor.upscale(lr) for predictor in predictors]
+        box = detail.box or best_box(_error_spread(outputs, hr), side)
+        if box.cut(hr).shape[:2] != (box.height, box.width):
+            raise DatasetError(
+                f"box of {pair.name} must be inside its {hr.shape[1]}×{hr.shape[0]} pixels, got "
+                f"{box.left},{box.top},{box.width},{box.height}"
+            )
+        chosen.append(replace(detail, box=box))
         rows.append(
             [
-                Panel(truth, (pair.name, f"{found.name} x{found.scale}"), box),
+                Panel(hr, (pair.name, f"{opened.name} x{opened.scale}"), box),
                 *(
-                    Panel(box.cut(output), (method.name, f"{psnr(box.cut(output), box.cut(truth), 0, channel):.2f} dB"))
-                    for method, output in zip(methods, outputs, strict=True)
+                    Panel(box.cut(output), (predictor.name, f"{psnr(box.cut(output), box.cut(hr), 0, channel):.2f} dB"))
+                    for predictor, output in zip(predictors, outputs, strict=True)
                 ),
-                Panel(box.cut(truth), ("original", "PSNR")),
+                Panel(box.cut(hr), ("original", "PSNR")),
             ]
         )
-    return Comparison(evaluations, tuple(shown), grid(rows) if rows else None)
+    return Comparison(evaluations, tuple(chosen), grid(rows) if rows else None)
 
 
-def _open_all(models: list[nn.Module | str | os.PathLike], scale: int | None, **options: Any) -> list[Method]:
+def _open_predictors(models: list[nn.Module | str | os.PathLike], scale: int | None, **options: Any) -> list[Predictor]:
     if not models:
-        raise ValueError("models is empty: name at least one")
+        raise ValueError("models must not be empty")
     networks = [model for model in models if model != BICUBIC]
-    opened = {id(model): open_method(model, scale, **options) for model in networks}
-    scales = {method.scale for method in opened.values()} or {scale}
+    opened = {id(model): open_predictor(model, scale, **options) for model in networks}
+    scales = {predictor.scale for predictor in opened.values()} or {scale}
     if len(scales) > 1:
-        each = ", ".join(f"{method.name} ×{method.scale}" for method in opened.values())
-        raise ValueError(f"models have different scales: {each}")
-    return [opened.get(id(model)) or open_method(BICUBIC, *scales) for model in models]
+        each = ", ".join(f"{predictor.name} ×{predictor.scale}" for predictor in opened.values())
+        raise ValueError(f"models must have one scale, got {each}")
+    return [opened.get(id(model)) or open_predictor(BICUBIC, *scales) for model in models]
 
 
-def _pair(dataset: Dataset, detail: Detail) -> Pair:
+def _find_pair(dataset: Dataset, detail: Detail) -> Pair:
     pair = next((pair for pair in dataset.pairs if pair.name == detail.image), None)
     if pair is None:
         names = ", ".join(pair.name for pair in dataset.pairs[:10])
-        raise DatasetError(f"{dataset.name} has no image {detail.image!r}: it has {names}")
+        raise DatasetError(f"image {detail.image!r} not found in {dataset.name}, which has {names}")
     return pair
 
 
-def _most_different(evaluations: tuple[Evaluation, ...]) -> list[str]:
-    """Returns the images' names, those first on whose PSNR the methods differ most; of one method, the worst."""
+def _rank_by_spread(evaluations: tuple[Evaluation, ...]) -> list[str]:
+    """Return image names by descending PSNR spread, then by ascending PSNR of the first model."""
     scores = [{score.name: min(score.psnr, 99.0) for score in evaluation.images} for evaluation in evaluations]
     names = [name for name in scores[0] if all(name in other for other in scores)]
     spreads = {name: max(s[name] for s in scores) - min(s[name] for s in scores) for name in names}
     return sorted(names, key=lambda name: (-spreads[name], scores[0][name]))
 
 
-def _disagreement(outputs: list[np.ndarray], truth: np.ndarray) -> np.ndarray:
-    """Returns for each pixel how far the methods' squared errors lie apart or, of one method, its own."""
-    errors = [(rgb_to_y(output) - rgb_to_y(truth)) ** 2 for output in outputs]
+def _error_spread(outputs: list[np.ndarray], hr: np.ndarray) -> np.ndarray:
+    """Return the spread of the models' squared errors on Y; for one model, the error."""
+    errors = [(rgb_to_y(output) - rgb_to_y(hr)) ** 2 for output in outputs]
     return np.ptp(errors, axis=0) if errors[1:] else errors[0]

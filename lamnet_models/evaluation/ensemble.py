@@ -1,4 +1,4 @@
-"""Self-ensemble: eight views of one image."""
+"""Self-ensemble over flips and rotations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SelfEnsemble(nn.Module):
-    """Runs a network on the eight flips and rotations of an image and averages the results, turned back.
+    """Average of a network's outputs over the eight flips and rotations of an image.
 
     Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution" (2017), section 3.4.
 
@@ -22,11 +22,11 @@ class SelfEnsemble(nn.Module):
         self.in_chans = model.in_chans
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the enlarged images, (B, C, r·H, r·W)."""
+        """Return the SR images, (B, C, r·H, r·W)."""
         views = []
         for turns in range(4):
             for mirrored in (False, True):
                 view = torch.rot90(x.flip(-1) if mirrored else x, turns, (-2, -1))
-                back = torch.rot90(self.model(view), -turns, (-2, -1))
-                views.append(back.flip(-1) if mirrored else back)
+                output = torch.rot90(self.model(view), -turns, (-2, -1))
+                views.append(output.flip(-1) if mirrored else output)
         return torch.stack(views).mean(dim=0)

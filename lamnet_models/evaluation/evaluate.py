@@ -1,4 +1,4 @@
-"""Measuring a network on a set of images."""
+"""Evaluation of a model on a dataset."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from torch import nn
 
 from ..datasets import Dataset, Pair, open_dataset
 from ..errors import DatasetError, ImageError
-from .methods import Method, open_method
+from .methods import Predictor, open_predictor
 from .metrics import psnr, ssim
 from .protocol import Protocol, resolve_protocol
 from .result import Evaluation, ImageScore, mean, versions
 
-_AHEAD = 2
-"""Images decoded before the network asks for them, and images whose metrics may be under way behind it."""
+_PREFETCH = 2
+"""Number of images decoded ahead of the network, and of images with metrics pending behind it."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """One image, measured.
+class ImageResult:
+    """Result on one image.
 
     Attributes:
-        score: Its figures.
-        done: Images done so far, those left out included.
-        total: Images of the set.
-        enlarged: What the network made, (s·H, s·W, 3) uint8.
-        truth: The large image.
-        reduced: What the network was given, (H, W, 3) uint8.
+        score: Metrics.
+        done: Images processed so far, including skipped ones.
+        total: Images in the dataset.
+        sr: SR image, (s·H, s·W, 3) uint8.
+        hr: HR image, (s·H, s·W, 3) uint8.
+        lr: LR image, (H, W, 3) uint8.
     """
 
     score: ImageScore
     done: int
     total: int
-    enlarged: np.ndarray
-    truth: np.ndarray
-    reduced: np.ndarray
+    sr: np.ndarray
+    hr: np.ndarray
+    lr: np.ndarray
 
 
 def evaluate(
-    model: nn.Module | str | os.PathLike | Method | None = None,
+    model: nn.Module | str | os.PathLike | Predictor | None = None,
     dataset: str | os.PathLike | Dataset = "set5",
     scale: int | None = None,
     data_dir: str | os.PathLike | None = None,
@@ -61,83 +61,85 @@ def evaluate(
     device: torch.device | str = "auto",
     precision: str = "fp32",
     self_ensemble: bool = False,
-    on_step: Callable[[Step], None] | None = None,
+    on_image: Callable[[ImageResult], None] | None = None,
 ) -> Evaluation:
-    """Measures a network on a set of images, the way papers do.
+    """Evaluate a model on a dataset with the protocol used in papers.
 
-    The images are cropped to a multiple of the scale and reduced, or their published reductions taken; the network's
-    output is clamped, rounded to 8 bits, and compared without its border. Means are over images.
+    HR is cropped to a multiple of the scale, LR read from files or synthesized; the network's output is clamped,
+    rounded to uint8, and compared without its border. Metrics are averaged over images.
 
     Args:
-        model: ``"bicubic"``; a model's name; the file of a checkpoint, ours, a released one or any that spandrel reads
-            (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of ``scale``, or
+        model: ``"bicubic"``; a model name; a checkpoint file in our format, the original format or any that spandrel
+            reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of ``scale``, or
             ``"lamnet_x4"``.
-        dataset: Name of a set in any spelling, or a folder; see [`open_dataset`][lamnet_models.datasets.open_dataset].
-        scale: Factor of enlargement: the network's own where it has one. Bicubic interpolation takes 4 if None.
-        data_dir: Where to look for the set.
-        limit: Measure only so many images, the first ones.
-        border: Pixels left out at each edge, instead of the protocol's.
-        protocol: ``"standard"``: as many pixels of border as the scale; ``"lamnet"``: 4 at each scale, as LAMNet's
-            released configurations have it.
-        channel: ``"y"``, the protocols' own: on the luma; ``"rgb"``: over all channels.
-        lr_border: Edge rule of reductions made here: ``"mirror"`` or ``"replicate"``.
-        tile: Side of the tiles to run the network in; 0: the whole image; see [`Upscaler`][lamnet_models.Upscaler].
-        device: Where to compute.
-        precision: Type to compute in.
+        dataset: Name in any spelling, or a folder; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        scale: Scale factor; by default the network's own, 4 for bicubic interpolation.
+        data_dir: Dataset root.
+        limit: Number of images to evaluate, from the first; None for all.
+        border: Pixels cropped at each edge, instead of the protocol's.
+        protocol: ``"standard"``: border = scale; ``"lamnet"``: border = 4 at every scale, as in LAMNet's original
+            configurations.
+        channel: ``"y"``, the protocols' default: luma; ``"rgb"``: all channels.
+        lr_border: Edge rule for synthesized LR images: ``"mirror"`` or ``"replicate"``.
+        tile: Tile side in pixels; 0: the whole image; see [`Upscaler`][lamnet_models.Upscaler].
+        device: Device to compute on.
+        precision: Computation dtype.
         self_ensemble: Whether to average over eight flips and rotations.
-        on_step: Called for each image, in the set's order.
+        on_image: Called for each image, in the dataset's order.
 
     Returns:
-        The means, every image's figures, and what is needed to measure again.
+        Mean metrics, metrics per image, and the settings needed to repeat the evaluation.
 
     Raises:
-        ValueError: If an argument is out of its range, or the network has another scale.
-        DatasetError: If there is no such set, or none of its images can be measured.
-        LAMNetError: If there is no such model, or not enough memory.
+        ValueError: If an argument is out of range, or the network has another scale.
+        DatasetError: If the dataset is not found, or none of its images can be evaluated.
+        LAMNetError: If the model is not found, or memory is too small.
     """
     rules = resolve_protocol(protocol, border, channel)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ValueError(f"limit is {limit!r}, but it must be an integer of at least 1")
-    method = model
-    if not isinstance(method, Method):
-        method = open_method(model, scale, tile=tile, device=device, precision=precision, self_ensemble=self_ensemble)
-    found = open_dataset(dataset, method.scale, data_dir, lr_border).first(limit)
+        raise ValueError(f"limit must be an integer of at least 1, got {limit!r}")
+    predictor = model
+    if not isinstance(predictor, Predictor):
+        predictor = open_predictor(
+            model, scale, tile=tile, device=device, precision=precision, self_ensemble=self_ensemble
+        )
+    opened = open_dataset(dataset, predictor.scale, data_dir, lr_border).head(limit)
     begin = time.perf_counter()
     scores: list[ImageScore] = []
-    skipped = list(found.problems)
+    skipped = list(opened.problems)
     digest = hashlib.sha256()
-    total = len(found.pairs)
-    for done, outcome in enumerate(_run(method, found, rules), start=1):
+    total = len(opened.pairs)
+    for done, outcome in enumerate(_predict_images(predictor, opened, rules), start=1):
         if isinstance(outcome, str):
             skipped.append(outcome)
             continue
-        score, enlarged, truth, reduced = outcome
+        score, sr, hr, lr = outcome
         scores.append(score)
-        for image in (truth, reduced):
+        for image in (hr, lr):
             digest.update(f"{score.name} {image.shape}\n".encode())
             digest.update(np.ascontiguousarray(image))
-        if on_step:
-            on_step(Step(score, done, total, enlarged, truth, reduced))
+        if on_image:
+            on_image(ImageResult(score, done, total, sr, hr, lr))
     if not scores:
-        raise DatasetError(f"none of the images of {found.name} could be measured; the first: {skipped[0]}")
+        raise DatasetError(f"no image of {opened.name} could be evaluated; first problem: {skipped[0]}")
     return Evaluation(
-        model=method.name,
-        variant=method.variant,
-        dataset=found.name,
-        scale=method.scale,
+        model=predictor.name,
+        variant=predictor.variant,
+        dataset=opened.name,
+        scale=predictor.scale,
         psnr=mean(score.psnr for score in scores),
         ssim=mean(score.ssim for score in scores),
         images=tuple(scores),
         skipped=tuple(skipped),
         protocol=rules.name,
-        border=rules.border_at(method.scale),
+        border=rules.border_at(predictor.scale),
         channel=rules.channel,
-        measured=rules.in_words(method.scale),
-        lr=found.origin,
+        measured=rules.describe(predictor.scale),
+        lr=opened.lr_source,
         dataset_sha256=digest.hexdigest(),
-        weights=method.weights,
-        weights_sha256=method.weights_sha256,
-        device=method.device,
+        weights=predictor.weights,
+        weights_sha256=predictor.weights_sha256,
+        device=predictor.device,
         precision=precision,
         tile=tile,
         versions=versions(),
@@ -149,32 +151,32 @@ def evaluate(
 _Outcome = tuple[ImageScore, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _run(method: Method, dataset: Dataset, rules: Protocol) -> Iterator[_Outcome | str]:
-    """Yields for each image its figures and pictures, or a line that says why it was left out; in order.
+def _predict_images(predictor: Predictor, dataset: Dataset, rules: Protocol) -> Iterator[_Outcome | str]:
+    """Yield for each image its score and images, or the reason why it was skipped; in order.
 
-    Decoding runs ahead of the network and the metrics behind it, in threads of their own.
+    Decoding and metrics run in threads, ahead of and behind the network.
     """
     with ThreadPoolExecutor(2) as pool:
         ahead: deque[tuple[Pair, Future]] = deque()
         behind: deque[Future | str] = deque()
-        waiting = iter(dataset.pairs)
+        remaining = iter(dataset.pairs)
         try:
             while True:
-                while len(ahead) < _AHEAD and (pair := next(waiting, None)):
+                while len(ahead) < _PREFETCH and (pair := next(remaining, None)):
                     ahead.append((pair, pool.submit(dataset.read, pair)))
                 if not ahead:
                     break
                 pair, reading = ahead.popleft()
                 try:
-                    truth, reduced = reading.result()
+                    hr, lr = reading.result()
                 except (DatasetError, ImageError) as error:
                     behind.append(str(error))
                 else:
                     begin = time.perf_counter()
-                    enlarged = method.enlarge(reduced)
+                    sr = predictor.upscale(lr)
                     seconds = time.perf_counter() - begin
-                    behind.append(pool.submit(_measure, pair, enlarged, truth, reduced, rules, dataset.scale, seconds))
-                while len(behind) > _AHEAD:
+                    behind.append(pool.submit(_measure, pair, sr, hr, lr, rules, dataset.scale, seconds))
+                while len(behind) > _PREFETCH:
                     yield _result(behind.popleft())
             while behind:
                 yield _result(behind.popleft())
@@ -189,9 +191,9 @@ def _result(item: Future | str) -> _Outcome | str:
 
 def _measure(
     pair: Pair,
-    enlarged: np.ndarray,
-    truth: np.ndarray,
-    reduced: np.ndarray,
+    sr: np.ndarray,
+    hr: np.ndarray,
+    lr: np.ndarray,
     rules: Protocol,
     scale: int,
     seconds: float,
@@ -200,11 +202,11 @@ def _measure(
     try:
         score = ImageScore(
             pair.name,
-            psnr(enlarged, truth, border, rules.channel),
-            ssim(enlarged, truth, border, rules.channel),
-            (truth.shape[1], truth.shape[0]),
+            psnr(sr, hr, border, rules.channel),
+            ssim(sr, hr, border, rules.channel),
+            (hr.shape[1], hr.shape[0]),
             seconds,
         )
     except ValueError as error:
         return f"{pair.hr}: {error}"
-    return score, enlarged, truth, reduced
+    return score, sr, hr, lr

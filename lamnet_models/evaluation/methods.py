@@ -1,4 +1,4 @@
-"""Ways to enlarge an image, each under a name: our networks, other people's, bicubic interpolation."""
+"""Predictors for evaluation: LAMNet models, peer networks, bicubic interpolation."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from ..upscaling import Upscaler
 from .ensemble import SelfEnsemble
 
 BICUBIC = "bicubic"
-"""Name of bicubic interpolation among the methods."""
+"""Name of the bicubic baseline."""
 
 _DEFAULT_SCALE = 4
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way to enlarge images.
+class Predictor:
+    """Function that upscales images, with its provenance.
 
     Attributes:
-        name: Its name, for tables.
-        scale: Factor of enlargement.
-        enlarge: From (H, W, 3) uint8 to (s·H, s·W, 3) uint8.
-        weights: Name or file of its weights; None where it has none.
-        weights_sha256: SHA-256 of the file, or for a module of its tensors; None where it has none.
-        device: Where it computes.
-        variant: Name of the paper's model that it is, None where it is none.
+        name: Name for tables.
+        scale: Scale factor.
+        upscale: (H, W, 3) uint8 → (s·H, s·W, 3) uint8.
+        weights: File name of the weights, None without a file.
+        weights_sha256: SHA-256 of the file, or of a module's tensors; None without weights.
+        device: Device it runs on.
+        variant: Name of the paper's model with this architecture, None for other networks.
     """
 
     name: str
     scale: int
-    enlarge: Callable[[np.ndarray], np.ndarray]
+    upscale: Callable[[np.ndarray], np.ndarray]
     weights: str | None = None
     weights_sha256: str | None = None
     device: str = "cpu"
     variant: str | None = None
 
 
-def open_method(
+def open_predictor(
     model: nn.Module | str | os.PathLike | None,
     scale: int | None = None,
     *,
@@ -57,35 +57,36 @@ def open_method(
     device: torch.device | str = "auto",
     precision: str = "fp32",
     self_ensemble: bool = False,
-) -> Method:
-    """Makes a way to enlarge images ready to run.
+) -> Predictor:
+    """Create a predictor from a model, a model name or a checkpoint.
 
     Args:
-        model: ``"bicubic"``; a model's name, ``"lamnet_x4"``; the file of a checkpoint, ours, a released one or any
-            that spandrel reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for ``scale``'s model.
-        scale: Factor of enlargement: the network's own where it has one; 4 for bicubic interpolation if None.
-        tile: See [`Upscaler`][lamnet_models.Upscaler], as for the next two.
-        device: Where to compute.
-        precision: Type to compute in.
+        model: ``"bicubic"``; a model name such as ``"lamnet_x4"``; a checkpoint file in our format, the original format
+            or any that spandrel reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of
+            ``scale``.
+        scale: Scale factor; by default the network's own, 4 for bicubic interpolation.
+        tile: Tile side in pixels; see [`Upscaler`][lamnet_models.Upscaler].
+        device: Device to compute on.
+        precision: Computation dtype.
         self_ensemble: Whether to average over eight flips and rotations.
 
     Raises:
-        ValueError: If an argument is out of its range, or the network has another scale.
-        LAMNetError: If there is no such model.
+        ValueError: If an argument is out of range, or the network has another scale.
+        LAMNetError: If the model is not found.
     """
     if scale is not None and (not isinstance(scale, int) or scale < 1):
-        raise ValueError(f"scale is {scale!r}, but it must be an integer of at least 1")
+        raise ValueError(f"scale must be an integer of at least 1, got {scale!r}")
     if model == BICUBIC:
         if self_ensemble:
-            raise ValueError("self_ensemble is for networks: bicubic interpolation is the same for every view")
+            raise ValueError("self_ensemble must be False for bicubic interpolation, got True")
         scale = scale or _DEFAULT_SCALE
-        return Method(BICUBIC, scale, lambda image: imresize(image, scale))
+        return Predictor(BICUBIC, scale, lambda image: imresize(image, scale))
     if model is None:
         model = f"lamnet_x{scale or _DEFAULT_SCALE}"
     network = with_scale(resolve_model(model), scale)
     if isinstance(model, nn.Module):
         name, weights, digest = type(network).__name__, None, _state_digest(network)
-        if isinstance(network, Scaled):
+        if isinstance(network, FixedScale):
             name = type(network.model).__name__
     else:
         path = locate(model)
@@ -97,7 +98,7 @@ def open_method(
         device=device,
         precision=precision,
     )
-    return Method(
+    return Predictor(
         f"{name} (self-ensemble)" if self_ensemble else name,
         upscaler.scale,
         upscaler,
@@ -108,12 +109,12 @@ def open_method(
     )
 
 
-class Scaled(nn.Module):
-    """A network that does not say its scale, with its scale.
+class FixedScale(nn.Module):
+    """Wrapper that adds ``scale`` and ``in_chans`` to a network without them.
 
     Args:
         model: A network on (B, 3, H, W) in [0, 1].
-        scale: Its factor of enlargement.
+        scale: Its scale factor.
     """
 
     def __init__(self, model: nn.Module, scale: int) -> None:
@@ -123,38 +124,40 @@ class Scaled(nn.Module):
         self.in_chans = 3
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the enlarged images, (B, 3, r·H, r·W).
+        """Return the SR images, (B, 3, r·H, r·W).
 
         Raises:
-            ModelError: If the network returns anything else.
+            ModelError: If the network returns another type or shape.
         """
         out = self.model(x)
         expected = (len(x), self.in_chans, self.scale * x.shape[2], self.scale * x.shape[3])
         if not isinstance(out, Tensor) or out.shape != expected:
-            found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ModelError(f"the network returns {found} for {tuple(x.shape)}, which at ×{self.scale} is {expected}")
+            actual = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ModelError(
+                f"output of the network at ×{self.scale} must be {expected} for input {tuple(x.shape)}, got {actual}"
+            )
         return out
 
 
 def with_scale(network: nn.Module, scale: int | None) -> nn.Module:
-    """Returns a network that says its scale and channels, as all of ours do.
+    """Return a network with attributes ``scale`` and ``in_chans``, wrapped if it has none.
 
     Args:
         network: Any network on (B, 3, H, W).
-        scale: Its factor of enlargement, where it does not say so itself.
+        scale: Its scale factor, if it has no attribute ``scale`` or ``upscale``.
 
     Raises:
-        ValueError: If nobody says it, or the network says another.
+        ValueError: If the scale is unknown, or differs from the network's own.
     """
     if hasattr(network, "scale") and hasattr(network, "in_chans"):
         return network
     attributes = (getattr(network, name, None) for name in ("scale", "upscale"))
-    own = next((value for value in attributes if isinstance(value, int) and value > 1), None)
-    if own is None and scale is None:
-        raise ValueError(f"scale is missing: {type(network).__name__} does not say how many times it enlarges")
-    if None not in (own, scale) and own != scale:
-        raise ValueError(f"scale is {scale}, but the model enlarges {own} times")
-    return Scaled(network, own or scale)
+    model_scale = next((value for value in attributes if isinstance(value, int) and value > 1), None)
+    if model_scale is None and scale is None:
+        raise ValueError(f"scale must be given: {type(network).__name__} has no attribute scale")
+    if None not in (model_scale, scale) and model_scale != scale:
+        raise ValueError(f"scale must be the model's, {model_scale}, got {scale}")
+    return FixedScale(network, model_scale or scale)
 
 
 def _state_digest(network: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""PSNR and SSIM as papers on super-resolution report them."""
+"""PSNR and SSIM as reported in super-resolution papers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 SSIM_WINDOW = 11
-"""Side in pixels of SSIM's Gaussian window, and so the smallest image it is defined on."""
+"""Side in pixels of SSIM's Gaussian window, the minimum image size."""
 
 
 def rgb_to_y(image: np.ndarray) -> np.ndarray:
-    """Returns the luma of ITU-R BT.601 as MATLAB's ``rgb2ycbcr`` defines it, unrounded.
+    """Return the ITU-R BT.601 luma of MATLAB's ``rgb2ycbcr``, unrounded.
 
     ``Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255``
 
@@ -25,18 +25,17 @@ def rgb_to_y(image: np.ndarray) -> np.ndarray:
 
 
 def psnr(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int = 0, channel: str = "y") -> float:
-    """Returns the peak signal-to-noise ratio in dB, infinite for equal images.
+    """Return the peak signal-to-noise ratio in dB, infinite for equal images.
 
     Args:
-        image: The image to judge: an array (H, W) or (H, W, C) in [0, 255] of any type, or a tensor (C, H, W) in
-            [0, 1], which is clamped and rounded to 8 bit first. C is 1 (grey) or 3 (RGB); grey counts as three equal
-            channels.
-        reference: The truth, of the same shape.
-        border: Width in pixels of the frame to leave out.
-        channel: ``"y"``: on the luma alone; ``"rgb"``: over all channels.
+        image: SR image: an array (H, W) or (H, W, C) in [0, 255] of any type, or a tensor (C, H, W) in [0, 1], which is
+            clamped and rounded to 8 bits first. C is 1 (gray) or 3 (RGB); gray counts as three equal channels.
+        reference: HR image of the same shape.
+        border: Pixels cropped at each edge.
+        channel: ``"y"``: luma; ``"rgb"``: all channels.
 
     Raises:
-        ValueError: If the images do not have the same shape or nothing is left of them, or an argument is out of range.
+        ValueError: If the shapes differ, the border leaves no pixels, or an argument is out of range.
     """
     image, reference = _prepare(image, reference, border, channel)
     with np.errstate(divide="ignore"):
@@ -44,25 +43,24 @@ def psnr(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
 
 
 def ssim(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int = 0, channel: str = "y") -> float:
-    """Returns the structural similarity in [−1, 1]: 11×11 Gaussian window with σ = 1.5, where it lies inside the image.
+    """Return the structural similarity in [−1, 1]: 11×11 Gaussian window, σ = 1.5, valid region.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004).
 
     Args:
-        image: The image to judge; see [`psnr`][lamnet_models.evaluation.psnr].
-        reference: The truth, of the same shape.
-        border: Width in pixels of the frame to leave out.
-        channel: ``"y"``: on the luma alone; ``"rgb"``: the mean over the channels.
+        image: SR image; see [`psnr`][lamnet_models.evaluation.psnr].
+        reference: HR image of the same shape.
+        border: Pixels cropped at each edge.
+        channel: ``"y"``: luma; ``"rgb"``: mean over the channels.
 
     Raises:
-        ValueError: If the images do not have the same shape or are smaller than the window, or an argument is out of
-            range.
+        ValueError: If the shapes differ, the images are smaller than the window, or an argument is out of range.
     """
     image, reference = _prepare(image, reference, border, channel)
     if min(image.shape[:2]) < SSIM_WINDOW:
         raise ValueError(
-            f"image has {image.shape[1]}×{image.shape[0]} pixels without its border, but SSIM needs at least "
-            f"{SSIM_WINDOW}×{SSIM_WINDOW}"
+            f"image must have at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels without its border for SSIM, got "
+            f"{image.shape[1]}×{image.shape[0]}"
         )
     return float(
         structural_similarity(
@@ -78,7 +76,7 @@ def ssim(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """Returns a tensor (C, H, W) in [0, 1] as an array (H, W, C) of uint8: clamped, then rounded."""
+    """Return a tensor (C, H, W) in [0, 1] as an array (H, W, C) of uint8: clamped, then rounded."""
     return image.detach().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
@@ -86,21 +84,21 @@ def _prepare(
     image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int, channel: str
 ) -> tuple[np.ndarray, np.ndarray]:
     if channel not in ("y", "rgb"):
-        raise ValueError(f"channel is {channel!r}, but it must be 'y' or 'rgb'")
+        raise ValueError(f"channel must be 'y' or 'rgb', got {channel!r}")
     if not isinstance(border, int) or border < 0:
-        raise ValueError(f"border is {border!r}, but it must be an integer of at least 0")
+        raise ValueError(f"border must be an integer of at least 0, got {border!r}")
     pair = [to_uint8(item) if isinstance(item, Tensor) else np.asarray(item) for item in (image, reference)]
     if pair[0].shape != pair[1].shape:
-        raise ValueError(f"image has shape {pair[0].shape}, but it must have the shape of reference, {pair[1].shape}")
+        raise ValueError(f"image must have the shape of reference, {pair[1].shape}, got {pair[0].shape}")
     prepared = []
     for item in pair:
         if item.ndim == 2:
             item = item[..., None]
         if item.ndim != 3 or item.shape[2] not in (1, 3):
-            raise ValueError(f"image has shape {item.shape}, but it must be grey (H, W) or (H, W, 1), or RGB (H, W, 3)")
+            raise ValueError(f"image must be (H, W), (H, W, 1) or (H, W, 3), got shape {item.shape}")
         item = item[border : item.shape[0] - border, border : item.shape[1] - border]
         if 0 in item.shape:
-            raise ValueError(f"border is {border}, but that leaves nothing of an image of shape {pair[0].shape}")
+            raise ValueError(f"border must be less than half of each side of image, {pair[0].shape}, got {border}")
         item = np.broadcast_to(item, (*item.shape[:2], 3))
         prepared.append(rgb_to_y(item) if channel == "y" else item.astype(np.float64))
     return prepared[0], prepared[1]

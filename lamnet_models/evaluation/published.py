@@ -1,4 +1,4 @@
-"""What the LAMNet paper prints, of its own models and of others: ``published.yaml``, read when first wanted."""
+"""Results printed in the LAMNet paper, loaded lazily from ``published.yaml``."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 import yaml
 
-SETS = ("set5", "set14", "bsd100", "urban100", "manga109")
-"""The sets of the paper's table 3, in its order."""
+BENCHMARKS = ("set5", "set14", "bsd100", "urban100", "manga109")
+"""Benchmark datasets of the paper's table 3, in its order."""
 
 _OURS = {"LAMNet": "lamnet_x{}", "LAMNet-large": "lamnet_large_x{}"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row of one of the paper's tables.
+    """A row of the paper's table 3 or 4.
 
     Attributes:
-        model: The model's name as the paper prints it.
-        scale: Factor of enlargement.
-        params: Number of parameters as printed, such as ``"828K"``; None where there is none.
-        macs: Multiply-accumulates as printed, such as ``"185G"``; None where there are none.
-        scores: PSNR in dB and SSIM, by set.
+        model: Name of the model as printed.
+        scale: Scale factor.
+        params: Number of parameters as printed, such as ``"828K"``; None if missing.
+        macs: Multiply-accumulates as printed, such as ``"185G"``; None if missing.
+        scores: PSNR in dB and SSIM, by dataset.
     """
 
     model: str
@@ -35,46 +35,46 @@ class Published:
 
     @property
     def name(self) -> str | None:
-        """Our name for the model, None if it is none of ours."""
+        """Registered model name, None for models of other papers."""
         form = _OURS.get(self.model)
         return form and form.format(self.scale)
 
     @property
     def key(self) -> str:
-        """What the model is called on the command line: our name for it, or ``"swinir_light"`` for SwinIR-light."""
+        """Name on the command line: the registered name, or ``"swinir_light"`` for SwinIR-light."""
         return self.name or self.model.lower().replace("-", "_")
 
 
 @cache
-def content() -> dict[str, Any]:
-    """Returns all of the file."""
+def published_data() -> dict[str, Any]:
+    """Return the content of ``published.yaml``."""
     return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 @cache
 def table3() -> tuple[Published, ...]:
-    """Returns table 3: models beside each other, at three scales."""
+    """Return table 3: comparison of models at ×2, ×3 and ×4."""
     return tuple(
-        Published(model, scale, params, macs, _scores(SETS, cells))
-        for scale, model, params, macs, *cells in content()["table3"]
+        Published(model, scale, params, macs, _scores(BENCHMARKS, cells))
+        for scale, model, params, macs, *cells in published_data()["table3"]
     )
 
 
 @cache
 def table4() -> tuple[Published, ...]:
-    """Returns table 4: variants of the model for ×2."""
+    """Return table 4: ablations at ×2."""
     return tuple(
         Published(variant, 2, params, macs, _scores(("urban100", "manga109"), cells))
-        for variant, params, macs, *cells in content()["table4"]
+        for variant, params, macs, *cells in published_data()["table4"]
     )
 
 
 def published(model: str, dataset: str) -> tuple[float, float] | None:
-    """Returns the PSNR in dB and the SSIM that the paper prints, or None where it prints none.
+    """Return the PSNR in dB and the SSIM printed in the paper, or None if it has none.
 
     Args:
-        model: Name of a model.
-        dataset: Name of a set.
+        model: Registered model name.
+        dataset: Name of a dataset.
     """
     row = next((row for row in table3() if row.name == model), None)
     return row and row.scores.get(dataset)

@@ -1,4 +1,4 @@
-"""What an evaluation found, with everything needed to repeat it."""
+"""Evaluation results, with the settings needed to repeat them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from ..datasets import KNOWN_SETS
+from ..datasets import KNOWN_DATASETS
 from .published import published
 
 _PACKAGES = ("lamnet", "torch", "numpy", "scikit-image", "pillow", "pyvips")
@@ -17,14 +17,14 @@ _PACKAGES = ("lamnet", "torch", "numpy", "scikit-image", "pillow", "pyvips")
 
 @dataclass(frozen=True)
 class ImageScore:
-    """The figures of one image.
+    """Metrics of one image.
 
     Attributes:
-        name: Its name.
-        psnr: PSNR in dB; infinite where nothing differs.
+        name: Name of the image.
+        psnr: PSNR in dB; infinite for equal images.
         ssim: SSIM in [−1, 1].
-        size: Width and height in pixels of the large image.
-        seconds: What the network took.
+        size: Width and height in pixels of the HR image.
+        seconds: Time of the forward pass.
     """
 
     name: str
@@ -36,31 +36,31 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A network's figures on a set of images.
+    """Metrics of a model on a dataset.
 
     Attributes:
-        model: The network's name.
-        variant: Name of the paper's model that it is, whatever its weights; None where it is none.
-        dataset: The set's name.
-        scale: Factor of enlargement.
+        model: Name of the model.
+        variant: Name of the paper's model with this architecture, regardless of weights; None for other networks.
+        dataset: Name of the dataset.
+        scale: Scale factor.
         psnr: Mean PSNR in dB over images.
         ssim: Mean SSIM over images.
-        images: Every image's figures.
-        skipped: A line for each image that was left out.
-        protocol: Name of the protocol; ``"own"`` if it differs from all that have one.
-        border: Pixels left out at each edge.
+        images: Metrics per image.
+        skipped: One line per skipped image.
+        protocol: Name of the protocol; ``"own"`` for a custom one.
+        border: Pixels cropped at each edge.
         channel: ``"y"`` or ``"rgb"``.
-        measured: The protocol in words.
-        lr: Where the reductions come from, in words.
-        dataset_sha256: Digest of the names and pixels of all that was measured on.
-        weights: Name of the file of weights, None where there is none.
+        measured: Description of the protocol.
+        lr: Description of the source of the LR images.
+        dataset_sha256: Digest of the names and pixels of all evaluated images.
+        weights: File name of the weights, None without a file.
         weights_sha256: SHA-256 of that file or, for a module, of its tensors.
-        device: Where it was computed.
-        precision: In what type.
-        tile: Side of the tiles; 0 for whole images.
-        versions: Versions of what was used.
-        seconds: From the first image opened to the last figure.
-        forward_seconds: What the network alone took.
+        device: Device of the evaluation.
+        precision: Computation dtype.
+        tile: Tile side in pixels; 0 for whole images.
+        versions: Versions of Python and packages.
+        seconds: Total time.
+        forward_seconds: Time of all forward passes.
     """
 
     model: str
@@ -88,36 +88,36 @@ class Evaluation:
 
     @property
     def published(self) -> tuple[float, float] | None:
-        """PSNR in dB and SSIM that the paper prints for this model on this set; None where it prints none."""
+        """PSNR in dB and SSIM printed in the paper for this model and dataset; None if it has none."""
         return published(self.variant, self.dataset) if self.variant and self.channel == "y" else None
 
     def summary(self) -> str:
-        """Returns one line: the means, the paper's row where there is one, and how it was measured."""
+        """Return one line: mean metrics, the paper's if available, protocol and LR source."""
         paper = ""
         if self.published:
-            whole = "" if len(self.images) == KNOWN_SETS[self.dataset].count else ", on all of it"
-            paper = f" (the paper{whole}: {self.published[0]:.2f} dB, {self.published[1]:.4f})"
+            subset = "" if len(self.images) == KNOWN_DATASETS[self.dataset].count else ", full dataset"
+            paper = f" (paper{subset}: {self.published[0]:.2f} dB, {self.published[1]:.4f})"
         count = f"{len(self.images)} images" if len(self.images) != 1 else "1 image"
-        left_out = f", {len(self.skipped)} left out" if self.skipped else ""
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         return (
             f"{self.dataset} ×{self.scale} {self.model}: {self.psnr:.2f} dB, {self.ssim:.4f}{paper}; mean of "
-            f"{count}{left_out}; {self.measured}; {self.lr}"
+            f"{count}{skipped}; {self.measured}; {self.lr}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all of it, ready for JSON, which has no infinity: an infinite PSNR is None."""
-        facts = asdict(self) | {"published": self.published, "summary": self.summary()}
-        for item in (facts, *facts["images"]):
+        """Return the result as JSON-serializable values; an infinite PSNR becomes None."""
+        result = asdict(self) | {"published": self.published, "summary": self.summary()}
+        for item in (result, *result["images"]):
             item["psnr"] = item["psnr"] if math.isfinite(item["psnr"]) else None
-        return facts
+        return result
 
 
 def mean(values: Iterable[float]) -> float:
-    """Returns the arithmetic mean."""
+    """Return the arithmetic mean."""
     values = list(values)
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of what figures depend on."""
+    """Return the versions of Python and of the packages that affect metrics."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: what the network made, and where it failed most."""
+"""Output images of an evaluation: SR images and worst crops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..datasets import Dataset
 from ..images import Picture, write_image
 from ..pictures import Panel, best_box, grid
 from ..resize import imresize
-from .evaluate import Step
+from .evaluate import ImageResult
 from .metrics import psnr, rgb_to_y
 
 _WORST = 3
@@ -19,42 +19,42 @@ _SIDE = 64
 
 
 class ImageSaver:
-    """Writes an evaluation's images as ``FOLDER/SET_x4/METHOD/NAME.png``, and details of the worst beside them.
+    """Writer of SR images to ``FOLDER/DATASET_x4/MODEL/NAME.png``, with crops of the worst.
 
     Args:
-        folder: The folder; it is made.
-        dataset: The set that is measured on.
-        method: Name of the method.
+        folder: The folder, created if missing.
+        dataset: The evaluated dataset.
+        model: Name of the model.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset, method: str) -> None:
-        self._method = method
-        self._folder = Path(folder) / f"{dataset.name}_x{dataset.scale}" / method.replace("/", "_")
+    def __init__(self, folder: Path, dataset: Dataset, model: str) -> None:
+        self._model = model
+        self._folder = Path(folder) / f"{dataset.name}_x{dataset.scale}" / model.replace("/", "_")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._worst: list[tuple[float, int, str, list[Panel]]] = []
 
-    def save(self, step: Step) -> None:
-        """Writes one image; for ``evaluate``'s ``on_step``."""
-        write_image(self._folder / f"{Path(step.score.name).stem}.png", Picture(step.enlarged))
-        badness = -step.score.psnr
+    def save(self, result: ImageResult) -> None:
+        """Write one image; pass it as ``on_image`` of ``evaluate``."""
+        write_image(self._folder / f"{Path(result.score.name).stem}.png", Picture(result.sr))
+        badness = -result.score.psnr
         if len(self._worst) < _WORST or badness > self._worst[0][0]:
-            entry = (badness, step.done, step.score.name, self._panels(step))
+            entry = (badness, result.done, result.score.name, self._panels(result))
             push = heapq.heappush if len(self._worst) < _WORST else heapq.heapreplace
             push(self._worst, entry)
 
     def save_worst(self) -> None:
-        """Writes the details with the largest errors of the images with the lowest PSNR, as ``worst.png``."""
+        """Write ``worst.png``: crops with the largest errors of the images with the lowest PSNR."""
         rows = [panels for *_, panels in sorted(self._worst, key=lambda entry: -entry[0])]
         if rows:
             write_image(self._folder / "worst.png", grid(rows))
 
-    def _panels(self, step: Step) -> list[Panel]:
-        error = (rgb_to_y(step.enlarged) - rgb_to_y(step.truth)) ** 2
+    def _panels(self, result: ImageResult) -> list[Panel]:
+        error = (rgb_to_y(result.sr) - rgb_to_y(result.hr)) ** 2
         box = best_box(error, _SIDE)
-        scale = step.truth.shape[0] // step.reduced.shape[0]
-        truth = box.cut(step.truth)
-        panels = [Panel(step.truth, (step.score.name, f"{step.score.psnr:.2f} dB in all"), box)]
-        for name, image in (("bicubic", imresize(step.reduced, scale)), (self._method, step.enlarged)):
-            part: np.ndarray = box.cut(image)
-            panels.append(Panel(part, (name, f"{psnr(part, truth):.2f} dB")))
-        return [*panels, Panel(truth, ("original", "PSNR of the detail"))]
+        scale = result.hr.shape[0] // result.lr.shape[0]
+        hr = box.cut(result.hr)
+        panels = [Panel(result.hr, (result.score.name, f"{result.score.psnr:.2f} dB overall"), box)]
+        for name, image in (("bicubic", imresize(result.lr, scale)), (self._model, result.sr)):
+            crop: np.ndarray = box.cut(image)
+            panels.append(Panel(crop, (name, f"{psnr(crop, hr):.2f} dB")))
+        return [*panels, Panel(hr, ("original", "PSNR of the crop"))]

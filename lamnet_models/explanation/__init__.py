@@ -1,9 +1,9 @@
-"""Why a network makes of an image what it makes: what its output depends on."""
+"""Explanation of networks: attribution maps and effective receptive fields."""
 
 from .attribution import Attribution, attribution, gini
 from .explain import Explanation, NetworkExplanation, explain
 from .receptive_field import ReceptiveField, receptive_field
-from .view import Differentiable, to_tensor, view
+from .view import Differentiable, prepare_input, to_tensor
 
 __all__ = [
     "Attribution",
@@ -14,7 +14,7 @@ __all__ = [
     "attribution",
     "explain",
     "gini",
+    "prepare_input",
     "receptive_field",
     "to_tensor",
-    "view",
 ]

@@ -1,4 +1,4 @@
-"""Local attribution maps: which input pixels an output patch is made from."""
+"""Local attribution maps (LAM): contribution of input pixels to an output patch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..pictures import Box
 from .view import Differentiable
 
 SIGMA = 1.2
-"""Width in pixels of the blur at the path's beginning, the LAM paper's for ×4."""
+"""Standard deviation in pixels of the blur at the start of the path, the LAM paper's for ×4."""
 
 STEPS = 20
-"""Points of the path; the LAM paper takes 50, with a rule of integration that is less exact."""
+"""Intervals of the integration path; the LAM paper uses 50, with a less accurate rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class Attribution:
 
     Attributes:
         map: Contribution of each input pixel to the patch, (H, W), at least 0, divided by the largest.
-        diffusion: Diffusion index, (1 − Gini coefficient)·100: the higher, the more pixels take part.
-        patch: The output patch, in pixels of the enlarged image.
-        total: Sum of all contributions with their signs.
-        change: What they add up to with infinitely many steps: how much more structure the patch has at the path's end
-            than at its beginning.
+        diffusion: Diffusion index, (1 − Gini coefficient)·100: higher if more pixels contribute.
+        patch: The output patch, in SR pixels.
+        total: Sum of all signed contributions.
+        change: Limit of ``total`` for infinitely many steps: gradient magnitude of the patch at the end of the path
+            minus that at its start.
     """
 
     map: np.ndarray
@@ -47,31 +47,31 @@ def attribution(
     *,
     steps: int = STEPS,
     sigma: float = SIGMA,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Attribution:
-    """Attributes the structure in a patch of the output to pixels of the input, by integrated gradients.
+    """Attribute the structure of an output patch to input pixels, by path-integrated gradients.
 
-    What is attributed is the sum of the gradient's magnitude in the patch; the path leads from the blurred image, which
-    has no detail, to the image, along ever narrower Gaussian blurs.
+    The attributed quantity is the sum of the gradient magnitude in the patch; the path goes from the blurred image to
+    the image, with decreasing Gaussian blur.
 
     Source: Gu and Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps" (2021), equations 5 to 8.
 
     Args:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
         image: (1, C, H, W) in [0, 1].
-        patch: Part of the enlarged image, at least 2 pixels a side; by default 16 pixels a side at its centre.
-        steps: Points on the path, at least 1.
-        sigma: Standard deviation of the blur at the path's beginning, in pixels, above 0.
-        say: Called with what is being done.
+        patch: Patch of the SR image, at least 2 pixels per side; by default 16×16 pixels at the center.
+        steps: Intervals of the path, at least 1.
+        sigma: Standard deviation in pixels of the blur at the start of the path, above 0.
+        on_status: Called with status lines.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
     network = Differentiable(model)
     if steps < 1:
-        raise ValueError(f"steps is {steps}, but it must be at least 1")
+        raise ValueError(f"steps must be at least 1, got {steps}")
     if not sigma > 0:
-        raise ValueError(f"sigma is {sigma}, but it must be above 0")
+        raise ValueError(f"sigma must be above 0, got {sigma}")
     height, width = (network.scale * side for side in image.shape[2:])
     if patch is None:
         side = min(16, height, width)
@@ -80,15 +80,15 @@ def attribution(
         patch.left >= 0 and patch.top >= 0 and patch.left + patch.width <= width and patch.top + patch.height <= height
     )
     if not inside or min(patch.width, patch.height) < 2:
-        raise ValueError(f"patch is {patch}, but it must be a part of {width}×{height}, at least 2 pixels a side")
-    path = [_blurred(image, sigma * (1 - step / steps)) for step in range(steps + 1)]
+        raise ValueError(f"patch must be inside {width}×{height} and at least 2 pixels per side, got {patch}")
+    path = [_blur(image, sigma * (1 - index / steps)) for index in range(steps + 1)]
     total = torch.zeros_like(image, dtype=torch.float64)
-    for step in range(steps):
-        if say:
-            say(f"attribution, step {step + 1} of {steps}")
-        middle = ((path[step] + path[step + 1]) / 2).requires_grad_()
+    for index in range(steps):
+        if on_status:
+            on_status(f"attribution, interval {index + 1} of {steps}")
+        middle = ((path[index] + path[index + 1]) / 2).requires_grad_()
         (gradient,) = torch.autograd.grad(_structure(network(middle), patch), middle)
-        total += gradient.double() * (path[step + 1] - path[step])
+        total += gradient.double() * (path[index + 1] - path[index])
     with torch.no_grad():
         change = _structure(network(path[-1]), patch) - _structure(network(path[0]), patch)
     contributions = total.sum((0, 1)).abs().cpu().numpy()
@@ -102,7 +102,7 @@ def attribution(
 
 
 def gini(values: np.ndarray) -> float:
-    """Returns the Gini coefficient of values of at least 0: 0 where all are equal, near 1 where one has everything."""
+    """Return the Gini coefficient of nonnegative values: 0 if equal, near 1 if one dominates."""
     ordered = np.sort(values, axis=None).astype(np.float64)
     if ordered.sum() == 0:
         return 0.0
@@ -111,15 +111,15 @@ def gini(values: np.ndarray) -> float:
 
 
 def _structure(output: Tensor, patch: Box) -> Tensor:
-    """Returns the sum of the magnitude of the luma's gradient in a patch: the detector of the LAM paper."""
+    """Return the sum of gradient magnitudes of the channel mean, the LAM paper's detector."""
     rows, columns = slice(patch.top, patch.top + patch.height), slice(patch.left, patch.left + patch.width)
-    grey = output[..., rows, columns].mean(1).double()
-    vertical, horizontal = grey.diff(dim=-2)[..., :-1], grey.diff(dim=-1)[..., :-1, :]
+    gray = output[..., rows, columns].mean(1).double()
+    vertical, horizontal = gray.diff(dim=-2)[..., :-1], gray.diff(dim=-1)[..., :-1, :]
     return (vertical**2 + horizontal**2 + 1e-12).sqrt().sum()
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
-    """Returns an image blurred by a Gaussian of a width, edges replicated; itself for the width 0."""
+def _blur(image: Tensor, sigma: float) -> Tensor:
+    """Return an image blurred by a Gaussian with replicated edges; a copy for sigma 0."""
     if sigma < 1e-3:
         return image.clone()
     radius = max(1, int(np.ceil(4 * sigma)))

@@ -1,4 +1,4 @@
-"""What networks are looked at with: a part of a photograph, and networks that pass gradients."""
+"""Inputs and differentiable copies of networks for explanations."""
 
 from __future__ import annotations
 
@@ -16,74 +16,75 @@ from ..pictures import Box, best_box, fine_structure
 from ..resize import imresize
 
 MIN_SIDE = 16
-"""Smallest width and height in pixels of what a network is given here."""
+"""Minimum width and height in pixels of an input."""
 
 
-def view(
+def prepare_input(
     photo: str | os.PathLike | np.ndarray,
     scale: int,
     side: int,
     at: tuple[int, int] | None = None,
-    reduce: bool = True,
+    downscale: bool = True,
 ) -> np.ndarray:
-    """Returns a part of a photograph as a network is given it.
+    """Crop a photograph and downscale it to a network's input.
 
     Args:
         photo: An image file, the name of a sample photograph, or (H, W, 3) uint8.
-        scale: The network's factor of enlargement.
-        side: Width and height in pixels of the part, or less where the photograph is smaller.
-        at: Column and row of its centre, in the photograph's pixels; by default where there is most fine structure.
-        reduce: Whether to reduce the photograph by ``scale`` first, as networks are trained; otherwise it is taken as
-            it is.
+        scale: The network's scale factor.
+        side: Width and height in pixels of the input, limited by the photograph.
+        at: Column and row of its center, in the photograph's pixels; by default the region with most fine structure.
+        downscale: Whether to downscale the photograph by ``scale`` first, as in training.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ImageError: If the photograph cannot be read, or has less than 16×16 pixels, once reduced.
-        ValueError: If ``at`` lies outside.
+        ImageError: If the photograph cannot be read, or has less than 16×16 pixels after downscaling.
+        ValueError: If ``at`` is outside.
     """
     image = photo if isinstance(photo, np.ndarray) else read_photo(photo)
-    step = scale if reduce else 1
-    if min(image.shape[:2]) // step < MIN_SIDE:
-        needed = f"{MIN_SIDE * step}×{MIN_SIDE * step}"
-        raise ImageError(f"the image has {image.shape[1]}×{image.shape[0]} pixels, but this needs {needed}")
-    height, width = (length // step * step for length in image.shape[:2])
+    factor = scale if downscale else 1
+    if min(image.shape[:2]) // factor < MIN_SIDE:
+        minimum = MIN_SIDE * factor
+        raise ImageError(f"image must have at least {minimum}×{minimum} pixels, got {image.shape[1]}×{image.shape[0]}")
+    height, width = (length // factor * factor for length in image.shape[:2])
     image = image[:height, :width]
-    part = min(side * step, width), min(side * step, height)
+    size = min(side * factor, width), min(side * factor, height)
     if at is None:
-        box = best_box(fine_structure(image), side * step)
+        box = best_box(fine_structure(image), side * factor)
         left, top = box.left, box.top
     elif not (0 <= at[0] < width and 0 <= at[1] < height):
-        raise ValueError(f"at is {at[0]},{at[1]}, but the image has {width}×{height} pixels")
+        raise ValueError(f"at must be inside the image of {width}×{height} pixels, got {at[0]},{at[1]}")
     else:
-        left, top = at[0] - part[0] // 2, at[1] - part[1] // 2
-    left = min(max(left, 0), width - part[0]) // step * step
-    top = min(max(top, 0), height - part[1]) // step * step
-    cut = np.ascontiguousarray(Box(left, top, *part).cut(image))
-    return imresize(cut, 1 / scale) if reduce else cut
+        left, top = at[0] - size[0] // 2, at[1] - size[1] // 2
+    left = min(max(left, 0), width - size[0]) // factor * factor
+    top = min(max(top, 0), height - size[1]) // factor * factor
+    crop = np.ascontiguousarray(Box(left, top, *size).cut(image))
+    return imresize(crop, 1 / scale) if downscale else crop
 
 
 def to_tensor(pixels: np.ndarray, model: nn.Module) -> Tensor:
-    """Returns pixels as a network takes them: (1, C, H, W) in [0, 1], on its device; grey for one channel.
+    """Convert pixels to a network's input, (1, C, H, W) in [0, 1]; gray for one channel.
+
+    The tensor is float32, on the device of the network.
 
     Raises:
-        ModelError: If the network takes neither grey nor RGB.
+        ModelError: If the network has neither 1 nor 3 input channels.
     """
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     if model.in_chans == 1:
         image = image.mean(1, keepdim=True)
     elif model.in_chans != 3:
-        raise ModelError(f"the network takes {model.in_chans} channels, but photographs have 3")
+        raise ModelError(f"in_chans of the network must be 1 or 3, got {model.in_chans}")
     parameter = next(model.parameters(), image)
     return image.to(parameter.device, torch.float32)
 
 
 class Differentiable(nn.Module):
-    """A network through which gradients pass, whoever's it is.
+    """Differentiable copy of any network.
 
-    What spandrel loads runs without gradients; its network itself does pass them, on images of the sides that it needs.
-    The network is copied, and left as it is.
+    Models loaded by spandrel run without gradients, so the network inside is called, with inputs padded to the sizes it
+    requires. The original network is unchanged.
 
     Args:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
@@ -92,15 +93,15 @@ class Differentiable(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.scale, self.in_chans = model.scale, model.in_chans
-        descriptor = getattr(model, "descriptor", None)  # of a peer
+        descriptor = getattr(model, "descriptor", None)  # of a spandrel model
         self.model = copy.deepcopy(model if descriptor is None else model.network)
-        needs = descriptor and descriptor.size_requirements
-        self.multiple = needs.multiple_of if needs else 1
-        self.minimum = needs.minimum if needs else 1
+        requirements = descriptor and descriptor.size_requirements
+        self.multiple = requirements.multiple_of if requirements else 1
+        self.minimum = requirements.minimum if requirements else 1
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the enlarged images, (B, C, r·H, r·W)."""
+        """Return the SR images, (B, C, r·H, r·W)."""
         height, width = x.shape[2:]
         pads = [max(-side % self.multiple, self.minimum - side) for side in (width, height)]
         if any(pads):

@@ -1,9 +1,9 @@
-"""Image files: read, written, and what each format can hold."""
+"""Image file reading and writing, and format capabilities."""
 
-from .formats import READABLE, WRITABLE, refusal
+from .formats import READABLE, WRITABLE, unsupported_reason
 from .picture import Picture
 from .reading import read_image
 from .rgb import read_rgb
 from .writing import write_image
 
-__all__ = ["READABLE", "WRITABLE", "Picture", "read_image", "read_rgb", "refusal", "write_image"]
+__all__ = ["READABLE", "WRITABLE", "Picture", "read_image", "read_rgb", "unsupported_reason", "write_image"]

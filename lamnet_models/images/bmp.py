@@ -1,4 +1,4 @@
-"""BMP files, of every header and depth that Windows and OS/2 wrote."""
+"""BMP decoder for all Windows and OS/2 headers and depths."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from ..errors import ImageError
 from .bmp_header import RLE_BITS, Header, read_header
 from .limits import check_pixels
 
-_EMBEDDED_PROFILE = b"DEBM"  # the letters MBED as a number, lowest byte first
+_EMBEDDED_PROFILE = b"DEBM"  # "MBED" as a little-endian number
 
 
 def read_bmp(data: bytes) -> tuple[np.ndarray, bytes | None, tuple[float, float]]:
-    """Decodes a BMP file.
+    """Decode a BMP file.
 
-    A pixel's index beyond the palette is black, and pixels that a run-length code leaves out are of index 0, as viewers
-    show them. An alpha that is 0 everywhere is padding that somebody declared as alpha, and left out.
+    As in common viewers, an index beyond the palette is black, and pixels skipped by a run-length code have index 0.
+    An alpha channel of zeros is treated as padding and dropped.
 
     Args:
-        data: The file.
+        data: Content of the file.
 
     Returns:
-        Pixels (H, W, C) in uint8, grey, RGB or RGB and alpha; the ICC profile; the resolution, which may be 0.
+        Pixels (H, W, C), uint8, gray, RGB or RGBA; the ICC profile or None; the resolution in dpi, which may be 0.
 
     Raises:
-        ImageError: If the file is truncated, damaged, or of a kind that no program writes.
+        ImageError: If the file is truncated, damaged or unsupported.
     """
     header = read_header(data)
     check_pixels(header.width, header.height)
-    pixels = _run_lengths(header, data) if header.compression in RLE_BITS else _rows(header, data)
+    pixels = _decode_rle(header, data) if header.compression in RLE_BITS else _decode_rows(header, data)
     if header.bits <= 8:
-        pixels = _coloured(pixels, _palette(header, data))
+        pixels = _apply_palette(pixels, _palette(header, data))
     elif header.bits == 24:
         pixels = pixels[..., ::-1]
     else:
-        pixels = _unmasked(pixels, header.masks)
+        pixels = _apply_masks(pixels, header.masks)
     pixels = pixels if header.top_down else pixels[::-1]
     return np.ascontiguousarray(pixels), _profile(header, data), header.dpi
 
 
-def _rows(header: Header, data: bytes) -> np.ndarray:
-    """Returns what stands for each pixel: (H, W) its index or its number, (H, W, 3) its colours for 24 bits."""
+def _decode_rows(header: Header, data: bytes) -> np.ndarray:
+    """Return uncompressed indices or packed values, (H, W), or BGR, (H, W, 3), for 24 bits."""
     used = (header.width * header.bits + 7) // 8
     stride = (used + 3) // 4 * 4
     missing = header.pixels_at + stride * (header.height - 1) + used - len(data)
     if missing > 0:
-        raise ImageError(f"truncated: {missing} bytes of its pixels are missing")
+        raise ImageError(f"truncated: {missing} bytes of pixel data are missing")
     body = data[header.pixels_at : header.pixels_at + stride * header.height].ljust(stride * header.height, b"\0")
     rows = np.frombuffer(body, np.uint8).reshape(header.height, stride)
     if header.bits < 8:
@@ -58,12 +58,12 @@ def _rows(header: Header, data: bytes) -> np.ndarray:
         return indices[:, : header.width]
     if header.bits == 24:
         return rows[:, :used].reshape(header.height, header.width, 3)
-    kind = {8: "u1", 16: "<u2", 32: "<u4"}[header.bits]
-    return np.ascontiguousarray(rows[:, :used]).view(kind)
+    dtype = {8: "u1", 16: "<u2", 32: "<u4"}[header.bits]
+    return np.ascontiguousarray(rows[:, :used]).view(dtype)
 
 
-def _run_lengths(header: Header, data: bytes) -> np.ndarray:
-    """Returns what stands for each pixel of a file compressed by run lengths; for 24 bits its colours."""
+def _decode_rle(header: Header, data: bytes) -> np.ndarray:
+    """Return run-length decoded indices, (H, W), or BGR, (H, W, 3), for 24 bits."""
     depth = header.bits // 8 or 1
     width, height = header.width, header.height
     out = np.zeros((height, width, depth), np.uint8)
@@ -72,7 +72,7 @@ def _run_lengths(header: Header, data: bytes) -> np.ndarray:
         while y < height:
             count, code = data[at], data[at + 1]
             at += 2
-            if count:  # a run of one value, or of two in turn
+            if count:  # a run of one value, or of two alternating 4-bit values
                 value = data[at - 1 : at - 1 + depth]
                 if len(value) < depth:
                     raise IndexError
@@ -87,7 +87,7 @@ def _run_lengths(header: Header, data: bytes) -> np.ndarray:
                 return out if depth > 1 else out[..., 0]
             elif code == 2:
                 x, y, at = x + data[at], y + data[at + 1], at + 2
-            else:  # so many values as they are
+            else:  # literal values
                 length = (code + 1) // 2 if header.bits == 4 else code * depth
                 values = np.frombuffer(data, np.uint8, length, at)
                 if header.bits == 4:
@@ -97,29 +97,29 @@ def _run_lengths(header: Header, data: bytes) -> np.ndarray:
                 x, at = x + code, at + length + length % 2
     except (IndexError, ValueError):  # past the end of the file
         if y < height - 1 or x < width:
-            raise ImageError("truncated within its pixels") from None
+            raise ImageError("truncated within the pixel data") from None
     return out if depth > 1 else out[..., 0]
 
 
 def _palette(header: Header, data: bytes) -> np.ndarray:
-    """Returns the colours of all indices that the bits can tell apart, (N, 3), as RGB."""
+    """Return the RGB palette, (2**bits, 3), padded with black."""
     entry = 3 if header.size == 12 else 4
-    most = 2**header.bits
-    count = min(header.colours or most, most)
+    size = 2**header.bits
+    count = min(header.colors or size, size)
     entries = data[header.palette_at : header.palette_at + entry * count]
-    if header.palette_at < header.pixels_at < header.palette_at + len(entries):  # shorter than it says
+    if header.palette_at < header.pixels_at < header.palette_at + len(entries):  # shorter than declared
         entries = data[header.palette_at : header.pixels_at]
-    entries = entries[: len(entries) // entry * entry].ljust(entry * most, b"\0")
-    return np.frombuffer(entries, np.uint8).reshape(most, entry)[:, 2::-1]
+    entries = entries[: len(entries) // entry * entry].ljust(entry * size, b"\0")
+    return np.frombuffer(entries, np.uint8).reshape(size, entry)[:, 2::-1]
 
 
-def _coloured(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
+def _apply_palette(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     used = palette[: int(indices.max()) + 1]
-    is_grey = (used == used[:, :1]).all()
-    return palette[indices][..., :1] if is_grey else palette[indices]
+    is_gray = (used == used[:, :1]).all()
+    return palette[indices][..., :1] if is_gray else palette[indices]
 
 
-def _unmasked(values: np.ndarray, masks: tuple[int, ...]) -> np.ndarray:
+def _apply_masks(values: np.ndarray, masks: tuple[int, ...]) -> np.ndarray:
     channels = [_channel(values, mask) for mask in masks[:3]]
     if masks[3]:
         alpha = _channel(values, masks[3])

@@ -1,4 +1,4 @@
-"""Colours that change their space, by ICC profile."""
+"""Color conversion by ICC profile."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import pyvips
 from . import vips
 
 
-def fitting_profile(profile: bytes | None, channels: int) -> bytes | None:
-    """Returns the profile if it is for a picture of so many channels, grey or RGB, and None otherwise."""
+def matching_profile(profile: bytes | None, channels: int) -> bytes | None:
+    """Return the profile if its color space matches the number of channels, else None."""
     space = b"GRAY" if channels < 3 else b"RGB "
     return profile if profile and profile[16:20] == space else None
 
 
 def cmyk_to_rgb(pixels: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, bytes | None]:
-    """Converts CMYK to RGB: by its profile to sRGB, or without one by Pillow's rule, (1 − c)·(1 − k).
+    """Convert CMYK to sRGB by its profile, or without one by Pillow's formula, (1 − c)·(1 − k).
 
     Args:
-        pixels: (H, W, 4), or (H, W, 5) with alpha last; uint8 or uint16, 0 being no ink.
-        profile: The CMYK's ICC profile.
+        pixels: (H, W, 4), or (H, W, 5) with alpha last; uint8 or uint16, 0 for no ink.
+        profile: CMYK ICC profile.
 
     Returns:
-        RGB pixels, with the alpha if there is one, in the same type, and their profile: sRGB's, or None where there was
-        none to go by.
+        RGB pixels, with alpha if present, in the same dtype, and the sRGB profile, or None if no profile was applied.
     """
     if profile and profile[16:20] == b"CMYK" and (converted := to_srgb(pixels, profile, cmyk=True)):
         return converted
@@ -35,13 +34,13 @@ def cmyk_to_rgb(pixels: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, 
 
 
 def to_srgb(pixels: np.ndarray, profile: bytes, cmyk: bool = False) -> tuple[np.ndarray, bytes] | None:
-    """Converts pixels (H, W, C) with a profile to sRGB; alpha stays as it is.
+    """Convert pixels (H, W, C) with a profile to sRGB; alpha is unchanged.
 
-    Relative colorimetric with black point compensation, as image editors do by default.
+    Relative colorimetric with black point compensation, the default of image editors.
 
     Returns:
-        RGB pixels in the same type, and sRGB's profile. For a damaged profile libvips takes one of its own for such
-        colours; None if it has none.
+        RGB pixels in the same dtype and the sRGB profile. If the profile is damaged, libvips uses its default profile
+        for the color space; None if it has none.
     """
     try:
         image = vips.from_pixels(pixels, profile, cmyk).icc_transform(

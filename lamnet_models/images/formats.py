@@ -1,4 +1,4 @@
-"""What each file format can hold, known before anything is computed."""
+"""Capabilities of image file formats."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from . import heif
 
 @dataclass(frozen=True)
 class Format:
-    """A file format that pictures are written in.
+    """Capabilities of an output format.
 
     Attributes:
-        name: Its name, Pillow's too.
-        alpha: Whether it holds transparency.
-        deep: Whether it holds 16 bits a channel.
-        frames: Whether it holds several pictures.
-        max_side: Most pixels a side.
-        max_pixels: Most pixels.
+        name: Pillow's name of the format.
+        alpha: Whether it supports transparency.
+        deep: Whether it supports 16 bits per channel.
+        frames: Whether it supports several images per file.
+        max_side: Maximum pixels per side.
+        max_pixels: Maximum number of pixels.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Format:
 
 
 _PNG = Format("PNG", alpha=True, deep=True, frames=True)
-_JPEG = Format("JPEG", max_side=65_500)  # the format allows 65,535; libjpeg, which everybody uses, stops here
+_JPEG = Format("JPEG", max_side=65_500)  # limit of libjpeg; the format allows 65,535
 _WEBP = Format("WEBP", alpha=True, frames=True, max_side=16_383)
 _TIFF = Format("TIFF", alpha=True, deep=True, frames=True)
 _BMP = Format("BMP")
-# The formats allow more, but the libraries that everybody reads them with, libavif and libheif, do not by default.
+# Default limits of the decoders libavif and libheif; the formats allow more.
 _AVIF = Format("AVIF", alpha=True, max_side=32_768, max_pixels=2**28)
 _HEIC = Format("HEIF", alpha=True, max_side=16_384, max_pixels=2**28)
 _GIF = Format("GIF", alpha=True, frames=True, max_side=65_535)
@@ -54,48 +54,48 @@ FORMATS = {
 """Formats by extension."""
 
 FRAME_FORMATS = {extension: form for extension, form in FORMATS.items() if form.frames} | {".gif": _GIF}
-"""Formats that hold several pictures, by extension; GIF, of 256 colours, is written for animations only."""
+"""Formats with several images per file, by extension; GIF, limited to 256 colors, is written for animations only."""
 
 WRITABLE = tuple(extension for extension, form in FORMATS.items() if form is not _HEIC or heif.IS_INSTALLED)
-"""Extensions, in small letters, of the files that can be written."""
+"""Lowercase extensions of writable files."""
 
 ALIASES = {".apng": ".png", ".dib": ".bmp", ".heif": ".heic", ".jfif": ".jpg", ".jpe": ".jpg"}
-"""Other extensions that files of some formats have, with the usual one."""
+"""Alternative extensions, mapped to the standard ones."""
 
 READABLE = (*FORMATS, ".gif", *ALIASES)
-"""Extensions, in small letters, of the files that can be read. Files are told apart by content, whatever their name."""
+"""Lowercase extensions of readable files. Formats are detected by content, not by name."""
 
 
-def refusal(
+def unsupported_reason(
     extension: str, height: int, width: int, channels: int, dtype: np.dtype | type, frames: bool = False
 ) -> str | None:
-    """Returns why a format cannot hold a picture, or None if it can.
+    """Return the reason why a format does not support an image, or None if it does.
 
     Args:
-        extension: Extension of the file, one of ``WRITABLE`` in any case.
-        height: Rows of the picture.
-        width: Columns of the picture.
-        channels: Channels of the picture; 2 and 4 include alpha.
+        extension: File extension, one of ``WRITABLE``, in any case.
+        height: Rows of the image.
+        width: Columns of the image.
+        channels: Number of channels; 2 and 4 include alpha.
         dtype: uint8 or uint16.
-        frames: Whether the picture is one of several.
+        frames: Whether the image is one of several in the file.
 
     Returns:
-        A phrase such as ``"JPEG holds no transparency"``.
+        A phrase such as ``"JPEG does not support transparency"``.
     """
     known = FRAME_FORMATS if frames else FORMATS
     form = known.get(extension.lower())
     if form is None and extension.lower() in FORMATS:
-        return f"{FORMATS[extension.lower()].name} holds one picture only"
+        return f"{FORMATS[extension.lower()].name} supports only one image per file"
     if form is None:
-        return f"the extension is {extension or 'missing'}, but it must be one of {', '.join(known)}"
+        return f"extension must be one of {', '.join(known)}, got {extension or 'none'}"
     if form is _HEIC and not heif.IS_INSTALLED:
         return heif.MISSING
     if channels in (2, 4) and not form.alpha:
-        return f"{form.name} holds no transparency"
+        return f"{form.name} does not support transparency"
     if np.dtype(dtype).itemsize > 1 and not form.deep:
-        return f"{form.name} holds no 16-bit colours"
+        return f"{form.name} does not support 16-bit colors"
     if max(height, width) > form.max_side:
-        return f"{form.name} holds at most {form.max_side:,} pixels a side, not {width:,}x{height:,}"
+        return f"{form.name} supports at most {form.max_side:,} pixels per side, got {width:,}x{height:,}"
     if height * width > form.max_pixels:
-        return f"{form.name} holds at most {form.max_pixels:,} pixels, not {width:,}x{height:,}"
+        return f"{form.name} supports at most {form.max_pixels:,} pixels, got {width:,}x{height:,}"
     return None

@@ -1,4 +1,4 @@
-"""Files of several pictures: animations in, animations out, and likewise the pages of TIFF files."""
+"""Reading and writing of animations and multi-page TIFF files."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .messages import one_line, reason
 from .metadata import ORIENTATION, exif_of
 from .picture import Picture
 from .pillow import from_pillow, to_pillow
-from .reading import animation_length, decoding, kind_of, open_file, open_with_pillow, opened
+from .reading import animation_length, decoding, detect_format, open_file, open_for_decoding, open_with_pillow
 
-_XMP = 700  # tag of TIFF
+_XMP = 700  # TIFF tag
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The pictures of a file, in their order; they can be gone through once.
+    """The frames or pages of a file, in order; can be iterated once.
 
     Attributes:
-        count: How many there are.
-        pictures: The pictures, each decoded when its turn comes. Those of an animation have one size.
-        durations: How long each frame of an animation is shown, in milliseconds; empty for pages.
-        loop: How often an animation runs; 0 is for ever.
+        count: Number of frames or pages.
+        pictures: Lazily decoded pictures. Frames of an animation have one size.
+        durations: Duration of each animation frame in milliseconds; empty for pages.
+        loop: Number of loops of an animation; 0 for infinite.
     """
 
     count: int
@@ -46,49 +46,49 @@ class Frames:
 
 
 def frame_count(path: str | os.PathLike) -> int:
-    """Returns how many pictures a file holds that belong together: 1 unless it is animated or has pages.
+    """Return the number of frames or pages of a file, 1 for a single image.
 
     Raises:
         ImageError: If the file cannot be read.
     """
-    with opened(path) as file:
-        kind = kind_of(file)
-        if kind == "PNG":
+    with open_for_decoding(path) as file:
+        file_format = detect_format(file)
+        if file_format == "PNG":
             return png.frame_count(png.small_chunks(file))
-        if kind == "TIFF":
+        if file_format == "TIFF":
             return tiff.page_count(file)
-        return 1 if kind == "BMP" else animation_length(open_with_pillow(file))
+        return 1 if file_format == "BMP" else animation_length(open_with_pillow(file))
 
 
 @contextmanager
 def open_frames(path: str | os.PathLike, *, max_pixels: int | None = None) -> Iterator[Frames]:
-    """Opens an animated GIF, WebP, PNG or AVIF, or a TIFF of several pages, for as long as the block lasts.
+    """Open an animated GIF, WebP, PNG or AVIF, or a multi-page TIFF, as a context manager.
 
     Args:
         path: The file.
-        max_pixels: Most pixels that each picture may have, see [`read_image`][lamnet_models.images.read_image].
+        max_pixels: Maximum number of pixels per frame; see [`read_image`][lamnet_models.images.read_image].
 
     Yields:
-        Its pictures.
+        The frames.
 
     Raises:
-        ImageError: If the file cannot be read; damage that shows later is raised while the pictures are gone through.
+        ImageError: If the file cannot be read; damage found later is raised during iteration.
     """
     with decoding(path, max_pixels):
         file = open_file(path)
     with file:
         with decoding(path, max_pixels):
-            frames = _pages(file) if kind_of(file) == "TIFF" else _animation(file)
-        yield replace(frames, pictures=_one_by_one(frames.pictures, path, max_pixels))
+            frames = _pages(file) if detect_format(file) == "TIFF" else _animation(file)
+        yield replace(frames, pictures=_iterate_frames(frames.pictures, path, max_pixels))
 
 
 def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) -> None:
-    """Writes pictures into one file, in the format that the extension names: the whole file or none.
+    """Write frames atomically to one file, in the format given by the extension.
 
     Args:
-        path: The file, with an extension of ``FRAME_FORMATS``; an existing one is replaced.
-        frames: The pictures; they are taken one after another, and pages are not held.
-        quality: 1 to 100, of WebP and AVIF.
+        path: The file, with an extension of ``FRAME_FORMATS``; an existing file is replaced.
+        frames: The frames; consumed one by one, pages without being held in memory.
+        quality: Quality of WebP and AVIF, 1 to 100.
 
     Raises:
         ImageError: If the file cannot be written.
@@ -101,10 +101,10 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
             else:
                 _write_animation(file, path.suffix.lower(), frames, quality)
     except (OSError, ValueError, RuntimeError, StopIteration) as error:
-        raise ImageError(f"{one_line(path)}: cannot be written ({reason(error)})") from None
+        raise ImageError(f"{one_line(path)}: cannot write ({reason(error)})") from None
 
 
-def _one_by_one(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:
+def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:
     while True:
         with decoding(path, max_pixels):
             picture = next(pictures, None)
@@ -119,23 +119,23 @@ def _pages(file: io.BufferedReader) -> Frames:
 
 
 def _animation(file: io.BufferedReader) -> Frames:
-    is_png = kind_of(file) == "PNG"
+    is_png = detect_format(file) == "PNG"
     file.seek(0)
     image = Image.open(file, formats=("PNG",)) if is_png else open_with_pillow(file)
     check_pixels(*image.size)
-    # A PNG may hold a picture for programs that know no animations, before the first frame.
+    # An APNG may have a default image before the first frame.
     indices = range(1 if image.info.get("default_image") else 0, getattr(image, "n_frames", 1))
     durations = []
     for index in indices:
         image.seek(index)
-        if image.format in ("WEBP", "AVIF"):  # which tell no sooner
+        if image.format in ("WEBP", "AVIF"):  # duration is set by load()
             image.load()
         durations.append(float(image.info.get("duration") or 0))
     loop = image.info.get("loop", 1 if image.format == "GIF" else 0)
-    return Frames(len(indices), _decoded(image, indices), tuple(durations), loop)
+    return Frames(len(indices), _decode_frames(image, indices), tuple(durations), loop)
 
 
-def _decoded(image: Image.Image, indices: Iterable[int]) -> Iterator[Picture]:
+def _decode_frames(image: Image.Image, indices: Iterable[int]) -> Iterator[Picture]:
     for index in indices:
         image.seek(index)
         image.load()
@@ -168,12 +168,12 @@ def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, qu
     others = map(_rgba, frames.pictures)
     options: dict[str, object] = {"duration": [round(duration) for duration in frames.durations]}
     if form == "GIF":
-        options["disposal"] = 2  # each frame on an empty ground: what was visible before may be transparent now
+        options["disposal"] = 2  # clear each frame: visible pixels may become transparent in the next one
     elif form == "WEBP":
         options["quality"] = quality
     elif form == "PNG":
-        others = list(others)  # Pillow goes through them twice
-    if form != "GIF" or frames.loop != 1:  # GIF says once by saying nothing
+        others = list(others)  # Pillow iterates twice
+    if form != "GIF" or frames.loop != 1:  # a GIF without the field is played once
         options["loop"] = frames.loop
     if form != "GIF":
         options["icc_profile"] = first.info.get("icc_profile")
@@ -181,7 +181,7 @@ def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, qu
 
 
 def _rgba(picture: Picture) -> Image.Image:
-    """Returns a frame in RGB with alpha, 8 bits each: what the frames of an animation have in common."""
+    """Return a frame as 8-bit RGBA, the common mode of animation frames."""
     if picture.pixels.dtype == np.uint16:
         picture = picture.with_pixels((picture.pixels // 257).astype(np.uint8))
     return to_pillow(picture).convert("RGBA")

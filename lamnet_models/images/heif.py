@@ -1,4 +1,4 @@
-"""HEIC files, where the package for them is installed."""
+"""Optional HEIC support by pillow-heif."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..errors import ImageError
 IS_INSTALLED = importlib.util.find_spec("pillow_heif") is not None
 """Whether HEIC files can be read and written."""
 
-MISSING = "HEIC needs the package pillow-heif: pip install 'lamnet[heic]'"
+MISSING = "HEIC requires pillow-heif: pip install 'lamnet[heic]'"
 
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
-_SHARED_BRANDS = (b"mif1", b"msf1")  # AVIF's too
+_SHARED_BRANDS = (b"mif1", b"msf1")  # also used by AVIF
 
 
 def formats_for(file: io.BufferedReader) -> tuple[str, ...]:
-    """Returns Pillow's name of the format, which it is made to know, if a file may be of it, and nothing otherwise.
+    """Return ``("HEIF",)`` if a file may be HEIC, after registering the format, else ``()``.
 
     Raises:
-        ImageError: If the file is of it and the package for it is missing.
+        ImageError: If the file is HEIC and pillow-heif is missing.
     """
     file.seek(0)
     head = file.read(12)
@@ -37,7 +37,7 @@ def formats_for(file: io.BufferedReader) -> tuple[str, ...]:
 
 
 def register() -> None:
-    """Makes Pillow know the format."""
+    """Register the format with Pillow."""
     if "HEIF" not in Image.OPEN:
         import pillow_heif
 

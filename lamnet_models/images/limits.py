@@ -1,4 +1,4 @@
-"""How large a picture may be that is read, against files that say much and hold little."""
+"""Pixel limits against decompression bombs and truncated files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PIL import Image
 
 from ..errors import ImageError
 
-_SMALL = 1 << 24  # pixels that cost little even where a file only claims them
+_SMALL = 1 << 24  # number of pixels below which a false size does no harm
 
 
 @contextmanager
-def pixels_allowed(most: int | None) -> Iterator[None]:
-    """Allows so many pixels, where Pillow too looks for it; None leaves the limit as it is."""
+def pixel_limit(max_pixels: int | None) -> Iterator[None]:
+    """Set Pillow's pixel limit within the block; None leaves it unchanged."""
     before = Image.MAX_IMAGE_PIXELS
-    if most is not None:
-        Image.MAX_IMAGE_PIXELS = most / 2
+    if max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2
     try:
         yield
     finally:
@@ -25,23 +25,23 @@ def pixels_allowed(most: int | None) -> Iterator[None]:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Raises ImageError if a picture has more pixels than are allowed: as in Pillow, twice its ``MAX_IMAGE_PIXELS``."""
+    """Raise ImageError if an image has more than twice ``PIL.Image.MAX_IMAGE_PIXELS`` pixels."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
         raise ImageError(
-            f"its {width:,}×{height:,} pixels are more than the {int(2 * limit):,} allowed against decompression "
-            "bombs; --max-pixels allows more"
+            f"image must have at most {int(2 * limit):,} pixels (decompression bomb limit), got {width:,}×{height:,}; "
+            "raise the limit with --max-pixels"
         )
 
 
-def check_content(width: int, height: int, file_size: int, most: int) -> None:
-    """Raises ImageError if a file is far too short for its pixels, before a decoder takes memory for them.
+def check_file_size(width: int, height: int, file_size: int, max_pixels_per_byte: int) -> None:
+    """Raise ImageError if a file is too short for its pixels, before a decoder allocates them.
 
     Args:
         width: Columns.
         height: Rows.
         file_size: Bytes of the file.
-        most: Most pixels that the format gets into a byte.
+        max_pixels_per_byte: Maximum number of pixels that the format encodes in a byte.
     """
-    if width * height > max(_SMALL, most * file_size):
+    if width * height > max(_SMALL, max_pixels_per_byte * file_size):
         raise ImageError(f"truncated: {file_size:,} bytes cannot hold {width:,}×{height:,} pixels")

@@ -1,4 +1,4 @@
-"""Picture: what an image file says, once decoded."""
+"""Picture: a decoded image with its metadata."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded image, upright, with what a viewer needs to show it right.
+    """A decoded image, in upright orientation, with its metadata.
 
     Attributes:
-        pixels: (H, W, C), uint8 or uint16 over their whole range; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB,
-            alpha). Alpha is straight: colours are not multiplied with it.
-        icc_profile: ICC profile of the colours, grey or RGB as they are; None means sRGB.
-        dpi: Resolution in pixels per inch, horizontal and vertical; None if unknown.
-        exif: EXIF data that describe the picture (who, when, where, with what), beginning with a TIFF header; what
-            depends on the pixels, such as size and orientation, is left out.
+        pixels: (H, W, C), uint8 or uint16, full range; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA). Alpha is
+            straight, not premultiplied.
+        icc_profile: ICC profile, gray or RGB like the pixels; None for sRGB.
+        dpi: Horizontal and vertical resolution in pixels per inch; None if unknown.
+        exif: Descriptive EXIF data (author, date, location, camera), beginning with a TIFF header, without tags that
+            depend on the pixels, such as size and orientation.
         xmp: XMP packet.
 
     Raises:
-        ValueError: If the pixels have another shape or type.
+        ValueError: If the pixels have another shape or dtype.
     """
 
     pixels: np.ndarray
@@ -33,10 +33,10 @@ class Picture:
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] not in (1, 2, 3, 4) or 0 in self.pixels.shape:
             raise ValueError(
-                f"pixels has shape {self.pixels.shape}, but it must be (H, W, C) with 1 to 4 channels, H and W ≥ 1"
+                f"pixels must be (H, W, C) with 1 to 4 channels, H and W ≥ 1, got shape {self.pixels.shape}"
             )
         if self.pixels.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"pixels is of type {self.pixels.dtype}, but it must be uint8 or uint16")
+            raise ValueError(f"pixels must be uint8 or uint16, got {self.pixels.dtype}")
 
     @property
     def height(self) -> int:
@@ -54,15 +54,15 @@ class Picture:
         return self.pixels.shape[2]
 
     def with_pixels(self, pixels: np.ndarray) -> Picture:
-        """Returns other pixels with everything else of this picture."""
+        """Return a copy with other pixels."""
         return replace(self, pixels=pixels)
 
     def without_metadata(self) -> Picture:
-        """Returns the picture without EXIF data and XMP."""
+        """Return a copy without EXIF data and XMP."""
         return replace(self, exif=None, xmp=None)
 
     def upright(self, orientation: object) -> Picture:
-        """Returns the picture turned as an EXIF orientation (1 to 8, anything else is 1) asks."""
+        """Return a copy with an EXIF orientation applied (1 to 8, other values count as 1)."""
         pixels, dpi = self.pixels, self.dpi
         if orientation in (5, 6, 7, 8):
             pixels = pixels.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""PNG files."""
+"""PNG reading."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import struct
 from ..errors import ImageError
 from . import vips
 from .decoding import to_picture
-from .limits import check_content
-from .metadata import checked_dpi
+from .limits import check_file_size
+from .metadata import valid_dpi
 from .picture import Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_MOST_PIXELS_A_BYTE = 8 * 1032  # of one bit each, as far as deflate compresses
+_MAX_PIXELS_PER_BYTE = 8 * 1032  # 1-bit pixels times deflate's maximum ratio
 
 
 def read_png(file: io.BufferedReader) -> Picture:
-    """Reads a PNG file of one picture."""
+    """Read a PNG file with one image."""
     chunks = small_chunks(file)
     if (frames := frame_count(chunks)) > 1:
-        raise ImageError(f"an animated image of {frames} frames; --frames enlarges all")
+        raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
     image = vips.open_image(file)
-    check_content(image.width, image.height, os.fstat(file.fileno()).st_size, _MOST_PIXELS_A_BYTE)
+    check_file_size(image.width, image.height, os.fstat(file.fileno()).st_size, _MAX_PIXELS_PER_BYTE)
     return to_picture(image, _resolution(chunks))
 
 
 def frame_count(chunks: dict[bytes, bytes]) -> int:
-    """Returns how many frames an animated PNG has, by its small chunks; 1 if it is none."""
+    """Return the number of frames of an animated PNG from its small chunks; 1 if not animated."""
     control = chunks.get(b"acTL", b"")
     return struct.unpack(">I", control[:4])[0] if len(control) == 8 else 1
 
 
 def small_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
-    """Returns the small chunks that stand before the pixels."""
+    """Return the small chunks before the pixel data."""
     chunks: dict[bytes, bytes] = {}
     file.seek(len(SIGNATURE))
     while len(header := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", header)
-        if kind == b"IDAT":
+        length, chunk_type = struct.unpack(">I4s", header)
+        if chunk_type == b"IDAT":
             break
         if length <= 16:
-            chunks[kind] = file.read(length)
+            chunks[chunk_type] = file.read(length)
             file.seek(4, os.SEEK_CUR)  # the checksum
         else:
             file.seek(length + 4, os.SEEK_CUR)
@@ -50,9 +50,9 @@ def small_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
 
 
 def _resolution(chunks: dict[bytes, bytes]) -> tuple[float, float] | None:
-    """Returns the resolution; libvips has a default where it is missing."""
+    """Return the resolution, None if missing; libvips would return a default."""
     physical = chunks.get(b"pHYs", b"")
     if len(physical) != 9:
         return None
     across, down, unit = struct.unpack(">IIB", physical)
-    return checked_dpi((across * 0.0254, down * 0.0254)) if unit == 1 else None
+    return valid_dpi((across * 0.0254, down * 0.0254)) if unit == 1 else None

@@ -1,4 +1,4 @@
-"""Image files as what networks and metrics of the field take: 8-bit RGB."""
+"""Image reading as 8-bit RGB, the input of networks and metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .reading import read_image
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image file as 8-bit RGB: grey in three equal channels, 16 bits rounded to 8, alpha left out.
+    """Read an image file as 8-bit RGB; gray is repeated, 16 bits rounded to 8, alpha dropped.
 
     Args:
         path: The file; see [`read_image`][lamnet_models.images.read_image].
@@ -24,5 +24,5 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
     pixels = read_image(path).pixels
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257).astype(np.uint8)
-    colours = pixels[..., : pixels.shape[2] - (pixels.shape[2] + 1) % 2]  # without alpha, which is in 2 or 4 channels
-    return np.ascontiguousarray(np.broadcast_to(colours, (*pixels.shape[:2], 3)))
+    colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] + 1) % 2]  # drop alpha, the last of 2 or 4 channels
+    return np.ascontiguousarray(np.broadcast_to(colors, (*pixels.shape[:2], 3)))

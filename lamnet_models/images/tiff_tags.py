@@ -1,4 +1,4 @@
-"""EXIF data in TIFF files, which no library that writes these for us puts there."""
+"""Insertion of EXIF data into TIFF files."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import struct
 
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from .metadata import EXIF, GPS, placed_exif
+from .metadata import EXIF, GPS, exif_for_size
 
 _ENTRY = 12  # bytes
 
 
 def add_exif(file: io.BufferedRandom, exif: bytes, width: int, height: int) -> None:
-    """Adds EXIF data to a TIFF file: a longer directory at its end takes the place of the first one.
+    """Add EXIF data to a TIFF file: append an extended directory that replaces the first one.
 
     Args:
-        file: The file, of one picture; a BigTIFF is left as it is.
-        exif: From ``descriptive``.
-        width: Columns of the picture.
-        height: Rows of the picture.
+        file: A single-page file; a BigTIFF is left unchanged.
+        exif: From ``descriptive_exif``.
+        width: Columns of the image.
+        height: Rows of the image.
     """
     file.seek(0)
     if file.read(4) != b"II*\0":
@@ -27,20 +27,20 @@ def add_exif(file: io.BufferedRandom, exif: bytes, width: int, height: int) -> N
     (start,) = struct.unpack("<I", file.read(4))
     file.seek(start)
     (count,) = struct.unpack("<H", file.read(2))
-    entries = dict(_numbered(file.read(_ENTRY * count)))
+    entries = dict(_entries_by_tag(file.read(_ENTRY * count)))
     (following,) = struct.unpack("<I", file.read(4))
-    place = (file.seek(0, io.SEEK_END) + 1) & ~1
-    added = _directory(placed_exif(exif, width, height)).tobytes(place)
+    offset = (file.seek(0, io.SEEK_END) + 1) & ~1
+    added = _directory(exif_for_size(exif, width, height)).tobytes(offset)
     (count,) = struct.unpack("<H", added[:2])
-    entries |= dict(_numbered(added[2 : 2 + _ENTRY * count]))
-    file.seek(place)
+    entries |= dict(_entries_by_tag(added[2 : 2 + _ENTRY * count]))
+    file.seek(offset)
     file.write(added)
-    place = (file.tell() + 1) & ~1
-    file.seek(place)
+    offset = (file.tell() + 1) & ~1
+    file.seek(offset)
     body = b"".join(entries[tag] for tag in sorted(entries))
     file.write(struct.pack("<H", len(entries)) + body + struct.pack("<I", following))
     file.seek(4)
-    file.write(struct.pack("<I", place))
+    file.write(struct.pack("<I", offset))
 
 
 def _directory(exif: Image.Exif) -> TiffImagePlugin.ImageFileDirectory_v2:
@@ -55,7 +55,7 @@ def _directory(exif: Image.Exif) -> TiffImagePlugin.ImageFileDirectory_v2:
     return directory
 
 
-def _numbered(entries: bytes) -> list[tuple[int, bytes]]:
-    """Returns the entries of a directory with their tags."""
-    pieces = [entries[at : at + _ENTRY] for at in range(0, len(entries), _ENTRY)]
-    return [(struct.unpack("<H", piece[:2])[0], piece) for piece in pieces]
+def _entries_by_tag(entries: bytes) -> list[tuple[int, bytes]]:
+    """Return the entries of a directory as (tag, entry) pairs."""
+    chunks = [entries[at : at + _ENTRY] for at in range(0, len(entries), _ENTRY)]
+    return [(struct.unpack("<H", chunk[:2])[0], chunk) for chunk in chunks]

@@ -1,4 +1,4 @@
-"""PNG and TIFF through libvips, which keeps 16 bits a channel where Pillow keeps eight."""
+"""libvips input and output of 16-bit PNG and TIFF, and of large images."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import pyvips
 
 from .picture import Picture
 
-_UNKNOWN_DPI = 72.0  # what readers take where nothing is said; libvips always writes a resolution
+_UNKNOWN_DPI = 72.0  # default of readers; libvips always writes a resolution
 
 
 def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image:
-    """Opens a file without decoding its pixels, which are to be read once, from top to bottom.
+    """Open a file for sequential access, without decoding its pixels.
 
-    Goes by descriptor, as libvips would take brackets in a name for options; by one of its own, as reading moves it.
+    The file is opened by descriptor because libvips parses brackets in names as options, and by a separate descriptor
+    because reading moves its position.
 
     Args:
         file: The file.
-        page: Which of several pictures; None for files that have no pages.
+        page: Index of the page; None for files without pages.
     """
     descriptor = os.open(file.name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        source = pyvips.Source.new_from_descriptor(descriptor)  # which duplicates it
+        source = pyvips.Source.new_from_descriptor(descriptor)  # duplicates the descriptor
     finally:
         os.close(descriptor)
     options = {} if page is None else {"page": page}
@@ -33,28 +34,28 @@ def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image
 
 
 def save_image(file: io.BufferedIOBase, picture: Picture, extension: str, quality: int = 95) -> None:
-    """Writes a picture as a PNG, TIFF or JPEG, row by row: no copy of its pixels is made."""
+    """Write a picture as PNG, TIFF or JPEG, row by row, without copying its pixels."""
     across, down = picture.dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
     image = from_pixels(picture.pixels, picture.icc_profile)
     image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimetre
     for name, data in (("exif-data", picture.exif), ("xmp-data", picture.xmp)):
         if data:
             image.set_type(pyvips.GValue.blob_type, name, data)
-    options: dict[str, Any] = {"filter": "all"}  # PNG: the best for each row, as every encoder does by default
+    options: dict[str, Any] = {"filter": "all"}  # PNG: adaptive filters, the default of encoders
     if extension in (".jpg", ".jpeg"):
         options = {"Q": quality, "subsample_mode": "off"}
     elif extension != ".png":
         options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": picture.pixels.nbytes > 2**31}
-    keep = "icc|exif|xmp" if picture.exif else "icc|xmp"  # libvips would make EXIF data of its own
+    keep = "icc|exif|xmp" if picture.exif else "icc|xmp"  # otherwise libvips generates EXIF data
     target = pyvips.Target.new_to_descriptor(file.fileno())
     image.write_to_target(target, extension, keep=keep, **options)
 
 
 def from_pixels(pixels: np.ndarray, icc_profile: bytes | None = None, cmyk: bool = False) -> pyvips.Image:
-    """Returns pixels (H, W, C) as a libvips image, grey, RGB or CMYK, with or without alpha."""
-    kinds = ("b-w", "grey16") if pixels.shape[2] < 3 else ("srgb", "rgb16")
-    kind = "cmyk" if cmyk else kinds[pixels.dtype.itemsize - 1]
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels), interpretation=kind)
+    """Return pixels (H, W, C) as a libvips image, gray, RGB or CMYK, with or without alpha."""
+    interpretations = ("b-w", "grey16") if pixels.shape[2] < 3 else ("srgb", "rgb16")
+    interpretation = "cmyk" if cmyk else interpretations[pixels.dtype.itemsize - 1]
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels), interpretation=interpretation)
     if icc_profile:
         image = image.copy()
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc_profile)
@@ -62,11 +63,11 @@ def from_pixels(pixels: np.ndarray, icc_profile: bytes | None = None, cmyk: bool
 
 
 def to_pixels(image: pyvips.Image) -> np.ndarray:
-    """Returns an image's pixels, (H, W, C)."""
+    """Return an image's pixels, (H, W, C)."""
     pixels = image.numpy()
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def field(image: pyvips.Image, name: str, default: Any = None) -> Any:
-    """Returns one of the facts that came with an image, or ``default``."""
+def get_field(image: pyvips.Image, name: str, default: Any = None) -> Any:
+    """Return a metadata field of an image, or ``default``."""
     return image.get(name) if name in image.get_fields() else default

@@ -1,4 +1,4 @@
-"""Image files out."""
+"""Image file writing."""
 
 from __future__ import annotations
 
@@ -15,76 +15,75 @@ from ..errors import ImageError
 from ..files import atomic_path
 from . import heif, vips
 from .colour import to_srgb
-from .formats import FORMATS, refusal
+from .formats import FORMATS, unsupported_reason
 from .messages import one_line, reason
-from .metadata import placed_exif
+from .metadata import exif_for_size
 from .picture import Picture
 from .pillow import to_pillow
 from .tiff_tags import add_exif
 
-_WITHOUT_GREY = ("WEBP", "AVIF", "HEIF")
-_PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # tags of TIFF
-_LONGEST_SEGMENT = 65_000  # bytes of XMP in a JPEG
+_WITHOUT_GRAY = ("WEBP", "AVIF", "HEIF")
+_PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # TIFF tags and values
+_MAX_JPEG_XMP = 65_000  # bytes
 
-_BY_ROWS = ("PNG", "TIFF", "JPEG")
-LARGE = 2**25
-"""Bytes of pixels beyond which formats that allow it are written by rows."""
+_STREAMED = ("PNG", "TIFF", "JPEG")
+STREAMING_THRESHOLD = 2**25
+"""Bytes of pixels above which formats that support it are written row by row."""
 
 
-def writing_memory(extension: str, height: int, width: int) -> int:
-    """Returns the bytes of memory that writing a picture takes beside its pixels: none for formats written by rows.
+def encoder_memory(extension: str, height: int, width: int) -> int:
+    """Return the additional memory in bytes to write an image; 0 for row-wise formats.
 
-    Others are encoded from Pillow's copy of 4 bytes a pixel; WebP's encoder makes two of its own.
+    Others are encoded from Pillow's copy of 4 bytes per pixel; WebP's encoder makes two more.
     """
-    return 0 if FORMATS[extension.lower()].name in _BY_ROWS else 12 * height * width
+    return 0 if FORMATS[extension.lower()].name in _STREAMED else 12 * height * width
 
 
 def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95) -> None:
-    """Writes a picture in the format that the extension names: the whole file or none.
+    """Write a picture atomically, in the format given by the extension.
 
-    Pixels, ICC profile and resolution of PNG and TIFF, which are compressed without loss, come back as they are; WebP,
-    JPEG, AVIF and HEIC keep profile and, but for AVIF and HEIC, resolution. All but BMP keep EXIF data and XMP. Colours
-    are converted to sRGB for BMP, which has no room for a profile, and so is grey with a profile for WebP, AVIF and
-    HEIC, which have no grey.
+    PNG and TIFF are lossless and keep ICC profile and resolution; WebP, JPEG, AVIF and HEIC keep the profile and,
+    except AVIF and HEIC, the resolution. All but BMP keep EXIF data and XMP. Converted to sRGB are colors for BMP,
+    which has no profile, and gray with a profile for WebP, AVIF and HEIC, which have no gray mode.
 
     Args:
         path: The file; an existing one is replaced. Its folder must exist.
-        picture: What to write.
-        quality: 1 to 100, of JPEG, WebP, AVIF and HEIC.
+        picture: Picture to write.
+        quality: Quality of JPEG, WebP, AVIF and HEIC, 1 to 100.
 
     Raises:
-        ImageError: If the format cannot hold the picture, or the file cannot be written.
-        ValueError: If ``quality`` is out of its range.
+        ImageError: If the format does not support the picture, or the file cannot be written.
+        ValueError: If ``quality`` is out of range.
     """
     path = Path(path)
     name = one_line(path)
     if not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise ValueError(f"quality is {quality!r}, but it must be an integer from 1 to 100")
-    if why := refusal(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
-        raise ImageError(f"{name}: {why}")
+        raise ValueError(f"quality must be an integer from 1 to 100, got {quality!r}")
+    if problem := unsupported_reason(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
+        raise ImageError(f"{name}: {problem}")
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             _write(file, path.suffix.lower(), picture, quality)
             if FORMATS[path.suffix.lower()].name == "TIFF" and picture.exif:
                 add_exif(file, picture.exif, picture.width, picture.height)
     except (OSError, ValueError, RuntimeError, pyvips.Error) as error:
-        raise ImageError(f"{name}: cannot be written ({reason(error)})") from None
+        raise ImageError(f"{name}: cannot write ({reason(error)})") from None
 
 
 def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: int) -> None:
     form = FORMATS[extension].name
-    # Pillow would first copy all pixels, which may lie in a file because memory is short.
-    if picture.pixels.dtype == np.uint16 or (form in _BY_ROWS and picture.pixels.nbytes > LARGE):
+    # Pillow copies all pixels first, which may be memory-mapped because memory is short.
+    if picture.pixels.dtype == np.uint16 or (form in _STREAMED and picture.pixels.nbytes > STREAMING_THRESHOLD):
         vips.save_image(file, picture, extension, quality)
         return
-    if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GREY and picture.channels < 3)):
+    if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GRAY and picture.channels < 3)):
         pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
         picture = replace(picture, pixels=pixels, icc_profile=profile)
     height, width = picture.pixels.shape[:2]
     options: dict[str, object] = {}
-    exif = placed_exif(picture.exif, width, height)
+    exif = exif_for_size(picture.exif, width, height)
     if form == "JPEG":
-        options = {"quality": quality, "subsampling": 0}  # colours as fine as the network made them
+        options = {"quality": quality, "subsampling": 0}  # no chroma subsampling
     elif form == "AVIF":
         options = {"quality": quality, "subsampling": "4:4:4"}
     elif form == "HEIF":
@@ -92,7 +91,7 @@ def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: i
         options = {"quality": quality, "chroma": 444}
     elif form == "WEBP":
         options = {"quality": quality}
-        exif = placed_exif(picture.exif, width, height, picture.dpi)  # where WebP keeps the resolution
+        exif = exif_for_size(picture.exif, width, height, picture.dpi)  # WebP stores the resolution in EXIF
     elif form == "TIFF":
         options = {
             "compression": "tiff_adobe_deflate",
@@ -104,7 +103,7 @@ def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: i
     if picture.xmp and form == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp.decode(errors="replace"))
-    elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _LONGEST_SEGMENT):
+    elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _MAX_JPEG_XMP):
         options["xmp"] = picture.xmp
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile

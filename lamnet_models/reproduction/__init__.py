@@ -1,4 +1,4 @@
-"""The paper's tables and figures, made again, each with our value beside the paper's."""
+"""Reproduction of the paper's tables and figures, with our values next to the paper's."""
 
 from .items import ITEMS, item_options, reproduce
 from .result import Reproduction, Score, Table

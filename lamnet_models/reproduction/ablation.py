@@ -1,4 +1,4 @@
-"""Variants of the model, trained beside each other by one recipe."""
+"""Training of ablation variants with one recipe."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ _UNITS = {"s": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0}
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a training may go on: so many steps, or so many minutes.
+    """Training budget in steps or minutes.
 
     Attributes:
-        steps: Optimiser steps, None for a budget of time.
-        minutes: Wall-clock time, None for a budget of steps.
+        steps: Optimizer steps, None for a time budget.
+        minutes: Wall-clock time, None for a step budget.
     """
 
     steps: int | None = None
     minutes: float | None = None
 
     @classmethod
-    def of(cls, budget: Budget | str) -> Budget:
-        """Returns the budget that a text means: ``"500"`` steps, ``"90s"``, ``"10m"`` or ``"2h"``.
+    def parse(cls, budget: Budget | str) -> Budget:
+        """Parse a budget: ``"500"`` steps, ``"90s"``, ``"10m"`` or ``"2h"``.
 
         Raises:
-            ValueError: If it means none.
+            ValueError: If the text is not a budget.
         """
         if isinstance(budget, Budget):
             return budget
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(|s|m|min|h)", budget.strip())
         if not match or float(match[1]) == 0 or (not match[2] and "." in match[1]):
-            raise ValueError(f"train is {budget!r}, but it must be a number of steps, or a time such as 90s, 10m or 2h")
+            raise ValueError(f"train must be a number of steps or a time such as 90s, 10m or 2h, got {budget!r}")
         return cls(minutes=float(match[1]) * _UNITS[match[2]]) if match[2] else cls(steps=int(match[1]))
 
     def __str__(self) -> str:
-        """Returns it in words."""
+        """Return the budget with its unit."""
         return f"{self.steps:,} steps" if self.minutes is None else f"{self.minutes:g} minutes"
 
 
@@ -50,26 +50,25 @@ def train_variants(
     budget: Budget,
     data: Sequence[str],
     folder: Path,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
     **overrides: Any,
 ) -> dict[str, TrainingResult]:
-    """Trains variants of ``lamnet_x2`` one after the other, by one recipe and one seed.
+    """Train variants of ``lamnet_x2`` one after the other, with one recipe and one seed.
 
     Args:
-        variants: Arguments of the model that differ, by the variant's name.
-        budget: Of each variant.
-        data: Folders of images or names of sets to train on.
-        folder: Takes a run's folder for each variant. A run that is there is gone on with, or left as it is if it is
-            done.
-        say: Called with what is being done.
-        **overrides: Fields of the recipe that differ; ``model_args`` are all variants'.
+        variants: Overridden model arguments by name of the variant.
+        budget: Budget of each variant.
+        data: Folders of images or names of datasets to train on.
+        folder: Parent of the run folders. Existing runs are resumed, finished ones kept.
+        on_status: Called with status lines.
+        **overrides: Recipe fields to override; ``model_args`` apply to all variants.
 
     Returns:
-        What became of each.
+        Training result by name of the variant.
 
     Raises:
-        TrainingError: If a training cannot run, is asked to stop, or finds a run of another recipe in its folder.
-        LAMNetError: If the images cannot be had.
+        TrainingError: If a training fails or is stopped, or its folder contains a run with another recipe.
+        LAMNetError: If the images cannot be read.
     """
     shared = overrides.pop("model_args", {})
     results = {}
@@ -95,17 +94,17 @@ def train_variants(
             log_every=10,
         ).with_overrides(overrides)
         if (run / "recipe.yaml").is_file() and load_recipe(run / "recipe.yaml") != recipe:
-            raise TrainingError(f"{run} holds a run by another recipe or with another budget: move it away")
-        if say:
-            say(f"{name}: training for {budget}")
+            raise TrainingError(f"{run} contains a run with another recipe or budget: move it away")
+        if on_status:
+            on_status(f"{name}: training for {budget}")
         results[name] = result = train(recipe, run, resume=True)
         if result.stopped_by:
             raise TrainingError(
-                f"{name} stopped at step {result.step}, state saved: the same command goes on from there"
+                f"{name} stopped at step {result.step}, state saved; run the same command again to resume"
             )
     return results
 
 
 def run_name(variant: str) -> str:
-    """Returns the name of a variant's run: ``"FSA → MHDLSA"`` has ``fsa-mhdlsa``."""
+    """Return the run name of a variant, such as ``fsa-mhdlsa`` for ``"FSA → MHDLSA"``."""
     return re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-")

@@ -1,29 +1,29 @@
-"""Tables 1 and 2: what token mixers and feed-forward networks cost, by formula and counted on modules."""
+"""Tables 1 and 2: costs of token mixers and feed-forward networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..evaluation.published import content
+from ..evaluation.published import published_data
 from .modules import CHANNELS, GROUPS, HEIGHT, WIDTH, count_modules
-from .printed import as_printed, verdict
+from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Table
 
 K = 8
-"""Side of the window, or number of taps, in the paper's example."""
+"""Window side, or number of taps, in the paper's example."""
 
 PRINTED_GROUPS = 64
-"""G of the paper's example. Its figures come out with 4."""
+"""G stated in the paper's example. Its values match G = 4."""
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A cost as a formula of C channels, window K and G groups.
+    """Cost formula in C channels, window K and G groups.
 
     Attributes:
         text: The formula.
-        value: What it comes to.
+        value: Function of C, K and G.
     """
 
     text: str
@@ -44,7 +44,7 @@ PARAMS = {
         Formula("4C² + 18C", lambda c, k, g: 4 * c**2 + 18 * c),
     ),
 }
-"""Parameters of token mixer and feed-forward network by method: the paper's table 1."""
+"""Parameters of token mixer and feed-forward network by method, the paper's table 1."""
 
 MACS = {
     "SwinIR": (
@@ -60,75 +60,79 @@ MACS = {
         Formula("4C² + 21C", lambda c, k, g: 4 * c**2 + 21 * c),
     ),
 }
-"""Multiply-accumulates of both at each pixel by method: the paper's table 2."""
+"""Multiply-accumulates per pixel of both by method, the paper's table 2."""
 
 
 def table1() -> Reproduction:
-    """Reproduces table 1: parameters of the token mixers and feed-forward networks of three methods."""
+    """Reproduce table 1: parameters of token mixers and feed-forward networks."""
     return Reproduction(
         "table1",
         "Table 1: parameters of token mixers and feed-forward networks",
         (_formulas("Parameters by formula", PARAMS, 1, "params"), _counts("params")),
         (
-            "The paper gives its figures for G = 64. They come out with G = 4, the number of groups of the published "
-            "models, and with no other.",
+            "The paper states G = 64. Its values match only G = 4, the number of groups of the published models.",
             *_without_spandrel(),
         ),
     )
 
 
 def table2() -> Reproduction:
-    """Reproduces table 2: multiply-accumulates of the token mixers and feed-forward networks of three methods."""
+    """Reproduce table 2: multiply-accumulates of token mixers and feed-forward networks."""
     return Reproduction(
         "table2",
         "Table 2: multiply-accumulates of token mixers and feed-forward networks",
         (_formulas("Multiply-accumulates by formula, at 1280×720", MACS, HEIGHT * WIDTH, "macs"), _counts("macs")),
         (
-            "SwinIR's mixer is printed as 4C² + 2K²; the printed total of 38G needs 2K²C. With G = 4, which alone "
-            "gives its parameters, the formulas come to other figures than the paper's for DLGSANet and LAMNet.",
+            "SwinIR's mixer is printed as 4C² + 2K²; the printed total of 38G requires 2K²C. With G = 4, which alone "
+            "matches the paper's parameters, the formulas differ from the paper's MACs for DLGSANet and LAMNet.",
             *_without_spandrel(),
         ),
     )
 
 
-def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: int, kind: str) -> Table:
+def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: int, quantity: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for method, parts in formulas.items():
-        printed = content()["table1_and_2"][method][kind]
+        printed = published_data()["table1_and_2"][method][quantity]
         values = [[pixels * part.value(CHANNELS, K, g) for part in parts] for g in (PRINTED_GROUPS, GROUPS)]
         unit = "0.0" + printed[-1]
         for index, name in enumerate(("token mixer", "feed-forward")):
-            each = (as_printed(value[index], unit) for value in values)
-            rows.append((method, name, parts[index].text, *each, None, ""))
+            cells = (format_like(value[index], unit) for value in values)
+            rows.append((method, name, parts[index].text, *cells, None, ""))
         totals = [sum(value) for value in values]
-        said = f"{verdict(totals[0], printed)} with G = 64, {verdict(totals[1], printed)} with G = 4"
+        comparisons = [compare_with_printed(total, printed) for total in totals]
+        comparison = f"{comparisons[0]} with G = 64, {comparisons[1]} with G = 4"
         if totals[0] == totals[1]:
-            said = verdict(totals[1], printed)
-        rows.append((method, "both", "", *(as_printed(total, unit) for total in totals), printed, said))
+            comparison = comparisons[1]
+        rows.append((method, "both", "", *(format_like(total, unit) for total in totals), printed, comparison))
     columns = ("method", "part", "formula", "G = 64, as printed", "G = 4", "paper", "ours and the paper's")
     return Table(f"{title}; C = {CHANNELS}, K = {K}", columns, tuple(rows))
 
 
-def _counts(kind: str) -> Table:
-    unit, formulas = ("0.00K", PARAMS) if kind == "params" else ("0.00G", MACS)
-    pixels = 1 if kind == "params" else HEIGHT * WIDTH
+def _counts(quantity: str) -> Table:
+    unit, formulas = ("0.00K", PARAMS) if quantity == "params" else ("0.00G", MACS)
+    pixels = 1 if quantity == "params" else HEIGHT * WIDTH
     rows = []
     for module in count_modules():
         formula = formulas[module.method][module.part == "feed-forward"].value(CHANNELS, module.k or K, GROUPS)
-        counted, terms = (module.params, module.params_apart) if kind == "params" else (module.macs, module.macs_apart)
-        why = "; ".join(f"{_signed(amount * pixels, unit)} {words}" for words, amount in terms.items()) or "equal"
-        values = (as_printed(pixels * value, unit) for value in (formula, counted))
-        rows.append((module.method, module.part, module.name, module.k, *values, why))
+        counted, terms = (
+            (module.params, module.params_terms) if quantity == "params" else (module.macs, module.macs_terms)
+        )
+        explanation = (
+            "; ".join(f"{_signed(amount * pixels, unit)} {words}" for words, amount in terms.items()) or "equal"
+        )
+        values = (format_like(pixels * value, unit) for value in (formula, counted))
+        rows.append((module.method, module.part, module.name, module.k, *values, explanation))
     columns = ("method", "part", "module", "K", "formula", "counted", "what the difference is")
-    title = "Counted on modules, beside the formula for their K"
+    title = "Counted on modules, next to the formula for their K"
     return Table(f"{title}; C = {CHANNELS}, G = {GROUPS}", columns, tuple(rows))
 
 
 def _signed(value: float, unit: str) -> str:
-    return ("+" if value >= 0 else "−") + as_printed(abs(value), unit)
+    return ("+" if value >= 0 else "−") + format_like(abs(value), unit)
 
 
 def _without_spandrel() -> tuple[str, ...]:
     if any(module.method == "SwinIR" for module in count_modules()):
         return ()
-    return ("SwinIR is shown by formula alone: its modules come with spandrel (pip install 'lamnet[peers]').",)
+    return ("SwinIR is shown by formula only: its modules require spandrel (pip install 'lamnet[peers]').",)

@@ -1,4 +1,4 @@
-"""Figure 5: details of chosen images, side by side."""
+"""Figure 5: visual comparison on image crops."""
 
 from __future__ import annotations
 
@@ -29,38 +29,39 @@ def figure5(
     data: str | os.PathLike | None = None,
     details: int | Sequence[tuple[str, tuple[int, int, int, int]]] = 2,
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
-    """Reproduces figure 5: details by bicubic interpolation, ours and peers, and the original, with the PSNR of each.
+    """Reproduce figure 5: crops of bicubic interpolation, networks and HR, with their PSNR.
 
     Args:
-        models: Names of models and files, ours and any that spandrel reads; the package's two for the scale if None.
-        scale: Factor of enlargement.
-        dataset: Set with the images; by default the first of Urban100, Set14 and the sample photographs that is there.
-        data: Where sets are looked for.
-        details: How many details to choose, or pairs of an image's name and left, top, width and height in pixels.
-        limit: Take only so many images of the set, the first ones.
-        say: Called with what is being done.
+        models: Model names, and checkpoint files in our format or any that spandrel reads; by default the package's two
+            for the scale.
+        scale: Scale factor.
+        dataset: Dataset of the images; by default the first available of Urban100, Set14 and the sample photographs.
+        data: Dataset root.
+        details: Number of crops to choose, or pairs of an image's name and left, top, width and height in pixels.
+        limit: Number of images to use, from the first; None for all.
+        on_status: Called with status lines.
 
     Raises:
         ValueError: If the models have different scales.
-        LAMNetError: If there is no such model, set or image.
+        LAMNetError: If a model, dataset or image is not found.
     """
     networks = [f"lamnet_x{scale}", f"lamnet_large_x{scale}"] if models is None else list(models)
-    wanted = details if isinstance(details, int) else [Detail(name, Box(*box)) for name, box in details]
+    crops = details if isinstance(details, int) else [Detail(name, Box(*box)) for name, box in details]
     result = compare(
         [BICUBIC, *networks],
-        dataset or _first_set(scale, data),
+        dataset or _first_available(scale, data),
         None if networks else scale,
         data,
-        details=wanted,
+        details=crops,
         side=48,
         limit=limit,
-        on_step=say and (lambda name, step: say(f"{name}, image {step.done} of {step.total}")),
+        on_image=on_status and (lambda name, image: on_status(f"{name}, image {image.done} of {image.total}")),
     )
     first = result.evaluations[0]
     rows = tuple((each.model, f"{each.psnr:.2f}", f"{each.ssim:.4f}") for each in result.evaluations)
-    shown = "; ".join(
+    locations = "; ".join(
         f"{each.image} at {each.box.left},{each.box.top},{each.box.width},{each.box.height}" for each in result.details
     )
     return Reproduction(
@@ -71,15 +72,15 @@ def figure5(
                 f"All of {first.dataset} ×{first.scale}, {len(first.images)} images",
                 ("method", "PSNR", "SSIM"),
                 rows,
-                (f"Details: {shown}." if shown else "No details.",),
+                (f"Details: {locations}." if locations else "No details.",),
             ),
         ),
-        ("The paper shows images of Urban100 and peers with their authors' weights, which users may give by file.",),
+        ("The paper shows images of Urban100 and peer networks with their authors' weights; pass these as files.",),
         None if result.picture is None else lambda path: _write(path, result.picture),
     )
 
 
-def _first_set(scale: int, data: str | os.PathLike | None) -> str:
+def _first_available(scale: int, data: str | os.PathLike | None) -> str:
     for name in ("urban100", "set14"):
         try:
             open_dataset(name, scale, data)
@@ -90,7 +91,7 @@ def _first_set(scale: int, data: str | os.PathLike | None) -> str:
 
 
 def _write(path: str | os.PathLike, picture: Picture) -> None:
-    """Writes a picture, as SVG with its pixels in it."""
+    """Write a picture; for SVG, as an embedded PNG."""
     if Path(path).suffix != ".svg":
         write_image(path, picture)
         return

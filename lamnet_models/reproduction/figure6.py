@@ -1,4 +1,4 @@
-"""Figure 6: quality over latency."""
+"""Figure 6: PSNR over latency."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from ..benchmarking import PEERS, bench, draw_chart
 from ..benchmarking.peers import has_spandrel
-from ..datasets import KNOWN_SETS, open_dataset
+from ..datasets import KNOWN_DATASETS, open_dataset
 from ..errors import DatasetError
 from ..evaluation import evaluate
-from ..evaluation.published import SETS, table3
+from ..evaluation.published import BENCHMARKS, table3
 from .result import Reproduction, Table
 
 
@@ -22,36 +22,37 @@ def figure6(
     size: tuple[int, int] | None = None,
     rounds: int = 3,
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
-    """Reproduces figure 6: PSNR over the time of a pass, a bubble a network whose area is its number of parameters.
+    """Reproduce figure 6: PSNR over latency; the area of a bubble is the number of parameters.
 
     Args:
-        scale: Factor of enlargement, 2, 3 or 4.
-        dataset: A set of the paper's table 3; where it is not there, all PSNR are printed ones.
-        data: Where it is looked for.
-        size: Width and height of the image to enlarge; 1280×720 divided by ``scale`` if None.
-        rounds: How often each network is measured, in turn with the others.
-        limit: Measure PSNR on so many images only.
-        say: Called with what is being done.
+        scale: Scale factor, 2, 3 or 4.
+        dataset: A dataset of the paper's table 3; if it is not available, all PSNR are the paper's.
+        data: Dataset root.
+        size: Width and height of the LR image; 1280×720 divided by ``scale`` if None.
+        rounds: Number of interleaved measurements of each network.
+        limit: Number of images to evaluate, from the first; None for all.
+        on_status: Called with status lines.
 
     Returns:
-        Times are measured here. PSNR of ours is measured where the set is there, and the paper's is beside it; that of
-        peers is the paper's.
+        Measured times; PSNR of LAMNet models, measured if the dataset is available, and the paper's; PSNR of peer
+        networks, the paper's only.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
         LAMNetError: If a network cannot be measured.
     """
     rows = {row.key: row for row in table3() if row.scale == scale and (row.name or row.key in PEERS)}
-    if not rows or dataset not in SETS:
+    if not rows or dataset not in BENCHMARKS:
         raise ValueError(
-            f"the paper has no figures for {dataset} at ×{scale}: take scale 2, 3 or 4 and one of {', '.join(SETS)}"
+            f"dataset and scale must be in the paper's table 3, got {dataset} at ×{scale}: use scale 2, 3 or 4 and one "
+            f"of {', '.join(BENCHMARKS)}"
         )
     names = [name for name in rows if name not in PEERS or has_spandrel()]
     printed = {name: rows[name].scores[dataset][0] for name in names}
-    measured = _measure([name for name in names if name not in PEERS], dataset, scale, data, limit, say)
-    times = bench(names, scale=scale, size=size, rounds=rounds, progress=say)
+    measured = _measure([name for name in names if name not in PEERS], dataset, scale, data, limit, on_status)
+    times = bench(names, scale=scale, size=size, rounds=rounds, on_status=on_status)
     ours = times[names.index(f"lamnet_x{scale}")]
     quality = printed | measured
     lines = tuple(
@@ -64,19 +65,21 @@ def figure6(
         )
         for result in times
     )
-    title = KNOWN_SETS[dataset].title
+    title = KNOWN_DATASETS[dataset].title
     columns = ("network", "ms", "ratio to LAMNet's", f"PSNR on {title}", "paper's")
     return Reproduction(
         "figure6",
-        f"Figure 6: PSNR on {title} over the time of a pass at ×{scale}",
+        f"Figure 6: PSNR on {title} over latency at ×{scale}",
         (
             Table(
-                f"Median of {rounds} rounds in turn, eager, float32, on this machine" + _partly(limit), columns, lines
+                f"Median of {rounds} rounds in turn, eager, float32, on this machine" + _limit_note(limit),
+                columns,
+                lines,
             ),
         ),
         (
-            "The picture has the measured PSNR where there is one, of the package's weights, and otherwise the "
-            "paper's, whose weights were trained far longer: bubbles of the two kinds compare in time alone.",
+            "The figure shows the measured PSNR of the packaged weights if available, otherwise the paper's, whose "
+            "weights were trained far longer: compare bubbles of the two kinds by time only.",
         ),
         lambda path: draw_chart(times, path, scale, quality),
     )
@@ -88,19 +91,19 @@ def _measure(
     scale: int,
     data: str | os.PathLike | None,
     limit: int | None,
-    say: Callable[[str], None] | None,
+    on_status: Callable[[str], None] | None,
 ) -> dict[str, float]:
     try:
-        found = open_dataset(dataset, scale, data)
+        opened = open_dataset(dataset, scale, data)
     except DatasetError:
         return {}
     measured = {}
     for name in names:
-        if say:
-            say(f"{name} on {dataset}")
-        measured[name] = evaluate(name, found, scale, limit=limit).psnr
+        if on_status:
+            on_status(f"{name} on {dataset}")
+        measured[name] = evaluate(name, opened, scale, limit=limit).psnr
     return measured
 
 
-def _partly(limit: int | None) -> str:
-    return f"; PSNR of the first {limit} images alone" if limit else ""
+def _limit_note(limit: int | None) -> str:
+    return f"; PSNR on the first {limit} images only" if limit else ""

@@ -1,4 +1,4 @@
-"""Figure 7: how variants converge."""
+"""Figure 7: convergence of variants."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ def figure7(
     train: Budget | str = "300",
     train_data: Sequence[str] = ("sample",),
     folder: str | os.PathLike = "runs/figure7",
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
-    """Reproduces figure 7: PSNR over training steps, from the logs of runs.
+    """Reproduce figure 7: PSNR over training steps, from the logs of runs.
 
     Args:
-        runs: Folders of runs; if there are none, three variants of a small model are trained.
-        train: Budget of each of those, such as ``"300"`` steps or ``"5m"``.
-        train_data: Folders of images or names of sets that they are trained on.
-        folder: Takes their runs; what is there is gone on with, and not trained again.
-        say: Called with what is being done.
+        runs: Run folders; if empty, three variants of a small model are trained.
+        train: Budget of each of these, such as ``"300"`` steps or ``"5m"``.
+        train_data: Folders of images or names of datasets to train them on.
+        folder: Parent of their run folders; existing runs are resumed, finished ones kept.
+        on_status: Called with status lines.
 
     Raises:
-        ValueError: If the budget is none.
-        LAMNetError: If a folder holds no run, or the training cannot run.
+        ValueError: If the budget is invalid.
+        LAMNetError: If a folder contains no run, or the training fails.
     """
-    budget, notes = Budget.of(train), ()
+    budget, notes = Budget.parse(train), ()
     if not runs:
         small = {name: _small(VARIANTS[name]) for name in _SHOWN}
-        trained = train_variants(small, budget, train_data, Path(folder), say, model_args=_SMALL, patch=24)
+        trained = train_variants(small, budget, train_data, Path(folder), on_status, model_args=_SMALL, patch=24)
         runs = [result.folder for result in trained.values()]
         notes = (
             f"{budget} of training a model of {_SMALL['channels']} channels and {_SMALL['depth']} mixers on "
-            f"{', '.join(train_data)}: how such runs begin, where the paper shows 500,000 steps of the full models.",
+            f"{', '.join(train_data)}: the start of training only; the paper shows 500,000 steps of the full models.",
         )
     rows = []
     for run in runs:
-        found = read_run(run)["validation"]
-        best = max((line["psnr"] for line in found), default=None)
-        last = found[-1] if found else {}
-        shown = [None if value is None else f"{value:.2f}" for value in (best, last.get("psnr"))]
-        rows.append((Path(run).name, last.get("step"), *shown, last.get("dataset", "–")))
+        validations = read_run(run)["validation"]
+        best = max((line["psnr"] for line in validations), default=None)
+        last = validations[-1] if validations else {}
+        psnr = [None if value is None else f"{value:.2f}" for value in (best, last.get("psnr"))]
+        rows.append((Path(run).name, last.get("step"), *psnr, last.get("dataset", "–")))
     columns = ("run", "step", "best PSNR", "last PSNR", "validated on")
     return Reproduction(
         "figure7",
@@ -63,5 +63,5 @@ def figure7(
 
 
 def _small(arguments: dict) -> dict:
-    """Returns a variant's arguments for the small model, whose widths and groups are its own."""
+    """Return a variant's arguments without widths and groups, which the small model sets itself."""
     return {key: value for key, value in arguments.items() if key not in ("heads", "hidden_channels")}

@@ -1,4 +1,4 @@
-"""A network at work on an image: what its layers get to see."""
+"""Access to the layers of a LAMNet and their inputs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..registry import resolve_model
 
 
 def open_lamnet(model: nn.Module | str | os.PathLike) -> LAMNet:
-    """Returns the LAMNet that somebody means, in evaluation mode.
+    """Return a LAMNet from a module, name or file, in evaluation mode.
 
     Raises:
-        ModelError: If it is another network, or there is none of that name.
+        ModelError: If the model is not found or not a LAMNet.
     """
     network = resolve_model(model)
     if not isinstance(network, LAMNet):
-        raise ModelError(f"{model} is no LAMNet: its layers are not those of the paper")
+        raise ModelError(f"model must be a LAMNet, got {model}")
     return network.eval()
 
 
 def choose_layers(model: LAMNet, layers: Sequence[int] | None, count: int) -> list[int]:
-    """Returns numbers of layers, from 1: those given, or so many from the first to the last.
+    """Return layer numbers, from 1: the given ones, or ``count`` evenly spaced ones.
 
     Raises:
-        ValueError: If there is no such layer.
+        ValueError: If a layer is out of range.
     """
     total = len(mixers(model))
     if layers is None:
@@ -37,32 +37,32 @@ def choose_layers(model: LAMNet, layers: Sequence[int] | None, count: int) -> li
         return sorted({round(1 + index * (total - 1) / max(count - 1, 1)) for index in range(count)})
     for layer in layers:
         if not 1 <= layer <= total:
-            raise ValueError(f"layers has {layer}, but it must be of 1 to {total}")
+            raise ValueError(f"layers must be from 1 to {total}, got {layer}")
     return list(layers)
 
 
 def mixers(model: LAMNet) -> list[nn.Module]:
-    """Returns the token mixers, first to last."""
+    """Return the token mixers, first to last."""
     return [layer.layer for block in model.blocks for layer in list(block.layers)[::2]]
 
 
 def feed_forwards(model: LAMNet) -> list[nn.Module]:
-    """Returns the feed-forward networks, first to last."""
+    """Return the feed-forward networks, first to last."""
     return [layer.layer for block in model.blocks for layer in list(block.layers)[1::2]]
 
 
-def inputs_of(model: LAMNet, modules: Iterable[nn.Module], image: Tensor) -> list[Tensor]:
-    """Returns what modules of a network are given when it runs on an image.
+def capture_inputs(model: LAMNet, modules: Iterable[nn.Module], image: Tensor) -> list[Tensor]:
+    """Return the inputs of modules in a forward pass of the network.
 
     Args:
         model: The network.
-        modules: Modules of it.
+        modules: Modules of the network.
         image: (1, C, H, W) in [0, 1].
     """
-    seen: dict[nn.Module, Tensor] = {}
+    captured: dict[nn.Module, Tensor] = {}
     modules = list(modules)
     hooks = [
-        module.register_forward_pre_hook(lambda module, inputs: seen.__setitem__(module, inputs[0]))
+        module.register_forward_pre_hook(lambda module, inputs: captured.__setitem__(module, inputs[0]))
         for module in modules
     ]
     try:
@@ -71,4 +71,4 @@ def inputs_of(model: LAMNet, modules: Iterable[nn.Module], image: Tensor) -> lis
     finally:
         for hook in hooks:
             hook.remove()
-    return [seen[module] for module in modules]
+    return [captured[module] for module in modules]

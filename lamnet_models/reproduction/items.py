@@ -1,4 +1,4 @@
-"""The items by name."""
+"""Registry of reproducible tables and figures."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ ITEMS: dict[str, Callable[..., Reproduction]] = {
     "figure9": figure9,
     "figure10": figure10,
 }
-"""The tables and figures that are reproduced, as functions of keyword arguments, by name."""
+"""Functions that reproduce a table or figure, by name."""
 
 
 def reproduce(item: str, folder: str | os.PathLike | None = None, **options: Any) -> Reproduction:
-    """Reproduces a table or figure of the paper.
+    """Reproduce a table or figure of the paper.
 
     Args:
-        item: Its name, a key of [`ITEMS`][lamnet_models.reproduction.ITEMS].
-        folder: Where to write it; see [`Reproduction.save`][lamnet_models.reproduction.Reproduction.save]. None for
-            nowhere.
-        **options: Arguments of its function.
+        item: Name, a key of [`ITEMS`][lamnet_models.reproduction.ITEMS].
+        folder: Output folder; see [`Reproduction.save`][lamnet_models.reproduction.Reproduction.save]. None to write
+            nothing.
+        **options: Arguments of the item's function.
 
     Raises:
-        ValueError: If there is no such item, or an option is out of its range.
-        LAMNetError: If models, weights, images or runs cannot be had.
+        ValueError: If the item is unknown, or an option is out of range.
+        LAMNetError: If models, weights, images or runs cannot be read.
     """
     result = find_item(item)(**options)
     if folder is not None:
@@ -54,18 +54,19 @@ def reproduce(item: str, folder: str | os.PathLike | None = None, **options: Any
 
 
 def find_item(item: str) -> Callable[..., Reproduction]:
-    """Returns an item's function.
+    """Return an item's function.
 
     Raises:
-        ValueError: If there is no such item.
+        ValueError: If the item is unknown.
     """
     if item not in ITEMS:
         near = difflib.get_close_matches(item, ITEMS, n=1)
-        raise ValueError(f"there is no item {item!r}: " + (f"did you mean {near[0]}?" if near else ", ".join(ITEMS)))
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"item must be one of {', '.join(ITEMS)}, got {item!r}{hint}")
     return ITEMS[item]
 
 
 def item_options(item: str) -> tuple[str, ...]:
-    """Returns the names of the arguments that an item's function takes."""
+    """Return the names of an item's keyword arguments."""
     parameters = inspect.signature(find_item(item)).parameters.values()
     return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)

@@ -1,4 +1,4 @@
-"""Real token mixers and feed-forward networks of the three methods of tables 1 and 2, counted."""
+"""Counted costs of the modules compared in tables 1 and 2."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from lamnet_layers import DGFN, GDFN, MHDLSA, ULM, FocalWindow
 from ..complexity import count_operations
 
 HEIGHT, WIDTH, CHANNELS, GROUPS = 720, 1280, 64, 4
-"""The paper's example, but for G, which it prints as 64."""
+"""Sizes of the paper's example, except G, which it states as 64."""
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A module, counted, and what parts the count from the formula.
+class ModuleCount:
+    """Counted cost of a module, and its difference from the formula.
 
     Attributes:
-        method: The method that it is from.
+        method: The method.
         part: ``"token mixer"`` or ``"feed-forward"``.
-        name: What it is.
-        k: Its K: the window's side or, with a focal window, the number of taps; None where it has none.
+        name: Description of the module.
+        k: K: the window side or, with a focal window, the number of taps; None without a window.
         params: Number of parameters.
-        macs: Multiply-accumulates of convolutions and matrix products at each pixel.
-        params_apart: Amounts that add up to ``params`` minus the formula, by what they are.
-        macs_apart: The same for ``macs``.
+        macs: Multiply-accumulates of convolutions and matrix products per pixel.
+        params_terms: Terms that add up to ``params`` minus the formula, by description.
+        macs_terms: The same for ``macs``.
     """
 
     method: str
@@ -37,13 +37,13 @@ class Counted:
     k: int | None
     params: int
     macs: float
-    params_apart: dict[str, float]
-    macs_apart: dict[str, float]
+    params_terms: dict[str, float]
+    macs_terms: dict[str, float]
 
 
 @cache
-def count_modules() -> tuple[Counted, ...]:
-    """Counts SwinIR's modules, where spandrel is installed, DLGSANet's by our layers, and ours, on 64 channels."""
+def count_modules() -> tuple[ModuleCount, ...]:
+    """Count modules of SwinIR (if spandrel is installed), DLGSANet and LAMNet, 64 channels."""
     return (*_swinir(), *_dlgsanet(), *_lamnet())
 
 
@@ -56,25 +56,25 @@ def _count(
     shape: tuple[int, ...],
     params: dict,
     macs: dict,
-) -> Counted:
+) -> ModuleCount:
     total = sum(parameter.numel() for parameter in module.parameters())
-    each = count_operations(module, shape)[0] / (HEIGHT * WIDTH)
-    return Counted(method, part, name, k, total, each, params, macs)
+    macs_per_pixel = count_operations(module, shape)[0] / (HEIGHT * WIDTH)
+    return ModuleCount(method, part, name, k, total, macs_per_pixel, params, macs)
 
 
-def _swinir() -> list[Counted]:
+def _swinir() -> list[ModuleCount]:
     try:
         from spandrel.architectures.SwinIR.__arch.SwinIR import Mlp, WindowAttention
     except ImportError:
         return []
     c, k, pixels = CHANNELS, 8, HEIGHT * WIDTH
-    with warnings.catch_warnings():  # of a torch function that it calls in an old way
+    with warnings.catch_warnings():  # deprecated call of a torch function
         warnings.simplefilter("ignore")
         attention, mlp = WindowAttention(c, (k, k), GROUPS), Mlp(c, 2 * c)
     params = {
         "biases": 4 * c,
-        "no table of K⁴ position biases": -(k**4),
-        "one of (2K−1)² for each head instead": GROUPS * (2 * k - 1) ** 2,
+        "K⁴ position biases of the formula": -(k**4),
+        "(2K−1)² position biases per head": GROUPS * (2 * k - 1) ** 2,
     }
     return [
         _count(
@@ -86,11 +86,11 @@ def _swinir() -> list[Counted]:
     ]
 
 
-def _dlgsanet() -> list[Counted]:
+def _dlgsanet() -> list[ModuleCount]:
     c, k, shape = CHANNELS, 7, (1, CHANNELS, HEIGHT, WIDTH)
-    # The formula's weights are predicted at half the width, not at a quarter, as the text of DLGSANet has it.
+    # The formula predicts weights at half the width; DLGSANet's text states a quarter.
     mixer, feed_forward = MHDLSA(c, GROUPS, k, hidden_channels=c // 2), GDFN(c)
-    aggregation = {"the dynamic convolution, which is no convolution to a counter": -(k**2) * c}
+    aggregation = {"dynamic convolution (not counted)": -(k**2) * c}
     biases = {"biases": c + GROUPS * k**2}
     return [
         _count("DLGSANet", "token mixer", "MHDLSA, hidden_channels=32", k, mixer, shape, biases, aggregation),
@@ -98,15 +98,15 @@ def _dlgsanet() -> list[Counted]:
     ]
 
 
-def _lamnet() -> list[Counted]:
+def _lamnet() -> list[ModuleCount]:
     c, shape = CHANNELS, (1, CHANNELS, HEIGHT, WIDTH)
     counted = []
     for window in (FocalWindow(), FocalWindow((1,), (4,))):
         k, pixels = window.taps, window.size
-        halved = {"bottleneck of C²/4, not C²/2": -(c**2) / 4}
-        wider = {f"depthwise kernels as wide as the window, {pixels}": (pixels - k) * c} if pixels > k else {}
+        halved = {"bottleneck of C²/4 instead of C²/2": -(c**2) / 4}
+        wider = {f"depthwise kernels of {pixels} instead of K": (pixels - k) * c} if pixels > k else {}
         params = {**halved, **wider, "biases": 3.75 * c + 2 * GROUPS * k}
-        macs = {**halved, **wider, "the aggregation, which is no convolution": -k * c, "IEM's products": c}
+        macs = {**halved, **wider, "aggregation (not counted)": -k * c, "IEM products": c}
         counted.append(
             _count(
                 "LAMNet",

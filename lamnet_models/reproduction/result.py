@@ -1,4 +1,4 @@
-"""What reproducing an item gives: tables with our values beside the paper's, a picture, and both as files."""
+"""Results of a reproduction: tables with our values and the paper's, and figures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..files import atomic_path
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR and SSIM, and what the paper prints for them.
+    """Measured and printed PSNR and SSIM.
 
     Attributes:
-        ours: PSNR in dB and SSIM as measured here; None where they were not.
-        paper: What the paper prints, None where it prints nothing.
+        ours: Measured PSNR in dB and SSIM; None if not measured.
+        paper: PSNR in dB and SSIM printed in the paper; None if missing.
     """
 
     ours: tuple[float, float] | None
     paper: tuple[float, float] | None
 
     def __str__(self) -> str:
-        """Returns ours with the paper's behind it, which stands alone in brackets where nothing was measured."""
+        """Return ``ours (paper)``, without missing values."""
         ours, paper = (pair and f"{pair[0]:.2f}/{pair[1]:.4f}" for pair in (self.ours, self.paper))
         return " ".join(part for part in (ours, paper and f"({paper})") if part) or "–"
 
@@ -38,10 +38,10 @@ class Table:
     """A table.
 
     Attributes:
-        title: What it shows.
-        columns: The columns' names.
-        rows: The rows' cells, as many in each as there are columns.
-        notes: Sentences below it.
+        title: Title.
+        columns: Names of the columns.
+        rows: Cells by row, one per column.
+        notes: Sentences below the table.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def markdown(self) -> str:
-        """Returns it in Markdown, numbers aligned to the right."""
+        """Return the table in Markdown, with right-aligned numbers."""
         numeric = [all(isinstance(row[i], int | float | None) for row in self.rows) for i in range(len(self.columns))]
         lines = [
             self.columns,
@@ -61,21 +61,21 @@ class Table:
         return "\n\n".join([f"**{self.title}**", table, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it ready for JSON, a row as values by column."""
+        """Return the table as JSON-serializable values, rows as values by column."""
         rows = [{name: _plain(cell) for name, cell in zip(self.columns, row, strict=True)} for row in self.rows]
         return {"title": self.title, "rows": rows, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """An item of the paper, made again.
+    """Reproduced table or figure of the paper.
 
     Attributes:
-        item: Its name, ``"table3"``.
-        title: What it shows.
-        tables: Its tables; a figure's have the numbers that it is drawn from.
-        notes: What else has to be said.
-        draw: Writes the picture of a figure to a path that ends in ``.png`` or ``.svg``; None for a table.
+        item: Name of the item, such as ``"table3"``.
+        title: Title.
+        tables: Tables; for a figure, the plotted numbers.
+        notes: Sentences below the tables.
+        draw: Function that writes a figure to a path ending in ``.png`` or ``.svg``; None for a table.
     """
 
     item: str
@@ -85,22 +85,22 @@ class Reproduction:
     draw: Callable[[Path], object] | None = field(default=None, compare=False)
 
     def markdown(self) -> str:
-        """Returns all but the picture in Markdown."""
+        """Return the tables and notes in Markdown."""
         return "\n\n".join([f"## {self.title}", *(table.markdown() for table in self.tables), *self.notes]) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all but the picture ready for JSON."""
+        """Return the tables and notes as JSON-serializable values."""
         tables = [table.to_dict() for table in self.tables]
         return {"item": self.item, "title": self.title, "tables": tables, "notes": list(self.notes)}
 
     def save(self, folder: str | os.PathLike) -> list[Path]:
-        """Writes ``ITEM.md`` and ``ITEM.json`` and, of a figure, ``ITEM.png`` and ``ITEM.svg``.
+        """Write ``ITEM.md``, ``ITEM.json`` and, for a figure, ``ITEM.png`` and ``ITEM.svg``.
 
         Args:
-            folder: Where to, made if it is not there; files of those names are written over.
+            folder: Output folder, created if missing; existing files are overwritten.
 
         Returns:
-            What was written.
+            The written files.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,14 +110,14 @@ class Reproduction:
                 temporary.write_text(text, encoding="utf-8")
         for suffix in PICTURES if self.draw else ():
             self.draw(folder / f"{self.item}{suffix}")
-        return files_of(self.item, folder, pictures=self.draw is not None)
+        return output_files(self.item, folder, pictures=self.draw is not None)
 
 
 PICTURES = (".png", ".svg")
 
 
-def files_of(item: str, folder: str | os.PathLike, pictures: bool) -> list[Path]:
-    """Returns the files that an item is written to."""
+def output_files(item: str, folder: str | os.PathLike, pictures: bool) -> list[Path]:
+    """Return the paths of an item's output files."""
     return [Path(folder) / f"{item}{suffix}" for suffix in (".md", ".json", *(PICTURES if pictures else ()))]
 
 

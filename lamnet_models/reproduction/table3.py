@@ -1,4 +1,4 @@
-"""Table 3: models beside each other, costs and quality."""
+"""Table 3: costs and quality of models."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 
 from ..benchmarking import PEERS, open_network
 from ..complexity import Complexity, complexity
-from ..datasets import KNOWN_SETS, Dataset, open_dataset
+from ..datasets import KNOWN_DATASETS, Dataset, open_dataset
 from ..errors import DatasetError, ModelError
 from ..evaluation import evaluate
 from ..evaluation.methods import with_scale
-from ..evaluation.published import SETS, Published
+from ..evaluation.published import BENCHMARKS, Published
 from ..evaluation.published import table3 as published_rows
 from ..explanation.view import Differentiable
 from ..registry import create_model, resolve_model
-from .printed import as_printed, verdict
+from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Score, Table
 
 
@@ -28,46 +28,47 @@ def table3(
     data: str | os.PathLike | None = None,
     weights: Sequence[tuple[str, str | os.PathLike]] = (),
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Reproduction:
-    """Reproduces table 3: parameters, MACs, and PSNR and SSIM on the benchmark sets that are there.
+    """Reproduce table 3: parameters, MACs, and PSNR and SSIM on the available benchmarks.
 
     Args:
-        scales: Factors of enlargement.
-        data: Where the sets are looked for; see [`open_dataset`][lamnet_models.datasets.open_dataset].
-        weights: Pairs of a model of the table, such as ``"lamnet_x2"`` or ``"swinir_light"``, and a file of its
-            weights, which may be of any architecture that spandrel reads; a peer's scale is its file's.
-        limit: Measure only so many images of each set, the first ones.
-        say: Called with what is being done.
+        scales: Scale factors.
+        data: Dataset root; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        weights: Pairs of a model of the table, such as ``"lamnet_x2"`` or ``"swinir_light"``, and a checkpoint file of
+            any architecture that spandrel reads; the scale of a peer network is its file's.
+        limit: Number of images to evaluate per dataset, from the first; None for all.
+        on_status: Called with status lines.
 
     Returns:
-        A table of costs and one of quality. Models that no weights are given for, and that have none in the package,
-        and sets that are not there, have the paper's figures alone, in brackets.
+        A table of costs and one of quality. Without weights or dataset, only the paper's values are shown, in brackets.
 
     Raises:
-        LAMNetError: If weights are given that cannot be read, or for no model that is built here.
+        LAMNetError: If a checkpoint cannot be read, or its model is not in the table.
         ValueError: If ``limit`` is below 1.
     """
-    say = say or (lambda _: None)
-    given = _open_weights(weights)
+    on_status = on_status or (lambda _: None)
+    files = _open_weights(weights)
     costs: list[tuple[Cell, ...]] = []
     quality: list[tuple[Cell, ...]] = []
     notes: dict[str, None] = {}
     for scale in scales:
-        found = _find_sets(scale, data, notes)
+        benchmarks = _open_benchmarks(scale, data, notes)
         for row in published_rows():
             if row.scale != scale:
                 continue
-            say(f"{row.model} ×{scale}")
-            file = given.get((row.key, scale))
+            on_status(f"{row.model} ×{scale}")
+            file = files.get((row.key, scale))
             costs.append(_cost_row(row, file))
             network = file or row.name
-            quality.append((f"×{scale}", row.model, _source(network), *_scores(row, network, found, limit, notes, say)))
+            quality.append(
+                (f"×{scale}", row.model, _source(network), *_scores(row, network, benchmarks, limit, notes, on_status))
+            )
     cost_columns = ("scale", "model", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's")
-    titles = tuple(KNOWN_SETS[name].title for name in SETS)
+    titles = tuple(KNOWN_DATASETS[name].title for name in BENCHMARKS)
     return Reproduction(
         "table3",
-        "Table 3: models beside each other",
+        "Table 3: costs and quality of models",
         (
             Table("Costs at an output of 1280×720", cost_columns, tuple(costs), (_COST_NOTE,)),
             Table(
@@ -81,48 +82,48 @@ def table3(
 
 
 _COST_NOTE = (
-    "MACs are counted over convolutions and matrix products. Models without figures of ours are not built here; those "
-    "of peers are spandrel's."
+    "MACs are counted over convolutions and matrix products. Peer networks are spandrel's; models without our values "
+    "are not implemented here."
 )
 _QUALITY_NOTE = (
     "The packaged weights were trained on 310 photographs for hours, the paper's on DIV2K for 500,000 steps on two "
-    "GPUs, and score lower. The released weights can be measured too: --weights lamnet_x2=FILE."
+    "GPUs, so the packaged ones score lower. To evaluate the original weights: --weights lamnet_x2=FILE."
 )
 
 
 def _open_weights(weights: Sequence[tuple[str, str | os.PathLike]]) -> dict[tuple[str, int], str]:
-    """Returns files of weights by the model's key and scale, each of which can be read."""
+    """Return readable checkpoint files by key and scale of the model."""
     known = {row.key: row for row in published_rows()}
     opened = {}
     for name, file in weights:
         if name not in known:
-            raise ModelError(f"there is no model {name!r} to give weights to: there are {', '.join(known)}")
+            raise ModelError(f"weights must be for one of {', '.join(known)}, got {name!r}")
         row, scale = known[name], resolve_model(Path(file)).scale
         if row.name and row.scale != scale:
-            raise ModelError(f"{file} holds weights for ×{scale}, not for {name}")
+            raise ModelError(f"{file}: weights for {name} must be for ×{row.scale}, got ×{scale}")
         opened[name, scale] = os.fspath(file)
     return opened
 
 
-def _find_sets(scale: int, data: str | os.PathLike | None, notes: dict[str, None]) -> dict[str, Dataset]:
-    found = {}
-    for name in SETS:
+def _open_benchmarks(scale: int, data: str | os.PathLike | None, notes: dict[str, None]) -> dict[str, Dataset]:
+    opened = {}
+    for name in BENCHMARKS:
         try:
-            found[name] = open_dataset(name, scale, data)
+            opened[name] = open_dataset(name, scale, data)
         except DatasetError:
-            known = KNOWN_SETS[name]
-            notes[f"{known.title} is not there: {known.how_to_get(data)}."] = None
-    return found
+            known = KNOWN_DATASETS[name]
+            notes[f"{known.title} not found: {known.fetch_hint(data)}."] = None
+    return opened
 
 
 def _cost_row(row: Published, file: str | None) -> tuple[Cell, ...]:
     cost = _cost(row, file)
     if not cost:
-        return (f"×{row.scale}", row.model, None, row.params, None, row.macs, "printed figures alone")
-    params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
-    said = params if params == macs else f"parameters: {params}; MACs: {macs}"
-    shown = as_printed(cost.macs, "0.00G")
-    return (f"×{row.scale}", row.model, cost.params, row.params, shown, row.macs, said)
+        return (f"×{row.scale}", row.model, None, row.params, None, row.macs, "paper's values only")
+    params, macs = compare_with_printed(cost.params, row.params), compare_with_printed(cost.macs, row.macs)
+    comparison = params if params == macs else f"parameters: {params}; MACs: {macs}"
+    macs_text = format_like(cost.macs, "0.00G")
+    return (f"×{row.scale}", row.model, cost.params, row.params, macs_text, row.macs, comparison)
 
 
 def _cost(row: Published, file: str | None) -> Complexity | None:
@@ -132,29 +133,29 @@ def _cost(row: Published, file: str | None) -> Complexity | None:
         return None
     try:
         network = resolve_model(Path(file)) if file else open_network(row.key, row.scale)
-    except ModelError:  # spandrel is not there
+    except ModelError:  # spandrel is not installed
         return None
     return complexity(Differentiable(with_scale(network, row.scale)))
 
 
 def _source(network: str | None) -> str:
-    return "printed figures alone" if network is None else os.path.basename(network)
+    return "paper's values only" if network is None else os.path.basename(network)
 
 
 def _scores(
     row: Published,
     network: str | None,
-    found: Mapping[str, Dataset],
+    benchmarks: Mapping[str, Dataset],
     limit: int | None,
     notes: dict[str, None],
-    say: Callable[[str], None],
+    on_status: Callable[[str], None],
 ) -> Iterable[Score]:
-    for name in SETS:
+    for name in BENCHMARKS:
         ours = None
-        if network and name in found:
-            say(f"{network} on {name} ×{row.scale}")
-            result = evaluate(network, found[name], row.scale, limit=limit)
+        if network and name in benchmarks:
+            on_status(f"{network} on {name} ×{row.scale}")
+            result = evaluate(network, benchmarks[name], row.scale, limit=limit)
             ours = (result.psnr, result.ssim)
-            if len(result.images) < KNOWN_SETS[name].count:
-                notes[f"{KNOWN_SETS[name].title}: ours are means of {len(result.images)} images."] = None
+            if len(result.images) < KNOWN_DATASETS[name].count:
+                notes[f"{KNOWN_DATASETS[name].title}: measured on {len(result.images)} images only."] = None
         yield Score(ours, row.scores.get(name))

@@ -1,4 +1,4 @@
-"""Table 4: the ablations, each a model that can be built, and trained beside the others."""
+"""Table 4: ablations, as model variants with an optional short training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..evaluation.published import table4 as published_rows
 from ..registry import create_model
 from ..variants import as_settings
 from .ablation import Budget, train_variants
-from .printed import as_printed, verdict
+from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Score, Table
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -31,12 +31,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "DGFN → GDFN": {"feed_forward": "gdfn", "hidden_channels": 70},
     "DGFN → FFN": {"feed_forward": "ffn"},
 }
-"""The variants by the names of the table's rows, as what differs from ``lamnet_x2``."""
+"""Overridden arguments of ``lamnet_x2``, by row of the table."""
 
 _REMARKS = {
-    "FSA → MHDLSA": "the paper says neither width nor groups. At DLGSANet's width of the network that predicts the "
-    "weights, a quarter, no whole number of groups gives 839K; 6 are the nearest.",
-    "DGFN → GDFN": "the paper does not say how wide. 70 hidden channels are the nearest to both counts.",
+    "FSA → MHDLSA": "the paper states neither width nor groups. With DLGSANet's width of the weight predictor, a "
+    "quarter, no integer number of groups gives 839K; 6 is the nearest.",
+    "DGFN → GDFN": "the paper does not state the width. 70 hidden channels are the nearest to both counts.",
 }
 
 
@@ -49,31 +49,31 @@ def table4(
     data: str | os.PathLike | None = None,
     folder: str | os.PathLike = "runs/table4",
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
     **recipe: Any,
 ) -> Reproduction:
-    """Reproduces table 4: parameters and MACs of every ablation and, if asked, its PSNR after a short training.
+    """Reproduce table 4: parameters and MACs of ablations, optionally PSNR after training.
 
     Args:
-        train: Budget of each variant's training, such as ``"10m"``, ``"2h"`` or ``"500"`` steps; None for no training.
+        train: Training budget of each variant, such as ``"10m"``, ``"2h"`` or ``"500"`` steps; None for no training.
         variants: Names of the rows; all if None.
-        train_data: Folders of images or names of sets to train on.
-        dataset: Set to measure on after the training.
-        data: Where that set is looked for.
-        folder: Takes the runs; what is there is gone on with, and not trained again.
-        limit: Measure only so many images of the set.
-        say: Called with what is being done.
-        **recipe: Further fields of [`Recipe`][lamnet_models.training.Recipe] that differ from the ablations' own.
+        train_data: Folders of images or names of datasets to train on.
+        dataset: Dataset to evaluate on after the training.
+        data: Dataset root of ``dataset``.
+        folder: Parent of the run folders; existing runs are resumed, finished ones kept.
+        limit: Number of images to evaluate, from the first; None for all.
+        on_status: Called with status lines.
+        **recipe: Overridden fields of [`Recipe`][lamnet_models.training.Recipe].
 
     Raises:
-        ValueError: If there is no variant of a name.
-        LAMNetError: If the training cannot run.
+        ValueError: If a variant is unknown.
+        LAMNetError: If the training fails.
     """
-    budget = None if train is None else Budget.of(train)
+    budget = None if train is None else Budget.parse(train)
     chosen = list(VARIANTS) if variants is None else list(variants)
     for name in chosen:
         if name not in VARIANTS:
-            raise ValueError(f"variants has {name!r}, but it must be of {', '.join(VARIANTS)}")
+            raise ValueError(f"variants must be of {', '.join(VARIANTS)}, got {name!r}")
     rows: dict[str, list[Cell]] = {row.model: _cost_cells(row) for row in published_rows() if row.model in chosen}
     columns = ["variant", "--set", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's"]
     notes = ["MACs are counted over convolutions and matrix products, at an output of 1280×720."]
@@ -83,14 +83,14 @@ def table4(
         for row in published_rows():
             if row.model in chosen:
                 rows[row.model] += [Score(None, row.scores[name]) for name in ("urban100", "manga109")]
-        notes.append("PSNR in dB / SSIM in brackets are the paper's; `--train BUDGET` trains the group here.")
+        notes.append("PSNR in dB / SSIM in brackets are the paper's; `--train BUDGET` trains the variants.")
     else:
         arguments = {name: VARIANTS[name] for name in chosen}
-        results = train_variants(arguments, budget, train_data, Path(folder), say, **recipe)
+        results = train_variants(arguments, budget, train_data, Path(folder), on_status, **recipe)
         trained = {}
         for name, result in results.items():
-            if say:
-                say(f"{name}: measuring on {dataset}")
+            if on_status:
+                on_status(f"{name}: evaluating on {dataset}")
             last = result.folder / "last.safetensors"
             trained[name] = result.step, evaluate(last, dataset, data_dir=data, limit=limit).psnr
         columns += ["steps", f"PSNR on {dataset}", "to the full model", "Urban100, paper's"]
@@ -99,11 +99,11 @@ def table4(
             gain = f"{psnr - trained['full'][1]:+.3f}".replace("-", "−") if "full" in trained else None
             rows[name] += [steps, f"{psnr:.3f}", gain, f"{paper[name][0]:.2f}"]
         notes.append(
-            f"PSNR in dB on Y after {budget} of training for each variant, by one recipe and one seed, on "
-            f"{', '.join(train_data)}. So short a training ranks how fast variants learn, not what they come to."
+            f"PSNR in dB on Y after {budget} of training per variant, with one recipe and one seed, on "
+            f"{', '.join(train_data)}. A short training ranks the speed of learning, not the final quality."
         )
         if limit:
-            notes.append(f"Measured on the first {limit} images of {dataset} alone.")
+            notes.append(f"Evaluated on the first {limit} images of {dataset} only.")
     return Reproduction(
         "table4",
         "Table 4: ablations at ×2" + (f", after {budget} of training" if budget else ""),
@@ -113,10 +113,18 @@ def table4(
 
 def _cost_cells(row: Published) -> list[Cell]:
     cost = _cost(row.model)
-    params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
-    said = params if params == macs else f"parameters: {params}; MACs: {macs}"
-    shown = as_printed(cost.macs, "0.0G")
-    return [row.model, as_settings(VARIANTS[row.model]) or "–", cost.params, row.params, shown, row.macs, said]
+    params, macs = compare_with_printed(cost.params, row.params), compare_with_printed(cost.macs, row.macs)
+    comparison = params if params == macs else f"parameters: {params}; MACs: {macs}"
+    macs_text = format_like(cost.macs, "0.0G")
+    return [
+        row.model,
+        as_settings(VARIANTS[row.model]) or "–",
+        cost.params,
+        row.params,
+        macs_text,
+        row.macs,
+        comparison,
+    ]
 
 
 @cache

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..datasets import Dataset, Pair, open_dataset
 from ..datasets.folders import images_in, sub_folders
-from ..datasets.layouts import ANY_SET, find_matches
-from ..datasets.pairs import pair_up
+from ..datasets.layouts import ANY_NAME, find_matches
+from ..datasets.pairs import pair_images
 from ..errors import TrainingError
 
 
@@ -65,10 +65,10 @@ def _open(source: str, scale: int, lr_border: str) -> Dataset:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return open_dataset(source, scale, lr_border=lr_border)
-    matches = [match for match in find_matches(folder, ANY_SET, scale, depth=1) if match.layout.lr]
+    matches = [match for match in find_matches(folder, ANY_NAME, scale, depth=1) if match.layout.lr]
     training = [match for match in matches if "train" in match.name.lower()]
     if match := next(iter(training or matches), None):
-        pairs, problems = pair_up(match, scale)
+        pairs, problems = pair_images(match, scale)
         return Dataset(match.name, scale, match.hr, match.layout.name, pairs, problems, lr_border)
     pairs = tuple(Pair(str(file.relative_to(folder)), file, None) for file in _images_below(folder))
     return Dataset(folder.name, scale, folder, "folder", pairs, lr_border=lr_border)

@@ -128,7 +128,7 @@ def _add_targets(store: Store, files: list[Path]) -> Store:
 
 
 def _digest(dataset: Dataset) -> str:
-    rule = dataset.lr_border if dataset.makes_lr else "as found"
+    rule = dataset.lr_border if dataset.synthesizes_lr else "as found"
     digest = hashlib.sha256(f"{_VERSION} {dataset.scale} {rule}".encode())
     for pair in dataset.pairs:
         for file in (pair.hr, pair.lr):

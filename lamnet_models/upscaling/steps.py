@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..errors import ImageError, LAMNetError
-from ..images import Picture, read_image, refusal, write_image
+from ..images import Picture, read_image, unsupported_reason, write_image
 from ..images.frames import Frames, frame_count, open_frames, write_frames
 from ..images.messages import one_line, reason
 from .plan import Job
@@ -169,7 +169,7 @@ class JobRunner:
         """Return the output path, in a format that holds the result; create its folder."""
         target = job.target
         height, width = self.upscalers.result_size(picture.height, picture.width)
-        problem = refusal(target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame)
+        problem = unsupported_reason(target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame)
         if not problem and not multi_frame:
             upscaler = self.upscalers.for_size(picture.height, picture.width)
             problem = upscaler.encoding_error(target.suffix, height, width)

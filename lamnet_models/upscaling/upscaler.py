@@ -14,7 +14,7 @@ from ..devices import resolve_device
 from ..exporting import to_onnxruntime
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
-from ..images.writing import writing_memory
+from ..images.writing import encoder_memory
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference
@@ -206,7 +206,7 @@ class Upscaler:
 
     def encoding_error(self, extension: str, height: int, width: int) -> str | None:
         """Return an error message if encoding a result exceeds ``max_memory``, otherwise None."""
-        need = writing_memory(extension, height, width)
+        need = encoder_memory(extension, height, width)
         if self.max_memory is None or need <= host_memory(self.max_memory):
             return None
         return f"encoding {width}x{height} pixels needs {format_memory(need)} of memory, more than max_memory leaves"

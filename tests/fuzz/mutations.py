@@ -1,4 +1,4 @@
-"""Damage done to image files, at random and where it hurts: lengths, sizes, chunks, tags."""
+"""Random mutations of image files, with emphasis on lengths, sizes, chunks and tags."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ _NUMBERS = (0, 1, 2, 3, 7, 8, 16, 127, 255, 256, 32767, 32768, 65535, 65536, 2**
 
 
 def mutated(data: bytes, form: str, others: list[bytes], dice: random.Random) -> bytes:
-    """Returns a file with one to three kinds of damage.
+    """Return a file with one to three mutations.
 
     Args:
-        data: A sound file.
+        data: A valid file.
         form: Its format.
         others: Other files of the format, to take parts from.
-        dice: What decides.
+        dice: Source of randomness.
     """
-    ways = [_flip, _bytes, _truncate, _cut, _repeat, _number, _number, _splice, *_OF_FORMAT.get(form, ()) * 2]
+    mutations = [_flip, _bytes, _truncate, _cut, _repeat, _number, _number, _splice, *_OF_FORMAT.get(form, ()) * 2]
     for _ in range(dice.choice((1, 1, 1, 2, 3))):
         if len(data) > 8:
-            data = dice.choice(ways)(data, others, dice)
+            data = dice.choice(mutations)(data, others, dice)
     return data
 
 
 def _flip(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
     out = bytearray(data)
     for _ in range(dice.choice((1, 1, 2, 8))):
-        out[_place(out, dice)] ^= 1 << dice.randrange(8)
+        out[_position(out, dice)] ^= 1 << dice.randrange(8)
     return bytes(out)
 
 
 def _bytes(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
     out = bytearray(data)
-    start = _place(out, dice)
+    start = _position(out, dice)
     out[start : start + dice.choice((1, 2, 4, 64))] = dice.randbytes(dice.choice((1, 2, 4, 64)))
     return bytes(out)
 
@@ -44,19 +44,19 @@ def _truncate(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
 
 
 def _cut(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
-    start = _place(data, dice)
+    start = _position(data, dice)
     return data[:start] + data[start + dice.choice((1, 2, 4, 100)) :]
 
 
 def _repeat(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
-    start = _place(data, dice)
+    start = _position(data, dice)
     return data[:start] + data[start : start + dice.choice((1, 4, 100))] * dice.choice((2, 3, 50)) + data[start:]
 
 
 def _number(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
-    """Puts a number that programs trip over where some number may stand."""
+    """Overwrite a position with a number at a type boundary."""
     out, length = bytearray(data), dice.choice((1, 2, 4))
-    start = _place(out, dice) & ~(length - 1)
+    start = _position(out, dice) & ~(length - 1)
     number = dice.choice((*_NUMBERS, len(data), dice.randrange(2**32))) % 256**length
     out[start : start + length] = number.to_bytes(length, dice.choice(("little", "big")))
     return bytes(out)
@@ -67,13 +67,13 @@ def _splice(data: bytes, others: list[bytes], dice: random.Random) -> bytes:
     return data[: dice.randrange(len(data))] + other[dice.randrange(len(other)) :]
 
 
-def _place(data: bytes, dice: random.Random) -> int:
-    """Returns a position, in half of all cases near the beginning, where the headers are."""
+def _position(data: bytes, dice: random.Random) -> int:
+    """Return a random position, in half of all cases within the headers."""
     return dice.randrange(len(data) if dice.random() < 0.5 else min(len(data), 96))
 
 
 def _png_chunks(data: bytes, others: list[bytes], dice: random.Random) -> bytes:
-    """Alters chunks and makes their checksums right, so that decoders believe them."""
+    """Alter chunks and update their checksums."""
     chunks, at = [], 8
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -83,14 +83,14 @@ def _png_chunks(data: bytes, others: list[bytes], dice: random.Random) -> bytes:
         return data
     index = dice.randrange(len(chunks))
     name, body = chunks[index]
-    way = dice.randrange(6)
-    if way == 0:
+    action = dice.randrange(6)
+    if action == 0:
         chunks.insert(dice.randrange(len(chunks)), (name, body))
-    elif way == 1:
+    elif action == 1:
         del chunks[index]
-    elif way == 2:
+    elif action == 2:
         dice.shuffle(chunks)
-    elif name == b"IDAT" and way < 5:
+    elif name == b"IDAT" and action < 5:
         chunks[index] = (name, zlib.compress(dice.randbytes(dice.choice((0, 10, 5000)))))
     elif body:
         chunks[index] = (name, dice.choice((_flip, _bytes, _number, _truncate))(body + b"\0", others, dice))
@@ -100,7 +100,7 @@ def _png_chunks(data: bytes, others: list[bytes], dice: random.Random) -> bytes:
 
 
 def _tiff_tags(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
-    """Alters an entry of the first directory: its tag, its type, its count or its value."""
+    """Alter the tag, type, count or value of an entry of the first directory."""
     order = "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     if start + 2 > len(data):
@@ -110,15 +110,15 @@ def _tiff_tags(data: bytes, _: list[bytes], dice: random.Random) -> bytes:
     if entry + 12 > len(data):
         return data
     out = bytearray(data)
-    offset, kind = dice.choice(((0, "H"), (2, "H"), (4, "I"), (8, "I"), (8, "I"), (8, "H")))
-    size = 8 * struct.calcsize(kind)
+    offset, field = dice.choice(((0, "H"), (2, "H"), (4, "I"), (8, "I"), (8, "I"), (8, "H")))
+    size = 8 * struct.calcsize(field)
     number = dice.choice((*_NUMBERS, dice.randrange(1, 20), len(data), dice.randrange(254, 350))) % 2**size
-    struct.pack_into(order + kind, out, entry + offset, number)
+    struct.pack_into(order + field, out, entry + offset, number)
     return bytes(out)
 
 
 def _jpeg_segments(data: bytes, others: list[bytes], dice: random.Random) -> bytes:
-    """Alters, repeats, removes or moves a segment before the pixels."""
+    """Alter, repeat, remove or move a segment before the pixel data."""
     segments, at = [], 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         (length,) = struct.unpack_from(">H", data, at + 2)
@@ -126,12 +126,12 @@ def _jpeg_segments(data: bytes, others: list[bytes], dice: random.Random) -> byt
         at += 2 + length
     if not segments:
         return data
-    index, way = dice.randrange(len(segments)), dice.randrange(5)
-    if way == 0:
+    index, action = dice.randrange(len(segments)), dice.randrange(5)
+    if action == 0:
         segments.insert(dice.randrange(len(segments)), segments[index])
-    elif way == 1:
+    elif action == 1:
         del segments[index]
-    elif way == 2:
+    elif action == 2:
         dice.shuffle(segments)
     else:
         body = dice.choice((_flip, _bytes, _number, _truncate))(segments[index][4:] + b"\0", others, dice)
@@ -140,7 +140,7 @@ def _jpeg_segments(data: bytes, others: list[bytes], dice: random.Random) -> byt
 
 
 def _riff_chunks(data: bytes, others: list[bytes], dice: random.Random) -> bytes:
-    """Alters chunks of a WebP file, with lengths that fit again."""
+    """Alter chunks of a WebP file and update the lengths."""
     chunks, at = [], 12
     while at + 8 <= len(data):
         (length,) = struct.unpack_from("<I", data, at + 4)
@@ -148,11 +148,11 @@ def _riff_chunks(data: bytes, others: list[bytes], dice: random.Random) -> bytes
         at += 8 + length + length % 2
     if not chunks:
         return data
-    index, way = dice.randrange(len(chunks)), dice.randrange(5)
+    index, action = dice.randrange(len(chunks)), dice.randrange(5)
     name, body = chunks[index]
-    if way == 0:
+    if action == 0:
         chunks.insert(dice.randrange(len(chunks)), chunks[index])
-    elif way == 1:
+    elif action == 1:
         del chunks[index]
     else:
         chunks[index] = (name, dice.choice((_flip, _bytes, _number, _truncate))(body + b"\0", others, dice))

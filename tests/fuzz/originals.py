@@ -1,4 +1,4 @@
-"""Image files of every format and kind, small, from which others are made by damage."""
+"""Small valid image files of every format and variant, to be mutated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 20, 24
 
 
 def originals() -> dict[str, list[bytes]]:
-    """Returns the files by format."""
+    """Return the files by format."""
     return {
         "PNG": list(_pngs()),
         "JPEG": list(_jpegs()),
@@ -28,8 +28,8 @@ def originals() -> dict[str, list[bytes]]:
     }
 
 
-def colours(channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
-    """Returns a picture of gradients with some noise, (H, W, C)."""
+def gradients(channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    """Return gradients with some noise, (H, W, C)."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     planes = np.stack((x * 10, y * 12, (x + y) * 5, 255 - x * 7), axis=2)[..., :channels]
     noise = np.random.default_rng(0).integers(0, 12, planes.shape)
@@ -43,9 +43,9 @@ def _saved(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 def _modes() -> Iterator[Image.Image]:
-    rgb = Image.fromarray(colours())
+    rgb = Image.fromarray(gradients())
     yield from (rgb, rgb.convert("L"), rgb.convert("1"), rgb.quantize(16))
-    yield from (Image.fromarray(colours(4)), rgb.convert("LA"))
+    yield from (Image.fromarray(gradients(4)), rgb.convert("LA"))
 
 
 def _exif() -> Image.Exif:
@@ -61,19 +61,19 @@ def _pngs() -> Iterator[bytes]:
     text = PngImagePlugin.PngInfo()
     text.add_text("Title", "words", zip=True)
     text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
-    rgb = Image.fromarray(colours())
+    rgb = Image.fromarray(gradients())
     profile = bytes(pyvips.Image.profile_load("srgb"))
     yield _saved(rgb, "PNG", pnginfo=text, exif=_exif(), icc_profile=profile, dpi=(300, 300))
     yield _saved(rgb.quantize(16), "PNG", transparency=3)
     yield _saved(rgb.convert("L"), "PNG", transparency=30)
     yield _saved(rgb, "PNG", save_all=True, append_images=[rgb.rotate(180)], duration=50)
-    for bits, kind in ((1, 0), (2, 0), (4, 0), (2, 3), (16, 0), (16, 2), (16, 4), (16, 6)):
+    for bits, color_type in ((1, 0), (2, 0), (4, 0), (2, 3), (16, 0), (16, 2), (16, 4), (16, 6)):
         for interlaced in (0, 1):
-            yield _png(bits, kind, interlaced)
+            yield _png(bits, color_type, interlaced)
 
 
-def _png(bits: int, kind: int, interlaced: int) -> bytes:
-    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+def _png(bits: int, color_type: int, interlaced: int) -> bytes:
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color_type]
     passes = [(0, 0, 1, 1)]
     if interlaced:  # Adam7: first column and row, steps
         passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
@@ -82,8 +82,8 @@ def _png(bits: int, kind: int, interlaced: int) -> bytes:
         width, height = -(-(WIDTH - left) // across), -(-(HEIGHT - top) // down)
         length = (width * channels * bits + 7) // 8
         rows += b"".join(b"\0" + bytes((row * 7 + i) % 256 for i in range(length)) for row in range(height))
-    palette = [(b"PLTE", bytes(range(12)))] if kind == 3 else []
-    header = (b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, kind, 0, 0, interlaced))
+    palette = [(b"PLTE", bytes(range(12)))] if color_type == 3 else []
+    header = (b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, color_type, 0, 0, interlaced))
     parts = [header, *palette, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
@@ -91,7 +91,7 @@ def _png(bits: int, kind: int, interlaced: int) -> bytes:
 
 
 def _jpegs() -> Iterator[bytes]:
-    rgb = Image.fromarray(colours())
+    rgb = Image.fromarray(gradients())
     profile = bytes(pyvips.Image.profile_load("srgb"))
     for image in (rgb, rgb.convert("L"), rgb.convert("CMYK")):
         yield _saved(image, "JPEG")
@@ -102,7 +102,7 @@ def _jpegs() -> Iterator[bytes]:
 
 
 def _webps() -> Iterator[bytes]:
-    rgb, rgba = Image.fromarray(colours()), Image.fromarray(colours(4))
+    rgb, rgba = Image.fromarray(gradients()), Image.fromarray(gradients(4))
     for image in (rgb, rgba):
         for lossless in (False, True):
             yield _saved(image, "WEBP", lossless=lossless)
@@ -131,7 +131,7 @@ def _bmp(size: int, bits: int, compression: int, between: bytes, body: bytes) ->
 
 
 def _gifs() -> Iterator[bytes]:
-    palette = Image.fromarray(colours()).quantize(32)
+    palette = Image.fromarray(gradients()).quantize(32)
     yield _saved(palette, "GIF", interlace=0)
     yield _saved(palette, "GIF", interlace=1, transparency=2, comment=b"words")
     yield _saved(palette, "GIF", save_all=True, append_images=[palette.rotate(180)], duration=50, loop=0, disposal=2)
@@ -144,7 +144,7 @@ def _tiffs() -> Iterator[bytes]:
         tifffile.imwrite(file, pixels, **options)
         return file.getvalue()
 
-    rgb, deep = colours(), colours(3, np.uint16)
+    rgb, deep = gradients(), gradients(3, np.uint16)
     for compression in ("none", "lzw", "deflate", "packbits", "jpeg", "lzma"):
         yield tiff(rgb, photometric="rgb", compression=compression)
         yield tiff(rgb, photometric="rgb", compression=compression, tile=(16, 16))
@@ -153,9 +153,9 @@ def _tiffs() -> Iterator[bytes]:
     planes = np.ascontiguousarray(np.moveaxis(rgb, 2, 0))
     yield tiff(planes, photometric="rgb", planarconfig="separate")
     yield tiff(planes, photometric="rgb", planarconfig="separate", tile=(16, 16))
-    yield tiff(colours(4), photometric="separated")
-    yield tiff(colours(4), photometric="rgb", extrasamples=["assocalpha"])
-    yield tiff(colours(4, np.uint16), photometric="rgb", extrasamples=["unassalpha"])
+    yield tiff(gradients(4), photometric="separated")
+    yield tiff(gradients(4), photometric="rgb", extrasamples=["assocalpha"])
+    yield tiff(gradients(4, np.uint16), photometric="rgb", extrasamples=["unassalpha"])
     yield tiff(rgb[..., 0], photometric="miniswhite")
     yield tiff(rgb[..., 0] > 99, photometric="minisblack")
     yield tiff(rgb / np.float32(255), photometric="rgb")
@@ -168,5 +168,5 @@ def _tiffs() -> Iterator[bytes]:
 
 
 def _avifs() -> Iterator[bytes]:
-    for image in (Image.fromarray(colours()), Image.fromarray(colours(4))):
+    for image in (Image.fromarray(gradients()), Image.fromarray(gradients(4))):
         yield _saved(image, "AVIF", speed=10)

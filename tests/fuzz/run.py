@@ -1,7 +1,7 @@
-"""Reads damaged image files: python tests/fuzz/run.py --files 50000 --seed 1.
+"""Fuzz the image decoders: python tests/fuzz/run.py --files 50000 --seed 1.
 
-Each file must become a picture or an ImageError of one printable line, within seconds and within memory, with nothing
-on standard error. The file under way lies in the working folder as ``fuzzed``, should the process die of it.
+Each file must give a picture or a one-line printable ImageError, within the time and memory limits, with empty standard
+error. The current file is kept in the working folder as ``fuzzed``, in case the process crashes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lamnet_models.errors import ImageError
 from lamnet_models.images import Picture, read_image
 
 SECONDS = 20
-"""Most that a file may take; after it the process ends with a traceback."""
+"""Time limit per file; when exceeded, the process ends with a traceback."""
 
 MEBIBYTES = 900
-"""Most by which the resident memory may grow: what a picture as large as is allowed takes of a decoder, at 8 bits."""
+"""Limit for growth of resident memory: the need of a decoder for the largest allowed 8-bit image."""
 
 
 def check(path: Path) -> str:
-    """Reads a file; returns what became of it, or raises AssertionError."""
+    """Read a file; return ``"read"`` or ``"refused"``, or raise AssertionError."""
     try:
         picture = read_image(path)
     except ImageError as error:
@@ -41,30 +41,30 @@ def check(path: Path) -> str:
 
 
 def resident() -> float:
-    """Returns the largest resident memory so far in MiB, on Linux."""
+    """Return the peak resident memory in MiB, on Linux."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
-    """Runs as the command line says; prints counts, exits with 1 after a failure."""
+    """Run the command line; print counts, exit with 1 after a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one format")
     arguments = parser.parse_args()
-    kinds = originals()
-    forms = [arguments.only] if arguments.only else list(kinds)
+    files = originals()
+    forms = [arguments.only] if arguments.only else list(files)
     counts: collections.Counter[str] = collections.Counter()
     path = Path("fuzzed")
-    for form in forms:  # sound files first, which the decoders load themselves with
-        for data in kinds[form]:
+    for form in forms:  # valid files first, to load the decoders
+        for data in files[form]:
             path.write_bytes(data)
-            counts[f"{form} sound, {check(path)}"] += 1
+            counts[f"{form} valid, {check(path)}"] += 1
     before, failures = resident(), 0
     for index in range(arguments.files):
         form = forms[index % len(forms)]
         dice = random.Random(f"{arguments.seed} {index}")
-        path.write_bytes(mutated(dice.choice(kinds[form]), form, kinds[form], dice))
+        path.write_bytes(mutated(dice.choice(files[form]), form, files[form], dice))
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         try:
             counts[f"{form} {check(path)}"] += 1

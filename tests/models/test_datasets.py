@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lamnet_models import DatasetError, ImageError
-from lamnet_models.datasets import KNOWN_SETS, known_set, open_dataset, verify
+from lamnet_models.datasets import KNOWN_DATASETS, known_dataset, open_dataset, verify
 from lamnet_models.datasets.archives import atomic_folder, unpack
 from lamnet_models.resize import imresize
 
@@ -31,19 +31,19 @@ from ..conftest import LAYOUTS
         ("samples", "sample"),
     ],
 )
-def test_names_are_forgiving(spelling, name):
-    assert known_set(spelling).name == name
+def test_known_dataset_spellings(spelling, name):
+    assert known_dataset(spelling).name == name
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_recognised(build_set, layout, scale):
+def test_open_dataset_layouts(build_set, layout, scale):
     root = build_set(layout, "B100", scale)
-    for place in (root, root.parent):
-        found = open_dataset("bsd100", scale, place)
+    for data_dir in (root, root.parent):
+        found = open_dataset("bsd100", scale, data_dir)
         assert [pair.name for pair in found.pairs] == ["img_000", "img_001", "img_002"]
         assert not found.problems
-        assert found.makes_lr == (layout == "folder")
+        assert found.synthesizes_lr == (layout == "folder")
         for pair in found.pairs:
             large, small = found.read(pair)
             assert large.shape == (small.shape[0] * scale, small.shape[1] * scale, 3)
@@ -52,41 +52,41 @@ def test_every_layout_is_recognised(build_set, layout, scale):
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("RCAN", "LAMNet")])
-def test_a_set_may_be_named_by_its_folder(build_set, layout):
+def test_open_dataset_by_folder(build_set, layout):
     root = build_set(layout, "mine", 2)
     folder = {"EDSR": root / "benchmark/mine", "DIV2K": root}.get(layout, root / "mine")
     found = open_dataset(folder, 2)
     assert len(found.pairs) == 3
-    assert found.makes_lr == (layout == "folder")
+    assert found.synthesizes_lr == (layout == "folder")
     assert open_dataset(str(folder), 2) == found
     if layout == "SelfExSR":
         assert open_dataset(folder / "image_SRF_2", 2).pairs == found.pairs
 
 
-def test_a_folder_that_is_the_set_serves_as_data_too(build_set):
+def test_open_dataset_root_is_dataset(build_set):
     root = build_set("BasicSR", "Set14")
     assert open_dataset("set14", 2, root / "Set14").pairs == open_dataset("set14", 2, root).pairs
 
 
-def test_names_of_folders_serve_as_names(build_set):
+def test_open_dataset_by_folder_name(build_set):
     assert len(open_dataset("mine", 2, build_set("EDSR", "mine")).pairs) == 3
 
 
-def test_reductions_are_preferred_to_a_folder_without(build_set, tmp_path):
+def test_open_dataset_prefers_lr_files(build_set, tmp_path):
     build_set("folder", "Set5")
     build_set("EDSR", "Set5", root=tmp_path / "data" / "deep")
-    assert not open_dataset("set5", 2, tmp_path / "data").makes_lr
+    assert not open_dataset("set5", 2, tmp_path / "data").synthesizes_lr
 
 
-def test_large_images_alone_get_reductions(build_set):
+def test_read_synthesizes_missing_lr(build_set):
     root = build_set("EDSR", scale=2)
     found = open_dataset("set5", 4, root, lr_border="replicate")  # there is no X4
     large, small = found.read(found.pairs[0])
     assert np.array_equal(small, imresize(large, 1 / 4, border="replicate"))
-    assert "made by imresize (replicate" in found.origin
+    assert "made by imresize (replicate" in found.lr_source
 
 
-def test_places(build_set, monkeypatch, tmp_path):
+def test_open_dataset_roots(build_set, monkeypatch, tmp_path):
     root = build_set()
     monkeypatch.setenv("LAMNET_DATA", f"{tmp_path / 'nothing'}:{root}")
     assert open_dataset("set5", 2).folder.is_relative_to(root)
@@ -95,11 +95,11 @@ def test_places(build_set, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     shutil.copytree(root, cache / "lamnet" / "data")
     assert open_dataset("set5", 2).folder.is_relative_to(cache)
-    with pytest.raises(DatasetError, match="was not found"):
+    with pytest.raises(DatasetError, match="set5 ×2"):
         open_dataset("set5", 2, tmp_path / "nothing")
 
 
-def test_what_is_missing_is_told(build_set, tmp_path):
+def test_open_dataset_not_found(build_set, tmp_path):
     root = build_set(name="Other")
     with pytest.raises(DatasetError, match=r"lamnet data fetch urban100 --data .*has Other/.*Urban100/HR"):
         open_dataset("urban100", 2, root)
@@ -114,11 +114,11 @@ def test_what_is_missing_is_told(build_set, tmp_path):
         open_dataset(tmp_path / "empty", 2)
     build_set("EDSR", "Another", root=tmp_path / "two")
     build_set("EDSR", "Third", root=tmp_path / "two")
-    with pytest.raises(DatasetError, match="several sets: Another, Third"):
+    with pytest.raises(DatasetError, match="several datasets: Another, Third"):
         open_dataset(tmp_path / "two" / "benchmark", 2)
 
 
-def test_broken_pairs_are_named(build_set):
+def test_open_dataset_reports_unpaired_images(build_set):
     root = build_set()
     (root / "Set5/LRbicx2/img_001.png").rename(root / "Set5/LRbicx2/stranger.png")
     found = open_dataset("set5", 2, root)
@@ -126,56 +126,56 @@ def test_broken_pairs_are_named(build_set):
     assert [("img_001" in line, "stranger" in line) for line in found.problems] == [(True, False), (False, True)]
 
 
-def test_sizes_that_do_not_fit_are_refused(build_set):
+def test_read_size_mismatch(build_set):
     root = build_set(count=3)
     Image.new("RGB", (31, 26)).save(root / "Set5/LRbicx2/img_000.png")
     (root / "Set5/LRbicx2/img_001.png").write_bytes(b"no image")
     Image.new("RGB", (1, 1)).save(root / "Set5/GTmod12/img_002.png")
     found = open_dataset("set5", 2, root)
-    with pytest.raises(DatasetError, match=r"img_000\.png: has 31×26 pixels, but at ×2 .* asks for 32×26"):
+    with pytest.raises(DatasetError, match=r"img_000\.png: .*32×26.*31×26"):
         found.read(found.pairs[0])
     with pytest.raises(ImageError, match="img_001"):
         found.read(found.pairs[1])
-    with pytest.raises(DatasetError, match="too few"):
+    with pytest.raises(DatasetError, match=r"img_002\.png: .*1×1"):
         found.read(found.pairs[2])
 
 
-def test_grey_deep_and_transparent_images_become_rgb(tmp_path):
-    grey = np.arange(144, dtype=np.uint8).reshape(12, 12)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    Image.fromarray(np.dstack([grey] * 3 + [grey])).save(tmp_path / "clear.png")
+def test_read_converts_to_rgb(tmp_path):
+    gray = np.arange(144, dtype=np.uint8).reshape(12, 12)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(np.dstack([gray] * 3 + [gray])).save(tmp_path / "clear.png")
     found = open_dataset(tmp_path, 2)
     for pair in found.pairs:
         large, _ = found.read(pair)
-        assert np.array_equal(large, np.dstack([grey] * 3))
+        assert np.array_equal(large, np.dstack([gray] * 3))
 
 
-def test_two_images_of_one_name_keep_their_endings(tmp_path):
+def test_open_dataset_equal_stems(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.bmp")
     assert [pair.name for pair in open_dataset(tmp_path, 2).pairs] == ["a.bmp", "a.png"]
 
 
-def test_archives_of_the_hub_are_read_where_they_lie(build_set, tmp_path):
+def test_open_dataset_hugging_face_archives(build_set, tmp_path):
     root = build_set("Hugging Face", "Set5")
-    place = root / "Set5" / "data"
+    folder = root / "Set5" / "data"
     for part in ("Set5_HR", "Set5_LR_x2"):
-        with tarfile.open(place / f"{part}.tar.gz", "w:gz") as tar:
-            tar.add(place / part, part)
-        shutil.rmtree(place / part)
+        with tarfile.open(folder / f"{part}.tar.gz", "w:gz") as tar:
+            tar.add(folder / part, part)
+        shutil.rmtree(folder / part)
     for found in (open_dataset("set5", 2, root), open_dataset(root / "Set5", 2)):
         assert len(found.pairs) == 3
-        assert not found.makes_lr
-    assert sorted(path.name for path in place.iterdir()) == ["Set5_HR.tar.gz", "Set5_LR_x2.tar.gz"]
+        assert not found.synthesizes_lr
+    assert sorted(path.name for path in folder.iterdir()) == ["Set5_HR.tar.gz", "Set5_LR_x2.tar.gz"]
 
 
-def evil_tar(path, name="x", kind=tarfile.REGTYPE, target=""):
+def evil_tar(path, name="x", member_type=tarfile.REGTYPE, target=""):
     with tarfile.open(path, "w") as tar:
         good = tarfile.TarInfo("good.txt")
         tar.addfile(good, io.BytesIO())
         member = tarfile.TarInfo(name)
-        member.type, member.linkname = kind, target
+        member.type, member.linkname = member_type, target
         tar.addfile(member, io.BytesIO())
 
 
@@ -187,20 +187,20 @@ def evil_tar(path, name="x", kind=tarfile.REGTYPE, target=""):
         {"name": "a/../../escaped.txt"},
         {"name": "..\\escaped.txt"},
         {"name": "C:escaped.txt"},
-        {"name": "link", "kind": tarfile.SYMTYPE, "target": "/etc/passwd"},
-        {"name": "link", "kind": tarfile.LNKTYPE, "target": "good.txt"},
-        {"name": "pipe", "kind": tarfile.FIFOTYPE},
+        {"name": "link", "member_type": tarfile.SYMTYPE, "target": "/etc/passwd"},
+        {"name": "link", "member_type": tarfile.LNKTYPE, "target": "good.txt"},
+        {"name": "pipe", "member_type": tarfile.FIFOTYPE},
     ],
     ids=lambda member: member["name"] + member.get("target", ""),
 )
-def test_archives_are_not_trusted(tmp_path, member):
+def test_unpack_unsafe_tar(tmp_path, member):
     evil_tar(tmp_path / "evil.tar", **member)
     with pytest.raises(DatasetError, match=r"evil\.tar"), atomic_folder(tmp_path / "out") as folder:
         unpack(tmp_path / "evil.tar", folder)
     assert [path.name for path in tmp_path.iterdir()] == ["evil.tar"]
 
 
-def test_zip_archives_are_not_trusted(tmp_path):
+def test_unpack_unsafe_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "escape.zip", "w") as zipped:
         zipped.writestr("../escaped.txt", "")
     with zipfile.ZipFile(tmp_path / "link.zip", "w") as zipped:
@@ -214,7 +214,7 @@ def test_zip_archives_are_not_trusted(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped"])
-def test_damaged_archives_are_refused(tmp_path, damage):
+def test_unpack_damaged_archive(tmp_path, damage):
     with tarfile.open(tmp_path / "whole.tar.gz", "w:gz") as tar:
         member = tarfile.TarInfo("a.bin")
         member.size = 50_000
@@ -222,14 +222,14 @@ def test_damaged_archives_are_refused(tmp_path, damage):
     whole = (tmp_path / "whole.tar.gz").read_bytes()
     flipped = bytearray(whole)
     flipped[20_000:20_050] = bytes(50)
-    broken = {"empty": b"", "text": b"<html>moved</html>", "cut": whole[:30_000], "flipped": bytes(flipped)}[damage]
-    (tmp_path / "set.tar.gz").write_bytes(broken)
+    damaged = {"empty": b"", "text": b"<html>moved</html>", "cut": whole[:30_000], "flipped": bytes(flipped)}[damage]
+    (tmp_path / "set.tar.gz").write_bytes(damaged)
     with pytest.raises(DatasetError, match=r"set\.tar\.gz"), atomic_folder(tmp_path / "out") as folder:
         unpack(tmp_path / "set.tar.gz", folder)
     assert not (tmp_path / "out").exists()
 
 
-def test_verification_finds_what_is_wrong(build_set):
+def test_verify_reports_problems(build_set):
     root = build_set(count=5)
     result = verify("set5", root)
     assert (result.images, result.scales, result.digests, result.problems) == (5, (2,), False, ())
@@ -240,17 +240,17 @@ def test_verification_finds_what_is_wrong(build_set):
     assert "img_004" in problems
     assert "img_003" in problems
     assert "img_000" in problems
-    assert "but Set5 has 5" in problems
+    assert "Set5 must have 5 images" in problems
 
 
-def test_samples_are_always_there():
+def test_open_dataset_sample():
     found = open_dataset("sample", 4)
-    assert len(found.pairs) == KNOWN_SETS["sample"].count
-    assert found.makes_lr
+    assert len(found.pairs) == KNOWN_DATASETS["sample"].count
+    assert found.synthesizes_lr
 
 
-def test_a_folder_here_may_have_a_known_sets_name(build_set, monkeypatch):
+def test_open_dataset_local_folder_with_known_name(build_set, monkeypatch):
     root = build_set("EDSR", "Set5")
     monkeypatch.chdir(root / "benchmark")
     found = open_dataset("Set5", 2, root / "nowhere")
-    assert (found.name, len(found.pairs), found.makes_lr) == ("set5", 3, False)
+    assert (found.name, len(found.pairs), found.synthesizes_lr) == ("set5", 3, False)

@@ -1,4 +1,4 @@
-"""Image files written and read back: every format and depth."""
+"""Round trips of image files in every format and depth."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lamnet_models.errors import ImageError
 from lamnet_models.images import WRITABLE, Picture, read_image, write_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-GREY = SRGB[:16] + b"GRAY" + SRGB[20:]  # its header says grey, which is what is looked at
+GRAY = SRGB[:16] + b"GRAY" + SRGB[20:]  # only the color space in the header is checked
 
 
 def noise(channels: int, dtype: type = np.uint8, size: tuple[int, int] = (13, 11)) -> np.ndarray:
@@ -25,8 +25,8 @@ def smooth(channels: int = 3) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("extension", [".png", ".tif", ".tiff"])
-def test_lossless_round_trip(tmp_path, extension, channels, dtype):
-    path, profile = tmp_path / f"a{extension}", SRGB if channels > 2 else GREY
+def test_write_lossless_round_trip(tmp_path, extension, channels, dtype):
+    path, profile = tmp_path / f"a{extension}", SRGB if channels > 2 else GRAY
     pixels = noise(channels, dtype)
     write_image(path, Picture(pixels, profile, (300.0, 150.0)))
     back = read_image(path)
@@ -38,7 +38,7 @@ def test_lossless_round_trip(tmp_path, extension, channels, dtype):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("extension", [".jpg", ".webp", ".bmp"])
-def test_other_round_trips(tmp_path, extension, channels):
+def test_write_other_round_trips(tmp_path, extension, channels):
     path, pixels = tmp_path / f"a{extension}", smooth(channels)
     write_image(path, Picture(pixels, None, (300.0, 300.0)))
     back = read_image(path)
@@ -49,12 +49,12 @@ def test_other_round_trips(tmp_path, extension, channels):
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".webp"])
-def test_lossy_formats_keep_the_profile(tmp_path, extension):
+def test_write_lossy_keeps_profile(tmp_path, extension):
     write_image(tmp_path / f"a{extension}", Picture(smooth(), SRGB))
     assert read_image(tmp_path / f"a{extension}").icc_profile == SRGB
 
 
-def test_quality_counts(tmp_path):
+def test_write_quality_affects_size(tmp_path):
     for extension in (".jpg", ".webp"):
         paths = [tmp_path / f"{quality}{extension}" for quality in (30, 95)]
         for path, quality in zip(paths, (30, 95), strict=True):
@@ -62,14 +62,14 @@ def test_quality_counts(tmp_path):
         assert paths[0].stat().st_size < paths[1].stat().st_size
 
 
-def test_jpeg_keeps_fine_colours(tmp_path):
+def test_write_jpeg_without_chroma_subsampling(tmp_path):
     pixels = np.zeros((16, 16, 3), np.uint8)
-    pixels[:, ::2, 0] = pixels[:, 1::2, 2] = 200  # a red and a blue column in turn
+    pixels[:, ::2, 0] = pixels[:, 1::2, 2] = 200  # alternating red and blue columns
     write_image(tmp_path / "a.jpg", Picture(pixels))
     assert np.abs(read_image(tmp_path / "a.jpg").pixels.astype(int) - pixels).max() < 40
 
 
-def test_webp_keeps_alpha(tmp_path):
+def test_write_webp_keeps_alpha(tmp_path):
     pixels = smooth(4)
     write_image(tmp_path / "a.webp", Picture(pixels))
     np.testing.assert_array_equal(read_image(tmp_path / "a.webp").pixels[..., 3], pixels[..., 3])
@@ -79,51 +79,51 @@ def test_webp_keeps_alpha(tmp_path):
 @pytest.mark.parametrize(
     ("extension", "dtype"), [*((known, np.uint8) for known in WRITABLE), (".png", np.uint16), (".tif", np.uint16)]
 )
-def test_smallest_and_thinnest(tmp_path, extension, dtype, size):
+def test_write_minimal_sizes(tmp_path, extension, dtype, size):
     write_image(tmp_path / f"a{extension}", Picture(noise(3, dtype, size)))
     assert read_image(tmp_path / f"a{extension}").pixels.shape == (*size, 3)
 
 
-def test_no_resolution_is_invented_for_8_bits(tmp_path):
+def test_write_without_dpi(tmp_path):
     for extension in (".png", ".tif", ".jpg", ".webp"):
         write_image(tmp_path / f"a{extension}", Picture(noise(3)))
         assert read_image(tmp_path / f"a{extension}").dpi is None
 
 
-def test_bmp_has_no_room_for_a_profile_and_gets_srgb(tmp_path):
+def test_write_bmp_converts_to_srgb(tmp_path):
     pixels = np.array([[[200, 40, 40], [128, 128, 128], [255, 255, 255]]], np.uint8)
     write_image(tmp_path / "a.bmp", Picture(pixels, bytes(pyvips.Image.profile_load("p3"))))
-    red, grey, white = read_image(tmp_path / "a.bmp").pixels[0].astype(int)
-    assert red[0] > 210  # Display P3 reaches farther than sRGB, whose number for the same red is larger
-    assert np.abs(grey - 128).max() <= 1
+    red, gray, white = read_image(tmp_path / "a.bmp").pixels[0].astype(int)
+    assert red[0] > 210  # sRGB has a smaller gamut than Display P3, so its value for the same red is larger
+    assert np.abs(gray - 128).max() <= 1
     assert np.abs(white - 255).max() <= 1
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_webp_has_no_grey_for_a_grey_profile(tmp_path, channels):
-    write_image(tmp_path / "a.webp", Picture(smooth(channels), GREY))
+def test_write_webp_gray_profile(tmp_path, channels):
+    write_image(tmp_path / "a.webp", Picture(smooth(channels), GRAY))
     back = read_image(tmp_path / "a.webp")
     assert back.icc_profile is None or back.icc_profile[16:20] == b"RGB "
     assert back.pixels.shape[2] == channels + 2
 
 
-# What a format holds
+# Format capabilities
 
 
 @pytest.mark.parametrize(
     ("name", "pixels", "reason"),
     [
-        ("a.jpg", noise(4), "JPEG holds no transparency"),
-        ("a.bmp", noise(2), "BMP holds no transparency"),
-        ("a.jpg", noise(3, np.uint16), "JPEG holds no 16-bit colours"),
-        ("a.webp", noise(1, np.uint16), "WEBP holds no 16-bit colours"),
-        ("a.webp", np.zeros((1, 16384, 3), np.uint8), "at most 16,383 pixels a side"),
-        ("a.jpeg", np.zeros((65501, 1, 3), np.uint8), "at most 65,500 pixels a side"),
-        ("a.gif", noise(3), "must be one of"),
-        ("a", noise(3), "extension is missing"),
+        ("a.jpg", noise(4), "JPEG .*transparency"),
+        ("a.bmp", noise(2), "BMP .*transparency"),
+        ("a.jpg", noise(3, np.uint16), "JPEG .*16-bit"),
+        ("a.webp", noise(1, np.uint16), "WEBP .*16-bit"),
+        ("a.webp", np.zeros((1, 16384, 3), np.uint8), "16,383 pixels"),
+        ("a.jpeg", np.zeros((65501, 1, 3), np.uint8), "65,500 pixels"),
+        ("a.gif", noise(3), r"extension .*got \.gif"),
+        ("a", noise(3), "extension .*got none"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused(tmp_path, name, pixels, reason):
+def test_write_unsupported(tmp_path, name, pixels, reason):
     with pytest.raises(ImageError, match=reason) as caught:
         write_image(tmp_path / name, Picture(pixels))
     assert str(tmp_path / name) in str(caught.value)
@@ -131,12 +131,12 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, name, pixels, reason):
 
 
 @pytest.mark.parametrize(("extension", "side"), [(".webp", 16_383), (".jpg", 65_500)])
-def test_the_largest_side_is_written(tmp_path, extension, side):
+def test_write_maximum_side(tmp_path, extension, side):
     write_image(tmp_path / f"a{extension}", Picture(np.zeros((1, side, 3), np.uint8)))
     assert read_image(tmp_path / f"a{extension}").width == side
 
 
-def test_extensions_in_capitals(tmp_path):
+def test_write_uppercase_extensions(tmp_path):
     for extension in WRITABLE:
         write_image(tmp_path / f"a{extension.upper()}", Picture(smooth()))
         with Image.open(tmp_path / f"a{extension.upper()}") as image:
@@ -147,7 +147,7 @@ def test_extensions_in_capitals(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_failed_write_leaves_everything_as_it_was(tmp_path, monkeypatch, dtype):
+def test_write_failure_keeps_existing_file(tmp_path, monkeypatch, dtype):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
 
@@ -156,32 +156,32 @@ def test_a_failed_write_leaves_everything_as_it_was(tmp_path, monkeypatch, dtype
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(images.writing, "_write", fail)
-    with pytest.raises(ImageError, match=r"a\.png: cannot be written \(No space left on device\)"):
+    with pytest.raises(ImageError, match=r"a\.png: .*No space left on device"):
         write_image(path, Picture(noise(3, dtype)))
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
     assert path.read_bytes() == b"old"
 
 
-def test_a_missing_folder_is_one_line(tmp_path):
+def test_write_missing_folder(tmp_path):
     for dtype in (np.uint8, np.uint16):
         with pytest.raises(ImageError, match="No such file or directory"):
             write_image(tmp_path / "none" / "a.png", Picture(noise(3, dtype)))
 
 
 @pytest.mark.parametrize("quality", [0, 101, 9.5])
-def test_quality_out_of_range(tmp_path, quality):
-    with pytest.raises(ValueError, match=f"quality is {quality}"):
+def test_write_quality_out_of_range(tmp_path, quality):
+    with pytest.raises(ValueError, match=f"quality .*got {quality}"):
         write_image(tmp_path / "a.jpg", Picture(smooth()), quality=quality)
 
 
 @pytest.mark.parametrize(
     "pixels", [np.zeros((2, 3), np.uint8), np.zeros((2, 3, 5), np.uint8), np.zeros((0, 3, 3), np.uint8)]
 )
-def test_picture_of_a_wrong_shape(pixels):
-    with pytest.raises(ValueError, match="pixels has shape"):
+def test_picture_invalid_shape(pixels):
+    with pytest.raises(ValueError, match=r"pixels .*shape"):
         Picture(pixels)
 
 
-def test_picture_of_a_wrong_type():
+def test_picture_invalid_dtype():
     with pytest.raises(ValueError, match="float64"):
         Picture(np.zeros((2, 3, 3)))

@@ -1,4 +1,4 @@
-"""What stands beside the pixels: kept, put right, or left out."""
+"""Metadata of written images: kept, updated or dropped."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lamnet_models.images import Picture, read_image, write_image, writing
-from lamnet_models.images.metadata import descriptive
+from lamnet_models.images.metadata import descriptive_exif
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 MAKE, ORIENTATION, X_RESOLUTION, EXIF, GPS, TAKEN, WIDTH, HEIGHT = 271, 274, 282, 34665, 34853, 36867, 40962, 40963
@@ -32,13 +32,13 @@ def source(tmp_path):
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_metadata_go_along_and_fit(tmp_path, monkeypatch, source, extension, dtype, large):
+def test_write_keeps_metadata(tmp_path, monkeypatch, source, extension, dtype, large):
     if extension == ".heic":
         pytest.importorskip("pillow_heif")
     if dtype == np.uint16 and extension not in (".png", ".tif"):
-        pytest.skip("holds 8 bits")
+        pytest.skip("8-bit format")
     path = tmp_path / f"a{extension}"
-    monkeypatch.setattr(writing, "LARGE", 0 if large else 1 << 40)  # large ones are written by rows
+    monkeypatch.setattr(writing, "STREAMING_THRESHOLD", 0 if large else 1 << 40)  # large images are written row by row
     write_image(path, source.with_pixels(np.zeros((64, 48, 3), dtype)))
     back = read_image(path)
     assert back.xmp == XMP
@@ -50,15 +50,15 @@ def test_metadata_go_along_and_fit(tmp_path, monkeypatch, source, extension, dty
     assert again.get_ifd(GPS)[2] == (48, 8, 0)
     with Image.open(path) as image:
         stored = image.getexif()
-        assert stored.get(ORIENTATION, 1) == 1  # the pixels are upright already
+        assert stored.get(ORIENTATION, 1) == 1  # orientation is applied to the pixels
         assert (stored.get_ifd(EXIF)[WIDTH], stored.get_ifd(EXIF)[HEIGHT]) == (48, 64)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_metadata_can_be_left_out(tmp_path, source, extension, dtype):
+def test_write_without_metadata(tmp_path, source, extension, dtype):
     if dtype == np.uint16 and extension not in (".png", ".tif"):
-        pytest.skip("holds 8 bits")
+        pytest.skip("8-bit format")
     if extension == ".heic":
         pytest.importorskip("pillow_heif")
     bare = source.without_metadata()
@@ -69,7 +69,7 @@ def test_metadata_can_be_left_out(tmp_path, source, extension, dtype):
     assert b"Camera" not in (tmp_path / f"a{extension}").read_bytes()
 
 
-def test_a_tiff_is_still_read_by_others_with_its_exif_data(tmp_path, source):
+def test_write_tiff_exif_is_read_by_tifffile(tmp_path, source):
     pixels = np.random.default_rng(0).integers(0, 65536, (9, 8, 3), np.uint16)
     write_image(tmp_path / "a.tif", source.with_pixels(pixels))
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, pixels)
@@ -81,19 +81,19 @@ def test_a_tiff_is_still_read_by_others_with_its_exif_data(tmp_path, source):
         assert file.pages[0].tags["Make"].value == "Camera"
 
 
-def test_nothing_to_describe_is_nothing():
-    assert descriptive(Image.Exif()) is None
+def test_descriptive_exif_without_descriptive_tags():
+    assert descriptive_exif(Image.Exif()) is None
     data = Image.Exif()
     data[ORIENTATION] = 3
-    assert descriptive(data) is None
+    assert descriptive_exif(data) is None
 
 
-def test_too_much_xmp_for_a_jpeg_is_left_out(tmp_path):
+def test_write_jpeg_drops_large_xmp(tmp_path):
     write_image(tmp_path / "a.jpg", Picture(np.zeros((4, 4, 3), np.uint8), xmp=b"x" * 70_000))
     assert read_image(tmp_path / "a.jpg").xmp is None
 
 
-def test_damaged_exif_data_cost_themselves_alone(tmp_path):
+def test_read_damaged_exif(tmp_path):
     file = io.BytesIO()
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(file, "JPEG", exif=exif())
     data = bytearray(file.getvalue())

@@ -1,4 +1,4 @@
-"""Image files read: what modes, colour spaces and orientations become, and what is refused."""
+"""Reading of image files: modes, color spaces, orientation, errors."""
 
 import io
 import os
@@ -25,14 +25,14 @@ def noise(channels: int, dtype: type = np.uint8, size: tuple[int, int] = (13, 11
 
 
 def inks(dtype: type = np.uint8) -> np.ndarray:
-    """All amounts of cyan with all of black, and some of the others: (256, 256, 4)."""
+    """All pairs of cyan and black values, with some magenta and yellow: (256, 256, 4)."""
     cyan, black = np.mgrid[:256, :256]
     values = np.stack((cyan, np.full_like(cyan, 100), cyan[::-1] // 2, black), axis=2)
     return (values * (np.iinfo(dtype).max // 255)).astype(dtype)
 
 
-def png(bits: int, kind: int, width: int, row: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    header = (b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0))
+def png(bits: int, color_type: int, width: int, row: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    header = (b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, color_type, 0, 0, 0))
     parts = (header, *chunks, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
@@ -43,7 +43,7 @@ def png(bits: int, kind: int, width: int, row: bytes, *chunks: tuple[bytes, byte
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp", "a.gif"])
-def test_one_bit_becomes_grey(tmp_path, name):
+def test_read_one_bit(tmp_path, name):
     image = Image.fromarray(noise(1)[..., 0]).convert("1")
     image.save(tmp_path / name)
     values = read_image(tmp_path / name).pixels
@@ -51,14 +51,14 @@ def test_one_bit_becomes_grey(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp", "a.gif"])
-def test_palette_becomes_rgb(tmp_path, name):
+def test_read_palette(tmp_path, name):
     image = Image.fromarray(noise(3)).quantize(16)
     image.save(tmp_path / name)
     np.testing.assert_array_equal(read_image(tmp_path / name).pixels, np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.gif"])
-def test_palette_with_transparency_becomes_rgba(tmp_path, name):
+def test_read_palette_with_transparency(tmp_path, name):
     image = Image.fromarray(noise(3)).quantize(16)
     image.save(tmp_path / name, transparency=3)
     pixels = read_image(tmp_path / name).pixels
@@ -77,13 +77,13 @@ def test_palette_with_transparency_becomes_rgba(tmp_path, name):
         (png(16, 2, 2, b"\1\2" * 5 + b"\1\3", (b"tRNS", b"\1\2" * 3)), [[258, 258, 258, 0], [258, 258, 259, 65535]]),
     ],
 )
-def test_a_transparent_colour_becomes_alpha(tmp_path, data, expected):
+def test_read_png_transparent_color(tmp_path, data, expected):
     (tmp_path / "a.png").write_bytes(data)
     assert read_image(tmp_path / "a.png").pixels[0].tolist() == expected
 
 
 @pytest.mark.parametrize(("dtype", "unit"), [(np.uint8, 1), (np.uint16, 257)])
-def test_alpha_that_colours_are_multiplied_with_becomes_straight(tmp_path, dtype, unit):
+def test_read_premultiplied_alpha(tmp_path, dtype, unit):
     pixels = np.array([[[100, 50, 25, 128], [60, 60, 60, 255]]]) * unit
     tifffile.imwrite(tmp_path / "a.tif", pixels.astype(dtype), photometric="rgb", extrasamples=["assocalpha"])
     back = read_image(tmp_path / "a.tif").pixels
@@ -91,20 +91,21 @@ def test_alpha_that_colours_are_multiplied_with_becomes_straight(tmp_path, dtype
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-@pytest.mark.parametrize("kind", ["plain", "bigtiff", "tiled", "lzw", "planar", "white"])
-def test_kinds_of_16_bit_tiff(tmp_path, kind, byteorder):
-    pixels = noise(1 if kind == "white" else 3, np.uint16, (32, 32))
+@pytest.mark.parametrize("variant", ["plain", "bigtiff", "tiled", "lzw", "planar", "white"])
+def test_read_16_bit_tiff(tmp_path, variant, byteorder):
+    pixels = noise(1 if variant == "white" else 3, np.uint16, (32, 32))
     stored, options = pixels, {"photometric": "rgb", "byteorder": byteorder}
-    if kind == "white":  # 0 is white
+    if variant == "white":  # 0 is white
         stored, options["photometric"] = 65535 - pixels[..., 0], "miniswhite"
-    elif kind == "planar":
+    elif variant == "planar":
         stored, options["planarconfig"] = np.ascontiguousarray(np.moveaxis(pixels, 2, 0)), "separate"
-    options |= {"bigtiff": {"bigtiff": True}, "tiled": {"tile": (16, 16)}, "lzw": {"compression": "lzw"}}.get(kind, {})
+    extra = {"bigtiff": {"bigtiff": True}, "tiled": {"tile": (16, 16)}, "lzw": {"compression": "lzw"}}
+    options |= extra.get(variant, {})
     tifffile.imwrite(tmp_path / "a.tif", stored, **options)
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, pixels)
 
 
-def test_names_with_brackets_line_breaks_and_bytes_that_are_no_text(tmp_path):
+def test_read_unusual_file_names(tmp_path):
     for name in ("a[1].png", "a[page=2].png", "b\nc.png", os.fsdecode(b"d\xff.png")):
         Image.fromarray(noise(3)).save(tmp_path / name)
         np.testing.assert_array_equal(read_image(tmp_path / name).pixels, noise(3))
@@ -113,16 +114,16 @@ def test_names_with_brackets_line_breaks_and_bytes_that_are_no_text(tmp_path):
         read_image(tmp_path / "e\nf.png")
 
 
-def test_content_counts_and_not_the_name(tmp_path):
+def test_read_detects_format_by_content(tmp_path):
     Image.fromarray(noise(3)).save(tmp_path / "photo.jpg", "PNG")
     np.testing.assert_array_equal(read_image(tmp_path / "photo.jpg").pixels, noise(3))
 
 
-# Colour
+# Color
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
-def test_cmyk_without_profile_becomes_what_pillow_makes_of_it(tmp_path, name):
+def test_read_cmyk_without_profile(tmp_path, name):
     Image.fromarray(inks(), "CMYK").save(tmp_path / name)
     picture = read_image(tmp_path / name)
     with Image.open(tmp_path / name) as image:
@@ -130,7 +131,7 @@ def test_cmyk_without_profile_becomes_what_pillow_makes_of_it(tmp_path, name):
     assert picture.icc_profile is None
 
 
-def test_cmyk_of_16_bits_keeps_them(tmp_path):
+def test_read_cmyk_16_bit(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", inks(np.uint16), photometric="separated")
     pixels = read_image(tmp_path / "a.tif").pixels
     assert pixels.dtype == np.uint16
@@ -138,7 +139,7 @@ def test_cmyk_of_16_bits_keeps_them(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
-def test_cmyk_by_its_profile(tmp_path, name):
+def test_read_cmyk_with_profile(tmp_path, name):
     patches = np.zeros((16, 64, 4), np.uint8)
     patches[:, 16:32, 0] = patches[:, 32:48, 2] = patches[:, 48:, 3] = 255  # paper, cyan, yellow, black
     Image.fromarray(patches, "CMYK").save(tmp_path / name, icc_profile=CMYK_PROFILE)
@@ -152,7 +153,7 @@ def test_cmyk_by_its_profile(tmp_path, name):
     assert picture.icc_profile[16:20] == b"RGB "
 
 
-def test_cmyk_with_a_damaged_profile_is_read_all_the_same(tmp_path, capfd):
+def test_read_cmyk_with_damaged_profile(tmp_path, capfd):
     Image.fromarray(inks(), "CMYK").save(tmp_path / "a.tif", icc_profile=CMYK_PROFILE[:300])
     picture = read_image(tmp_path / "a.tif")
     difference = picture.pixels - np.asarray(Image.fromarray(inks(), "CMYK").convert("RGB")).astype(int)
@@ -161,13 +162,13 @@ def test_cmyk_with_a_damaged_profile_is_read_all_the_same(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_profile_of_another_colour_space_is_dropped(tmp_path):
+def test_read_drops_profile_of_another_color_space(tmp_path):
     for name in ("a.png", "a.jpg"):
         Image.fromarray(noise(3)).save(tmp_path / name, icc_profile=CMYK_PROFILE)
         assert read_image(tmp_path / name).icc_profile is None
 
 
-def test_cielab_of_16_bits_becomes_srgb(tmp_path):
+def test_read_cielab_16_bit(tmp_path):
     lab = np.array(
         [[[65535, 0, 0], [0, 0, 0], [65535 * 54 // 100, 81 * 256, 70 * 256]]], np.uint16
     )  # white, black, red
@@ -184,7 +185,7 @@ def test_cielab_of_16_bits_becomes_srgb(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "deep.png", "deep.tif"])
-def test_orientation_is_applied(tmp_path, name, orientation):
+def test_read_applies_orientation(tmp_path, name, orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image = Image.fromarray(np.kron(noise(3, size=(2, 3)), np.ones((16, 16, 1), np.uint8)))
@@ -210,20 +211,20 @@ def test_orientation_is_applied(tmp_path, name, orientation):
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
-def test_an_orientation_that_does_not_exist_is_none(tmp_path, value):
+def test_read_invalid_orientation(tmp_path, value):
     exif = Image.Exif()
     exif[ORIENTATION] = value
     Image.fromarray(noise(3)).save(tmp_path / "a.webp", exif=exif, lossless=True)
     np.testing.assert_array_equal(read_image(tmp_path / "a.webp").pixels, noise(3))
 
 
-def test_damaged_exif_data_do_not_matter(tmp_path):
+def test_read_webp_damaged_exif(tmp_path):
     Image.fromarray(noise(3)).save(tmp_path / "a.webp", exif=b"Exif\0\0II*\0\xff\xff\xff\xff", lossless=True)
     np.testing.assert_array_equal(read_image(tmp_path / "a.webp").pixels, noise(3))
 
 
 @pytest.mark.parametrize(("unit", "expected"), [(2, 118), (3, 118 * 2.54)])
-def test_resolution_from_exif(tmp_path, unit, expected):
+def test_read_dpi_from_exif(tmp_path, unit, expected):
     exif = Image.Exif()
     exif[X_RESOLUTION] = exif[Y_RESOLUTION] = 118.0
     exif[RESOLUTION_UNIT] = unit
@@ -231,33 +232,33 @@ def test_resolution_from_exif(tmp_path, unit, expected):
     assert read_image(tmp_path / "a.webp").dpi == pytest.approx((expected, expected))
 
 
-def test_a_resolution_without_unit_is_none(tmp_path):
+def test_read_dpi_without_unit(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(3), photometric="rgb", resolution=(300, 300), resolutionunit="none")
     assert read_image(tmp_path / "a.tif").dpi is None
 
 
-# Several pictures in one file
+# Several images in one file
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
-def test_animations_are_refused(tmp_path, name):
+def test_read_animation(tmp_path, name):
     frames = [Image.fromarray(noise(channels)[..., 0]) for channels in (1, 3)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
     check_refused(tmp_path / name, "animated")
 
 
-def test_several_pages_are_refused(tmp_path):
+def test_read_multi_page_tiff(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
     check_refused(tmp_path / "a.tif", "3 pages")
 
 
-def test_a_telephones_photograph_is_its_first(tmp_path):
+def test_read_mpo_first_image(tmp_path):
     first, second = (Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (40, 200))
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
     assert np.abs(read_image(tmp_path / "a.jpg").pixels.astype(int) - 40).max() <= 2
 
 
-# Refusals
+# Errors
 
 
 def check_refused(path, reason: str | None = None) -> None:
@@ -267,7 +268,7 @@ def check_refused(path, reason: str | None = None) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_what_is_no_image(tmp_path):
+def test_read_not_an_image(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.jpg").write_text("no picture at all\n" * 9)
     (tmp_path / "folder.png").mkdir()
@@ -280,30 +281,30 @@ def test_what_is_no_image(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16, np.int8])
-def test_other_samples(tmp_path, dtype):
+def test_read_unsupported_samples(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", np.ones((8, 8), dtype), photometric="minisblack")
-    check_refused(tmp_path / "a.tif", "8- and 16-bit")
+    check_refused(tmp_path / "a.tif", "8- or 16-bit")
 
 
-def test_too_many_channels(tmp_path):
+def test_read_too_many_channels(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(5), photometric="rgb")
     check_refused(tmp_path / "a.tif", "5 channels")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp", "a.bmp", "a.gif"])
-def test_bombs(tmp_path, monkeypatch, name):
+def test_read_decompression_bomb(tmp_path, monkeypatch, name):
     Image.fromarray(noise(1, size=(30, 30))[..., 0]).save(tmp_path / name)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_image(tmp_path / name)  # where Pillow only warns
+        read_image(tmp_path / name)  # Pillow only warns
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
     check_refused(tmp_path / name, "bomb")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp", "a.bmp", "deep.png", "deep.tif"])
-def test_truncated(tmp_path, capfd, name, share):
+def test_read_truncated(tmp_path, capfd, name, share):
     path = tmp_path / name
     if name.startswith("deep"):
         write_image(path, Picture(noise(3, np.uint16, (64, 64))))
@@ -314,11 +315,11 @@ def test_truncated(tmp_path, capfd, name, share):
     assert capfd.readouterr().err == ""
 
 
-def test_mutated_files_are_pictures_or_one_line(tmp_path, capfd):
+def test_read_mutated_files(tmp_path, capfd):
     dice = random.Random(0)
     originals = []
-    grey, colour = noise(1, size=(24, 20))[..., 0], noise(3, size=(24, 20))
-    for image in (grey, colour, noise(4, size=(24, 20))):
+    gray, rgb = noise(1, size=(24, 20))[..., 0], noise(3, size=(24, 20))
+    for image in (gray, rgb, noise(4, size=(24, 20))):
         for form in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"):
             file = io.BytesIO()
             picture = Image.fromarray(image)
@@ -347,7 +348,7 @@ def test_mutated_files_are_pictures_or_one_line(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_damaged_tile_is_no_black_one(tmp_path):
+def test_read_damaged_tile(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(3, size=(64, 64)), photometric="rgb", tile=(32, 32), compression="deflate")
     with tifffile.TiffFile(path) as file:
@@ -359,7 +360,7 @@ def test_a_damaged_tile_is_no_black_one(tmp_path):
 
 
 @pytest.mark.parametrize("compression", ["deflate", "lzma"])
-def test_tiles_that_a_file_only_claims_to_have_take_no_time(tmp_path, compression):
+def test_read_missing_tiles(tmp_path, compression):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(3, size=(32, 32)), photometric="rgb", tile=(16, 16), compression=compression)
     data = bytearray(path.read_bytes())
@@ -372,7 +373,7 @@ def test_tiles_that_a_file_only_claims_to_have_take_no_time(tmp_path, compressio
     check_refused(path)
 
 
-def test_kinds_that_libvips_does_not_know(tmp_path):
+def test_read_tiff_unsupported_by_libvips(tmp_path):
     planes = np.ascontiguousarray(np.moveaxis(noise(3, size=(32, 32)), 2, 0))
     tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", tile=(16, 16))
     tifffile.imwrite(tmp_path / "b.tif", noise(3, size=(32, 32)), photometric="rgb", compression="lzma")

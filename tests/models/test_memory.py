@@ -30,13 +30,13 @@ configure_allocator()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
-from lamnet_models.benchmarking.memory import watched_memory
+from lamnet_models.benchmarking.memory import track_peak_memory
 from lamnet_models.upscaling.footprint import estimate_process_memory
 from lamnet_models.upscaling.memory import used_memory
 
 arguments = json.loads(sys.argv[1])
 allowed = used_memory() + arguments.get("room", 0)
-with watched_memory() as peak:
+with track_peak_memory() as peak:
     if "command" in arguments:
         import resource
         from lamnet_cli.main import main
@@ -185,7 +185,7 @@ def test_upscaler_exact_memory_independent_of_image_size():
 def test_write_image_by_rows_gives_same_pixels(monkeypatch, tmp_path, extension, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 50, channels), np.uint8)
     write_image(tmp_path / f"a{extension}", Picture(pixels))
-    monkeypatch.setattr(writing, "LARGE", 0)
+    monkeypatch.setattr(writing, "STREAMING_THRESHOLD", 0)
     write_image(tmp_path / f"b{extension}", Picture(pixels))
     at_once, by_rows = (read_image(tmp_path / f"{name}{extension}").pixels for name in "ab")
     np.testing.assert_array_equal(at_once, by_rows)

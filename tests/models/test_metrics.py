@@ -15,12 +15,12 @@ def pair():
     return (reference + noise).clip(0, 255).astype(np.uint8), reference
 
 
-def test_luma_of_known_colours():
-    colours = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], dtype=np.uint8)
-    assert np.allclose(rgb_to_y(colours), [[16, 235, 16 + 65.481]])
+def test_rgb_to_y_known_colors():
+    colors = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], dtype=np.uint8)
+    assert np.allclose(rgb_to_y(colors), [[16, 235, 16 + 65.481]])
 
 
-def test_psnr_is_its_definition_in_float64(pair):
+def test_psnr_matches_definition(pair):
     image, reference = pair
     error = rgb_to_y(image)[4:-4, 4:-4] - rgb_to_y(reference)[4:-4, 4:-4]
     assert psnr(image, reference, border=4) == pytest.approx(10 * math.log10(255**2 / (error**2).mean()), abs=1e-12)
@@ -30,7 +30,7 @@ def test_psnr_is_its_definition_in_float64(pair):
     )
 
 
-def test_ssim_is_its_definition_where_the_window_fits(pair):
+def test_ssim_matches_definition(pair):
     x, y = (rgb_to_y(item) for item in pair)
     window = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
     window = np.outer(window, window) / window.sum() ** 2
@@ -45,20 +45,20 @@ def test_ssim_is_its_definition_where_the_window_fits(pair):
     assert ssim(*pair) == pytest.approx(expected, abs=1e-10)
 
 
-def test_equal_images():
+def test_metrics_equal_images():
     image = np.full((16, 16, 3), 7, dtype=np.uint8)
     assert psnr(image, image) == math.inf
     assert ssim(image, image) == pytest.approx(1)
 
 
-def test_grey_counts_as_three_equal_channels(pair):
+def test_metrics_gray_counts_as_three_channels(pair):
     image, reference = (item[..., 0] for item in pair)
-    colour = [np.repeat(item[..., None], 3, axis=2) for item in (image, reference)]
-    assert psnr(image, reference) == psnr(*colour)
-    assert ssim(image[..., None], reference[..., None]) == ssim(*colour)
+    rgb = [np.repeat(item[..., None], 3, axis=2) for item in (image, reference)]
+    assert psnr(image, reference) == psnr(*rgb)
+    assert ssim(image[..., None], reference[..., None]) == ssim(*rgb)
 
 
-def test_tensors_are_clamped_and_rounded_first(pair):
+def test_psnr_rounds_tensors(pair):
     tensors = [torch.from_numpy(item).permute(2, 0, 1) / 255 for item in pair]
     assert psnr(*tensors) == psnr(*pair)
     assert psnr(tensors[0] + 0.4 / 255, tensors[1]) == psnr(*pair)
@@ -76,25 +76,25 @@ def test_tensors_are_clamped_and_rounded_first(pair):
     ],
 )
 @pytest.mark.parametrize("metric", [psnr, ssim])
-def test_wrong_arguments_are_named(metric, arguments, word):
+def test_metrics_invalid_arguments(metric, arguments, word):
     defaults = {"image": np.zeros((16, 16, 3)), "reference": np.ones((16, 16, 3))}
     with pytest.raises(ValueError, match=f"^{word} "):
         metric(**{**defaults, **arguments})
 
 
-def test_ssim_needs_its_window():
+def test_ssim_image_smaller_than_window():
     with pytest.raises(ValueError, match="11×11"):
         ssim(np.zeros((12, 10)), np.zeros((12, 10)))
 
 
 @pytest.mark.parametrize(("dataset", "expected"), [("Set5", (33.67, 30.40, 28.43)), ("Set14", (30.33, 27.63, 26.09))])
-def test_bicubic_scores_what_papers_print(shared, dataset, expected):
+def test_psnr_bicubic_matches_papers(shared, dataset, expected):
     from PIL import Image
 
     for scale, value in zip((2, 3, 4), expected, strict=True):
         scores = []
         for file in sorted((shared / "data/benchmarks" / dataset / f"image_SRF_{scale}").glob("*_HR.png")):
-            truth = np.array(Image.open(file).convert("RGB"))
-            truth = truth[: truth.shape[0] // scale * scale, : truth.shape[1] // scale * scale]
-            scores.append(psnr(imresize(imresize(truth, 1 / scale), scale), truth, border=scale))
+            hr = np.array(Image.open(file).convert("RGB"))
+            hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
+            scores.append(psnr(imresize(imresize(hr, 1 / scale), scale), hr, border=scale))
         assert np.mean(scores) == pytest.approx(value, abs=0.01)

@@ -1,4 +1,4 @@
-"""The paper's items made again: what is counted, measured, marked as printed, refused."""
+"""Reproduction of the paper's tables and figures."""
 
 import json
 
@@ -18,7 +18,7 @@ from lamnet_models.reproduction.ablation import Budget
 from lamnet_models.reproduction.costs import MACS, PARAMS, K
 from lamnet_models.reproduction.kernels import dynamic_kernels, rank, sparsity
 from lamnet_models.reproduction.modules import CHANNELS, GROUPS, count_modules
-from lamnet_models.reproduction.printed import verdict
+from lamnet_models.reproduction.printed import compare_with_printed
 from lamnet_models.reproduction.table4 import VARIANTS
 
 SMALL = {"model_args": {"channels": 16, "num_blocks": 1, "depth": 1}, "batch": 1, "patch": 8}
@@ -41,21 +41,19 @@ def small_model(tmp_path_factory):
     ("value", "printed", "word"),
     [
         (828_364, "828K", "equal"),
-        (760_876, "760K", "equal when cut, not rounded"),
+        (760_876, "760K", "equal if truncated"),
         (83_109_000_000, "83.11G", "equal"),
-        (47_449_000_000, "47.5G", "equal when cut"),
+        (47_449_000_000, "47.5G", "differs by −0.1%"),
         (2_000, "1K", "differs by +100.0%"),
         (900, "1K", "equal"),
-        (5, None, "the paper prints none"),
+        (5, None, "not printed"),
     ],
 )
-def test_verdicts(value, printed, word):
-    if printed == "47.5G":
-        word = "differs by −0.1%"
-    assert verdict(value, printed) == word
+def test_compare_with_printed(value, printed, word):
+    assert compare_with_printed(value, printed) == word
 
 
-def test_printed_tables_are_whole():
+def test_published_tables_are_complete():
     assert len(published_table3()) == 39
     assert [row.model for row in published_table4()] == list(VARIANTS)
     scores = [score for row in published_table3() for score in row.scores.values()]
@@ -63,17 +61,17 @@ def test_printed_tables_are_whole():
     assert all(20 < psnr < 40 and 0.7 < ssim < 1 for psnr, ssim in scores)
 
 
-def test_what_parts_modules_from_formulas_is_accounted_for():
+def test_count_modules_terms_explain_difference():
     counted = count_modules()
     assert {module.method for module in counted} == {"SwinIR", "DLGSANet", "LAMNet"}
     for module in counted:
         k = module.k or K
-        for formulas, value, apart in (
-            (PARAMS, module.params, module.params_apart),
-            (MACS, module.macs, module.macs_apart),
+        for formulas, value, terms in (
+            (PARAMS, module.params, module.params_terms),
+            (MACS, module.macs, module.macs_terms),
         ):
             formula = formulas[module.method][module.part == "feed-forward"].value(CHANNELS, k, GROUPS)
-            assert value == pytest.approx(formula + sum(apart.values()), abs=1e-6)
+            assert value == pytest.approx(formula + sum(terms.values()), abs=1e-6)
 
 
 def test_tables_1_and_2():
@@ -86,20 +84,20 @@ def test_tables_1_and_2():
     assert "differs by +59.8% with G = 4" in column(macs, "ours and the paper's")[both[1]]
 
 
-def test_table_3_without_sets(tmp_path):
+def test_table_3_without_datasets(tmp_path):
     result = ITEMS["table3"](scales=[3], data=tmp_path)
     models = column(result, "model")
     ours = models.index("LAMNet-large")
     assert column(result, "parameters")[ours] == 1_032_683
     assert column(result, "ours and the paper's")[ours] == "equal"
     assert column(result, "parameters")[models.index("SwinIR-light")] == 918_267
-    assert column(result, "ours and the paper's")[models.index("IMDN")] == "printed figures alone"
+    assert column(result, "ours and the paper's")[models.index("IMDN")] == "paper's values only"
     assert column(result, "Set5", 1)[ours] == Score(None, (34.75, 0.9299))
     assert str(column(result, "Manga109", 1)[models.index("LatticeNet")]) == "–"
-    assert any("Urban100 is not there" in note for note in result.tables[1].notes)
+    assert any("Urban100 not found" in note for note in result.tables[1].notes)
 
 
-def test_table_3_measures_sets_and_peers(build_set, tmp_path):
+def test_table_3_evaluates_datasets_and_peers(build_set, tmp_path):
     root = build_set(count=2)
     torch.manual_seed(0)
     torch.save(PEERS["swinir_light"](2).state_dict(), tmp_path / "swinir.pth")
@@ -113,30 +111,30 @@ def test_table_3_measures_sets_and_peers(build_set, tmp_path):
     costs = dict(zip(column(result, "model"), column(result, "parameters"), strict=True))
     assert (costs["SwinIR-light"], costs["HiT-SNG"]) == (910_152, None)
     assert column(result, "measured with", 1)[-4] == "swinir.pth"
-    assert "Set5: ours are means of 2 images." in result.tables[1].notes
-    with pytest.raises(ModelError, match="there is no model 'edsr' to give weights to: there are edsr_baseline, imdn"):
+    assert "Set5: measured on 2 images only." in result.tables[1].notes
+    with pytest.raises(ModelError, match=r"weights .*edsr_baseline, imdn.*'edsr'"):
         ITEMS["table3"](weights=[("edsr", tmp_path / "swinir.pth")])
 
 
-def test_weights_for_another_scale_are_refused(small_model):
-    with pytest.raises(ModelError, match="holds weights for ×2, not for lamnet_x4"):
+def test_table_3_weights_of_another_scale(small_model):
+    with pytest.raises(ModelError, match=r"lamnet_x4 .*×4, got ×2"):
         ITEMS["table3"](weights=[("lamnet_x4", small_model)])
 
 
 def test_table_4_costs():
     result = ITEMS["table4"]()
-    said = dict(zip(column(result, "variant"), column(result, "ours and the paper's"), strict=True))
-    assert said.keys() == VARIANTS.keys()
-    assert {name for name, word in said.items() if word != "equal"} == {"FSA → MHDLSA", "DGFN → GDFN"}
+    comparison = dict(zip(column(result, "variant"), column(result, "ours and the paper's"), strict=True))
+    assert comparison.keys() == VARIANTS.keys()
+    assert {name for name, word in comparison.items() if word != "equal"} == {"FSA → MHDLSA", "DGFN → GDFN"}
     assert column(result, "parameters") == [
         828364, 822220, 813004, 837724, 827980, 802636, 828364, 760876, 797644
     ]  # fmt: skip
     assert str(column(result, "Urban100")[0]) == "(33.03/0.9359)"
-    with pytest.raises(ValueError, match="variants has 'all', but it must be of full, window 19"):
+    with pytest.raises(ValueError, match=r"^variants .*full, window 19.*'all'"):
         ITEMS["table4"](variants=["all"])
 
 
-def test_table_4_trains_the_group(tmp_path):
+def test_table_4_trains_variants(tmp_path):
     options = {"variants": ["full", "FSA → MHDLSA", "DGFN → GDFN"], "folder": tmp_path, "limit": 1, **SMALL}
     result = ITEMS["table4"](train="2", **options)
     assert column(result, "steps") == [2, 2, 2]
@@ -145,21 +143,21 @@ def test_table_4_trains_the_group(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"full", "fsa-mhdlsa", "dgfn-gdfn"}
     again = ITEMS["table4"](train="2", **options)
     assert again == result
-    with pytest.raises(TrainingError, match="holds a run by another recipe or with another budget"):
+    with pytest.raises(TrainingError, match="another recipe or budget"):
         ITEMS["table4"](train="3", **options)
 
 
 @pytest.mark.parametrize(
     ("text", "steps", "minutes"), [("500", 500, None), ("90s", None, 1.5), ("10m", None, 10), ("0.5h", None, 30)]
 )
-def test_budgets(text, steps, minutes):
-    assert Budget.of(text) == Budget(steps, minutes)
+def test_budget_parse(text, steps, minutes):
+    assert Budget.parse(text) == Budget(steps, minutes)
 
 
 @pytest.mark.parametrize("text", ["", "0", "1.5", "soon", "-3", "5d", "0m"])
-def test_no_budgets(text):
-    with pytest.raises(ValueError, match="must be a number of steps, or a time such as 90s"):
-        Budget.of(text)
+def test_budget_parse_invalid(text):
+    with pytest.raises(ValueError, match=f"^train .*{text!r}"):
+        Budget.parse(text)
 
 
 def test_figure_5(build_set, small_model, tmp_path):
@@ -171,7 +169,7 @@ def test_figure_5(build_set, small_model, tmp_path):
     assert "data:image/png;base64," in (tmp_path / "figure5.svg").read_text(encoding="utf-8")
 
 
-def test_figure_6_takes_printed_quality_where_sets_are_absent(tmp_path):
+def test_figure_6_without_datasets(tmp_path):
     result = ITEMS["figure6"](scale=2, size=(16, 12), rounds=1, data=tmp_path)
     names = column(result, "network")
     assert set(names) == {"lamnet_x2", "lamnet_large_x2", "swinir_light", "omni_sr"}
@@ -179,11 +177,11 @@ def test_figure_6_takes_printed_quality_where_sets_are_absent(tmp_path):
     assert column(result, "paper's")[names.index("swinir_light")] == "38.14"
     assert column(result, "PSNR on Set5") == [None] * 4
     result.draw(tmp_path / "figure6.svg")
-    with pytest.raises(ValueError, match="no figures for set5 at ×5"):
+    with pytest.raises(ValueError, match="set5 at ×5"):
         ITEMS["figure6"](scale=5)
 
 
-def test_figure_7_draws_logs(tmp_path):
+def test_figure_7_from_logs(tmp_path):
     log = tmp_path / "run" / "log.jsonl"
     log.parent.mkdir()
     lines = [{"kind": "validation", "step": n, "psnr": 30 + n / 10, "dataset": "sample"} for n in (10, 20)]
@@ -203,22 +201,21 @@ def test_figure_8(tmp_path):
         ITEMS["figure8"](sides=(4,), rounds=1)
 
 
-@pytest.mark.parametrize("place", [(9, 8), (0, 0), (17, 3), (2, 15)])
-def test_exact_kernels_are_what_the_attention_applies(place):
+@pytest.mark.parametrize(("row", "col"), [(9, 8), (0, 0), (17, 3), (2, 15)])
+def test_dynamic_kernels_match_attention(row, col):
     torch.manual_seed(0)
     attention = FocalSeparableAttention(6, heads=2, window=((1, 2), (2, 1)), dtype=torch.float64)
     x = torch.randn(1, 6, 18, 20, dtype=torch.float64)
-    row, col = place
-    outer, exact = dynamic_kernels(attention, x, row, col)
-    seen = torch.nn.functional.pad(x, (4, 4, 4, 4))[0, :, row : row + 9, col : col + 9].unflatten(0, (2, 3))
-    result = torch.einsum("gcyx,gyx->gc", seen, exact).flatten()
+    product, exact = dynamic_kernels(attention, x, row, col)
+    window = torch.nn.functional.pad(x, (4, 4, 4, 4))[0, :, row : row + 9, col : col + 9].unflatten(0, (2, 3))
+    result = torch.einsum("gcyx,gyx->gc", window, exact).flatten()
     torch.testing.assert_close(result, attention(x)[0, :, row, col])
-    assert [rank(kernel.numpy()) for kernel in outer] == [1, 1]
+    assert [rank(kernel.numpy()) for kernel in product] == [1, 1]
     assert max(rank(kernel.numpy()) for kernel in exact) > 1
-    torch.testing.assert_close(exact[:, 4], outer[:, 4] * (exact[:, 4] != 0))  # the pixel's own row
+    torch.testing.assert_close(exact[:, 4], product[:, 4] * (exact[:, 4] != 0))  # the row of the pixel
 
 
-def test_sparsity():
+def test_sparsity_and_rank():
     assert sparsity(np.ones((3, 3))) == pytest.approx(0)
     assert sparsity(np.eye(1, 9)) == pytest.approx(1)
     assert sparsity(np.zeros((2, 2))) == 0
@@ -237,25 +234,25 @@ def test_figures_9_and_10(small_model, tmp_path):
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {f"figure{n}.{suffix}" for n in (9, 10) for suffix in ("md", "json", "png", "svg")}
     for options, message in (
-        ({"layers": [4]}, "layers has 4, but it must be of 1 to 3"),
-        ({"groups": [3]}, "groups has 3, but it must be of 1 to 2"),
-        ({"pixels": [(96, 0)]}, "pixels has 96,0, but the image has 96×96"),
+        ({"layers": [4]}, "^layers .*1 to 3, got 4"),
+        ({"groups": [3]}, "^groups .*1 to 2, got 3"),
+        ({"pixels": [(96, 0)]}, "^pixels .*96×96, got 96,0"),
     ):
         with pytest.raises(ValueError, match=message):
             ITEMS["figure9"](model=small_model, **options)
 
 
-def test_figures_9_and_10_need_the_layers_that_they_show():
+def test_figures_9_and_10_unsupported_models():
     other = LAMNet(2, channels=16, num_blocks=1, depth=1, attention="mhdlsa", feed_forward="ffn")
-    with pytest.raises(ModelError, match="no focal separable attention"):
+    with pytest.raises(ModelError, match="focal separable attention"):
         ITEMS["figure9"](model=other)
-    with pytest.raises(ModelError, match="no dual gates"):
+    with pytest.raises(ModelError, match="DGFN"):
         ITEMS["figure10"](model=other)
-    with pytest.raises(ModelError, match="is no LAMNet"):
+    with pytest.raises(ModelError, match="model must be a LAMNet"):
         ITEMS["figure10"](model=torch.nn.Conv2d(3, 3, 1))
 
 
-def test_tables_in_markdown_and_json():
+def test_table_markdown_and_json():
     rows = (("a|b", 1234, Score((30.0, 0.9), (31.0, 0.95))), (None, None, Score(None, None)))
     table = Table("T", ("name", "count", "score"), rows, ("A note.",))
     assert table.markdown().splitlines()[2:6] == [
@@ -271,8 +268,8 @@ def test_tables_in_markdown_and_json():
     }
 
 
-def test_unknown_items_get_a_hint():
-    with pytest.raises(ValueError, match="there is no item 'figure99': did you mean figure9"):
+def test_reproduce_unknown_item():
+    with pytest.raises(ValueError, match=r"^item .*'figure99'.* did you mean figure9"):
         reproduce("figure99")
     assert item_options("table1") == ()
     assert "train" in item_options("table4")
