@@ -18,7 +18,7 @@ def env(as_json: Json = False) -> None:
 
     import torch
 
-    from lamnet_layers.backends.select import VARIABLE, select, why_not_triton
+    from lamnet_layers.backends.select import BACKEND_VARIABLE, select, triton_unavailable_reason
     from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     facts = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
@@ -31,16 +31,16 @@ def env(as_json: Json = False) -> None:
     facts["mps"] = "available" if torch.backends.mps.is_available() else "not available"
     facts["triton"] = version("triton") if find_spec("triton") else "not installed"
     where = "cuda" if torch.cuda.is_available() else "cpu"
-    reason = why_not_triton(where)
+    reason = triton_unavailable_reason(where)
     try:
         backend = select(None, where)
         facts["focal_aggregate"] = f"{backend} on {where}; kernels: {reason or 'can run'}"
         facts["fused kernels"] = (
-            "on, without gradients" if backend == "fused" else f"off; {VARIABLE}=fused asks for them"
+            "on, without gradients" if backend == "fused" else f"off; {BACKEND_VARIABLE}=fused asks for them"
         )
     except (ValueError, RuntimeError) as error:
         facts["focal_aggregate"] = facts["fused kernels"] = str(error)
-    facts |= {name: os.environ.get(name, "not set") for name in (VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
+    facts |= {name: os.environ.get(name, "not set") for name in (BACKEND_VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
     if as_json:
         print_json(facts)
     else:

@@ -73,7 +73,7 @@ def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _Tiles, maps: list[T
                 _mix(tiles, layer, features, free[0], target)
             else:
                 target = free[0]
-                tiles.run(_radius(layer), layer.tiled, features, into=target)
+                tiles.run(_radius(layer), layer.forward_tiled, features, into=target)
             features = target
         tiles.run(0, block.residual, start, features, into=start)
 
@@ -91,17 +91,17 @@ def _mix(tiles: _Tiles, layer: PreNormResidual, features: _Features, joined: _Fe
 
     def gather(branches: Tensor) -> None:
         pixels = branches.shape[2] * branches.shape[3]
-        sums.add_(torch.stack(mixer.exchange.summarise(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
+        sums.add_(torch.stack(mixer.exchange.statistics(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
 
     def branch(x: Tensor) -> Tensor:
-        return mixer.side_by_side(*mixer.branches(layer.norm(x)))
+        return mixer.concat_branches(*mixer.branches(layer.norm(x)))
 
     tiles.run(_radius(layer), branch, features, into=joined, seen=gather)
     mean, agreement = (sums / (height * width)).to(features.tensor.dtype).to(tiles.autocast.device)
 
     def join(x: Tensor, branches: Tensor) -> Tensor:
         c, a = branches.chunk(2, dim=1)
-        gated = mixer.exchange.scale(c, a, *mixer.exchange.gates_from(c, mean, agreement))
+        gated = mixer.exchange.scale(c, a, *mixer.exchange.gates_from_statistics(c, mean, agreement))
         return layer.residual(x, mixer.join(*gated))
 
     tiles.run(0, join, features, joined, into=into)
@@ -114,7 +114,7 @@ def _exchanges(layer: PreNormResidual) -> bool:
 def _radius(layer: PreNormResidual) -> int:
     if isinstance(layer.layer, ULM):
         return layer.layer.spatial.window.radius
-    return layer.layer.reach[0]
+    return layer.layer.receptive_radius[0]
 
 
 class _Features:
