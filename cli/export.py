@@ -54,7 +54,7 @@ def export(
 
     with spinner() as say:
         try:
-            result = write(model, output, format=format and format.value, half=half, device=device.value, progress=say)
+            result = write(model, output, format=format and format.value, half=half, device=device.value, on_status=say)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     differences = {"×".join(map(str, size)): value for size, value in result.differences.items()}

@@ -33,7 +33,7 @@ def info(
     from lamnet_models.checkpoint import read_checkpoint
     from lamnet_models.pretrained import is_checkpoint_path
     from lamnet_models.upscaling.footprint import process_memory
-    from lamnet_models.variants import difference, shown
+    from lamnet_models.variants import format_value, nearest_published
 
     facts: dict[str, Any] = {"model": model}
     if is_checkpoint_path(model):
@@ -55,7 +55,7 @@ def info(
         "input_size": [width, height],
         "memory": memory,
     }
-    base, differing = difference(network)
+    base, differing = nearest_published(network)
     base_cost = complexity(create_model(base, device=torch.device("meta")), input_size) if differing else cost
     facts["base"] = {
         "model": base,
@@ -84,6 +84,9 @@ def info(
     rows += [[key.replace("_", " "), value] for key, value in config.items()]
     if differing:
         rows.append(["base model", f"{base}: {base_cost.params:,} parameters, {base_cost.macs / 1e9:.2f}G MACs"])
-        rows += [[f"differs: {key}", f"{shown(own)} (base: {shown(other)})"] for key, (own, other) in differing.items()]
+        rows += [
+            [f"differs: {key}", f"{format_value(own)} (base: {format_value(other)})"]
+            for key, (own, other) in differing.items()
+        ]
     rows += [[f"training: {key}", value] for key, value in facts.get("training", {}).items()]
     print_table(["", ""], [["model", model], *rows])

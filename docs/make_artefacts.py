@@ -73,10 +73,10 @@ def main() -> None:
             if sample == SHOWN:
                 shown[name] = [
                     *(
-                        Panel(BOX.cut(image), (name, f"{method}  {scores[method]:.2f} dB"))
+                        Panel(BOX.crop(image), (name, f"{method}  {scores[method]:.2f} dB"))
                         for method, image in results.items()
                     ),
-                    Panel(BOX.cut(truth), ("original",)),
+                    Panel(BOX.crop(truth), ("original",)),
                 ]
     rows = ["| what was enlarged | bicubic | LAMNet | difference |", "| --- | --- | --- | --- |"]
     for name, pairs in gains.items():

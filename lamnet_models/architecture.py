@@ -21,7 +21,7 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
     """Returns the arguments of [`LAMNet`][lamnet_models.LAMNet] that a state dict was made with.
 
     Args:
-        state: State dict under our names (see ``from_released``).
+        state: State dict under our names (see ``from_original``).
 
     Raises:
         CheckpointError: If the state dict is not a LAMNet's.
@@ -68,7 +68,7 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def with_cells(state: dict[str, Tensor], window: FocalWindow) -> dict[str, Tensor]:
+def add_missing_cells(state: dict[str, Tensor], window: FocalWindow) -> dict[str, Tensor]:
     """Returns a state dict with the cells of every attention's window, put in where a file leaves them out."""
     cells = torch.tensor(window.cells, dtype=torch.int32)
     suffix = "horizontal.depthwise.weight"

@@ -17,18 +17,18 @@ from torch import Tensor
 
 from lamnet_layers import FocalWindow
 
-from .architecture import infer_config, with_cells
+from .architecture import add_missing_cells, infer_config
 from .errors import CheckpointError
 from .files import atomic_path
 from .lamnet import LAMNet
 from .pickles import check_pickle
-from .released import from_released, is_released, to_released
+from .released import from_original, is_original, to_original
 
 FORMAT_VERSION = 1
 """Version of what stands in the metadata of our files; a reader refuses files of a later one."""
 
 _METADATA_KEY = "lamnet"
-_MOST_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
+_MAX_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Checkpoint:
         """
         metadata = metadata or {}
         state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-        released = is_released(state)
+        released = is_original(state)
         if released:
-            state = from_released(state)
+            state = from_original(state)
         config = infer_config(state)
         contradictions = [
             f"{reprlib.repr(key)} is {reprlib.repr(value)} instead of {config.get(key, 'nothing')}"
@@ -73,7 +73,7 @@ class Checkpoint:
         if contradictions:
             raise CheckpointError(f"its metadata contradicts its weights: {_shorten(contradictions)}")
         if released:
-            state = with_cells(state, FocalWindow.of(config["window"]))
+            state = add_missing_cells(state, FocalWindow.of(config["window"]))
         return cls(state, config, metadata.get("training", {}), "released" if released else "lamnet")
 
     def build(self) -> LAMNet:
@@ -176,7 +176,7 @@ def save_checkpoint(
         state |= {key: state[key].half() for key, _ in model.named_parameters()}
     metadata = {"version": FORMAT_VERSION, "config": model.config, "training": training or {}}
     if format == "released":
-        state = to_released(state)
+        state = to_original(state)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         if format == "released":
             torch.save({"params_ema": state}, file)
@@ -220,7 +220,7 @@ def _one_line(text: object) -> str:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            if (count := len(file.keys())) > _MOST_TENSORS:
+            if (count := len(file.keys())) > _MAX_TENSORS:
                 raise CheckpointError(f"{path}: {count:,} tensors are more than any LAMNet has")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             text = (file.metadata() or {}).get(_METADATA_KEY, "{}")

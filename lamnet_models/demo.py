@@ -12,7 +12,7 @@ from .datasets.samples import read_photo
 from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
 from .images import Picture
-from .pictures import Panel, best_box, fine_structure, grid
+from .pictures import Panel, best_box, grid, local_contrast
 from .registry import resolve_model
 from .upscaling import upscale
 
@@ -68,11 +68,11 @@ def demo(photo: str | os.PathLike = "astronaut", model: nn.Module | str | os.Pat
     name = model if isinstance(model, str) else type(network).__name__
     enlarged = {"bicubic": imresize(reduced, scale), Path(name).name: upscale(reduced, network)}
     scores = {method: psnr(image, truth, border=scale) for method, image in enlarged.items()}
-    box = best_box(fine_structure(truth), _DETAIL)
-    panels = [Panel(box.cut(image), (f"{method}  {scores[method]:.2f} dB",)) for method, image in enlarged.items()]
+    box = best_box(local_contrast(truth), _DETAIL)
+    panels = [Panel(box.crop(image), (f"{method}  {scores[method]:.2f} dB",)) for method, image in enlarged.items()]
     return Demo(
         psnr=scores,
         ssim={method: ssim(image, truth, border=scale) for method, image in enlarged.items()},
         scale=scale,
-        picture=grid([[*panels, Panel(box.cut(truth), ("original",))]], side=2 * _DETAIL),
+        picture=grid([[*panels, Panel(box.crop(truth), ("original",))]], side=2 * _DETAIL),
     )

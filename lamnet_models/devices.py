@@ -28,13 +28,13 @@ def resolve_device(device: torch.device | str) -> torch.device:
 
 
 @contextmanager
-def without_onednn(unwanted: bool = True) -> Iterator[None]:
-    """Keeps a CPU's convolutions from oneDNN, where unwanted: for float16.
+def without_onednn(disable: bool = True) -> Iterator[None]:
+    """Keeps a CPU's convolutions from oneDNN, where disable: for float16.
 
     Its depthwise convolutions of few channels in float16 never return on some processors (seen: torch 2.14, AVX-512).
     """
     before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = before and not unwanted
+    torch.backends.mkldnn.enabled = before and not disable
     try:
         yield
     finally:

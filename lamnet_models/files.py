@@ -35,14 +35,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def file_digest(path: str | os.PathLike, kind: str = "sha256") -> str:
+def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
     """Returns a digest of a file in hexadecimal digits.
 
     Args:
         path: The file.
-        kind: A name that ``hashlib`` knows.
+        algorithm: A name that ``hashlib`` knows.
     """
-    digest = hashlib.new(kind)
+    digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)

@@ -27,7 +27,7 @@ HUB_ERRORS = (OSError, EntryNotFoundError, HFValidationError, *HfHubHTTPError.__
 _LOGIN = "set HF_TOKEN to a token that may, or run hf auth login"
 
 
-def explain(error: Exception) -> str:
+def describe_hub_error(error: Exception) -> str:
     """Returns one line that says what went wrong and what to do."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, HFValidationError):
@@ -52,7 +52,7 @@ def explain(error: Exception) -> str:
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
+def translate_hub_errors(name: str) -> Iterator[None]:
     """Turns what reading a model in timm's form raises, from a hub or a folder, into one line.
 
     Args:
@@ -66,7 +66,7 @@ def explained(name: str) -> Iterator[None]:
     except LAMNetError:
         raise
     except HUB_ERRORS as error:
-        raise HubError(f"{name} cannot be had: {explain(error)}") from None
+        raise HubError(f"{name} cannot be had: {describe_hub_error(error)}") from None
     except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise HubError(f"{name} is no model in timm's form, or damaged ({type(error).__name__}: {reason})") from None

@@ -127,7 +127,7 @@ class LAMNet(nn.Module):
         )
         mean = RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
         self.register_buffer("mean", torch.tensor(mean, **factory).view(-1, 1, 1), persistent=False)
-        self.apply(_initialise)
+        self.apply(_init_weights)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recomputes each block's activations in the backward pass instead of keeping them."""
@@ -175,7 +175,7 @@ class LAMNet(nn.Module):
         return self.upsample(self.residual(shallow, self.conv_body(features))) + self.mean
 
 
-def _initialise(module: nn.Module) -> None:
+def _init_weights(module: nn.Module) -> None:
     # The released configuration: convolutions truncated normal with std 0.02, biases 0.
     if isinstance(module, nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)

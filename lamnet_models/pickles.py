@@ -13,10 +13,10 @@ from pathlib import Path
 
 from .errors import CheckpointError
 
-_MOST_TIMES = 20  # by which a sound file may be compressed; weights hardly are
-_SMALL = 1 << 24
-_LONGEST_PICKLE = 1 << 26
-_FILLS_MEMORY = b"bytearray"  # takes a length, and fills as much memory with zeros; no state dict needs it
+_MAX_COMPRESSION = 20  # by which a sound file may be compressed; weights hardly are
+_ALWAYS_ALLOWED = 1 << 24
+_MAX_PICKLE_BYTES = 1 << 26
+_ALLOCATING_TYPE = b"bytearray"  # takes a length, and fills as much memory with zeros; no state dict needs it
 
 
 def check_pickle(path: Path) -> None:
@@ -26,16 +26,16 @@ def check_pickle(path: Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 claimed = sum(entry.file_size for entry in archive.infolist())
-                if claimed > max(_SMALL, _MOST_TIMES * size):
+                if claimed > max(_ALWAYS_ALLOWED, _MAX_COMPRESSION * size):
                     raise CheckpointError(f"{path}: {size:,} bytes that unpack to {claimed:,} are no weights; not read")
                 names = [name for name in archive.namelist() if name.endswith(".pkl")]
-                pickles = [archive.open(name).read(_LONGEST_PICKLE) for name in names]
+                pickles = [archive.open(name).read(_MAX_PICKLE_BYTES) for name in names]
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
             return  # PyTorch will say that it is damaged
-        asks = any(_FILLS_MEMORY in data for data in pickles)
+        asks = any(_ALLOCATING_TYPE in data for data in pickles)
     elif size:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            asks = data.find(_FILLS_MEMORY) >= 0
+            asks = data.find(_ALLOCATING_TYPE) >= 0
     else:
         return
     if asks:

@@ -32,7 +32,7 @@ class Box:
     width: int
     height: int
 
-    def cut(self, image: np.ndarray) -> np.ndarray:
+    def crop(self, image: np.ndarray) -> np.ndarray:
         """Returns what is inside it."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
@@ -67,7 +67,7 @@ def best_box(values: np.ndarray, side: int) -> Box:
     return Box(int(left), int(top), width, height)
 
 
-def fine_structure(image: np.ndarray) -> np.ndarray:
+def local_contrast(image: np.ndarray) -> np.ndarray:
     """Returns how much each pixel of (H, W, 3) differs from its neighbours, (H, W): where methods differ."""
     luma = image.astype(np.float64).mean(axis=2)
     return sum(np.abs(np.diff(luma, axis=axis, append=np.take(luma, [-1], axis=axis))) for axis in (0, 1))
@@ -80,7 +80,7 @@ def grid(rows: list[list[Panel]], side: int = 240) -> Picture:
         rows: The panels; all rows have as many.
         side: Pixels that the longer side of a detail gets at least.
     """
-    drawn = [_drawn(row, side) for row in rows]
+    drawn = [_render_row(row, side) for row in rows]
     columns = range(len(drawn[0]))
     widths = [max(row[column].width for row in drawn) for column in columns]
     size = _text_size(rows, widths)
@@ -99,25 +99,27 @@ def grid(rows: list[list[Panel]], side: int = 240) -> Picture:
         for panel, image, width in zip(row, images, widths, strict=True):
             canvas.paste(image, (left, top))
             for index, line in enumerate(panel.lines):
-                text = _fitted(line, font, width)
+                text = _truncate(line, font, width)
                 draw.text((left + 2, top + height + _GAP // 2 + index * size * _LINE), text, fill="black", font=font)
             left += width + _GAP
         top += height + caption + _GAP
     return Picture(np.asarray(canvas))
 
 
-def _drawn(row: list[Panel], side: int) -> list[Image.Image]:
+def _render_row(row: list[Panel], side: int) -> list[Image.Image]:
     longest = max(max(panel.pixels.shape[:2]) for panel in row if panel.box is None)
-    zoom = -(-side // longest)
-    return [_enlarged(panel, zoom) if panel.box is None else _overview(panel, zoom * longest) for panel in row]
+    factor = -(-side // longest)
+    return [
+        _zoom_panel(panel, factor) if panel.box is None else _draw_overview(panel, factor * longest) for panel in row
+    ]
 
 
-def _enlarged(panel: Panel, zoom: int) -> Image.Image:
+def _zoom_panel(panel: Panel, factor: int) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(panel.pixels))
-    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _overview(panel: Panel, side: int) -> Image.Image:
+def _draw_overview(panel: Panel, side: int) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(panel.pixels))
     ratio = side / max(image.size)
     image = image.resize(tuple(max(1, round(length * ratio)) for length in image.size), Image.Resampling.LANCZOS)
@@ -137,7 +139,7 @@ def _text_size(rows: list[list[Panel]], widths: list[int]) -> int:
     return _SMALLEST_TEXT
 
 
-def _fitted(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _truncate(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     if font.getlength(line) <= width - 4:
         return line
     while line and font.getlength(f"{line}…") > width - 4:

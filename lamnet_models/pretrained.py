@@ -9,7 +9,7 @@ from huggingface_hub import hf_hub_download
 
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, ModelError
-from .hub_errors import HUB_ERRORS, explain
+from .hub_errors import HUB_ERRORS, describe_hub_error
 from .lamnet import LAMNet
 
 WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
@@ -57,7 +57,7 @@ def find_weights(name: str, tag: str = "") -> Path:
             return path
     if repository := os.environ.get(HUB_VARIABLE):
         return _download(repository, f"{name}.{tag}.safetensors" if tag else f"{name}.safetensors")
-    raise ModelError(f"there are no pretrained weights for {name}{tag and '.'}{tag}; {_what_there_is()}")
+    raise ModelError(f"there are no pretrained weights for {name}{tag and '.'}{tag}; {_describe_packaged_weights()}")
 
 
 def is_checkpoint_path(source: str | os.PathLike) -> bool:
@@ -66,7 +66,7 @@ def is_checkpoint_path(source: str | os.PathLike) -> bool:
     return isinstance(source, os.PathLike) or path.suffix in _SUFFIXES or path.is_file()
 
 
-def locate(source: str | os.PathLike) -> Path:
+def resolve_weights_path(source: str | os.PathLike) -> Path:
     """Returns the checkpoint file that somebody means.
 
     Args:
@@ -100,11 +100,11 @@ def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
         if checkpoint.config.get(key, own) != own
     ]
     if differences:
-        raise CheckpointError(f"{path} holds weights for {', '.join(differences)}; {_what_there_is()}")
+        raise CheckpointError(f"{path} holds weights for {', '.join(differences)}; {_describe_packaged_weights()}")
     checkpoint.load_into(model)
 
 
-def _what_there_is() -> str:
+def _describe_packaged_weights() -> str:
     return f"packaged weights: {', '.join(packaged_weights()) or 'none'}"
 
 
@@ -112,4 +112,6 @@ def _download(repository: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repository, file))
     except HUB_ERRORS as error:
-        raise CheckpointError(f"{file} cannot be had from {HUB_VARIABLE}={repository}: {explain(error)}") from None
+        raise CheckpointError(
+            f"{file} cannot be had from {HUB_VARIABLE}={repository}: {describe_hub_error(error)}"
+        ) from None

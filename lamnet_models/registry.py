@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, check_state, load_model
 from .errors import CheckpointError, ModelError
-from .hub_errors import explained
+from .hub_errors import translate_hub_errors
 from .lamnet import RGB_MEAN, LAMNet
 from .pretrained import find_weights, is_checkpoint_path, load_pretrained, packaged_weights
 
@@ -56,7 +56,7 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> LAMNet:
         LAMNet,
         variant,
         pretrained and from_timm,
-        pretrained_filter_fn=_fit,
+        pretrained_filter_fn=_checkpoint_filter_fn,
         pretrained_cfg_overlay=overlay,
         kwargs_filter=("num_classes", "global_pool", "img_size"),
         **kwargs,
@@ -66,7 +66,7 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> LAMNet:
     return model
 
 
-def _fit(state: dict[str, Tensor], model: LAMNet) -> dict[str, Tensor]:
+def _checkpoint_filter_fn(state: dict[str, Tensor], model: LAMNet) -> dict[str, Tensor]:
     state = Checkpoint.from_state(state).state
     check_state(model, state)
     return state
@@ -137,12 +137,12 @@ def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwar
         HubError: If a hub cannot be reached, or what is there is no model in timm's form.
         ValueError: If an argument is out of its range.
     """
-    is_elsewhere = ":" in name
-    if not is_elsewhere:
+    is_external = ":" in name
+    if not is_external:
         check_name(name)
     if isinstance(pretrained, str | os.PathLike):
         kwargs["pretrained_cfg_overlay"] = {"file": str(pretrained)}
-    with explained(name) if is_elsewhere else nullcontext():
+    with translate_hub_errors(name) if is_external else nullcontext():
         model = timm.create_model(name, pretrained=bool(pretrained), **kwargs)
     if not isinstance(model, LAMNet):
         raise ModelError(f"{name} is of the kind {type(model).__name__}, and no LAMNet")

@@ -48,23 +48,23 @@ def _rules(names: dict[str, str]) -> list[tuple[re.Pattern, str]]:
     return [(re.compile(name.replace(".", r"\.").format(**groups)), other) for name, other in names.items()]
 
 
-_TO_RELEASED = _rules(_NAMES)
-_FROM_RELEASED = _rules({released: ours for ours, released in _NAMES.items()})
+_TO_ORIGINAL = _rules(_NAMES)
+_FROM_ORIGINAL = _rules({released: ours for ours, released in _NAMES.items()})
 
 
-def is_released(state: dict[str, Tensor]) -> bool:
+def is_original(state: dict[str, Tensor]) -> bool:
     """Returns whether a state dict has the released network's names."""
     return any(key.startswith(("shallow_feature_extraction.", "deep_feature_extraction.")) for key in state)
 
 
-def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns a state dict of the released network under our names and shapes.
 
     Keys that the released network does not have, or has once, stay as they are, for the loader to name.
     """
     renamed = {}
     for key, tensor in state.items():
-        name = _rename(key, _FROM_RELEASED)
+        name = _rename(key, _FROM_ORIGINAL)
         if name is None or name in renamed:
             name = key
         if tensor.dim() == 4 and name.endswith("residual.alpha"):
@@ -75,8 +75,8 @@ def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict of ours under the released network's names and shapes: the inverse of ``from_released``.
+def to_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state dict of ours under the released network's names and shapes: the inverse of ``from_original``.
 
     Raises:
         CheckpointError: If the model has something that the released format cannot say.
@@ -84,7 +84,7 @@ def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     num_blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     renamed = {}
     for key, tensor in state.items():
-        name = _rename(key, _TO_RELEASED, g=num_blocks)
+        name = _rename(key, _TO_ORIGINAL, g=num_blocks)
         if name is None:
             raise CheckpointError(f"the released format has no place for {key}: keep this model in our own format")
         if name.endswith(("alpha", "beta")):

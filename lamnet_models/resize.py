@@ -16,7 +16,7 @@ Image = TypeVar("Image", np.ndarray, Tensor)
 BORDERS = ("mirror", "replicate")
 PIPELINES = ("uint8", "double")
 
-_BAND = 2**22  # values of the image's rows at a time: a band of the result
+_BAND_VALUES = 2**22  # values of the image's rows at a time: a band of the result
 
 
 def imresize(
@@ -67,12 +67,12 @@ def imresize(
             "of uint8, uint16 or floating point"
         )
     rounds = is_integer and pipeline == "uint8"
-    down, across = _axes(image.shape[:2], scale, size, border)
+    down, across = _resize_matrices(image.shape[:2], scale, size, border)
     shape = (down.shape[0], across.shape[0], *image.shape[2:])
     if out is not None and (out.shape, out.dtype) != (shape, image.dtype):
         raise ValueError(f"out has shape {out.shape} and type {out.dtype}, but it must be {shape}, {image.dtype}")
     result = np.empty(shape, image.dtype) if out is None else out
-    length = max(1, _BAND // image[0].size)
+    length = max(1, _BAND_VALUES // image[0].size)
     for start in range(0, len(result), length):  # so that what is in float64 stays small
         band = down[start : start + length]
         first, last = band.indices.min(), band.indices.max() + 1
@@ -82,7 +82,7 @@ def imresize(
     return result
 
 
-def _axes(
+def _resize_matrices(
     shape: tuple[int, ...], scale: float | None, size: tuple[int, int] | None, border: str
 ) -> tuple[csr_array, csr_array]:
     """Returns the matrices that resize rows and columns of an image (H, W)."""
@@ -144,6 +144,6 @@ def _resize_tensor(image: Tensor, scale: float | None, size: tuple[int, int] | N
             f"image has shape {tuple(image.shape)} and type {image.dtype}, but as a tensor it must be (…, H, W), not "
             "empty, of floating point"
         )
-    axes = _axes(tuple(image.shape[-2:]), scale, size, border)
+    axes = _resize_matrices(tuple(image.shape[-2:]), scale, size, border)
     rows, columns = (torch.from_numpy(axis.toarray()).to(image) for axis in axes)
     return rows @ image @ columns.mT

@@ -16,9 +16,9 @@ from .errors import ModelError
 from .lamnet import LAMNet
 from .registry import NAMES, create_model
 
-_TRUTH = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False}
 
-_KINDS: dict[str, type | tuple[str, ...]] = {
+_SETTING_TYPES: dict[str, type | tuple[str, ...]] = {
     "scale": int,
     "in_chans": int,
     "channels": int,
@@ -34,7 +34,7 @@ _KINDS: dict[str, type | tuple[str, ...]] = {
     "hidden_channels": int,
 }
 
-SETTINGS = tuple(_KINDS)
+SETTINGS = tuple(_SETTING_TYPES)
 """The keys of settings: arguments of [`LAMNet`][lamnet_models.LAMNet], the window's two by themselves."""
 
 
@@ -52,13 +52,13 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
         key, sign, value = (part.strip() for part in text.partition("="))
         if not sign:
             raise ModelError(f"{text!r} is no setting: write KEY=VALUE, such as channels=48 or window.strides=1,2")
-        if key not in _KINDS:
-            near = difflib.get_close_matches(key, _KINDS, n=1)
+        if key not in _SETTING_TYPES:
+            near = difflib.get_close_matches(key, _SETTING_TYPES, n=1)
             hint = f"did you mean {near[0]}? There are" if near else "there are"
             raise ModelError(f"there is no setting {key!r}: {hint} {', '.join(SETTINGS)}")
         if key in values:
             raise ModelError(f"{key} is set twice")
-        values[key] = _parse(key, value, _KINDS[key])
+        values[key] = _parse(key, value, _SETTING_TYPES[key])
     return values
 
 
@@ -89,12 +89,12 @@ def create_variant(name: str, settings: Mapping[str, Any], **kwargs: Any) -> LAM
         raise ModelError(f"{name} cannot be built so: {reason}") from None
 
 
-def as_settings(arguments: Mapping[str, Any]) -> str:
+def format_settings(arguments: Mapping[str, Any]) -> str:
     """Returns arguments of [`LAMNet`][lamnet_models.LAMNet] as settings, ``"window.strides=1,2 window.steps=3,3"``."""
-    return " ".join(f"{key}={shown(value)}" for key, value in _flat(arguments).items())
+    return " ".join(f"{key}={format_value(value)}" for key, value in _flat(arguments).items())
 
 
-def difference(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
+def nearest_published(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
     """Returns the published model that a model is nearest to, and what differs.
 
     Args:
@@ -126,7 +126,7 @@ def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Returns a setting's value as it is written, ``"1,2,4"`` or ``"false"``."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -141,8 +141,8 @@ def _parse(key: str, text: str, kind: type | tuple[str, ...]) -> Any:
         hint = f": did you mean {near[0]}?" if near else ""
         raise ModelError(f"{key} is {text!r}, but it must be one of {', '.join(kind)}{hint}")
     if kind is bool:
-        if text.lower() in _TRUTH:
-            return _TRUTH[text.lower()]
+        if text.lower() in _BOOLEANS:
+            return _BOOLEANS[text.lower()]
         raise ModelError(f"{key} is {text!r}, but it must be true or false")
     try:
         return [int(part) for part in text.split(",")] if kind is list else int(text)

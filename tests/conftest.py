@@ -48,7 +48,7 @@ LAYOUTS = {
 }
 
 
-def truth(index, height=52, width=64):
+def hr_image(index, height=52, width=64):
     """A picture with edges and gradients, another for each index."""
     y, x = np.mgrid[:height, :width]
     waves = [127 + 100 * np.sin((x * (index + 1) + y * (c + 2)) / 9) + 28 * ((x // 8 + y // 8) % 2) for c in range(3)]
@@ -56,13 +56,13 @@ def truth(index, height=52, width=64):
 
 
 @pytest.fixture
-def build_set(tmp_path):
+def build_dataset(tmp_path):
     """Writes a set of images in somebody's layout; returns the folder that holds it."""
 
     def build(layout="BasicSR", name="Set5", scale=2, count=3, root=None):
         root = root or tmp_path / "data"
         for index in range(count):
-            image = truth(index)
+            image = hr_image(index)
             pixels = {0: image[: 52 // scale * scale, : 64 // scale * scale], 1: None}
             pixels[1] = imresize(pixels[0], 1 / scale, border="replicate")
             for part, pattern in enumerate(LAYOUTS[layout]):
@@ -76,7 +76,7 @@ def build_set(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
+def _isolated_cache(tmp_path_factory, monkeypatch):
     """Keeps the user's sets and cache out of the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("LAMNET_DATA", raising=False)

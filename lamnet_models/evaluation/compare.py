@@ -109,17 +109,19 @@ def compare(
         truth, reduced = found.read(pair)
         outputs = [method.enlarge(reduced) for method in methods]
         box = detail.box or best_box(_disagreement(outputs, truth), side)
-        if box.cut(truth).shape[:2] != (box.height, box.width):
+        if box.crop(truth).shape[:2] != (box.height, box.width):
             raise DatasetError(f"{pair.name} has {truth.shape[1]}×{truth.shape[0]} pixels: the detail lies outside")
         shown.append(replace(detail, box=box))
         rows.append(
             [
                 Panel(truth, (pair.name, f"{found.name} x{found.scale}"), box),
                 *(
-                    Panel(box.cut(output), (method.name, f"{psnr(box.cut(output), box.cut(truth), 0, channel):.2f} dB"))
+                    Panel(
+                        box.crop(output), (method.name, f"{psnr(box.crop(output), box.crop(truth), 0, channel):.2f} dB")
+                    )
                     for method, output in zip(methods, outputs, strict=True)
                 ),
-                Panel(box.cut(truth), ("original", "PSNR")),
+                Panel(box.crop(truth), ("original", "PSNR")),
             ]
         )
     return Comparison(evaluations, tuple(shown), grid(rows) if rows else None)

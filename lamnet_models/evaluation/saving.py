@@ -52,9 +52,9 @@ class ImageSaver:
         error = (rgb_to_y(step.enlarged) - rgb_to_y(step.truth)) ** 2
         box = best_box(error, _SIDE)
         scale = step.truth.shape[0] // step.reduced.shape[0]
-        truth = box.cut(step.truth)
+        truth = box.crop(step.truth)
         panels = [Panel(step.truth, (step.score.name, f"{step.score.psnr:.2f} dB in all"), box)]
         for name, image in (("bicubic", imresize(step.reduced, scale)), (self._method, step.enlarged)):
-            part: np.ndarray = box.cut(image)
+            part: np.ndarray = box.crop(image)
             panels.append(Panel(part, (name, f"{psnr(part, truth):.2f} dB")))
         return [*panels, Panel(truth, ("original", "PSNR of the detail"))]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..datasets.samples import read_photo
 from ..errors import ImageError, ModelError
-from ..pictures import Box, best_box, fine_structure
+from ..pictures import Box, best_box, local_contrast
 from ..resize import imresize
 
 MIN_SIDE = 16
@@ -52,7 +52,7 @@ def view(
     image = image[:height, :width]
     part = min(side * step, width), min(side * step, height)
     if at is None:
-        box = best_box(fine_structure(image), side * step)
+        box = best_box(local_contrast(image), side * step)
         left, top = box.left, box.top
     elif not (0 <= at[0] < width and 0 <= at[1] < height):
         raise ValueError(f"at is {at[0]},{at[1]}, but the image has {width}×{height} pixels")
@@ -60,7 +60,7 @@ def view(
         left, top = at[0] - part[0] // 2, at[1] - part[1] // 2
     left = min(max(left, 0), width - part[0]) // step * step
     top = min(max(top, 0), height - part[1]) // step * step
-    cut = np.ascontiguousarray(Box(left, top, *part).cut(image))
+    cut = np.ascontiguousarray(Box(left, top, *part).crop(image))
     return imresize(cut, 1 / scale) if reduce else cut
 
 

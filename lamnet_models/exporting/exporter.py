@@ -18,7 +18,7 @@ from ..errors import ExportError
 from ..files import atomic_path
 from ..lamnet import LAMNet
 from ..registry import resolve_model
-from .program import metadata, on_its_own
+from .program import build_metadata, detached_eval_copy
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2", "aoti": ".pt2"}
 """Formats and their extensions: ONNX, ``torch.export``'s archive, AOTInductor's package."""
@@ -60,7 +60,7 @@ def export(
     format: str | None = None,
     half: bool = False,
     device: torch.device | str = "cpu",
-    progress: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Export:
     """Writes a network as a program for images of any number and size, (B, C, H, W) → (B, C, r·H, r·W).
 
@@ -74,7 +74,7 @@ def export(
             ``"torch"`` for ``.pt2``.
         half: Whether weights and images are float16.
         device: What ``"aoti"`` compiles for, and runs on alone. The other formats run on any.
-        progress: Called with what is about to be done.
+        on_status: Called with what is about to be done.
 
     Returns:
         What was written, and how far it is from the network.
@@ -86,20 +86,20 @@ def export(
     """
     path = Path(path)
     format = _format_of(path, format)
-    where = resolve_device(device)
-    if format != "aoti" and where.type != "cpu":
+    target_device = resolve_device(device)
+    if format != "aoti" and target_device.type != "cpu":
         raise ValueError(f"device is {str(device)!r}, but {format} runs on any: only aoti is made for one")
-    say = progress or (lambda _: None)
-    network = on_its_own(resolve_model(model))
+    on_status = on_status or (lambda _: None)
+    network = detached_eval_copy(resolve_model(model))
     module = import_module(f".{format}_format", __package__)
     with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), without_onednn(half):
-        say(f"writing {format}")
-        module.write(on_its_own(network).to(where), temporary, metadata(network, half), half)
+        on_status(f"writing {format}")
+        module.write(detached_eval_copy(network).to(target_device), temporary, build_metadata(network, half), half)
         run = module.load(temporary)
         differences = {}
         for size in SIZES:
-            say("comparing at " + "×".join(map(str, size)))
-            differences[size] = _difference(network, run, size, half, where)
+            on_status("comparing at " + "×".join(map(str, size)))
+            differences[size] = _difference(network, run, size, half, target_device)
         worst = max(differences.values())
         if not worst <= TOLERANCES[half]:
             raise ExportError(

@@ -11,7 +11,7 @@ from ..integrations.onnxruntime import OnnxNetwork, load_onnx
 from ..lamnet import LAMNet
 
 
-def serialise(model: LAMNet, metadata: dict[str, str], half: bool) -> bytes:
+def serialize(model: LAMNet, metadata: dict[str, str], half: bool) -> bytes:
     """Returns what an ONNX file of a network holds.
 
     Raises:
@@ -29,7 +29,7 @@ def serialise(model: LAMNet, metadata: dict[str, str], half: bool) -> bytes:
 
 def write(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> None:
     """Writes the graph, weights and all in one file."""
-    path.write_bytes(serialise(model, metadata, half))
+    path.write_bytes(serialize(model, metadata, half))
 
 
 def load(path: Path) -> OnnxNetwork:

@@ -32,7 +32,7 @@ class Graph:
         self._constants: dict[tuple, onnx.TensorProto] = {}
 
     @property
-    def kind(self) -> int:
+    def dtype_code(self) -> int:
         """ONNX's number of the type of the weights."""
         return helper.np_dtype_to_tensor_dtype(self.dtype)
 
@@ -54,12 +54,12 @@ class Graph:
         return self.constant(value.astype(self.dtype))
 
     def op(
-        self, kind: str, *inputs: str, outputs: int | None = None, result: str | None = None, **attributes: Any
+        self, op_type: str, *inputs: str, outputs: int | None = None, result: str | None = None, **attributes: Any
     ) -> Any:
         """Adds a node.
 
         Args:
-            kind: Its operator.
+            op_type: Its operator.
             *inputs: What it reads.
             outputs: How many values it makes, if they are to come as a list.
             result: The name of what it makes, if that matters.
@@ -68,9 +68,9 @@ class Graph:
         Returns:
             The name of what it makes, or a list of names if ``outputs`` is given.
         """
-        name = f"{self.scope}{kind}_{len(self._nodes)}"
+        name = f"{self.scope}{op_type}_{len(self._nodes)}"
         names = [result or name] if outputs is None else [f"{name}.{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(kind, inputs, names, name=name, **attributes))
+        self._nodes.append(helper.make_node(op_type, inputs, names, name=name, **attributes))
         return names[0] if outputs is None else names
 
     def model(self, inputs: dict[str, tuple], outputs: dict[str, tuple], metadata: dict[str, str]) -> onnx.ModelProto:
@@ -84,8 +84,8 @@ class Graph:
         graph = helper.make_graph(
             self._nodes,
             "LAMNet",
-            [helper.make_tensor_value_info(name, self.kind, shape) for name, shape in inputs.items()],
-            [helper.make_tensor_value_info(name, self.kind, shape) for name, shape in outputs.items()],
+            [helper.make_tensor_value_info(name, self.dtype_code, shape) for name, shape in inputs.items()],
+            [helper.make_tensor_value_info(name, self.dtype_code, shape) for name, shape in outputs.items()],
             list(self._constants.values()),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="lamnet")

@@ -59,15 +59,15 @@ class _Writer:
         """Writes it all."""
         model, op = self.model, self.op
         shallow = self._conv(op("Sub", INPUT, self.weight(model.mean)), model.conv_first)
-        self._measure(shallow)
-        x = self._pixels(shallow, model.num_features)
+        self._read_shape(shallow)
+        x = self._to_pixels(shallow, model.num_features)
         for index, block in enumerate(model.blocks):
             y = x
             for number, layer in enumerate(block.layers):
                 with self._scope(f"blocks.{index}.layers.{number}"):
                     y = self._sub_block(y, layer)
             x = op("Add", x, op("Mul", y, self.weight(block.residual.alpha.flatten())))
-        features = self._conv(self._planes(x, model.num_features), model.conv_body, model.residual.alpha.flatten())
+        features = self._conv(self._to_planes(x, model.num_features), model.conv_body, model.residual.alpha.flatten())
         last = model.upsample[0]
         mean = model.mean.flatten().repeat_interleave(model.scale**2)  # added to all channels that become one
         enlarged = self._conv(op("Add", shallow, features), last, bias=last.bias + mean)
@@ -84,28 +84,28 @@ class _Writer:
         half = layer.channels // 2
         project, bias = _matrix(layer.proj_in), layer.proj_in.bias
         c = self._channel_branch(x, layer.channel, project[:half], bias[:half])
-        a = self._planes(self._product(x, project[half:], bias[half:]), half)
+        a = self._to_planes(self._gemm(x, project[half:], bias[half:]), half)
         for branch in (layer.spatial.horizontal, layer.spatial.vertical):
-            a = self._pass(a, branch)
+            a = self._focal_pass(a, branch)
         a = self.op("Reshape", a, self.integers(0, 0, -1))
         if isinstance(layer.exchange, IEM):
             c, a = self._exchange(c, a, half)
         a = self.op("Reshape", self.op("Transpose", a, perm=[0, 2, 1]), self.integers(-1, half))
-        return self._joined((c, a), layer.proj_out, alpha)
+        return self._concat_projection((c, a), layer.proj_out, alpha)
 
     def _channel_branch(self, x: str, layer: nn.Module, project: Tensor, bias: Tensor) -> str:
         first = layer.reduce if isinstance(layer, CSM) else layer
         if isinstance(first, nn.Conv2d):  # nothing but the projection before it
             project, bias = _matrix(first) @ project, _matrix(first) @ bias + first.bias
-        c = self._product(x, project, bias)
+        c = self._gemm(x, project, bias)
         if isinstance(layer, CSM):
-            c = self._product(self.op("Relu", c), _matrix(layer.expand), layer.expand.bias)
+            c = self._gemm(self.op("Relu", c), _matrix(layer.expand), layer.expand.bias)
         return c
 
-    def _pass(self, x: str, layer: FocalPass) -> str:
+    def _focal_pass(self, x: str, layer: FocalPass) -> str:
         taps = self.op("Tanh", self._conv(self._conv(x, layer.depthwise), layer.pointwise))
         window, axis = layer.window, 2 if layer.axis == "vertical" else 3
-        means = {length: self._means(x, layer.channels, length, window.radius, axis) for _, length in window.cells}
+        means = {length: self._cell_means(x, layer.channels, length, window.radius, axis) for _, length in window.cells}
         taps = self.op("Reshape", taps, self.integers(0, layer.heads, window.taps, -1))
         taps = self.op("Split", taps, outputs=window.taps, axis=2, num_outputs=window.taps)
         out = None
@@ -118,7 +118,7 @@ class _Writer:
             out = weighted if out is None else self.op("Add", out, weighted)
         return self.op("Reshape", out, self._shape(self._batch, layer.channels, self._sides))
 
-    def _means(self, x: str, channels: int, length: int, edge: int, axis: int) -> str:
+    def _cell_means(self, x: str, channels: int, length: int, edge: int, axis: int) -> str:
         """Writes the means of so many neighbours along an axis, on an image with an edge of zeros."""
         pads = [0] * axis + [edge] + [0] * (3 - axis)
         if length == 1:
@@ -138,24 +138,24 @@ class _Writer:
         wide_c = op("Reshape", wide_c, self._shape(self._batch, -1, channels))
         spatial = op("Reshape", op("Sigmoid", op("MatMul", wide_c, scaled)), self.integers(-1, 1))
         if half:
-            spatial, channel = (op("Cast", gate, to=self.graph.kind) for gate in (spatial, channel))
+            spatial, channel = (op("Cast", gate, to=self.graph.dtype_code) for gate in (spatial, channel))
         return op("Mul", c, spatial), op("Mul", a, channel)
 
     def _feed_forward(self, x: str, layer: DGFN | GDFN | FFN, alpha: Tensor) -> str:
         project, bias = _matrix(layer.proj_in), layer.proj_in.bias
         if isinstance(layer, FFN):
-            return self._joined((self.op("Gelu", self._product(x, project, bias)),), layer.proj_out, alpha)
+            return self._concat_projection((self.op("Gelu", self._gemm(x, project, bias)),), layer.proj_out, alpha)
         hidden, filters = layer.hidden_channels, layer.depthwise
         halves = []
         for part in (slice(hidden), slice(hidden, None)):
-            y = self._planes(self._product(x, project[part], bias[part]), hidden)
-            y = self._filter(y, filters.weight[part], filters.bias[part], filters.padding, hidden)
-            halves.append(self._pixels(y, hidden))
+            y = self._to_planes(self._gemm(x, project[part], bias[part]), hidden)
+            y = self._conv_node(y, filters.weight[part], filters.bias[part], filters.padding, hidden)
+            halves.append(self._to_pixels(y, hidden))
         gate = self.op("Gelu", halves[0])
         gated = halves if isinstance(layer, DGFN) else halves[1:]
-        return self._joined([self.op("Mul", gate, y) for y in gated], layer.proj_out, alpha)
+        return self._concat_projection([self.op("Mul", gate, y) for y in gated], layer.proj_out, alpha)
 
-    def _joined(self, parts: tuple[str, ...] | list[str], layer: nn.Conv2d, alpha: Tensor) -> str:
+    def _concat_projection(self, parts: tuple[str, ...] | list[str], layer: nn.Conv2d, alpha: Tensor) -> str:
         """Writes a 1×1 convolution of parts that would have to be joined for it, and the scale behind it."""
         weights = (_matrix(layer) * alpha[:, None]).chunk(len(parts), dim=1)
         out = self.weight(layer.bias * alpha)
@@ -163,27 +163,27 @@ class _Writer:
             out = self.op("Gemm", part, self.weight(weight), out, transB=1)
         return out
 
-    def _product(self, x: str, weight: Tensor, bias: Tensor) -> str:
+    def _gemm(self, x: str, weight: Tensor, bias: Tensor) -> str:
         return self.op("Gemm", x, self.weight(weight), self.weight(bias), transB=1)
 
     def _conv(self, x: str, layer: nn.Conv2d, scale: Tensor | None = None, bias: Tensor | None = None) -> str:
         weight, bias = layer.weight, layer.bias if bias is None else bias
         if scale is not None:
             weight, bias = weight * scale.view(-1, 1, 1, 1), bias * scale
-        return self._filter(x, weight, bias, layer.padding, layer.groups)
+        return self._conv_node(x, weight, bias, layer.padding, layer.groups)
 
-    def _filter(self, x: str, weight: Tensor, bias: Tensor, padding: tuple[int, ...], groups: int) -> str:
+    def _conv_node(self, x: str, weight: Tensor, bias: Tensor, padding: tuple[int, ...], groups: int) -> str:
         shape = {"kernel_shape": list(weight.shape[2:]), "pads": [*padding, *padding], "group": groups}
         return self.op("Conv", x, self.weight(weight), self.weight(bias), **shape)
 
-    def _planes(self, x: str, channels: int) -> str:
+    def _to_planes(self, x: str, channels: int) -> str:
         x = self.op("Reshape", x, self._shape(self._batch, self._sides, channels))
         return self.op("Transpose", x, perm=_PLANES)
 
-    def _pixels(self, x: str, channels: int) -> str:
+    def _to_pixels(self, x: str, channels: int) -> str:
         return self.op("Reshape", self.op("Transpose", x, perm=_CHANNELS_LAST), self.integers(-1, channels))
 
-    def _measure(self, planes: str) -> None:
+    def _read_shape(self, planes: str) -> None:
         """Writes, once, what depends on the size of the image: its shape for all layers, its number of pixels."""
         shape = self.op("Shape", planes)
         bounds = ((self.integers(first), self.integers(end)) for first, end in ((0, 1), (2, 4)))

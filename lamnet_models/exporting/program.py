@@ -14,7 +14,7 @@ METADATA = "lamnet"
 """Key under which a program holds what it is, as JSON."""
 
 
-def on_its_own(model: nn.Module) -> LAMNet:
+def detached_eval_copy(model: nn.Module) -> LAMNet:
     """Returns a copy in evaluation mode, on the CPU, in float32, that asks for no backend and is not compiled.
 
     Raises:
@@ -27,7 +27,7 @@ def on_its_own(model: nn.Module) -> LAMNet:
     return copy.eval()
 
 
-def metadata(model: LAMNet, half: bool) -> dict[str, str]:
+def build_metadata(model: LAMNet, half: bool) -> dict[str, str]:
     """Returns what a program tells about itself, by key."""
     facts = {"version": version("lamnet"), "half": half, "config": model.config}
     mean = [round(value, 4) for value in model.mean.flatten().tolist()]

@@ -8,8 +8,8 @@ from torch import nn
 
 from ..integrations.onnxruntime import OnnxNetwork, open_onnx
 from ..registry import resolve_model
-from .onnx_format import serialise
-from .program import metadata, on_its_own
+from .onnx_format import serialize
+from .program import build_metadata, detached_eval_copy
 
 
 def to_onnxruntime(
@@ -29,5 +29,5 @@ def to_onnxruntime(
     network = resolve_model(model)
     if isinstance(network, OnnxNetwork):
         return network
-    network = on_its_own(network)
-    return open_onnx(serialise(network, metadata(network, half), half), threads)
+    network = detached_eval_copy(network)
+    return open_onnx(serialize(network, build_metadata(network, half), half), threads)

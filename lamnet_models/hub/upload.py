@@ -11,8 +11,8 @@ from timm.models import save_for_hf
 
 from ..checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from ..errors import HubError
-from ..hub_errors import HUB_ERRORS, explain
-from ..pretrained import locate, packaged_weights
+from ..hub_errors import HUB_ERRORS, describe_hub_error
+from ..pretrained import packaged_weights, resolve_weights_path
 from ..registry import NAMES, create_model
 from .card import write_card
 
@@ -42,7 +42,7 @@ def push(source: str | os.PathLike, repository: str, *, license: str | None = No
         CheckpointError: If the file cannot be read.
         HubError: If the upload fails.
     """
-    path = locate(source)
+    path = resolve_weights_path(source)
     checkpoint = read_checkpoint(path)
     if license is None and path not in packaged_weights().values():
         raise ValueError(f"license is None, but only you know that of {path}: give one, such as {LICENSE!r}")
@@ -53,7 +53,7 @@ def push(source: str | os.PathLike, repository: str, *, license: str | None = No
             url = api.create_repo(repository, private=private, exist_ok=True)
             api.upload_folder(repo_id=url.repo_id, folder_path=folder, commit_message=f"Add {path.name}")
         except (*HUB_ERRORS, ValueError) as error:  # the latter where an upload was refused
-            raise HubError(f"{repository}: not uploaded: {explain(error)}") from None
+            raise HubError(f"{repository}: not uploaded: {describe_hub_error(error)}") from None
     return str(url)
 
 

@@ -14,7 +14,7 @@ from lamnet_layers import FocalSeparableAttention
 from ..errors import ModelError
 from ..explanation.view import to_tensor, view
 from ..files import atomic_path
-from ..pictures import fine_structure
+from ..pictures import local_contrast
 from .inside import choose_layers, inputs_of, mixers, open_lamnet
 from .kernels import dynamic_kernels, rank, sparsity
 from .result import Reproduction, Table
@@ -95,7 +95,7 @@ def _name(model: nn.Module | str | os.PathLike) -> str:
 
 def _extremes(part: np.ndarray, radius: int) -> list[tuple[int, int]]:
     """Returns the pixels around which there is most and least fine structure, where the window lies inside."""
-    structure = fine_structure(part)
+    structure = local_contrast(part)
     sums = np.lib.stride_tricks.sliding_window_view(structure, (5, 5)).sum((2, 3))
     margin = min(radius, (min(part.shape[:2]) - 5) // 2)
     inner = (

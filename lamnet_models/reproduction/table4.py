@@ -15,7 +15,7 @@ from ..evaluation import evaluate
 from ..evaluation.published import Published
 from ..evaluation.published import table4 as published_rows
 from ..registry import create_model
-from ..variants import as_settings
+from ..variants import format_settings
 from .ablation import Budget, train_variants
 from .printed import as_printed, verdict
 from .result import Cell, Reproduction, Score, Table
@@ -116,7 +116,7 @@ def _cost_cells(row: Published) -> list[Cell]:
     params, macs = verdict(cost.params, row.params), verdict(cost.macs, row.macs)
     said = params if params == macs else f"parameters: {params}; MACs: {macs}"
     shown = as_printed(cost.macs, "0.0G")
-    return [row.model, as_settings(VARIANTS[row.model]) or "–", cost.params, row.params, shown, row.macs, said]
+    return [row.model, format_settings(VARIANTS[row.model]) or "–", cost.params, row.params, shown, row.macs, said]
 
 
 @cache

@@ -9,7 +9,7 @@ import torch
 
 from ..checkpoint import read_checkpoint
 from ..lamnet import LAMNet
-from ..pretrained import locate
+from ..pretrained import resolve_weights_path
 
 _OTHERS = 0.25
 """What the last convolution's random weights for the other features are multiplied with: less noise to begin with."""
@@ -57,7 +57,7 @@ def initialise_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
         CheckpointError: If the checkpoint cannot be read.
         ModelError: If there are no weights of that name.
     """
-    path = locate(source)
+    path = resolve_weights_path(source)
     checkpoint = read_checkpoint(path)
     theirs, ours = checkpoint.state, model.state_dict()
     taken = [key for key, tensor in ours.items() if key in theirs and theirs[key].shape == tensor.shape]

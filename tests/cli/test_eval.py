@@ -7,24 +7,24 @@ import pytest
 from PIL import Image
 
 
-def test_the_last_line_says_it_all(lamnet, build_set):
-    root = build_set("EDSR", "B100")
+def test_the_last_line_says_it_all(lamnet, build_dataset):
+    root = build_dataset("EDSR", "B100")
     code, out, err = lamnet("eval", "bicubic", "-d", "BSD100", "-s", "2", "--data", root)
     assert (code, err) == (0, "")
     assert out.startswith("bsd100 ×2 bicubic: ")
     assert "PSNR and SSIM on Y, 2 pixels of border left out (standard protocol)" in out.splitlines()[-1]
 
 
-def test_defaults_measure_the_packaged_weights_beside_the_paper(lamnet, build_set):
-    root = build_set("SelfExSR", scale=4)
+def test_defaults_measure_the_packaged_weights_beside_the_paper(lamnet, build_dataset):
+    root = build_dataset("SelfExSR", scale=4)
     code, out, _ = lamnet("eval", "--data", root, "--limit", "1")
     assert code == 0
     assert "set5 ×4 lamnet_x4: " in out
     assert "32.51 dB, 0.8983" in out
 
 
-def test_tables_json_and_csv(lamnet, build_set):
-    root = build_set()
+def test_tables_json_and_csv(lamnet, build_dataset):
+    root = build_dataset()
     arguments = ("eval", "bicubic", "-d", "set5,sample", "-s", "2", "--data", root)
     _, out, _ = lamnet(*arguments, "--per-image")
     assert [line.split()[0] for line in out.splitlines()][:5] == ["image", "img_000", "img_001", "img_002", "set5"]
@@ -37,8 +37,8 @@ def test_tables_json_and_csv(lamnet, build_set):
     assert float(rows[0]["psnr"]) == results[0]["images"][0]["psnr"]
 
 
-def test_images_are_saved_with_details_of_the_worst(lamnet, build_set, tmp_path):
-    root = build_set()
+def test_images_are_saved_with_details_of_the_worst(lamnet, build_dataset, tmp_path):
+    root = build_dataset()
     code, _, _ = lamnet("eval", "bicubic", "-s", "2", "--data", root, "--save-images", tmp_path / "out")
     assert code == 0
     folder = tmp_path / "out" / "set5_x2" / "bicubic"
@@ -46,8 +46,8 @@ def test_images_are_saved_with_details_of_the_worst(lamnet, build_set, tmp_path)
     assert Image.open(folder / "img_000.png").size == (64, 52)
 
 
-def test_a_broken_image_gets_a_line_and_the_rest_is_measured(lamnet, build_set):
-    root = build_set()
+def test_a_broken_image_gets_a_line_and_the_rest_is_measured(lamnet, build_dataset):
+    root = build_dataset()
     (root / "Set5/GTmod12/img_001.png").write_bytes(b"broken")
     code, out, err = lamnet("eval", "bicubic", "-s", "2", "--data", root)
     assert code == 1
@@ -77,8 +77,8 @@ def test_mistakes_get_one_line(lamnet, tmp_path, arguments, code, words):
     assert words in err
 
 
-def test_comparison_prints_a_table_and_draws(lamnet, build_set, tmp_path):
-    root = build_set(scale=4, layout="HAT")
+def test_comparison_prints_a_table_and_draws(lamnet, build_dataset, tmp_path):
+    root = build_dataset(scale=4, layout="HAT")
     target = tmp_path / "compared.png"
     arguments = ("compare", "bicubic", "lamnet_x4", "--data", root, "-o", target, "--limit", "2", "--side", "16")
     code, out, err = lamnet(*arguments)
@@ -108,8 +108,8 @@ def test_mistakes_in_comparisons_get_one_line(lamnet, tmp_path, monkeypatch, arg
     assert words in err
 
 
-def test_sets_are_listed_and_verified(lamnet, build_set):
-    root = build_set("EDSR", "Urban100", count=3)
+def test_sets_are_listed_and_verified(lamnet, build_dataset):
+    root = build_dataset("EDSR", "Urban100", count=3)
     code, out, _ = lamnet("data", "list", "--data", root, "--json")
     found = {row["name"]: row for row in json.loads(out)}
     assert found["urban100"]["layout"] == "EDSR"

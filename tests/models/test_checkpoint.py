@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lamnet_models import CheckpointError, LAMNet, load_model, save_checkpoint
 from lamnet_models.architecture import infer_config
 from lamnet_models.checkpoint import FORMAT_VERSION, Checkpoint, read_checkpoint
-from lamnet_models.released import from_released, to_released
+from lamnet_models.released import from_original, to_original
 
 TINY = {"scale": 2, "channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
 
@@ -163,9 +163,9 @@ def test_released_names_are_a_bijection(changes):
     if "attention" in changes:
         pytest.skip("the released format has focal separable attention alone")
     state = build(**changes).state_dict()
-    released = to_released(state)
+    released = to_original(state)
     assert len(released) == len(state)
-    back = from_released(released)
+    back = from_original(released)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[key], tensor) for key, tensor in state.items())
     assert infer_config(back) == infer_config(state)
@@ -191,7 +191,7 @@ def test_released_files_come_back_bit_for_bit(shared, tmp_path, name):
 @pytest.mark.parametrize("under", ["params_ema", "params", None])
 def test_released_files_in_all_their_forms(tmp_path, under, prefix):
     model = build()
-    state = {prefix + key: tensor for key, tensor in to_released(model.state_dict()).items()}
+    state = {prefix + key: tensor for key, tensor in to_original(model.state_dict()).items()}
     torch.save({under: state} if under else state, tmp_path / "model.pth")
     assert read_checkpoint(tmp_path / "model.pth").format == "released"
     assert_same(load_model(tmp_path / "model.pth"), model)
@@ -200,7 +200,7 @@ def test_released_files_in_all_their_forms(tmp_path, under, prefix):
 def test_averaged_weights_are_preferred(tmp_path):
     averaged, last = build(), build()
     nn.init.ones_(last.conv_first.weight)
-    states = {"params": to_released(last.state_dict()), "params_ema": to_released(averaged.state_dict())}
+    states = {"params": to_original(last.state_dict()), "params_ema": to_original(averaged.state_dict())}
     torch.save(states, tmp_path / "model.pth")
     assert_same(load_model(tmp_path / "model.pth"), averaged)
 
@@ -208,13 +208,13 @@ def test_averaged_weights_are_preferred(tmp_path):
 @pytest.mark.parametrize("window", [None, ((1, 2), (3, 3)), ((1,), (6,))])
 def test_released_files_without_their_window(tmp_path, window):
     model = build(window=window)
-    state = {key: t for key, t in to_released(model.state_dict()).items() if not key.endswith("kernel_map")}
+    state = {key: t for key, t in to_original(model.state_dict()).items() if not key.endswith("kernel_map")}
     torch.save(state, tmp_path / "model.pth")
     assert_same(load_model(tmp_path / "model.pth"), model)
 
 
 def test_unpublished_windows_cannot_be_guessed(tmp_path):
-    state = to_released(build().state_dict())
+    state = to_original(build().state_dict())
     torch.save({key: t for key, t in state.items() if not key.endswith("kernel_map")}, tmp_path / "model.pth")
     assert "no published window is 7 wide" in refused(tmp_path / "model.pth")
 
@@ -313,7 +313,7 @@ def test_misfits_are_named(tmp_path, misfit, form):
 
 
 def test_misfits_of_released_files_are_named(tmp_path):
-    state = to_released(build().state_dict())
+    state = to_original(build().state_dict())
     torch.save(without(state, "alpha") | {"deep_feature_extraction.9.weight": torch.zeros(1)}, tmp_path / "model.pth")
     message = refused(tmp_path / "model.pth")
     assert "missing: residual.alpha; unexpected: deep_feature_extraction.9.weight" in message
@@ -610,6 +610,6 @@ def test_an_unknown_format_is_named(tmp_path):
 
 def test_state_dicts_need_no_file():
     model = build()
-    checkpoint = Checkpoint.from_state({f"module.{key}": t for key, t in to_released(model.state_dict()).items()})
+    checkpoint = Checkpoint.from_state({f"module.{key}": t for key, t in to_original(model.state_dict()).items()})
     assert checkpoint.format == "released"
     assert_same(checkpoint.build(), model)

@@ -37,8 +37,8 @@ def test_names_are_forgiving(spelling, name):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_recognised(build_set, layout, scale):
-    root = build_set(layout, "B100", scale)
+def test_every_layout_is_recognised(build_dataset, layout, scale):
+    root = build_dataset(layout, "B100", scale)
     for place in (root, root.parent):
         found = open_dataset("bsd100", scale, place)
         assert [pair.name for pair in found.pairs] == ["img_000", "img_001", "img_002"]
@@ -52,8 +52,8 @@ def test_every_layout_is_recognised(build_set, layout, scale):
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("RCAN", "LAMNet")])
-def test_a_set_may_be_named_by_its_folder(build_set, layout):
-    root = build_set(layout, "mine", 2)
+def test_a_set_may_be_named_by_its_folder(build_dataset, layout):
+    root = build_dataset(layout, "mine", 2)
     folder = {"EDSR": root / "benchmark/mine", "DIV2K": root}.get(layout, root / "mine")
     found = open_dataset(folder, 2)
     assert len(found.pairs) == 3
@@ -63,31 +63,31 @@ def test_a_set_may_be_named_by_its_folder(build_set, layout):
         assert open_dataset(folder / "image_SRF_2", 2).pairs == found.pairs
 
 
-def test_a_folder_that_is_the_set_serves_as_data_too(build_set):
-    root = build_set("BasicSR", "Set14")
+def test_a_folder_that_is_the_set_serves_as_data_too(build_dataset):
+    root = build_dataset("BasicSR", "Set14")
     assert open_dataset("set14", 2, root / "Set14").pairs == open_dataset("set14", 2, root).pairs
 
 
-def test_names_of_folders_serve_as_names(build_set):
-    assert len(open_dataset("mine", 2, build_set("EDSR", "mine")).pairs) == 3
+def test_names_of_folders_serve_as_names(build_dataset):
+    assert len(open_dataset("mine", 2, build_dataset("EDSR", "mine")).pairs) == 3
 
 
-def test_reductions_are_preferred_to_a_folder_without(build_set, tmp_path):
-    build_set("folder", "Set5")
-    build_set("EDSR", "Set5", root=tmp_path / "data" / "deep")
+def test_reductions_are_preferred_to_a_folder_without(build_dataset, tmp_path):
+    build_dataset("folder", "Set5")
+    build_dataset("EDSR", "Set5", root=tmp_path / "data" / "deep")
     assert not open_dataset("set5", 2, tmp_path / "data").makes_lr
 
 
-def test_large_images_alone_get_reductions(build_set):
-    root = build_set("EDSR", scale=2)
+def test_large_images_alone_get_reductions(build_dataset):
+    root = build_dataset("EDSR", scale=2)
     found = open_dataset("set5", 4, root, lr_border="replicate")  # there is no X4
     large, small = found.read(found.pairs[0])
     assert np.array_equal(small, imresize(large, 1 / 4, border="replicate"))
     assert "made by imresize (replicate" in found.origin
 
 
-def test_places(build_set, monkeypatch, tmp_path):
-    root = build_set()
+def test_places(build_dataset, monkeypatch, tmp_path):
+    root = build_dataset()
     monkeypatch.setenv("LAMNET_DATA", f"{tmp_path / 'nothing'}:{root}")
     assert open_dataset("set5", 2).folder.is_relative_to(root)
     cache = tmp_path / "cache"
@@ -99,8 +99,8 @@ def test_places(build_set, monkeypatch, tmp_path):
         open_dataset("set5", 2, tmp_path / "nothing")
 
 
-def test_what_is_missing_is_told(build_set, tmp_path):
-    root = build_set(name="Other")
+def test_what_is_missing_is_told(build_dataset, tmp_path):
+    root = build_dataset(name="Other")
     with pytest.raises(DatasetError, match=r"lamnet data fetch urban100 --data .*has Other/.*Urban100/HR"):
         open_dataset("urban100", 2, root)
     with pytest.raises(DatasetError, match="apply at http"):
@@ -112,22 +112,22 @@ def test_what_is_missing_is_told(build_set, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="neither folders nor images"):
         open_dataset(tmp_path / "empty", 2)
-    build_set("EDSR", "Another", root=tmp_path / "two")
-    build_set("EDSR", "Third", root=tmp_path / "two")
+    build_dataset("EDSR", "Another", root=tmp_path / "two")
+    build_dataset("EDSR", "Third", root=tmp_path / "two")
     with pytest.raises(DatasetError, match="several sets: Another, Third"):
         open_dataset(tmp_path / "two" / "benchmark", 2)
 
 
-def test_broken_pairs_are_named(build_set):
-    root = build_set()
+def test_broken_pairs_are_named(build_dataset):
+    root = build_dataset()
     (root / "Set5/LRbicx2/img_001.png").rename(root / "Set5/LRbicx2/stranger.png")
     found = open_dataset("set5", 2, root)
     assert [pair.name for pair in found.pairs] == ["img_000", "img_002"]
     assert [("img_001" in line, "stranger" in line) for line in found.problems] == [(True, False), (False, True)]
 
 
-def test_sizes_that_do_not_fit_are_refused(build_set):
-    root = build_set(count=3)
+def test_sizes_that_do_not_fit_are_refused(build_dataset):
+    root = build_dataset(count=3)
     Image.new("RGB", (31, 26)).save(root / "Set5/LRbicx2/img_000.png")
     (root / "Set5/LRbicx2/img_001.png").write_bytes(b"no image")
     Image.new("RGB", (1, 1)).save(root / "Set5/GTmod12/img_002.png")
@@ -157,8 +157,8 @@ def test_two_images_of_one_name_keep_their_endings(tmp_path):
     assert [pair.name for pair in open_dataset(tmp_path, 2).pairs] == ["a.bmp", "a.png"]
 
 
-def test_archives_of_the_hub_are_read_where_they_lie(build_set, tmp_path):
-    root = build_set("Hugging Face", "Set5")
+def test_archives_of_the_hub_are_read_where_they_lie(build_dataset, tmp_path):
+    root = build_dataset("Hugging Face", "Set5")
     place = root / "Set5" / "data"
     for part in ("Set5_HR", "Set5_LR_x2"):
         with tarfile.open(place / f"{part}.tar.gz", "w:gz") as tar:
@@ -229,8 +229,8 @@ def test_damaged_archives_are_refused(tmp_path, damage):
     assert not (tmp_path / "out").exists()
 
 
-def test_verification_finds_what_is_wrong(build_set):
-    root = build_set(count=5)
+def test_verification_finds_what_is_wrong(build_dataset):
+    root = build_dataset(count=5)
     result = verify("set5", root)
     assert (result.images, result.scales, result.digests, result.problems) == (5, (2,), False, ())
     (root / "Set5/GTmod12/img_004.png").write_bytes(b"")
@@ -249,8 +249,8 @@ def test_samples_are_always_there():
     assert found.makes_lr
 
 
-def test_a_folder_here_may_have_a_known_sets_name(build_set, monkeypatch):
-    root = build_set("EDSR", "Set5")
+def test_a_folder_here_may_have_a_known_sets_name(build_dataset, monkeypatch):
+    root = build_dataset("EDSR", "Set5")
     monkeypatch.chdir(root / "benchmark")
     found = open_dataset("Set5", 2, root / "nowhere")
     assert (found.name, len(found.pairs), found.makes_lr) == ("set5", 3, False)

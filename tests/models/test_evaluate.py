@@ -47,8 +47,8 @@ def test_bicubic_scores_what_papers_print(shared, dataset, expected):
         assert "as found" in result.lr
 
 
-def test_figures_are_those_of_the_metrics(build_set):
-    root = build_set("BasicSR", scale=2)
+def test_figures_are_those_of_the_metrics(build_dataset):
+    root = build_dataset("BasicSR", scale=2)
     result = evaluate(Nearest(), "set5", 2, root)
     scores = []
     for file in sorted((root / "Set5/GTmod12").iterdir()):
@@ -60,8 +60,8 @@ def test_figures_are_those_of_the_metrics(build_set):
     assert (result.psnr, result.ssim) == pytest.approx(tuple(np.mean(scores, axis=0)), abs=1e-12)
 
 
-def test_protocols_differ_in_their_border(build_set):
-    root = build_set(scale=2)
+def test_protocols_differ_in_their_border(build_dataset):
+    root = build_dataset(scale=2)
     standard = evaluate("bicubic", "set5", 2, root)
     released = evaluate("bicubic", "set5", 2, root, protocol="lamnet")
     assert (standard.border, released.border) == (2, 4)
@@ -73,16 +73,16 @@ def test_protocols_differ_in_their_border(build_set):
     assert [protocol.border_at(3) for protocol in PROTOCOLS.values()] == [3, 4]
 
 
-def test_limit_steps_and_order(build_set):
+def test_limit_steps_and_order(build_dataset):
     steps = []
-    result = evaluate(Nearest(), "set5", 2, build_set(count=5), limit=3, on_step=steps.append)
+    result = evaluate(Nearest(), "set5", 2, build_dataset(count=5), limit=3, on_step=steps.append)
     assert [score.name for score in result.images] == ["img_000", "img_001", "img_002"]
     assert [(step.done, step.total) for step in steps] == [(1, 3), (2, 3), (3, 3)]
     assert steps[0].enlarged.shape == steps[0].truth.shape
 
 
-def test_what_cannot_be_measured_is_left_out_and_counted(build_set):
-    root = build_set(count=6)
+def test_what_cannot_be_measured_is_left_out_and_counted(build_dataset):
+    root = build_dataset(count=6)
     (root / "Set5/LRbicx2/img_000.png").unlink()
     Image.new("RGB", (9, 9)).save(root / "Set5/LRbicx2/img_001.png")
     (root / "Set5/GTmod12/img_002.png").write_bytes(b"GIF89a, or so")
@@ -101,8 +101,8 @@ def test_what_cannot_be_measured_is_left_out_and_counted(build_set):
         evaluate("bicubic", "set5", 2, root)
 
 
-def test_a_name_a_file_and_a_module_are_the_same(build_set, small):
-    root = build_set()
+def test_a_name_a_file_and_a_module_are_the_same(build_dataset, small):
+    root = build_dataset()
     from lamnet_models import load_model
 
     by_file, by_module = (evaluate(model, "set5", data_dir=root) for model in (small, load_model(small)))
@@ -114,14 +114,14 @@ def test_a_name_a_file_and_a_module_are_the_same(build_set, small):
     assert by_file.dataset_sha256 == by_module.dataset_sha256
 
 
-def test_the_network_is_used_as_upscale_uses_it(build_set, small):
+def test_the_network_is_used_as_upscale_uses_it(build_dataset, small):
     seen = []
-    evaluate(small, "set5", data_dir=build_set(), on_step=seen.append)
+    evaluate(small, "set5", data_dir=build_dataset(), on_step=seen.append)
     assert np.array_equal(seen[0].enlarged, upscale(seen[0].reduced, small, tile=0))
 
 
-def test_self_ensemble_is_equivariant(build_set, small):
-    root = build_set()
+def test_self_ensemble_is_equivariant(build_dataset, small):
+    root = build_dataset()
     from lamnet_models import load_model
 
     network = SelfEnsemble(load_model(small)).eval()
@@ -135,8 +135,8 @@ def test_self_ensemble_is_equivariant(build_set, small):
     assert result.psnr != evaluate(small, "set5", data_dir=root).psnr
 
 
-def test_scales_must_agree(build_set, small):
-    root = build_set()
+def test_scales_must_agree(build_dataset, small):
+    root = build_dataset()
     with pytest.raises(ValueError, match="enlarges 2 times"):
         evaluate(small, "set5", 4, root)
     with pytest.raises(ValueError, match="scale is missing"):
@@ -169,8 +169,8 @@ def test_wrong_arguments_are_named(arguments, word):
         evaluate(**{"model": "bicubic", "dataset": "sample", **arguments})
 
 
-def test_the_result_can_be_repeated_and_is_json(build_set, small):
-    root = build_set()
+def test_the_result_can_be_repeated_and_is_json(build_dataset, small):
+    root = build_dataset()
     result = evaluate(small, "set5", data_dir=root)
     again = evaluate(small, "set5", data_dir=root)
     assert result.dataset_sha256 == again.dataset_sha256
@@ -203,8 +203,8 @@ def test_the_paper_stands_beside_its_models_whatever_their_weights(shared, tmp_p
     assert published("lamnet_x2", "sample") is None
 
 
-def test_comparison(build_set, small):
-    root = build_set(count=4)
+def test_comparison(build_dataset, small):
+    root = build_dataset(count=4)
     result = compare(["bicubic", small, Nearest()], "set5", 2, root, details=2, side=16)
     assert [evaluation.model for evaluation in result.evaluations] == ["bicubic", "small.safetensors", "Nearest"]
     assert len(result.details) == 2

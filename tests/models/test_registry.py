@@ -165,10 +165,10 @@ def test_a_configured_hub_is_asked_last(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
         "from lamnet_models import CheckpointError, load_model\n"
-        "from lamnet_models.pretrained import locate, packaged_weights\n"
-        "assert locate('lamnet_x3') in packaged_weights().values()\n"
-        "assert load_model(locate('lamnet_x2.new')).scale == 2\n"
-        "try: locate('lamnet_x3.new')\n"
+        "from lamnet_models.pretrained import resolve_weights_path, packaged_weights\n"
+        "assert resolve_weights_path('lamnet_x3') in packaged_weights().values()\n"
+        "assert load_model(resolve_weights_path('lamnet_x2.new')).scale == 2\n"
+        "try: resolve_weights_path('lamnet_x3.new')\n"
         "except CheckpointError as error: print(error)\n"
     )
     environment = os.environ | {

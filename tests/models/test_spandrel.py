@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from lamnet_models import CheckpointError, create_model, resolve_model, save_checkpoint, upscale
 from lamnet_models.checkpoint import Checkpoint
 from lamnet_models.evaluation import evaluate
-from lamnet_models.released import to_released
+from lamnet_models.released import to_original
 
 spandrel = pytest.importorskip("spandrel", reason="needs the extra peers")
 from spandrel.architectures.Compact import Compact  # noqa: E402
@@ -24,15 +24,15 @@ def compact(tmp_path):
     return tmp_path / "compact.pth"
 
 
-def test_a_peer_is_measured_like_our_own(compact, build_set):
-    result = evaluate(compact, "set5", data_dir=build_set())
+def test_a_peer_is_measured_like_our_own(compact, build_dataset):
+    result = evaluate(compact, "set5", data_dir=build_dataset())
     assert (result.scale, result.model, result.variant) == (2, "compact.pth", None)
     network = Compact(num_feat=8, num_conv=2, upscale=2).eval()
     network.load_state_dict(torch.load(compact)["params"])
-    by_python = evaluate(network, "set5", 2, build_set())
+    by_python = evaluate(network, "set5", 2, build_dataset())
     assert [score.psnr for score in result.images] == [score.psnr for score in by_python.images]
     with pytest.raises(ValueError, match="enlarges 2 times"):
-        evaluate(compact, "set5", 4, build_set())
+        evaluate(compact, "set5", 4, build_dataset())
 
 
 def test_a_peer_with_a_window_is_padded_as_its_descriptor_says(tmp_path):
@@ -129,7 +129,7 @@ def test_spandrel_loads_what_the_authors_released(shared):
 def test_released_files_without_their_window_are_lamnet_too():
     install()
     model = create_model("lamnet_x2", num_blocks=1, depth=1).eval()
-    state = {key: value for key, value in to_released(model.state_dict()).items() if "kernel_map" not in key}
+    state = {key: value for key, value in to_original(model.state_dict()).items() if "kernel_map" not in key}
     image = torch.rand(1, 3, 6, 5)
     assert torch.equal(spandrel.ModelLoader("cpu").load_from_state_dict(state)(image), model(image).clamp(0, 1))
 

@@ -214,8 +214,8 @@ def test_images_are_kept_out_by_name(photos):
 
 
 @pytest.mark.parametrize("layout", ["DIV2K", "EDSR"])
-def test_reductions_on_disk_are_taken(build_set, layout):
-    root = build_set(layout, "DIV2K_train", scale=2)
+def test_reductions_on_disk_are_taken(build_dataset, layout):
+    root = build_dataset(layout, "DIV2K_train", scale=2)
     train_set, _ = training_data([str(root)], 2)
     assert not train_set.makes_lr
     assert training_data([str(root)], 3)[0].makes_lr

@@ -5,17 +5,17 @@ import torch
 
 from lamnet_models import ModelError, create_model
 from lamnet_models.reproduction.table4 import VARIANTS
-from lamnet_models.variants import SETTINGS, as_settings, create_variant, difference, parse_settings
+from lamnet_models.variants import SETTINGS, create_variant, format_settings, nearest_published, parse_settings
 
 META = torch.device("meta")
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_settings_build_every_row_of_table_4(name):
-    settings = parse_settings(as_settings(VARIANTS[name]).split())
+    settings = parse_settings(format_settings(VARIANTS[name]).split())
     model = create_variant("lamnet_x2", settings, device=META)
     assert model.config == create_model("lamnet_x2", device=META, **VARIANTS[name]).config
-    base, differing = difference(model)
+    base, differing = nearest_published(model)
     assert base == "lamnet_x2"
     assert settings.keys() <= differing.keys()
     assert all(differing[key][0] == value for key, value in settings.items())
@@ -35,10 +35,10 @@ def test_half_a_window_is_completed_by_the_published_one():
 
 
 def test_nearest_is_of_the_same_scale():
-    assert difference(create_model("lamnet_large_x3", device=META)) == ("lamnet_large_x3", {})
-    assert difference(create_model("lamnet_x4", scale=8, device=META)) == ("lamnet_x2", {"scale": (8, 2)})
+    assert nearest_published(create_model("lamnet_large_x3", device=META)) == ("lamnet_large_x3", {})
+    assert nearest_published(create_model("lamnet_x4", scale=8, device=META)) == ("lamnet_x2", {"scale": (8, 2)})
     six = create_model("lamnet_x3", num_blocks=6, device=META)
-    assert difference(six) == ("lamnet_x3", {"num_blocks": (6, 4)})
+    assert nearest_published(six) == ("lamnet_x3", {"num_blocks": (6, 4)})
 
 
 @pytest.mark.parametrize(
