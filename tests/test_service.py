@@ -1,4 +1,4 @@
-"""The service of ``examples/service``, started for real and sent real pictures."""
+"""End-to-end tests of the service in ``examples/service``."""
 
 import base64
 import importlib
@@ -30,7 +30,7 @@ DEADLINE = 120
 
 @contextmanager
 def serving(folder, model, *arguments):
-    """The running service; yields a client of it and its process."""
+    """Run the service; yield a client and the process."""
     for module in ("fastapi", "uvicorn", "onnxruntime", "python_multipart"):
         pytest.importorskip(module)
     httpx = pytest.importorskip("httpx")
@@ -91,36 +91,36 @@ def wait_until_idle(client):
         time.sleep(0.05)
 
 
-def test_an_image_comes_back_larger(service, photo, expected):
-    answer = service.post("/enlarge", files={"file": ("../my cat.png", photo.read_bytes())})
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "image/png"
-    assert "my%20cat_x2.png" in answer.headers["content-disposition"]
-    assert np.array_equal(pixels(answer.content), expected)
+def test_upscale_image(service, photo, expected):
+    response = service.post("/enlarge", files={"file": ("../my cat.png", photo.read_bytes())})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert "my%20cat_x2.png" in response.headers["content-disposition"]
+    assert np.array_equal(pixels(response.content), expected)
     jpeg = service.post("/enlarge", params={"ext": "jpg"}, files={"file": ("cat.png", photo.read_bytes())})
     assert jpeg.headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(jpeg.content)).format == "JPEG"
 
 
-def test_deep_colours_and_alpha_are_kept(service, tmp_path):
+def test_16_bit_and_alpha_kept(service, tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (6, 7, 4), dtype=np.uint16)
     write_image(tmp_path / "deep.png", Picture(deep))
-    answer = service.post("/enlarge", files={"file": ("deep.png", (tmp_path / "deep.png").read_bytes())})
-    (tmp_path / "answer.png").write_bytes(answer.content)
+    response = service.post("/enlarge", files={"file": ("deep.png", (tmp_path / "deep.png").read_bytes())})
+    (tmp_path / "answer.png").write_bytes(response.content)
     result = read_image(tmp_path / "answer.png").pixels
     assert result.dtype == np.uint16
     assert np.array_equal(result, Upscaler("lamnet_x2", tile="exact")(deep))
 
 
-def test_a_batch_comes_back_as_a_zip_file_with_reasons_for_what_failed(service, photo, expected):
+def test_batch_returns_zip_with_errors(service, photo, expected):
     files = [
         ("files", ("cat.png", photo.read_bytes())),
         ("files", ("bad.png", photo.read_bytes()[:99])),
         ("files", ("cat.png", photo.read_bytes())),
     ]
-    answer = service.post("/batch", files=files)
-    assert answer.status_code == 200
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+    response = service.post("/batch", files=files)
+    assert response.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == ["cat_x2.png", "3_cat_x2.png", "errors.txt"]
         assert all(np.array_equal(pixels(archive.read(name)), expected) for name in archive.namelist()[:2])
@@ -128,15 +128,15 @@ def test_a_batch_comes_back_as_a_zip_file_with_reasons_for_what_failed(service, 
     assert error.startswith("bad.png: ")
 
 
-def test_a_stream_tells_the_progress_and_ends_with_the_image(service, photo, expected):
-    with service.stream("POST", "/stream", files={"file": ("cat.png", photo.read_bytes())}) as answer:
-        lines = [json.loads(line) for line in answer.iter_lines()]
+def test_stream_progress_and_image(service, photo, expected):
+    with service.stream("POST", "/stream", files={"file": ("cat.png", photo.read_bytes())}) as response:
+        lines = [json.loads(line) for line in response.iter_lines()]
     assert lines[0] == {"ahead": 0}
     steps = [line["done"] for line in lines if "done" in line]
     assert steps == list(range(1, lines[1]["total"] + 1))
-    (facts,) = [line for line in lines if "file" in line]
+    (file_info,) = [line for line in lines if "file" in line]
     content = b"".join(base64.b64decode(line["data"]) for line in lines if "data" in line)
-    assert facts == {"file": "cat_x2.png", "width": 96, "height": 72, "bytes": len(content)}
+    assert file_info == {"file": "cat_x2.png", "width": 96, "height": 72, "bytes": len(content)}
     assert lines[-1] == {"end": True}
     assert np.array_equal(pixels(content), expected)
     broken = service.post("/stream", files={"file": ("bad.png", b"\x89PNG\r\n\x1a\n")})
@@ -144,7 +144,7 @@ def test_a_stream_tells_the_progress_and_ends_with_the_image(service, photo, exp
 
 
 @pytest.mark.parametrize(
-    ("content", "arguments", "status", "words"),
+    ("content", "arguments", "status", "message"),
     [
         (b"no image", {}, 422, "x.png: not a PNG"),
         (b"", {}, 422, "x.png: the file is empty"),
@@ -152,46 +152,46 @@ def test_a_stream_tells_the_progress_and_ends_with_the_image(service, photo, exp
         (b"", {"ext": "exe"}, 422, "ext"),
     ],
 )
-def test_refuses_in_one_line(service, content, arguments, status, words):
-    answer = service.post("/enlarge", params=arguments, files={"file": ("x.png", content)})
-    assert answer.status_code == status
-    assert words in answer.text
+def test_invalid_requests_rejected(service, content, arguments, status, message):
+    response = service.post("/enlarge", params=arguments, files={"file": ("x.png", content)})
+    assert response.status_code == status
+    assert message in response.text
 
 
-def test_refuses_bodies_of_unknown_length(service):
-    answer = service.post("/enlarge", content=iter([b"a", b"b"]))
-    assert answer.status_code == 411
+def test_body_without_length_rejected(service):
+    response = service.post("/enlarge", content=iter([b"a", b"b"]))
+    assert response.status_code == 411
 
 
-def test_refuses_more_than_may_wait_and_forgets_who_leaves(service, tmp_path):
+def test_full_queue_rejects_and_disconnects_are_dropped(service, tmp_path):
     Image.open(sample_path("coffee")).resize((1200, 900)).save(tmp_path / "long.jpg", quality=80)
     content = (tmp_path / "long.jpg").read_bytes()
-    leaving = [threading.Event() for _ in range(4)]
+    disconnect_events = [threading.Event() for _ in range(4)]
 
-    def person(leave):
-        with service.stream("POST", "/stream", files={"file": ("long.jpg", content)}) as answer:
-            lines = answer.iter_lines()  # kept: with it would go the connection
+    def client(event):
+        with service.stream("POST", "/stream", files={"file": ("long.jpg", content)}) as response:
+            lines = response.iter_lines()  # keep a reference, which keeps the connection open
             next(lines)
-            leave.wait(DEADLINE)
+            event.wait(DEADLINE)
 
-    people = [threading.Thread(target=person, args=(leave,)) for leave in leaving]
-    for person in people:
-        person.start()
+    clients = [threading.Thread(target=client, args=(event,)) for event in disconnect_events]
+    for thread in clients:
+        thread.start()
     deadline = time.monotonic() + DEADLINE
     while service.get("/health").json()["pending"] < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
-    refused = service.post("/enlarge", files={"file": ("long.jpg", content)})
-    assert refused.status_code == 503
-    assert refused.headers["retry-after"]
-    for leave in leaving:
-        leave.set()
-    for person in people:
-        person.join(DEADLINE)
+    rejected = service.post("/enlarge", files={"file": ("long.jpg", content)})
+    assert rejected.status_code == 503
+    assert rejected.headers["retry-after"]
+    for event in disconnect_events:
+        event.set()
+    for thread in clients:
+        thread.join(DEADLINE)
     wait_until_idle(service)
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "broken.onnx", "lamnet_x5"])
-def test_a_model_that_cannot_be_loaded_is_one_line(name, tmp_path, monkeypatch, capsys):
+def test_unloadable_model_one_line_error(name, tmp_path, monkeypatch, capsys):
     for module in ("fastapi", "onnxruntime"):
         pytest.importorskip(module)
     monkeypatch.syspath_prepend(str(SERVICE.parent))
@@ -208,7 +208,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(name, tmp_path, monkeypatch, 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """An exported network, small enough to be quick."""
+    """Small exported network."""
     for module in ("onnx", "onnxruntime"):
         pytest.importorskip(module)
     torch.manual_seed(0)
@@ -218,22 +218,22 @@ def exported(tmp_path_factory):
     return network, path
 
 
-def test_an_exported_model_is_served_and_what_is_under_way_finished_at_the_end(tmp_path, photo, exported):
+def test_exported_model_and_graceful_shutdown(tmp_path, photo, exported):
     network, path = exported
     Image.open(sample_path("coffee")).save(tmp_path / "long.png")
-    answers = []
+    responses = []
     with serving(tmp_path, path) as (client, process):
         assert client.get("/health").json()["scale"] == 2
-        answer = client.post("/enlarge", files={"file": ("cat.png", photo.read_bytes())})
-        assert answer.status_code == 200
-        difference = pixels(answer.content).astype(int) - Upscaler(network)(read_image(photo)).pixels
+        response = client.post("/enlarge", files={"file": ("cat.png", photo.read_bytes())})
+        assert response.status_code == 200
+        difference = pixels(response.content).astype(int) - Upscaler(network)(read_image(photo)).pixels
         assert np.abs(difference).max() <= 1
         files = {"file": ("long.png", (tmp_path / "long.png").read_bytes())}
-        person = threading.Thread(target=lambda: answers.append(client.post("/enlarge", files=files)))
-        person.start()
-        while not client.get("/health").json()["pending"] and person.is_alive():
+        request = threading.Thread(target=lambda: responses.append(client.post("/enlarge", files=files)))
+        request.start()
+        while not client.get("/health").json()["pending"] and request.is_alive():
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        person.join(DEADLINE)
+        request.join(DEADLINE)
         process.wait(DEADLINE)
-    assert pixels(answers[0].content).shape == (800, 1200, 3)
+    assert pixels(responses[0].content).shape == (800, 1200, 3)
