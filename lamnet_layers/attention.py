@@ -30,7 +30,7 @@ class FocalPass(nn.Module):
     Args:
         channels: Number of channels D.
         heads: Number of heads; divides ``channels``. The channels of a head share weights.
-        window: Focal window, pair (strides, steps), or None for the default.
+        window: Focal window or pair (strides, steps); None for the default.
         axis: ``"horizontal"`` or ``"vertical"``.
         backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
@@ -111,7 +111,7 @@ class FocalSeparableAttention(nn.Module):
     Args:
         channels: Number of channels D.
         heads: Number of heads; divides ``channels``. The channels of a head share weights.
-        window: Focal window, pair (strides, steps), or None for the default (23 pixels, 13 taps).
+        window: Focal window or pair (strides, steps); None for the default (23 pixels, 13 taps).
         backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Dtype of the parameters.

@@ -25,7 +25,7 @@ class LAMBlock(nn.Module):
         channels: Number of channels C; see [`ULM`][lamnet_layers.ULM] for its divisibility.
         depth: Number of mixers N, each followed by a feed-forward network.
         heads: Number of attention heads.
-        window: Focal window, pair (strides, steps), or None for the attention's default.
+        window: Focal window or pair (strides, steps); None for the attention's default.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``.
         exchange: Whether the mixer's branches gate each other.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.

@@ -32,7 +32,7 @@ def focal_aggregate(
         x: Features, (B, D, H, W), floating point, any strides.
         weights: Weights of each pixel's taps, (B, heads·K, H, W). Channel h·K + k is tap k of head h; taps are ordered
             from the most negative offset to the most positive.
-        window: Focal window, pair (strides, steps), or None for the default.
+        window: Focal window or pair (strides, steps); None for the default.
         heads: Number of heads; divides D. The channels of a head share weights.
         dim: Aggregation axis: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
         backend: ``"eager"``, ``"triton"`` or ``"fused"`` (here equal to ``"triton"``). None for the backend of

@@ -29,7 +29,7 @@ class ULM(nn.Module):
         channels: Number of channels C; a multiple of 2·``heads``, or of 2 with ``attention="mhdlsa"``, and of 4 with
             ``channel_mixer="csm"``.
         heads: Number of attention heads.
-        window: Focal window, pair (strides, steps), or None for the attention's default: 23 pixels in 13 cells for
+        window: Focal window or pair (strides, steps); None for the attention's default: 23 pixels in 13 cells for
             ``"fsa"``, 7×7 pixels for ``"mhdlsa"``, which supports cells of one pixel only.
         channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (identity).
         exchange: Whether the branches gate each other with [`IEM`][lamnet_layers.IEM]. IEM has no parameters, so the

@@ -22,7 +22,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         The temporary path to write to.
     """
     path = Path(path)
-    temporary = path.with_name(f".lamnet-{secrets.token_hex(4)}{path.suffix}")  # short, whatever the length of the name
+    temporary = path.with_name(
+        f".lamnet-{secrets.token_hex(4)}{path.suffix}"
+    )  # short: names may have the maximum length
     temporary.touch(exist_ok=False)
     mode = temporary.stat().st_mode  # the user's default; some writers create private files
     try:

@@ -34,7 +34,7 @@ class LAMNet(nn.Module):
         num_blocks: Number of LAM blocks G.
         depth: Number of mixers N in each block.
         heads: Number of attention heads.
-        window: Focal window, pair (strides, steps), or None for the attention's default.
+        window: Focal window or pair (strides, steps); None for the attention's default.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``: rows CSM → Linear and CSM → None of table 4.
         exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.

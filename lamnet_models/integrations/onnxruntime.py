@@ -46,9 +46,8 @@ class OnnxNetwork(nn.Module):
             (result,) = self._session.run(None, {self._input.name: image})
         except Exception as error:  # ONNX Runtime has no common exception class
             if "alloc" in str(error).lower():
-                raise RuntimeError(
-                    "ONNX Runtime is out of memory"
-                ) from None  # the message that callers detect in PyTorch's errors
+                # The message that callers detect in PyTorch's errors.
+                raise RuntimeError("ONNX Runtime is out of memory") from None
             raise
         return torch.from_numpy(result).to(x)
 

@@ -218,73 +218,73 @@ def file(tmp_path):
     """Checkpoint with an architecture not in the paper, and training metadata."""
     torch.manual_seed(0)
     model = LAMNet(scale=2, channels=16, num_blocks=1, depth=1, window=((1, 2), (3, 3)), exchange=False).eval()
-    save_checkpoint(model, tmp_path / "mine.safetensors", training={"data": "10 | photographs", "psnr": 30.126})
-    return tmp_path / "mine.safetensors"
+    save_checkpoint(model, tmp_path / "source.safetensors", training={"data": "10 | photographs", "psnr": 30.126})
+    return tmp_path / "source.safetensors"
 
 
 def test_push_and_load(hub, file, image):
-    url = push(file, "someone/mine", license="cc-by-4.0")
-    assert url == f"{constants.ENDPOINT}/someone/mine"
-    files = hub.repositories["someone/mine"]
+    url = push(file, "user/model", license="cc-by-4.0")
+    assert url == f"{constants.ENDPOINT}/user/model"
+    files = hub.repositories["user/model"]
     assert files.keys() == {"model.safetensors", "config.json", "README.md"}
     model = load_model(file)
     for loaded in (
-        timm.create_model("hf-hub:someone/mine", pretrained=True).eval(),
-        create_model("hf-hub:someone/mine", pretrained=True),
+        timm.create_model("hf-hub:user/model", pretrained=True).eval(),
+        create_model("hf-hub:user/model", pretrained=True),
     ):
         assert loaded.config == model.config
         assert torch.equal(loaded(image), model(image))
-    assert not torch.equal(create_model("hf-hub:someone/mine").eval()(image), model(image))
-    assert torch.equal(upscale(image, "hf-hub:someone/mine"), model(image).clamp(0, 1))
+    assert not torch.equal(create_model("hf-hub:user/model").eval()(image), model(image))
+    assert torch.equal(upscale(image, "hf-hub:user/model"), model(image).clamp(0, 1))
 
 
 def test_pushed_weights_are_lamnet_checkpoint(hub, tmp_path, file):
-    push(file, "someone/mine", license="mit")
+    push(file, "user/model", license="mit")
     path = tmp_path / "downloaded.safetensors"
-    path.write_bytes(hub.repositories["someone/mine"]["model.safetensors"])
+    path.write_bytes(hub.repositories["user/model"]["model.safetensors"])
     assert load_model(path).config == load_model(file).config
 
 
 def test_model_card_contents(hub, file):
-    push(file, "someone/mine", license="cc-by-4.0")
-    _, front, text = hub.repositories["someone/mine"]["README.md"].decode().split("---\n", 2)
+    push(file, "user/model", license="cc-by-4.0")
+    _, front, text = hub.repositories["user/model"]["README.md"].decode().split("---\n", 2)
     card = yaml.safe_load(front)
     assert (card["license"], card["library_name"], card["pipeline_tag"]) == ("cc-by-4.0", "timm", "image-to-image")
     assert card["model-index"][0]["results"][0]["metrics"][0]["value"] == 30.13
     assert "10 \\| photographs" in text
-    assert "hf-hub:someone/mine" in text
-    config = json.loads(hub.repositories["someone/mine"]["config.json"])
+    assert "hf-hub:user/model" in text
+    config = json.loads(hub.repositories["user/model"]["config.json"])
     assert config["pretrained_cfg"]["license"] == "cc-by-4.0"
 
 
 def test_push_packaged_weights(hub, image):
-    push("lamnet_x3", "someone/lamnet-x3", private=True)
-    assert hub.private == {"someone/lamnet-x3"}
-    card = yaml.safe_load(hub.repositories["someone/lamnet-x3"]["README.md"].decode().split("---\n", 2)[1])
+    push("lamnet_x3", "user/lamnet-x3", private=True)
+    assert hub.private == {"user/lamnet-x3"}
+    card = yaml.safe_load(hub.repositories["user/lamnet-x3"]["README.md"].decode().split("---\n", 2)[1])
     assert card["license"] == "apache-2.0"
-    loaded = create_model("hf-hub:someone/lamnet-x3", pretrained=True)
+    loaded = create_model("hf-hub:user/lamnet-x3", pretrained=True)
     assert torch.equal(loaded(image), create_model("lamnet_x3", pretrained=True)(image))
 
 
 def test_model_card_without_psnr(hub, tmp_path):
     save_checkpoint(LAMNet(scale=8, channels=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
-    push(tmp_path / "a.safetensors", "someone/a", license="mit")
-    assert "model-index" not in hub.repositories["someone/a"]["README.md"].decode()
-    assert create_model("hf-hub:someone/a", pretrained=True).scale == 8
+    push(tmp_path / "a.safetensors", "user/a", license="mit")
+    assert "model-index" not in hub.repositories["user/a"]["README.md"].decode()
+    assert create_model("hf-hub:user/a", pretrained=True).scale == 8
 
 
 def test_push_without_license_raises(hub, file):
     with pytest.raises(ValueError, match=r"^license"):
-        push(file, "someone/mine")
+        push(file, "user/model")
     assert not hub.repositories
 
 
 @pytest.mark.parametrize(
     ("repository", "token", "message"),
     [
-        ("someone/mine", "wrong", "HF_TOKEN"),
-        ("someone/mine", "", "HF_TOKEN"),
-        ("some one/mine", "secret", "ORGANIZATION/NAME"),
+        ("user/model", "wrong", "HF_TOKEN"),
+        ("user/model", "", "HF_TOKEN"),
+        ("some user/model", "secret", "ORGANIZATION/NAME"),
     ],
 )
 def test_push_errors(hub, file, monkeypatch, repository, token, message):
@@ -303,14 +303,14 @@ def assert_one_line(call, *parts):
 
 def test_download_errors(hub, file, monkeypatch):
     def load():
-        return create_model("hf-hub:someone/mine", pretrained=True)
+        return create_model("hf-hub:user/model", pretrained=True)
 
-    assert_one_line(load, "someone/mine", "not found")
-    push(file, "someone/mine", license="mit", private=True)
+    assert_one_line(load, "user/model", "repository not found")
+    push(file, "user/model", license="mit", private=True)
     monkeypatch.setenv("HF_TOKEN", "wrong")
     assert_one_line(load, "private", "HF_TOKEN")
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    del hub.repositories["someone/mine"]["config.json"]
+    del hub.repositories["user/model"]["config.json"]
     assert_one_line(load, "file not found")
 
 
@@ -330,51 +330,51 @@ def test_download_errors(hub, file, monkeypatch):
     ],
 )
 def test_invalid_repositories_raise(hub, file, change, error, message):
-    push(file, "someone/mine", license="mit")
-    files = hub.repositories["someone/mine"]
+    push(file, "user/model", license="mit")
+    files = hub.repositories["user/model"]
     files["config.json"], files["model.safetensors"] = change(files["config.json"], files["model.safetensors"])
     with pytest.raises(error, match=message) as raised:
-        create_model("hf-hub:someone/mine", pretrained=error is not ModelError)
+        create_model("hf-hub:user/model", pretrained=error is not ModelError)
     assert "\n" not in str(raised.value)
 
 
 def test_interrupted_download_retried(hub, file, image):
-    push(file, "someone/mine", license="mit")
+    push(file, "user/model", license="mit")
     hub.truncated_downloads = 1
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
     gets = [path for method, path, _ in hub.requests if method == "GET" and path.endswith("safetensors")]
     assert len(gets) == 2
 
 
 def test_failed_download_leaves_no_partial_file(hub, file, image, monkeypatch):
-    push(file, "someone/mine", license="mit")
+    push(file, "user/model", license="mit")
     hub.truncated_downloads = 1000
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert_one_line(lambda: create_model("hf-hub:someone/mine", pretrained=True), "someone/mine")
+    assert_one_line(lambda: create_model("hf-hub:user/model", pretrained=True), "user/model")
     hub.truncated_downloads = 0
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
 
 
 def test_offline_uses_cache(hub, file, image, monkeypatch):
-    push(file, "someone/mine", license="mit")
-    create_model("hf-hub:someone/mine", pretrained=True)
+    push(file, "user/model", license="mit")
+    create_model("hf-hub:user/model", pretrained=True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     close_session()
     hub.requests.clear()
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
     assert not hub.requests
-    assert_one_line(lambda: create_model("hf-hub:someone/other", pretrained=True), "cannot be reached")
-    assert_one_line(lambda: push(file, "someone/mine", license="mit"), "HF_HUB_OFFLINE")
+    assert_one_line(lambda: create_model("hf-hub:user/other", pretrained=True), "cannot be reached")
+    assert_one_line(lambda: push(file, "user/model", license="mit"), "HF_HUB_OFFLINE")
 
 
 def test_unreachable_hub_uses_cache(hub, file, image, monkeypatch):
-    push(file, "someone/mine", license="mit")
-    create_model("hf-hub:someone/mine", pretrained=True)
+    push(file, "user/model", license="mit")
+    create_model("hf-hub:user/model", pretrained=True)
     _set_endpoint(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr(time, "sleep", lambda _: None)  # the library retries with delays
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
-    assert_one_line(lambda: create_model("hf-hub:someone/other", pretrained=True), "cannot be reached")
+    assert_one_line(lambda: create_model("hf-hub:user/other", pretrained=True), "cannot be reached")

@@ -160,7 +160,7 @@ class Hub(BaseHTTPRequestHandler):
 
 def test_configured_hub_searched_last(tmp_path):
     save_checkpoint(create_model("lamnet_x2"), tmp_path / "x2.safetensors")
-    Hub.files = {"/someone/weights/resolve/main/lamnet_x2.new.safetensors": (tmp_path / "x2.safetensors").read_bytes()}
+    Hub.files = {"/user/weights/resolve/main/lamnet_x2.new.safetensors": (tmp_path / "x2.safetensors").read_bytes()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
@@ -172,7 +172,7 @@ def test_configured_hub_searched_last(tmp_path):
         "except CheckpointError as error: print(error)\n"
     )
     environment = os.environ | {
-        HUB_VARIABLE: "someone/weights",
+        HUB_VARIABLE: "user/weights",
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_HOME": str(tmp_path),
         "no_proxy": "127.0.0.1",
@@ -185,7 +185,7 @@ def test_configured_hub_searched_last(tmp_path):
         server.shutdown()
     assert process.returncode == 0, process.stderr
     assert "lamnet_x3.new.safetensors" in process.stdout
-    assert "LAMNET_HUB=someone/weights" in process.stdout
+    assert "LAMNET_HUB=user/weights" in process.stdout
     assert len(process.stdout.splitlines()) == 1
 
 

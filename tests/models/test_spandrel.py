@@ -136,11 +136,10 @@ def test_spandrel_loads_original_without_window():
 
 def test_detection_is_exclusive():
     install()
-    states = [Compact(num_feat=8, num_conv=2).state_dict(), DnCNN(nb=5).state_dict()]
-    for state in states:
+    for state in (Compact(num_feat=8, num_conv=2).state_dict(), DnCNN(nb=5).state_dict()):
         assert spandrel.MAIN_REGISTRY.load(state).architecture.id != "LAMNet"
-    ours = create_model("lamnet_x2").state_dict()
-    claims = [entry.architecture.id for entry in spandrel.MAIN_REGISTRY if entry.detect(ours)]
+    lamnet_state = create_model("lamnet_x2").state_dict()
+    claims = [entry.architecture.id for entry in spandrel.MAIN_REGISTRY if entry.detect(lamnet_state)]
     assert claims == ["LAMNet"]
 
 
