@@ -47,7 +47,7 @@ def create(
     if output:
         check_output(output, overwrite)
     from lamnet_models import save_checkpoint
-    from lamnet_models.variants import create_variant, difference, parse_settings, shown
+    from lamnet_models.variants import create_variant, format_value, nearest_published, parse_settings
 
     model = create_variant(name, parse_settings([*(set_ or []), *(settings or [])]), pretrained=pretrained)
     weights = (model.pretrained_cfg.get("file") or name) if pretrained else None
@@ -55,7 +55,7 @@ def create(
         training = {"initialised_from": Path(weights).name} if weights else None
         save_checkpoint(model, output, training=training, format=Format.of(output).value)
     params = sum(parameter.numel() for parameter in model.parameters())
-    _, differing = difference(model)
+    _, differing = nearest_published(model)
     if as_json:
         written = str(output) if output else None
         print_json({"name": name, "params": params, "weights": weights, "file": written, "config": model.config})
@@ -65,7 +65,7 @@ def create(
         [
             ["model", f"{name}, ×{model.scale}, {params:,} parameters"],
             *(
-                [f"set: {key}", f"{shown(value)} (published: {shown(base_value)})"]
+                [f"set: {key}", f"{format_value(value)} (published: {format_value(base_value)})"]
                 for key, (value, base_value) in differing.items()
             ),
             ["weights", weights or "random (load trained weights with --pretrained)"],

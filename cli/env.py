@@ -18,7 +18,7 @@ def env(as_json: Json = False) -> None:
 
     import torch
 
-    from lamnet_layers.backends.select import VARIABLE, select, why_not_triton
+    from lamnet_layers.backends.select import BACKEND_VARIABLE, select, triton_unavailable_reason
     from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     report = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
@@ -31,14 +31,15 @@ def env(as_json: Json = False) -> None:
     report["mps"] = "available" if torch.backends.mps.is_available() else "not available"
     report["triton"] = version("triton") if find_spec("triton") else "not installed"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reason = why_not_triton(device)
+    reason = triton_unavailable_reason(device)
     try:
         backend = select(None, device)
         report["focal_aggregate"] = f"{backend} on {device}; kernels: {reason or 'available'}"
-        report["fused kernels"] = "on, inference only" if backend == "fused" else f"off; enable with {VARIABLE}=fused"
+        off = f"off; enable with {BACKEND_VARIABLE}=fused"
+        report["fused kernels"] = "on, inference only" if backend == "fused" else off
     except (ValueError, RuntimeError) as error:
         report["focal_aggregate"] = report["fused kernels"] = str(error)
-    report |= {name: os.environ.get(name, "not set") for name in (VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
+    report |= {name: os.environ.get(name, "not set") for name in (BACKEND_VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
     if as_json:
         print_json(report)
     else:

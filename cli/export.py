@@ -57,7 +57,7 @@ def export(
     with spinner() as on_status:
         try:
             result = write(
-                model, output, format=format and format.value, half=half, device=device.value, progress=on_status
+                model, output, format=format and format.value, half=half, device=device.value, on_status=on_status
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None

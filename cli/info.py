@@ -36,7 +36,7 @@ def info(
     from lamnet_models.checkpoint import read_checkpoint
     from lamnet_models.pretrained import is_checkpoint_path
     from lamnet_models.upscaling.footprint import estimate_process_memory
-    from lamnet_models.variants import difference, shown
+    from lamnet_models.variants import format_value, nearest_published
 
     report: dict[str, Any] = {"model": model}
     if is_checkpoint_path(model):
@@ -58,7 +58,7 @@ def info(
         "input_size": [width, height],
         "memory": memory,
     }
-    base, differing = difference(network)
+    base, differing = nearest_published(network)
     base_cost = complexity(create_model(base, device=torch.device("meta")), input_size) if differing else cost
     report["base"] = {
         "model": base,
@@ -88,7 +88,7 @@ def info(
     if differing:
         rows.append(["base model", f"{base}: {base_cost.params:,} parameters, {base_cost.macs / 1e9:.2f}G MACs"])
         rows += [
-            [f"differs: {key}", f"{shown(value)} (base: {shown(base_value)})"]
+            [f"differs: {key}", f"{format_value(value)} (base: {format_value(base_value)})"]
             for key, (value, base_value) in differing.items()
         ]
     rows += [[f"training: {key}", value] for key, value in report.get("training", {}).items()]

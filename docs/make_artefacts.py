@@ -74,7 +74,7 @@ def main() -> None:
             if sample == SHOWN:
                 shown[name] = [
                     *(
-                        Panel(BOX.cut(image), (name, f"{method}  {scores[method]:.2f} dB"))
+                        Panel(BOX.crop(image), (name, f"{method}  {scores[method]:.2f} dB"))
                         for method, image in results.items()
                     ),
                     Panel(BOX.cut(hr), ("original",)),

@@ -1,7 +1,7 @@
-"""The layers of LAMNet, each usable alone in any PyTorch network.
+"""LAMNet layers for any PyTorch network.
 
-Every layer maps feature maps (B, C, H, W) to feature maps of the same shape; those with parameters take ``device=`` and
-``dtype=``. ``TokenAdapter`` runs any of them on tokens, and ``create_layer`` makes them from names.
+All layers map feature maps (B, C, H, W) to feature maps of the same shape. Layers with parameters take ``device=`` and
+``dtype=``. ``TokenAdapter`` applies a layer to tokens; ``create_layer`` creates a layer by name.
 """
 
 from .attention import FocalPass, FocalSeparableAttention

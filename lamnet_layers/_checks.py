@@ -1,4 +1,4 @@
-"""Checks of arguments, each naming the argument, what came and what is allowed."""
+"""Argument checks. Error messages name the argument, the requirement and the value received."""
 
 from __future__ import annotations
 
@@ -8,38 +8,44 @@ from torch import Tensor
 
 
 def check_int(name: str, value: object, minimum: int) -> int:
-    """Returns ``value`` as an int, or raises ValueError unless it is an integer of at least ``minimum``."""
+    """Return ``value`` as an int; raise ValueError unless it is an integer ≥ ``minimum``."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < minimum:
-        raise ValueError(f"{name} is {value!r}, but it must be an integer of at least {minimum}")
+        raise ValueError(f"{name} must be an integer ≥ {minimum}, got {value!r}")
     return number
 
 
-def check_divides(name: str, value: object, by_name: str, by: int) -> int:
-    """Returns ``value`` as an int ≥ 1, or raises ValueError unless ``by`` divides it."""
+def check_divides(name: str, value: object, divisor_name: str, divisor: int) -> int:
+    """Return ``value`` as an int ≥ 1; raise ValueError unless it is a multiple of ``divisor``."""
     number = check_int(name, value, minimum=1)
-    if number % by:
-        raise ValueError(f"{name} is {number}, but it must be a multiple of {by_name} = {by}")
+    if number % divisor:
+        raise ValueError(f"{name} must be a multiple of {divisor_name} = {divisor}, got {number}")
     return number
 
 
 def check_choice(name: str, value: object, choices: tuple) -> None:
-    """Raises ValueError unless ``value`` is one of ``choices``."""
+    """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         allowed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name} is {value!r}, but it must be one of {allowed}")
+        raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
 
 
 def check_feature_map(name: str, x: Tensor, channels: int | None = None) -> None:
-    """Raises ValueError unless ``x`` is a floating-point (B, C, H, W), H, W ≥ 1, with the given number of channels."""
+    """Raise ValueError unless ``x`` is a floating-point (B, C, H, W) tensor with H, W ≥ 1.
+
+    Args:
+        name: Name of the argument, for the error message.
+        x: Value to check.
+        channels: Required number of channels; None allows any.
+    """
     if not isinstance(x, Tensor):
-        raise ValueError(f"{name} is of type {type(x).__name__}, but it must be a torch.Tensor")
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
     if x.dim() != 4 or 0 in x.shape[2:]:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}, but it must have 4 dimensions (B, C, H, W), H and W ≥ 1")
+        raise ValueError(f"{name} must have shape (B, C, H, W) with H, W ≥ 1, got {tuple(x.shape)}")
     if channels is not None and x.shape[1] != channels:
-        raise ValueError(f"{name} has {x.shape[1]} channels (shape {tuple(x.shape)}), but it must have {channels}")
+        raise ValueError(f"{name} must have {channels} channels, got {x.shape[1]} (shape {tuple(x.shape)})")
     if not x.is_floating_point():
-        raise ValueError(f"{name} is of type {x.dtype}, but it must be of a floating-point type")
+        raise ValueError(f"{name} must have a floating-point dtype, got {x.dtype}")

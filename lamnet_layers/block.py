@@ -1,4 +1,4 @@
-"""LAM block: the repeated part of LAMNet."""
+"""LAM block, the repeated block of LAMNet."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ FEED_FORWARDS = {"dgfn": DGFN, "gdfn": GDFN, "ffn": FFN}
 
 
 class LAMBlock(nn.Module):
-    """Linear Adaptive Mixer block: token mixers and feed-forward networks in turn, around them a scaled residual.
+    """Linear Adaptive Mixer block: alternating token mixers and feed-forward networks.
 
-    ``depth`` × (ULM sub-block, DGFN sub-block), then ``x + α·y``; each sub-block is itself ``x + α·layer(LN(x))``.
+    ``depth`` × (ULM sub-block, DGFN sub-block), then ``x + α·y``. Each sub-block is ``x + α·layer(LN(x))``.
 
     Source: paper, section 3.1 and figure 3; table 4 for the alternatives.
 
     Args:
-        channels: Number of channels C; see [`ULM`][lamnet_layers.ULM].
+        channels: Number of channels C; see [`ULM`][lamnet_layers.ULM] for its divisibility.
         depth: Number of mixers N, each followed by a feed-forward network.
-        heads: Number of groups of channels that share attention weights.
-        window: A window, a pair (strides, steps), or None for the attention's own.
+        heads: Number of attention heads.
+        window: Focal window or pair (strides, steps); None for the attention's default.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``.
         exchange: Whether the mixer's branches gate each other.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.
-        hidden_channels: Hidden channels of the feed-forward network; None for its own default.
+        hidden_channels: Hidden channels of the feed-forward network; None for its default.
         attention: ``"fsa"`` or ``"mhdlsa"``.
-        backend: Implementation of the aggregation and of DGFN's gates, see
+        backend: Backend of the aggregation and of DGFN's gates, see
             [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         (B, C, H, W) → (B, C, H, W), any H, W ≥ 1.
 
     Raises:
-        ValueError: If an argument is out of its range, or the input has another shape.
+        ValueError: If an argument is out of range or the input has the wrong shape.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class LAMBlock(nn.Module):
         super().__init__()
         check_choice("feed_forward", feed_forward, tuple(FEED_FORWARDS))
         factory = {"device": device, "dtype": dtype}
-        kernels = {"backend": backend} if feed_forward == "dgfn" else {}  # the others have none
+        backend_kwargs = {"backend": backend} if feed_forward == "dgfn" else {}  # only DGFN has kernels
         layers = []
         for _ in range(check_int("depth", depth, minimum=1)):
             layers += [
                 ULM(channels, heads, window, channel_mixer, exchange, attention, backend, **factory),
-                FEED_FORWARDS[feed_forward](channels, hidden_channels, **kernels, **factory),
+                FEED_FORWARDS[feed_forward](channels, hidden_channels, **backend_kwargs, **factory),
             ]
         self.layers = nn.Sequential(*(PreNormResidual(channels, layer, **factory) for layer in layers))
         self.residual = ScaledResidual(channels, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the refined features, (B, C, H, W)."""
+        """Return the refined features, (B, C, H, W)."""
         features = x
         for layer in self.layers:
-            features = layer.tiled(features)
+            features = layer.forward_tiled(features)
         return self.residual(x, features)

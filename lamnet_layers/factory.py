@@ -1,4 +1,4 @@
-"""Layers by name, as configurations and command lines give them."""
+"""Layer creation by name."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "lam": LAMBlock,
     **FEED_FORWARDS,
 }
-"""Layers on (B, C, H, W) by name; each takes the number of channels first."""
+"""Layers by name; the first argument of each is the number of channels."""
 
 
 def create_layer(layer: str | Callable[..., nn.Module], channels: int, **kwargs: Any) -> nn.Module:
-    """Creates a layer from its name, in the manner of timm's ``create_attn`` and ``create_norm_layer``.
+    """Create a layer from its name, like timm's ``create_attn`` and ``create_norm_layer``.
 
     Args:
-        layer: ``"fsa"``, ``"ulm"``, ``"csm"``, ``"lam"``, ``"dgfn"``, ``"gdfn"`` or ``"ffn"``; or a class or function
-            that is called with what follows.
+        layer: ``"fsa"``, ``"ulm"``, ``"csm"``, ``"lam"``, ``"dgfn"``, ``"gdfn"`` or ``"ffn"``; or a callable,
+            called with the other arguments.
         channels: Number of channels C.
-        **kwargs: Other arguments of the layer.
+        **kwargs: Further arguments of the layer.
 
     Returns:
         The layer, (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If there is no layer of that name, or an argument is out of its range.
+        ValueError: If the name is unknown or an argument is out of range.
 
     Example:
         >>> create_layer("fsa", 64, heads=8)(torch.randn(1, 64, 20, 30)).shape

@@ -1,4 +1,4 @@
-"""Feed-forward networks: DGFN, and the two it is compared with in the paper's table 4."""
+"""Feed-forward networks: DGFN and the ablation baselines GDFN and FFN (paper, table 4)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import check_feature_map, check_int
-from ._tiles import in_tiles
-from .backends.select import check_backend, is_fused
+from ._tiles import apply_tiled
+from .backends.select import check_backend, should_fuse
 from .pointwise import PointwiseConv
 
 
 class _GatedFeedForward(nn.Module):
-    """What DGFN and GDFN share: expand to two halves, depthwise 3×3 over both, gate, contract."""
+    """Base of DGFN and GDFN: 1×1 expansion to two halves, depthwise 3×3, gate, 1×1 projection."""
 
     gated_halves: int
-    reach = (1, 1)
+    receptive_radius = (1, 1)
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class _GatedFeedForward(nn.Module):
         self.proj_out = PointwiseConv(self.gated_halves * hidden, channels, device=device, dtype=dtype)
 
     @property
-    def widest(self) -> int:
-        """Channels of its widest map."""
+    def peak_channels(self) -> int:
+        """Number of channels of the widest intermediate map."""
         return 2 * self.hidden_channels
 
     def _gate(self, halves: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the transformed features, (B, C, H, W)."""
+        """Return the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
-        return in_tiles(self, self._transform, x, self.widest, self.reach)
+        return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
 
     def _transform(self, x: Tensor) -> Tensor:
         return self.proj_out(self._gate(self.depthwise(self.proj_in(x)).unflatten(1, (2, -1))))
@@ -53,24 +53,24 @@ class _GatedFeedForward(nn.Module):
 class DGFN(_GatedFeedForward):
     """Dual-Gated Feed-forward Network: one activation gates both halves.
 
-    ``x1, x2 = DWConv3×3(Conv1×1(x)); u = GELU(x1)``, exact; ``Conv1×1(concat(u·x1, u·x2))``. The self-gate u·x1 keeps
-    what the cross-gate u·x2 alone would lose.
+    ``x1, x2 = DWConv3×3(Conv1×1(x)); u = GELU(x1)``; ``Conv1×1(concat(u·x1, u·x2))``, with the exact (erf) GELU. The
+    self-gate u·x1 keeps information that the cross-gate u·x2 alone discards.
 
     Source: paper, section 3.4.
 
     Args:
         channels: Number of channels C.
         hidden_channels: Number of channels h of each half; ``channels`` if None.
-        backend: With ``"fused"``, and without gradients, one kernel convolves and gates; else plain PyTorch does, see
-            [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        backend: ``"fused"`` runs convolution and gates in one kernel when gradients are disabled; all others use plain
+            PyTorch. See [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If an argument is below 1, or the input has another shape.
+        ValueError: If an argument is below 1 or the input has the wrong shape.
     """
 
     gated_halves = 2
@@ -87,21 +87,21 @@ class DGFN(_GatedFeedForward):
         self.backend = check_backend(backend)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the transformed features, (B, C, H, W)."""
+        """Return the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
-        if not is_fused(self.backend, x.device.type):
+        if not should_fuse(self.backend, x.device.type):
             return super().forward(x)
         from .backends import fused
 
         return self.proj_out(fused.dual_gate(self.proj_in(x), self.depthwise.weight, self.depthwise.bias))
 
     def _gate(self, halves: Tensor) -> Tensor:
-        halves = halves.permute(0, 3, 4, 1, 2)  # a compiler writes what it makes in the order of its axes
+        halves = halves.permute(0, 3, 4, 1, 2)  # Inductor writes its output in the order of these axes
         return (halves * F.gelu(halves[..., :1, :])).flatten(3).permute(0, 3, 1, 2)
 
 
 class GDFN(_GatedFeedForward):
-    """Gated-Dconv Feed-forward Network, the cross-gate alone: ``Conv1×1(GELU(x1)·x2)``.
+    """Gated-Dconv Feed-forward Network, cross-gate only: ``Conv1×1(GELU(x1)·x2)``.
 
     Source: Zamir et al., "Restormer" (2022); the row DGFN → GDFN of the paper's table 4.
 
@@ -109,13 +109,13 @@ class GDFN(_GatedFeedForward):
         channels: Number of channels C.
         hidden_channels: Number of channels h of each half; ``channels`` if None.
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If an argument is below 1, or the input has another shape.
+        ValueError: If an argument is below 1 or the input has the wrong shape.
     """
 
     gated_halves = 1
@@ -125,7 +125,7 @@ class GDFN(_GatedFeedForward):
 
 
 class FFN(nn.Module):
-    """The Transformer's feed-forward network at each pixel: ``Conv1×1 C→h, GELU, Conv1×1 h→C``.
+    """Pointwise Transformer feed-forward network: ``Conv1×1 C→h, GELU, Conv1×1 h→C``.
 
     Source: the row DGFN → FFN of the paper's table 4.
 
@@ -133,16 +133,16 @@ class FFN(nn.Module):
         channels: Number of channels C.
         hidden_channels: Number of hidden channels h; 2·``channels`` if None.
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If an argument is below 1, or the input has another shape.
+        ValueError: If an argument is below 1 or the input has the wrong shape.
     """
 
-    reach = (0, 0)
+    receptive_radius = (0, 0)
 
     def __init__(
         self,
@@ -159,14 +159,14 @@ class FFN(nn.Module):
         self.proj_out = PointwiseConv(hidden, channels, device=device, dtype=dtype)
 
     @property
-    def widest(self) -> int:
-        """Channels of its widest map."""
+    def peak_channels(self) -> int:
+        """Number of channels of the widest intermediate map."""
         return max(self.channels, self.hidden_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the transformed features, (B, C, H, W)."""
+        """Return the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
-        return in_tiles(self, self._transform, x, self.widest, self.reach)
+        return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
 
     def _transform(self, x: Tensor) -> Tensor:
         return self.proj_out(F.gelu(self.proj_in(x)))

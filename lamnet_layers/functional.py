@@ -1,4 +1,4 @@
-"""The one operation of the library: focal aggregation, checked here and sent to a backend."""
+"""Functional interface of the focal aggregation: argument checks and dispatch to a backend."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ def focal_aggregate(
     dim: int = -1,
     backend: str | None = None,
 ) -> Tensor:
-    """Returns at each pixel the weighted sum of the means of the window's cells around it, along one axis.
+    """Return the weighted sum of the cell means around each pixel, along one axis.
 
     ``out[b, j, p] = Σ_k weights[b, h(j)·K + k, p] · mean of x[b, j, q] over the pixels q of cell k around p``, where
-    channel j belongs to head h(j) = j // (D / heads). Pixels outside the image count as 0 and still count in the mean.
+    channel j belongs to head h(j) = j // (D / heads). The input is zero-padded; padding counts in the mean.
 
-    Half precision is accumulated in float32, everything else in its own type.
+    Half precision is accumulated in float32, other dtypes in their own precision.
 
-    Source: paper, section 3.2 (focal separable attention), one of its two passes.
+    Source: paper, section 3.2, one pass of focal separable attention.
 
     Args:
-        x: Features, (B, D, H, W) of a floating-point type. Any strides.
-        weights: Weights of each pixel's taps, (B, heads·K, H, W): tap k of head h is channel h·K + k, taps ordered from
-            the most negative offset to the most positive.
-        window: A window, a pair (strides, steps), or None for the default one.
-        heads: Number of groups of channels that share weights; divides D.
-        dim: Axis to aggregate along: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
-        backend: ``"eager"``, ``"triton"``, or ``"fused"``, which is the same here; None for what
-            [`use_backend`][lamnet_layers.use_backend] or the environment variable ``LAMNET_BACKEND`` ask for, or else
-            kernels on CUDA devices where they can run.
+        x: Features, (B, D, H, W), floating point, any strides.
+        weights: Weights of each pixel's taps, (B, heads·K, H, W). Channel h·K + k is tap k of head h; taps are ordered
+            from the most negative offset to the most positive.
+        window: Focal window or pair (strides, steps); None for the default.
+        heads: Number of heads; divides D. The channels of a head share weights.
+        dim: Aggregation axis: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
+        backend: ``"eager"``, ``"triton"`` or ``"fused"`` (here equal to ``"triton"``). None for the backend of
+            [`use_backend`][lamnet_layers.use_backend], else of the environment variable ``LAMNET_BACKEND``, else
+            ``"triton"`` on CUDA devices that support it and ``"eager"`` elsewhere.
 
     Returns:
-        (B, D, H, W), of the wider of the two types.
+        (B, D, H, W), in the wider of the two dtypes.
 
     Raises:
-        ValueError: If a shape, type, head count or axis does not fit.
-        RuntimeError: If a backend was asked for that cannot run here.
+        ValueError: If a shape, dtype, head count or axis is invalid.
+        RuntimeError: If the requested backend cannot run.
     """
     window = FocalWindow.of(window)
     check_feature_map("x", x)
@@ -55,11 +55,11 @@ def focal_aggregate(
     expected = (x.shape[0], heads * window.taps, *x.shape[2:])
     if weights.shape != expected:
         raise ValueError(
-            f"weights has shape {tuple(weights.shape)}, but for x of shape {tuple(x.shape)}, {heads} heads and "
-            f"{window.taps} taps it must be {tuple(expected)}"
+            f"weights must have shape {tuple(expected)} for x of shape {tuple(x.shape)}, {heads} heads and "
+            f"{window.taps} taps, got {tuple(weights.shape)}"
         )
     if weights.device != x.device:
-        raise ValueError(f"weights is on {weights.device}, but it must be on the device of x, {x.device}")
+        raise ValueError(f"weights must be on the device of x, {x.device}, got {weights.device}")
     if select(backend, x.device.type) != "eager":
         from .backends import ops
 

@@ -1,4 +1,4 @@
-"""Dynamic local attention, what the paper's table 4 compares focal separable attention with."""
+"""Dynamic local attention, the ablation baseline of FSA (paper, table 4)."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from .window import FocalWindow
 
 
 class MHDLSA(nn.Module):
-    """Multi-Head Dynamic Local Self-Attention: a depthwise convolution whose kernel every pixel predicts for itself.
+    """Multi-Head Dynamic Local Self-Attention: depthwise convolution with per-pixel kernels.
 
-    ``v = Conv1×1(x); weights = Conv1×1(DWConv K×K(Conv1×1(v)))``, with neither activation nor norm between;
-    ``Conv1×1(dynamic K×K convolution of v with weights)``. The channels of a head share weights. Its cost grows with
-    the window's area, where that of [`FocalSeparableAttention`][lamnet_layers.FocalSeparableAttention] grows with its
-    side.
+    ``v = Conv1×1(x); weights = Conv1×1(DWConv K×K(Conv1×1(v)))``, without activation or norm;
+    ``Conv1×1(dynamic K×K convolution of v with weights)``. The channels of a head share weights. The cost is quadratic
+    in K; that of [`FocalSeparableAttention`][lamnet_layers.FocalSeparableAttention] is linear in the window size.
 
     Source: Li et al., "DLGSANet: Lightweight Dynamic Local and Global Self-Attention Networks for Image
     Super-Resolution" (2023), its dynamic local attention; the row FSA → MHDLSA of the paper's table 4.
 
     Args:
         channels: Number of channels D.
-        heads: Number of groups G of channels that share weights, at most D. Where it does not divide D, the first
-            groups have a channel more than the others.
-        kernel_size: Side K of the window in pixels, odd.
-        hidden_channels: Width of the network that predicts the weights; D/4, rounded down, if None.
+        heads: Number of heads G, at most D. If G does not divide D, the first heads have one channel more than the
+            others.
+        kernel_size: Side K of the window in pixels; odd.
+        hidden_channels: Hidden channels of the weight prediction; None for ⌊D/4⌋, at least 1.
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
-        (B, D, H, W) → (B, D, H, W), any H, W ≥ 1. Pixels outside the image count as 0.
+        (B, D, H, W) → (B, D, H, W), any H, W ≥ 1. The input is zero-padded.
 
     Raises:
-        ValueError: If an argument is out of its range, or the input has another shape.
+        ValueError: If an argument is out of range or the input has the wrong shape.
     """
 
     def __init__(
@@ -54,9 +53,9 @@ class MHDLSA(nn.Module):
         self.heads = check_int("heads", heads, minimum=1)
         self.kernel_size = check_int("kernel_size", kernel_size, minimum=1)
         if self.heads > self.channels:
-            raise ValueError(f"heads is {heads}, but it must be at most channels = {channels}")
+            raise ValueError(f"heads must be at most channels = {channels}, got {heads}")
         if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}, but it must be odd")
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         if hidden_channels is None:
             hidden_channels = max(channels // 4, 1)
         hidden = check_int("hidden_channels", hidden_channels, minimum=1)
@@ -69,28 +68,28 @@ class MHDLSA(nn.Module):
 
     @property
     def window(self) -> FocalWindow:
-        """The window along each axis."""
+        """Focal window equivalent to the kernel along each axis."""
         radius = self.kernel_size // 2
         return FocalWindow((1,), (radius,)) if radius else FocalWindow((), ())
 
     def predict(self, v: Tensor) -> Tensor:
-        """Returns each pixel's kernels, (B, G·K², H, W): tap k of head g, row by row, is channel g·K² + k."""
+        """Return per-pixel kernels, (B, G·K², H, W); channel g·K² + k is tap k of head g, row-major."""
         return self.expand.planes(self.depthwise(self.reduce(v)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the attended features, (B, D, H, W)."""
+        """Return the attended features, (B, D, H, W)."""
         check_feature_map("x", x, self.channels)
         v = self.proj_in(x)
         return self.proj_out(self._convolve(v, self.predict(v)))
 
     def _convolve(self, v: Tensor, weights: Tensor) -> Tensor:
-        """Convolves each pixel's surroundings in v with its own kernels."""
+        """Convolve ``v`` with the kernels of each pixel."""
         radius, (height, width) = self.kernel_size // 2, v.shape[2:]
         padded = F.pad(v.contiguous(), (radius,) * 4)
         weights = weights.unflatten(1, (self.heads, -1))
-        size, larger = divmod(self.channels, self.heads)
-        counts = (larger, self.heads - larger)  # of heads with a channel more, and of those without
-        channels = (larger * (size + 1), (self.heads - larger) * size)
+        size, remainder = divmod(self.channels, self.heads)
+        counts = (remainder, self.heads - remainder)  # heads with size + 1 channels, heads with size channels
+        channels = (remainder * (size + 1), (self.heads - remainder) * size)
         results = []
         for part, kernels in zip(padded.split(channels, dim=1), weights.split(counts, dim=1), strict=True):
             if kernels.shape[1] == 0:
@@ -98,7 +97,7 @@ class MHDLSA(nn.Module):
             part = part.unflatten(1, (kernels.shape[1], -1))
             total = None
             for tap, (row, column) in enumerate(product(range(self.kernel_size), repeat=2)):
-                seen, weight = part[..., row : row + height, column : column + width], kernels[:, :, None, tap]
-                total = seen * weight if total is None else torch.addcmul(total, seen, weight)
+                shifted, weight = part[..., row : row + height, column : column + width], kernels[:, :, None, tap]
+                total = shifted * weight if total is None else torch.addcmul(total, shifted, weight)
             results.append(total.flatten(1, 2))
         return torch.cat(results, dim=1)

@@ -1,4 +1,4 @@
-"""ULM: the token mixer, one half of the channels mixed in space and the other among themselves."""
+"""ULM, the token mixer: a channel branch and a spatial branch in parallel."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ ATTENTIONS = ("fsa", "mhdlsa")
 
 
 class ULM(nn.Module):
-    """Unified Linear Mixer: channel branch and spatial branch side by side, exchanging information.
+    """Unified Linear Mixer: parallel channel and spatial branches with information exchange.
 
     ``c, s = split(Conv1×1(x)); c = CSM(c); a = FSA(s); Conv1×1(concat(IEM(c, a)))``.
 
-    Source: paper, section 3.3 and figure 3. ``attention``, ``channel_mixer`` and ``exchange``
-    build the rows of its table 4.
+    Source: paper, section 3.3 and figure 3. ``attention``, ``channel_mixer`` and ``exchange`` select the ablations of
+    its table 4.
 
     Args:
         channels: Number of channels C; a multiple of 2·``heads``, or of 2 with ``attention="mhdlsa"``, and of 4 with
             ``channel_mixer="csm"``.
-        heads: Number of groups of channels that share attention weights.
-        window: A window, a pair (strides, steps), or None for the attention's own: 23 pixels in 13 cells for ``"fsa"``,
-            7×7 pixels for ``"mhdlsa"``, whose cells are all of one pixel.
-        channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (the half as it is).
-        exchange: Whether the branches gate each other with [`IEM`][lamnet_layers.IEM] before they are joined. The
-            state dict of a mixer without it carries a marker, as the exchange has no parameters to tell it by.
-        attention: Of the spatial branch: ``"fsa"``, [`FocalSeparableAttention`][lamnet_layers.FocalSeparableAttention],
-            or ``"mhdlsa"``, [`MHDLSA`][lamnet_layers.MHDLSA].
-        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        heads: Number of attention heads.
+        window: Focal window or pair (strides, steps); None for the attention's default: 23 pixels in 13 cells for
+            ``"fsa"``, 7×7 pixels for ``"mhdlsa"``, which supports cells of one pixel only.
+        channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (identity).
+        exchange: Whether the branches gate each other with [`IEM`][lamnet_layers.IEM]. IEM has no parameters, so the
+            state dict of a mixer without it contains the marker ``without_exchange``.
+        attention: Spatial branch: ``"fsa"`` ([`FocalSeparableAttention`][lamnet_layers.FocalSeparableAttention]) or
+            ``"mhdlsa"`` ([`MHDLSA`][lamnet_layers.MHDLSA]).
+        backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         (B, C, H, W) → (B, C, H, W), any H, W ≥ 1.
 
     Raises:
-        ValueError: If an argument is out of its range, or the input has another shape.
+        ValueError: If an argument is out of range or the input has the wrong shape.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ULM(nn.Module):
         check_choice("channel_mixer", channel_mixer, CHANNEL_MIXERS)
         check_choice("exchange", exchange, (True, False))
         if channel_mixer == "csm":
-            check_divides("channels", channels, "the halves times CSM's reduction", 4)
+            check_divides("channels", channels, "the number of branches times the reduction of CSM", 4)
         half = channels // 2
         self.proj_in = PointwiseConv(channels, channels, device=device, dtype=dtype)
         if channel_mixer == "csm":
@@ -88,36 +88,38 @@ class ULM(nn.Module):
         self.proj_out = PointwiseConv(channels, channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the mixed features, (B, C, H, W)."""
+        """Return the mixed features, (B, C, H, W)."""
         c, a = self.branches(x)
         if self.exchange is not None:
             c, a = self.exchange(c, a)
         return self.join(c, a)
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the channel branch and the spatial branch before they exchange anything, each (B, C/2, H, W).
+        """Return the channel branch and the spatial branch before the exchange, each (B, C/2, H, W).
 
-        Each pixel depends on those within the window's radius.
+        The receptive radius is that of the window.
         """
         check_feature_map("x", x, self.channels)
         c, s = self.proj_in(x).chunk(2, dim=1)
         return self.channel(c), self.spatial(s)
 
     def join(self, c: Tensor, a: Tensor) -> Tensor:
-        """Returns the two branches, gated or not, as one, (B, C, H, W); each pixel for itself."""
-        return self.proj_out(self.side_by_side(c, a))
+        """Return the projection of the concatenated branches, (B, C, H, W); pointwise."""
+        return self.proj_out(self.concat_branches(c, a))
 
     @staticmethod
-    def side_by_side(c: Tensor, a: Tensor) -> Tensor:
-        """Returns the two branches as the halves of one map, (B, C, H, W), in the layout of the first."""
+    def concat_branches(c: Tensor, a: Tensor) -> Tensor:
+        """Return the concatenated branches, (B, C, H, W), in the memory layout of ``c``."""
         if c.stride(1) != 1:
             return torch.cat((c, a), dim=1)
-        # As planes, what comes next would have to turn them again.
+        # torch.cat would return planes, which the next 1×1 convolution would copy back.
         return torch.cat((c.permute(0, 2, 3, 1), a.permute(0, 2, 3, 1)), dim=3).permute(0, 3, 1, 2)
 
 
 def _kernel_size(window: WindowLike) -> int:
     window = FocalWindow((1,), (3,)) if window is None else FocalWindow.of(window)
     if any(stride > 1 for stride in window.strides):
-        raise ValueError(f"window is {window}, but attention='mhdlsa' has cells of one pixel, such as ((1,), (3,))")
+        raise ValueError(
+            f"window must have cells of one pixel for attention='mhdlsa', such as ((1,), (3,)), got {window}"
+        )
     return window.size

@@ -1,4 +1,4 @@
-"""Layer normalisation over the channels of a feature map."""
+"""Layer normalization over the channels of a feature map."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ._checks import check_feature_map, check_int
 
 
 class ChannelLayerNorm(nn.Module):
-    """Layer norm over the channels at each pixel: biased variance, affine scale and shift.
+    """Layer norm over the channels of each pixel, with biased variance and affine parameters.
 
     Args:
         channels: Number of channels C.
         eps: Added to the variance.
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
-        (B, C, H, W) → (B, C, H, W), channels last in memory.
+        (B, C, H, W) → (B, C, H, W), in channels-last memory format.
 
     Raises:
-        ValueError: If ``channels`` is below 1, or the input has another shape.
+        ValueError: If ``channels`` is below 1 or the input has the wrong shape.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class ChannelLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels, device=device, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the normalised features, (B, C, H, W)."""
+        """Return the normalized features, (B, C, H, W)."""
         check_feature_map("x", x, self.channels)
-        normalised = F.layer_norm(x.permute(0, 2, 3, 1), (self.channels,), self.weight, self.bias, self.eps)
-        return normalised.permute(0, 3, 1, 2)
+        normalized = F.layer_norm(x.permute(0, 2, 3, 1), (self.channels,), self.weight, self.bias, self.eps)
+        return normalized.permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
-        """Returns the constructor's arguments."""
+        """Return channels and eps."""
         return f"{self.channels}, eps={self.eps}"

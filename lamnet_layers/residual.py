@@ -1,4 +1,4 @@
-"""Residual connections with a learnable gain for each channel."""
+"""Residual connections with a learnable scale per channel."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_feature_map, check_int
-from ._tiles import in_tiles
+from ._tiles import apply_tiled
 from .norm import ChannelLayerNorm
 
 
 class ScaledResidual(nn.Module):
-    """Adds a branch to its shortcut, each channel of the branch scaled: ``shortcut + α·branch``, α starting at 1.
+    """Scaled residual, ``shortcut + α·branch``, with one α per channel, initialized to 1.
 
-    In the released network and not in the paper.
+    The original implementation has it, the paper does not.
 
     Args:
         channels: Number of channels C.
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         shortcut and branch, each (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If ``channels`` is below 1, or an input has another shape.
+        ValueError: If ``channels`` is below 1 or an input has the wrong shape.
     """
 
     def __init__(
@@ -35,30 +35,31 @@ class ScaledResidual(nn.Module):
         self.alpha = nn.Parameter(torch.ones(channels, 1, 1, device=device, dtype=dtype))
 
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
-        """Returns ``shortcut + α·branch``, (B, C, H, W)."""
+        """Return ``shortcut + α·branch``, (B, C, H, W)."""
         check_feature_map("shortcut", shortcut, self.channels)
         if branch.shape != shortcut.shape:
             raise ValueError(
-                f"branch has shape {tuple(branch.shape)}, but it must have that of shortcut, {tuple(shortcut.shape)}"
+                f"branch must have the shape of shortcut, {tuple(shortcut.shape)}, got {tuple(branch.shape)}"
             )
         return torch.addcmul(shortcut, self.alpha, branch)
 
 
 class PreNormResidual(nn.Module):
-    """Wraps a layer as ``x + α·layer(LN(x))``, the sub-block that LAMNet is made of.
+    """Pre-norm residual sub-block, ``x + α·layer(LN(x))``.
 
     Args:
         channels: Number of channels C.
-        layer: Any module (B, C, H, W) → (B, C, H, W). If each pixel of its result depends on few around it, it may say
-            on how many rows and columns to each side, ``reach``, and how many channels its widest map has, ``widest``.
-        device: Device of the parameters of the norm and of α.
-        dtype: Type of those parameters.
+        layer: Module (B, C, H, W) → (B, C, H, W). A local layer may have the attributes ``receptive_radius`` (rows and
+            columns on each side that a pixel depends on) and ``peak_channels`` (channels of its widest map), with which
+            it can be tiled.
+        device: Device of the norm's parameters and of α.
+        dtype: Dtype of those parameters.
 
     Shape:
         (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If ``channels`` is below 1, or the input, or what the layer makes of it, has another shape.
+        ValueError: If ``channels`` is below 1, or the input or the layer's output has the wrong shape.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class PreNormResidual(nn.Module):
         self.residual = ScaledResidual(channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns ``x + α·layer(LN(x))``, (B, C, H, W)."""
+        """Return ``x + α·layer(LN(x))``, (B, C, H, W)."""
         return self.residual(x, self.layer(self.norm(x)))
 
-    def tiled(self, x: Tensor) -> Tensor:
-        """Returns the same as a call; on a CPU tile by tile if the map is large and the layer has a ``reach``."""
-        if not hasattr(self.layer, "reach"):
+    def forward_tiled(self, x: Tensor) -> Tensor:
+        """Return ``forward(x)``, tile by tile for large maps on a CPU if the layer can be tiled."""
+        if not hasattr(self.layer, "receptive_radius"):
             return self(x)
-        return in_tiles(self, self, x, self.layer.widest, self.layer.reach)
+        return apply_tiled(self, self, x, self.layer.peak_channels, self.layer.receptive_radius)

@@ -1,4 +1,4 @@
-"""Layers of feature maps in networks that pass tokens, or maps with channels last."""
+"""Adapter for feature-map layers in networks that use tokens or channels-last maps."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ._checks import check_int
 
 
 class TokenAdapter(nn.Module):
-    """Runs a layer of feature maps on tokens: FSA in the place of a Transformer's attention, DGFN in that of its MLP.
+    """Adapter for feature-map layers on tokens: FSA as attention, DGFN as MLP.
 
-    Takes tokens in rows of a grid, as Vision Transformers have them, or maps with channels last, as ConvNeXt and Swin
-    have them. Neither is copied. Every token must belong to the grid: build timm's Vision Transformers with
+    Accepts the tokens of a grid in row-major order, as in Vision Transformers, or channels-last maps, as in ConvNeXt
+    and Swin, without copying. All tokens must belong to the grid: build timm's Vision Transformers with
     ``class_token=False, global_pool="avg"``.
 
     Args:
-        layer: Any module (B, C, H, W) → (B, C, H, W).
-        grid: Rows and columns of the grid that tokens (B, N, C) come from; None for a square one.
+        layer: Module (B, C, H, W) → (B, C, H, W).
+        grid: Rows and columns of the token grid; None for a square grid.
 
     Shape:
         (B, H·W, C) → (B, H·W, C), or (B, H, W, C) → (B, H, W, C).
 
     Raises:
-        ValueError: If ``grid`` is no pair of positive integers, the input has another shape or number of tokens, or a
-            mask comes with it.
+        ValueError: If ``grid`` is not a pair of positive integers, the shape or number of tokens is wrong, or a mask is
+            passed.
 
     Example:
         >>> attention = TokenAdapter(FocalSeparableAttention(64), grid=(6, 8))
@@ -36,28 +36,30 @@ class TokenAdapter(nn.Module):
     def __init__(self, layer: nn.Module, grid: tuple[int, int] | None = None) -> None:
         super().__init__()
         if grid is not None and len(grid) != 2:
-            raise ValueError(f"grid is {grid!r}, but it must be (rows, columns) or None")
+            raise ValueError(f"grid must be (rows, columns) or None, got {grid!r}")
         self.grid = None if grid is None else tuple(check_int("grid", side, minimum=1) for side in grid)
         self.layer = layer
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Returns the layer's result in the form that came; the other arguments are those that timm gives attention."""
+        """Return the layer's output in the format of ``x``; the signature is timm's attention."""
         if attn_mask is not None or is_causal:
-            raise ValueError("attn_mask was given, but a layer of feature maps takes no mask")
+            raise ValueError("attn_mask must be None and is_causal False: feature-map layers do not support masks")
         if x.dim() == 4:
             return self.layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if x.dim() != 3:
-            raise ValueError(f"x has shape {tuple(x.shape)}, but it must be tokens (B, N, C) or a map (B, H, W, C)")
+            raise ValueError(f"x must be tokens (B, N, C) or a map (B, H, W, C), got shape {tuple(x.shape)}")
         features = x.transpose(1, 2).unflatten(2, self._grid(x.shape[1]))
         return self.layer(features).flatten(2).transpose(1, 2)
 
     def _grid(self, tokens: int) -> tuple[int, int]:
         rows, columns = self.grid or (isqrt(tokens), isqrt(tokens))
         if rows * columns != tokens:
-            expected = f"the grid's {rows}×{columns}" if self.grid else "a square number; or give grid=(rows, columns)"
-            raise ValueError(f"x has {tokens} tokens, but there must be {expected}; a class token belongs to no grid")
+            expected = (
+                f"{rows}×{columns} tokens" if self.grid else "a square number of tokens, or pass grid=(rows, columns)"
+            )
+            raise ValueError(f"x must have {expected}, got {tokens}; class tokens are not supported")
         return rows, columns
 
     def extra_repr(self) -> str:
-        """Returns the grid."""
+        """Return the grid."""
         return f"grid={self.grid}"

@@ -32,7 +32,7 @@ from .registry import (
 )
 from .upscaling import Upscaler, upscale
 
-_LATER = {
+_LAZY = {
     "compare": ".evaluation",
     "evaluate": ".evaluation",
     "export": ".exporting",
@@ -42,9 +42,9 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when first wanted: a second of scipy, or of accelerate, for those who want neither.
-    if name in _LATER:
-        return getattr(import_module(_LATER[name], __name__), name)
+    # Imported on first access: scipy and accelerate take about a second each.
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""Reading the architecture off a state dict: its shapes, and the tensors that say what shapes cannot."""
+"""Inference of the model configuration from a state dict."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lamnet_layers import FocalWindow
 from .errors import CheckpointError
 
 PUBLISHED_WINDOWS = (FocalWindow(), FocalWindow((1, 2), (3, 3)), FocalWindow((1,), (6,)))
-"""The windows of the paper's table 4, all of different sizes."""
+"""Windows of the paper's table 4; their sizes differ."""
 
 
 def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
-    """Returns the arguments of [`LAMNet`][lamnet_models.LAMNet] that a state dict was made with.
+    """Return the arguments of [`LAMNet`][lamnet_models.LAMNet] that match a state dict.
 
     Args:
-        state: State dict under our names (see ``from_released``).
+        state: State dict with LAMNet's key names (see ``from_original``).
 
     Raises:
         CheckpointError: If the state dict is not a LAMNet's.
@@ -31,9 +31,9 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
     scale = isqrt(upsampled // max(in_chans, 1))
     if scale < 1 or scale**2 * in_chans != upsampled:
         raise CheckpointError(
-            f"not a LAMNet checkpoint: upsample.0.weight has {upsampled} outputs, which is no square times {in_chans}"
+            f"not a LAMNet checkpoint: upsample.0.weight must have scale² · {in_chans} outputs, got {upsampled}"
         )
-    spatial, mixer, feed_forward = (
+    spatial, mixer, feed_forward_prefix = (
         "blocks.0.layers.0.layer.spatial",
         "blocks.0.layers.0.layer",
         "blocks.0.layers.1.layer",
@@ -47,11 +47,11 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         weights, taps = _shape(state, f"{spatial}.expand.weight", 4)[0], window.size**2
     if weights % taps:
         raise CheckpointError(f"not a LAMNet checkpoint: {weights} attention weights for a window of {taps} taps")
-    kind, hidden_channels = _feed_forward(state, feed_forward)
+    feed_forward, hidden_channels = _feed_forward(state, feed_forward_prefix)
     num_blocks = _count(state, r"blocks\.(\d+)\.")
     depth = (_count(state, r"blocks\.0\.layers\.(\d+)\.") + 1) // 2
-    if 2 * num_blocks * depth > len(state):  # else a few odd keys could ask for any number of layers
-        raise CheckpointError(f"not a LAMNet checkpoint: its {num_blocks} blocks are of different depths")
+    if 2 * num_blocks * depth > len(state):  # limits the model size that a few keys can request
+        raise CheckpointError(f"not a LAMNet checkpoint: its {num_blocks} blocks have different depths")
     return {
         "scale": scale,
         "in_chans": in_chans,
@@ -63,13 +63,13 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         "window": [list(window.strides), list(window.steps)],
         "channel_mixer": _channel_mixer(state, mixer),
         "exchange": f"{mixer}.without_exchange" not in state,
-        "feed_forward": kind,
+        "feed_forward": feed_forward,
         "hidden_channels": hidden_channels,
     }
 
 
-def with_cells(state: dict[str, Tensor], window: FocalWindow) -> dict[str, Tensor]:
-    """Returns a state dict with the cells of every attention's window, put in where a file leaves them out."""
+def add_missing_cells(state: dict[str, Tensor], window: FocalWindow) -> dict[str, Tensor]:
+    """Return a state dict with the window's cells added for each attention without them."""
     cells = torch.tensor(window.cells, dtype=torch.int32)
     suffix = "horizontal.depthwise.weight"
     missing = {f"{key.removesuffix(suffix)}cells": cells for key in state if key.endswith(suffix)}
@@ -78,12 +78,12 @@ def with_cells(state: dict[str, Tensor], window: FocalWindow) -> dict[str, Tenso
 
 def _window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
     size = _shape(state, f"{spatial}.horizontal.depthwise.weight", 4)[3]
-    if f"{spatial}.cells" not in state:  # some files in the released format leave it out
+    if f"{spatial}.cells" not in state:  # missing in some files of the original format
         for window in PUBLISHED_WINDOWS:
             if window.size == size:
                 return window
         raise CheckpointError(
-            f"not a LAMNet checkpoint: it has no {spatial}.cells, and no published window is {size} wide"
+            f"not a LAMNet checkpoint: {spatial}.cells is missing, and no published window has size {size}"
         )
     _shape(state, f"{spatial}.cells", 2)
     try:
@@ -92,7 +92,7 @@ def _window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
         raise CheckpointError(f"not a LAMNet checkpoint: {spatial}.cells: {error}") from None
     if window.size != size:
         raise CheckpointError(
-            f"not a LAMNet checkpoint: {spatial}.cells is a window of {window.size} pixels, its weights are {size} wide"
+            f"not a LAMNet checkpoint: {spatial}.cells has window size {window.size}, the weights have {size}"
         )
     return window
 
@@ -118,7 +118,7 @@ def _feed_forward(state: dict[str, Tensor], layer: str) -> tuple[str, int]:
 
 def _shape(state: dict[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
     if name not in state:
-        raise CheckpointError(f"not a LAMNet checkpoint: it has no {name}")
+        raise CheckpointError(f"not a LAMNet checkpoint: {name} is missing")
     shape = tuple(state[name].shape)
     if len(shape) != dims or 0 in shape:
         raise CheckpointError(f"not a LAMNet checkpoint: {name} has shape {shape}")

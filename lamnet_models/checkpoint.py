@@ -1,4 +1,4 @@
-"""Checkpoints: our safetensors files, and the released network's pickles, read and written."""
+"""Checkpoint reading and writing: safetensors files and pickles in the original format."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from torch import Tensor
 
 from lamnet_layers import FocalWindow
 
-from .architecture import infer_config, with_cells
+from .architecture import add_missing_cells, infer_config
 from .errors import CheckpointError
 from .files import atomic_path
 from .lamnet import LAMNet
 from .pickles import check_pickle
-from .released import from_released, is_released, to_released
+from .released import from_original, is_original, to_original
 
 FORMAT_VERSION = 1
-"""Version of what stands in the metadata of our files; a reader refuses files of a later one."""
+"""Version of the metadata format; files of later versions are rejected."""
 
 _METADATA_KEY = "lamnet"
-_MOST_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
+_MAX_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """Contents of a checkpoint file.
 
     Attributes:
-        state: State dict under our names, on the CPU, in the types of the file.
+        state: State dict with LAMNet's key names, on the CPU, in the dtypes of the file.
         config: Arguments of [`LAMNet`][lamnet_models.LAMNet].
-        training: Facts about the training, as the file tells them: data, recipe, steps, hardware …
-        format: ``"lamnet"`` or ``"released"``: whose names the file has.
+        training: Training metadata of the file: data, recipe, steps, hardware, …
+        format: ``"lamnet"``, or ``"released"`` for the original format.
     """
 
     state: dict[str, Tensor]
@@ -49,67 +49,68 @@ class Checkpoint:
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> Checkpoint:
-        """Returns the checkpoint that a state dict makes, whoever's names it has.
+        """Return the checkpoint of a state dict in either format.
 
         Args:
-            state: State dict with our names or the released network's, with or without the prefix ``module.``.
-            metadata: What came with it: facts about the training, and the configuration, with which the weights, off
-                whose shapes it is read too, must agree.
+            state: State dict with the key names of LAMNet or of the original format, with or without the prefix
+                ``module.``.
+            metadata: Metadata with the optional keys ``training`` and ``config``. ``config`` must match the
+                configuration inferred from the weights.
 
         Raises:
-            CheckpointError: If the state dict is not a LAMNet's, or its metadata another's.
+            CheckpointError: If the state dict is not a LAMNet's, or ``config`` does not match it.
         """
         metadata = metadata or {}
         state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-        released = is_released(state)
-        if released:
-            state = from_released(state)
+        original = is_original(state)
+        if original:
+            state = from_original(state)
         config = infer_config(state)
-        contradictions = [
-            f"{reprlib.repr(key)} is {reprlib.repr(value)} instead of {config.get(key, 'nothing')}"
+        mismatches = [
+            f"{reprlib.repr(key)} must be {config.get(key, 'absent')}, got {reprlib.repr(value)}"
             for key, value in metadata.get("config", {}).items()
             if key not in config or config[key] != value
         ]
-        if contradictions:
-            raise CheckpointError(f"its metadata contradicts its weights: {_shorten(contradictions)}")
-        if released:
-            state = with_cells(state, FocalWindow.of(config["window"]))
-        return cls(state, config, metadata.get("training", {}), "released" if released else "lamnet")
+        if mismatches:
+            raise CheckpointError(f"metadata does not match the weights: {_shorten(mismatches)}")
+        if original:
+            state = add_missing_cells(state, FocalWindow.of(config["window"]))
+        return cls(state, config, metadata.get("training", {}), "released" if original else "lamnet")
 
     def build(self) -> LAMNet:
-        """Builds the model, in evaluation mode on the CPU, in float32.
+        """Build the model in evaluation mode, on the CPU, in float32.
 
         Raises:
-            CheckpointError: If the configuration is not a LAMNet's, or the weights do not fit it.
+            CheckpointError: If the configuration is invalid or the weights do not match it.
         """
         try:
-            # Compared without memory first, so that a file that lies about sizes costs none.
+            # Checked on the meta device first: a file with false sizes must not allocate memory.
             check_state(LAMNet(**self.config, device="meta"), self.state)
             model = LAMNet(**self.config)
-        except (RuntimeError, ValueError) as error:  # torch's, for sizes beyond its range, or ours
+        except (RuntimeError, ValueError) as error:  # from torch or LAMNet, for sizes out of range
             reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"not a LAMNet's configuration: {reason}") from None
+            raise CheckpointError(f"invalid LAMNet configuration: {reason}") from None
         self.load_into(model)
         return model.eval()
 
     def load_into(self, model: LAMNet) -> None:
-        """Loads the weights into a model of the same architecture, changed in place.
+        """Load the weights into a model of the same architecture, in place.
 
         Raises:
-            CheckpointError: If they do not fit: the message names keys that are missing, unexpected or misshapen, or of
-                another window.
+            CheckpointError: If keys are missing or unexpected, or shapes or windows differ; the message names the keys.
         """
         check_state(model, self.state)
         model.load_state_dict(self.state)
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Reads a checkpoint: safetensors, or a pickle with a state dict under ``params_ema``, ``params`` or at its top.
+    """Read a checkpoint file, safetensors or pickle.
 
-    Both may have our names or the released network's, with or without the prefix ``module.``; no code in them is run.
+    A pickle holds a state dict under ``params_ema``, ``params`` or at the top level. Both file types may have the key
+    names of LAMNet or of the original format, with or without the prefix ``module.``. Code in a pickle is never run.
 
     Args:
-        path: The file.
+        path: Checkpoint file.
 
     Raises:
         CheckpointError: If the file is missing, damaged or not a LAMNet's.
@@ -119,7 +120,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
         raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
     try:
         with open(path, "rb") as file:
-            is_safetensors = file.read(9)[8:] == b"{"  # its header is JSON, after eight bytes of length
+            is_safetensors = file.read(9)[8:] == b"{"  # eight bytes of header length, then a JSON header
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     state, metadata = _read_safetensors(path) if is_safetensors else (_read_pickle(path), {})
@@ -130,10 +131,10 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def load_model(path: str | os.PathLike) -> LAMNet:
-    """Builds the model that a checkpoint holds, in evaluation mode on the CPU, in float32.
+    """Build the model of a checkpoint file in evaluation mode, on the CPU, in float32.
 
     Args:
-        path: The file; see [`read_checkpoint`][lamnet_models.checkpoint.read_checkpoint].
+        path: Checkpoint file; see [`read_checkpoint`][lamnet_models.checkpoint.read_checkpoint].
 
     Raises:
         CheckpointError: If the file is missing, damaged or not a LAMNet's.
@@ -152,31 +153,29 @@ def save_checkpoint(
     format: str = "lamnet",
     half: bool = False,
 ) -> None:
-    """Writes a model to a file, which is either whole or not there.
+    """Write a model to a file, atomically.
 
     Args:
-        model: The model, on any device.
-        path: The file; its folder must exist.
-        training: Facts about the training to keep with the weights, JSON-ready.
-        format: ``"lamnet"``: safetensors with metadata from which [`load_model`][lamnet_models.load_model] builds the
-            model again.
-            ``"released"``: a pickle in the released network's format, for the authors' own code; keeps no ``training``.
-        half: Whether to round the parameters to half precision, for half the size; they are loaded in single all the
-            same.
+        model: Model, on any device.
+        path: Output file; its folder must exist.
+        training: Training metadata to store with the weights; JSON-serializable.
+        format: ``"lamnet"`` writes safetensors with the metadata that [`load_model`][lamnet_models.load_model] needs.
+            ``"released"`` writes a pickle in the original format, for the authors' code, without ``training``.
+        half: Whether to store the parameters in float16, at half the size. They are loaded as float32.
 
     Raises:
-        CheckpointError: If the model has something that the released format cannot say.
-        ValueError: If ``format`` is neither of the two.
+        CheckpointError: If the original format cannot represent the model.
+        ValueError: If ``format`` is unknown.
         OSError: If the file cannot be written.
     """
     if format not in ("lamnet", "released"):
-        raise ValueError(f"format is {format!r}, but it must be 'lamnet' or 'released'")
+        raise ValueError(f"format must be 'lamnet' or 'released', got {format!r}")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if half:
         state |= {key: state[key].half() for key, _ in model.named_parameters()}
     metadata = {"version": FORMAT_VERSION, "config": model.config, "training": training or {}}
     if format == "released":
-        state = to_released(state)
+        state = to_original(state)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         if format == "released":
             torch.save({"params_ema": state}, file)
@@ -185,32 +184,32 @@ def save_checkpoint(
 
 
 def check_state(model: LAMNet, state: dict[str, Tensor]) -> None:
-    """Raises CheckpointError unless a state dict has exactly the model's keys, shapes and window."""
-    own = model.state_dict()
+    """Raise CheckpointError unless a state dict has the model's keys, shapes and window."""
+    expected = model.state_dict()
     cells = [list(cell) for cell in model.window.cells]
     problems = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
-        "misshapen": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - expected.keys()),
+        "wrong shape": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in expected
+            if key in state and state[key].shape != expected[key].shape
         ],
-        f"not of the window {model.window.strides}, {model.window.steps}": [
+        f"window other than {model.window.strides}, {model.window.steps}": [
             key
-            for key in own
-            if key.endswith(".cells") and key in state and state[key].shape == own[key].shape
+            for key in expected
+            if key.endswith(".cells") and key in state and state[key].shape == expected[key].shape
             if state[key].tolist() != cells
         ],
     }
-    found = [f"{kind}: {_shorten(items)}" for kind, items in problems.items() if items]
-    if found:
-        raise CheckpointError(f"the weights do not fit the model; {'; '.join(found)}")
+    messages = [f"{problem}: {_shorten(keys)}" for problem, keys in problems.items() if keys]
+    if messages:
+        raise CheckpointError(f"the weights do not match the model; {'; '.join(messages)}")
 
 
-def _shorten(items: list[str], most: int = 5) -> str:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(_one_line(item) for item in items[:most]) + more
+def _shorten(items: list[str], limit: int = 5) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(_one_line(item) for item in items[:limit]) + more
 
 
 def _one_line(text: object) -> str:
@@ -220,8 +219,8 @@ def _one_line(text: object) -> str:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            if (count := len(file.keys())) > _MOST_TENSORS:
-                raise CheckpointError(f"{path}: {count:,} tensors are more than any LAMNet has")
+            if (count := len(file.keys())) > _MAX_TENSORS:
+                raise CheckpointError(f"{path}: must have at most {_MAX_TENSORS:,} tensors, got {count:,}")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             text = (file.metadata() or {}).get(_METADATA_KEY, "{}")
         metadata = json.loads(text)
@@ -229,9 +228,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({_one_line(error)})") from None
     version = metadata.get("version", FORMAT_VERSION) if isinstance(metadata, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise CheckpointError(f"{path}: written by a later version of LAMNet (format {version}): upgrade to read it")
+        raise CheckpointError(f"{path}: written by a later version of LAMNet (format {version}); upgrade to read it")
     if version != FORMAT_VERSION or not all(isinstance(metadata.get(key, {}), dict) for key in ("config", "training")):
-        raise CheckpointError(f"{path}: its metadata is damaged")
+        raise CheckpointError(f"{path}: invalid metadata")
     return state, metadata
 
 
@@ -241,10 +240,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch.load raises whatever the bytes lead it to, and advises to run the code in them
+    except Exception:  # torch.load raises arbitrary errors, whose messages advise disabling weights_only
         raise CheckpointError(
-            f"{path}: neither a safetensors file nor a PyTorch checkpoint of tensors alone; it is damaged, of another "
-            "kind, or holds code, which is never run"
+            f"{path}: must be a safetensors file or a PyTorch checkpoint of plain tensors; it is damaged, has another "
+            "format, or contains code, which is never run"
         ) from None
     if isinstance(content, dict):
         content = next(
@@ -252,14 +251,14 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         )
     is_state = isinstance(content, dict) and content
     if not is_state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-        raise CheckpointError(f"{path}: holds no state dict, neither under params_ema or params nor at its top")
+        raise CheckpointError(f"{path}: no state dict under params_ema, params or at the top level")
     if not all(_is_plain(tensor) for tensor in content.values()):
-        raise CheckpointError(f"{path}: has tensors without the data that their shapes claim")
+        raise CheckpointError(f"{path}: tensors must be dense and stored in full")
     return content
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Returns whether every element lies in the file: expanded, sparse and meta tensors take more than it holds."""
+    """Return whether the file stores all elements; expanded, sparse and meta tensors do not."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu":
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -1,4 +1,4 @@
-"""``torch.compile`` for networks, and a clear word where it cannot work."""
+"""``torch.compile`` for networks, with a check for a working C++ compiler."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from .errors import LAMNetError
 
 
 def compile_network(network: nn.Module) -> None:
-    """Compiles a network in place, by its repeated blocks where it knows them; the work is done at the first image.
+    """Compile a network in place, block by block if it has ``compile_blocks``.
+
+    Compilation runs at the first forward pass.
 
     Args:
         network: Any network; LAMNet is compiled by [`compile_blocks`][lamnet_models.LAMNet.compile_blocks].
 
     Raises:
-        LAMNetError: If there is no C++ compiler.
+        LAMNetError: If no working C++ compiler is installed.
     """
     compile_blocks = getattr(network, "compile_blocks", None)
     if compile_blocks is not None:
@@ -31,25 +33,25 @@ def compile_network(network: nn.Module) -> None:
 
 
 def check_compiler(header: str = "Python.h") -> None:
-    """Checks for what ``torch.compile`` needs, whose own message would come late and be long.
+    """Check for a working C++ compiler before ``torch.compile`` fails with a long message.
 
     Args:
-        header: What the compiled code includes; that of ``torch.compile`` is a module of Python.
+        header: Header that the compiled code includes: ``Python.h`` for ``torch.compile``.
 
     Raises:
-        LAMNetError: If there is no C++ compiler, or it does not get through an empty program.
+        LAMNetError: If no C++ compiler is installed, or it fails on an empty program.
     """
     try:
         compiler = get_cpp_compiler()
     except (InvalidCxxCompiler, RuntimeError, OSError):
         raise LAMNetError(
-            "compiling needs a C++ compiler, and none was found: install g++ or clang, name one in CXX, or do without"
+            "compiling needs a C++ compiler: install g++ or clang, set CXX, or disable compilation"
         ) from None
-    if sys.platform == "win32":  # whose compiler has other options
+    if sys.platform == "win32":  # MSVC has other options
         return
     command = [compiler, "-fsyntax-only", "-x", "c++", "-I", sysconfig.get_path("include"), "-"]
     result = subprocess.run(command, input=f"#include <{header}>\n", capture_output=True, text=True)
     if result.returncode:
-        said = next((line for line in result.stderr.splitlines() if "error" in line), f"code {result.returncode}")
-        advice = "install Python's headers (python3-dev)" if "Python.h" in said else "name another one in CXX"
-        raise LAMNetError(f"compiling needs a C++ compiler that works, but {compiler} ended with: {said}; {advice}")
+        reason = next((line for line in result.stderr.splitlines() if "error" in line), f"code {result.returncode}")
+        advice = "install Python's headers (python3-dev)" if "Python.h" in reason else "set CXX to another compiler"
+        raise LAMNetError(f"compiling needs a working C++ compiler, but {compiler} failed: {reason}; {advice}")

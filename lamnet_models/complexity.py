@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, receptive field."""
+"""Network complexity: parameters, multiply-accumulates, operations, receptive field."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lamnet_layers.backends.select import set_backend
 from .lamnet import LAMNet
 
 PAPER_OUTPUT = (720, 1280)
-"""Height and width of the output at which papers count."""
+"""Output height and width at which papers count."""
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """Cost of one forward pass of a batch of one.
+    """Cost of one forward pass at batch size 1.
 
     Attributes:
         params: Number of parameters.
-        macs: Multiply-accumulates under the paper's convention: convolutions and matrix products, nothing else.
-        operations: The whole count: ``macs`` and one operation for each element that any other arithmetic works on
-            (aggregation, norms, gates, activations, additions). Moving data is free.
-        receptive_field: Height and width in input pixels of what an output pixel sees without IEM's gates, which reach
-            the whole image; None for other networks than LAMNet.
-        input_size: Height and width in pixels of the input it was counted at.
+        macs: Multiply-accumulates of convolutions and matrix products only, the paper's convention.
+        operations: ``macs`` plus one operation per element of all other arithmetic (aggregation, norms, gates,
+            activations, additions). Data movement is not counted.
+        receptive_field: Side in input pixels of the receptive field, without IEM's gates, which depend on the whole
+            image; None for networks other than LAMNet.
+        input_size: Input height and width in pixels at which it was counted.
     """
 
     params: int
@@ -41,15 +41,12 @@ class Complexity:
 
 
 def complexity(model: nn.Module, input_size: tuple[int, int] | None = None) -> Complexity:
-    """Counts what one forward pass costs, without running it.
+    """Count the cost of one forward pass, on the meta device.
 
     Args:
-        model: A network on (B, C, H, W) with attributes ``in_chans`` and ``scale``; it may be on the meta device, where
-            nothing is allocated. Otherwise a copy of it is made there.
-        input_size: Height and width of the input; by default that whose output is 1280×720, rounded down: the paper's.
-
-    Returns:
-        The cost.
+        model: Network on (B, C, H, W) with attributes ``in_chans`` and ``scale``, on any device. A copy on the meta
+            device is used.
+        input_size: Input height and width; None for that of a 1280×720 output, rounded down, as in the paper.
     """
     if input_size is None:
         input_size = (PAPER_OUTPUT[0] // model.scale, PAPER_OUTPUT[1] // model.scale)
@@ -64,34 +61,36 @@ def complexity(model: nn.Module, input_size: tuple[int, int] | None = None) -> C
 
 
 def count_operations(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Returns ``macs`` and ``operations``, as in [`Complexity`][lamnet_models.Complexity], of any module on one tensor.
+    """Return ``macs`` and ``operations`` of a module.
+
+    Defined in [`Complexity`][lamnet_models.Complexity].
 
     Args:
-        module: The module. It does not run, and nothing of the tensor's size is allocated.
-        shape: Shape of its input.
+        module: Module with one input tensor. A copy on the meta device is used, so no maps are allocated.
+        shape: Shape of the input.
     """
     meta = copy.deepcopy(module).to("meta", torch.float32).eval()
-    set_backend(meta, "eager")  # whatever is asked for: what a kernel takes in would not be counted
+    set_backend(meta, "eager")  # operations inside kernels would not be counted
     with torch.no_grad(), _Counter() as counter:
         meta(torch.empty(shape, device="meta"))
     return counter.macs, counter.macs + counter.elements
 
 
 def receptive_field(model: LAMNet) -> int:
-    """Returns the height and width in input pixels of what an output pixel sees, leaving out IEM's gates.
+    """Return the side in input pixels of the receptive field, without IEM's gates.
 
-    The gates carry means over the whole image; everything else is local.
+    The gates depend on means over the whole image.
     """
     feed_forward = 0 if model.config["feed_forward"] == "ffn" else 1
     mixers = model.config["num_blocks"] * model.config["depth"]
-    convolutions = 3  # the first, the one after the blocks, the one before the pixel shuffle
+    convolutions = 3  # first, after the blocks, before the pixel shuffle
     return 2 * (mixers * (model.window.radius + feed_forward) + convolutions) + 1
 
 
 class _Counter(TorchDispatchMode):
-    """Counts multiply-accumulates of convolutions and matrix products, and the elements that other arithmetic works on.
+    """Counter of multiply-accumulates, and of elements processed by other arithmetic.
 
-    Those are the elements of the largest tensor that an operator reads or writes.
+    An operator counts the elements of the largest tensor that it reads or writes.
     """
 
     REDUCTIONS = frozenset(("mean", "sum", "native_layer_norm", "var_mean", "softmax", "_softmax", "native_batch_norm"))
@@ -105,7 +104,7 @@ class _Counter(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if flops := flop_registry.get(func.overloadpacket):
-            self.macs += flops(*args, **kwargs, out_val=result) // 2  # torch counts the product and the sum
+            self.macs += flops(*args, **kwargs, out_val=result) // 2  # torch counts multiply and add separately
         name = func.overloadpacket.__name__
         is_arithmetic = torch.Tag.pointwise in func.tags and name not in ("clone", "copy_", "_to_copy", "fill_")
         if is_arithmetic or name in self.REDUCTIONS:

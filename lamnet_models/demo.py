@@ -1,4 +1,4 @@
-"""What LAMNet is worth, on one photograph: reduced exactly, enlarged again, compared with bicubic interpolation."""
+"""Quality of a model on one photograph, compared with bicubic interpolation."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from .datasets.samples import read_photo
 from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
 from .images import Picture
-from .pictures import Panel, best_box, fine_structure, grid
+from .pictures import Panel, best_box, grid, local_contrast
 from .registry import resolve_model
 from .upscaling import upscale
 
 MIN_SIDE = 64
-"""Smallest width and height in pixels of a photograph that can be compared."""
+"""Minimum width and height of the photograph in pixels."""
 
-_DETAIL = 160  # pixels a side of what is shown
+_DETAIL = 160  # side of the detail shown, in pixels
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A comparison on one photograph.
+    """Comparison on one photograph.
 
     Attributes:
-        psnr: PSNR in dB on the luma, by method: ``"bicubic"`` and the model's name.
-        ssim: SSIM on the luma, by method.
-        scale: Factor of reduction and enlargement.
-        picture: The detail with the finest structure side by side: bicubic, the model, the original.
+        psnr: PSNR on luma in dB, by method: ``"bicubic"`` and the model's name.
+        ssim: SSIM on luma, by method.
+        scale: Scale factor.
+        picture: Detail with the highest local contrast: bicubic, model and original.
     """
 
     psnr: dict[str, float]
@@ -40,39 +40,37 @@ class Demo:
 
 
 def demo(photo: str | os.PathLike = "astronaut", model: nn.Module | str | os.PathLike = "lamnet_x4") -> Demo:
-    """Reduces a photograph by the model's scale, enlarges it again and compares with the original.
+    """Downscale a photograph by the model's scale, upscale it and compare it with the original.
 
     Args:
         photo: Name of a sample photograph (``"astronaut"``, ``"chelsea"``, ``"coffee"``, ``"motorcycle"``) or an image
-            file, whose colours are taken as 8-bit RGB.
-        model: A network with 3 channels, the name of a pretrained one, or a checkpoint file.
+            file, read as 8-bit RGB.
+        model: Network with 3 channels, name of a pretrained model, or checkpoint file.
 
     Returns:
-        PSNR and SSIM of bicubic interpolation and of the model, measured as papers do, and a picture.
+        PSNR and SSIM of bicubic interpolation and of the model, by the protocol of papers, and a picture.
 
     Raises:
         ImageError: If the photograph cannot be read or is too small.
-        ModelError: If there is no model of that name, or no weights for it.
+        ModelError: If the model's name is unknown or it has no weights.
         CheckpointError: If the checkpoint cannot be read.
     """
     network = resolve_model(model)
     scale = network.scale
-    truth = read_photo(photo)
-    height, width = (side // scale * scale for side in truth.shape[:2])
+    hr = read_photo(photo)
+    height, width = (side // scale * scale for side in hr.shape[:2])
     if min(height, width) < MIN_SIDE:
-        raise ImageError(
-            f"{photo} has {truth.shape[1]}×{truth.shape[0]} pixels, but a comparison needs {MIN_SIDE}×{MIN_SIDE}"
-        )
-    truth = truth[:height, :width]
-    reduced = imresize(truth, 1 / scale)
+        raise ImageError(f"{photo} must have at least {MIN_SIDE}×{MIN_SIDE} pixels, got {hr.shape[1]}×{hr.shape[0]}")
+    hr = hr[:height, :width]
+    lr = imresize(hr, 1 / scale)
     name = model if isinstance(model, str) else type(network).__name__
-    enlarged = {"bicubic": imresize(reduced, scale), Path(name).name: upscale(reduced, network)}
-    scores = {method: psnr(image, truth, border=scale) for method, image in enlarged.items()}
-    box = best_box(fine_structure(truth), _DETAIL)
-    panels = [Panel(box.cut(image), (f"{method}  {scores[method]:.2f} dB",)) for method, image in enlarged.items()]
+    sr = {"bicubic": imresize(lr, scale), Path(name).name: upscale(lr, network)}
+    scores = {method: psnr(image, hr, border=scale) for method, image in sr.items()}
+    box = best_box(local_contrast(hr), _DETAIL)
+    panels = [Panel(box.crop(image), (f"{method}  {scores[method]:.2f} dB",)) for method, image in sr.items()]
     return Demo(
         psnr=scores,
-        ssim={method: ssim(image, truth, border=scale) for method, image in enlarged.items()},
+        ssim={method: ssim(image, hr, border=scale) for method, image in sr.items()},
         scale=scale,
-        picture=grid([[*panels, Panel(box.cut(truth), ("original",))]], side=2 * _DETAIL),
+        picture=grid([[*panels, Panel(box.crop(hr), ("original",))]], side=2 * _DETAIL),
     )

@@ -1,4 +1,4 @@
-"""Where to compute, and what to keep away from there."""
+"""Device resolution and workarounds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 def resolve_device(device: torch.device | str) -> torch.device:
-    """Returns a device that is there: the named one, or for ``"auto"`` the first of CUDA, Apple's MPS and the CPU.
+    """Return an available device; ``"auto"`` is the first available of CUDA, MPS and CPU.
 
     Raises:
-        ValueError: If there is no such device.
+        ValueError: If the device is unknown or not available.
     """
     accelerators = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if device == "auto":
@@ -20,21 +20,19 @@ def resolve_device(device: torch.device | str) -> torch.device:
     try:
         torch.empty(0, device=device)
         return torch.device(device)
-    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without CUDA
+    except (RuntimeError, AssertionError) as error:  # AssertionError from a torch built without CUDA
         names = ["auto", "cpu", *(name for name, is_available in accelerators.items() if is_available())]
-        raise ValueError(
-            f"device is {str(device)!r}, but on this machine it must be one of {', '.join(names)}"
-        ) from error
+        raise ValueError(f"device must be one of {', '.join(names)} on this machine, got {str(device)!r}") from error
 
 
 @contextmanager
-def without_onednn(unwanted: bool = True) -> Iterator[None]:
-    """Keeps a CPU's convolutions from oneDNN, where unwanted: for float16.
+def without_onednn(disable: bool = True) -> Iterator[None]:
+    """Context manager that disables oneDNN if ``disable``; used for float16 on a CPU.
 
-    Its depthwise convolutions of few channels in float16 never return on some processors (seen: torch 2.14, AVX-512).
+    The float16 depthwise convolutions of oneDNN with few channels hang on some processors (torch 2.14, AVX-512).
     """
     before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = before and not unwanted
+    torch.backends.mkldnn.enabled = before and not disable
     try:
         yield
     finally:

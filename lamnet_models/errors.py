@@ -1,23 +1,23 @@
-"""Errors that a user can act on.
+"""Errors with one-line messages for the user: the problem and, if there is one, the remedy.
 
-Each message is one line that says what is wrong and what to do; the command line prints it as it stands.
+The command line prints the messages unchanged.
 """
 
 
 class LAMNetError(Exception):
-    """Base of all errors whose message is meant for the user."""
+    """Base class of all errors with a message for the user."""
 
 
 class CheckpointError(LAMNetError):
-    """A checkpoint is missing, damaged, or does not fit the model."""
+    """A checkpoint is missing, damaged or does not match the model."""
 
 
 class ExportError(LAMNetError):
-    """A network cannot be written as a program, or the program does not compute the same."""
+    """A network cannot be exported, or the exported program computes different results."""
 
 
 class HubError(LAMNetError):
-    """A hub cannot be reached, refuses, or holds something else."""
+    """A hub cannot be reached, denies access, or the repository is not as expected."""
 
 
 class ImageError(LAMNetError):
@@ -25,12 +25,12 @@ class ImageError(LAMNetError):
 
 
 class DatasetError(LAMNetError):
-    """A dataset is missing, incomplete or not laid out in a known way."""
+    """A dataset is missing, incomplete or has an unknown layout."""
 
 
 class ModelError(LAMNetError):
-    """A model's name is unknown, or there are no weights for it."""
+    """A model name is unknown, or the model has no weights."""
 
 
 class TrainingError(LAMNetError):
-    """A training run cannot start or go on."""
+    """A training run cannot start or continue."""

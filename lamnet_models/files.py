@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and what tells one from another."""
+"""Atomic file writes and file digests."""
 
 import hashlib
 import os
@@ -10,21 +10,23 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
+    """Context manager for an atomic write to ``path``.
 
-    The temporary file has the same suffix, so that writers which choose the format by it do the right thing. When the
-    block raises, the temporary file is removed and ``path`` is left as it was.
+    Yields a temporary path in the same folder, with the same suffix. It replaces ``path`` if the block succeeds. If the
+    block raises, it is removed and ``path`` is unchanged.
 
     Args:
-        path: Where the file shall be. Its folder must exist.
+        path: Output file; its folder must exist.
 
     Yields:
-        The path to write to.
+        The temporary path to write to.
     """
     path = Path(path)
-    temporary = path.with_name(f".lamnet-{secrets.token_hex(4)}{path.suffix}")  # short, whatever the name's length
+    temporary = path.with_name(
+        f".lamnet-{secrets.token_hex(4)}{path.suffix}"
+    )  # short: names may have the maximum length
     temporary.touch(exist_ok=False)
-    mode = temporary.stat().st_mode  # the user's own; some writers make files that nobody else may read
+    mode = temporary.stat().st_mode  # the user's default; some writers create private files
     try:
         yield temporary
         temporary.chmod(mode)
@@ -35,15 +37,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def file_digest(path: str | os.PathLike, kind: str = "sha256") -> str:
-    """Returns a digest of a file in hexadecimal digits.
+def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
+    """Return the digest of a file in hexadecimal.
 
     Args:
-        path: The file.
-        kind: A name that ``hashlib`` knows.
+        path: File to hash.
+        algorithm: Name of a ``hashlib`` algorithm.
     """
-    digest = hashlib.new(kind)
+    digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()

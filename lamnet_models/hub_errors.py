@@ -1,4 +1,4 @@
-"""What goes wrong with a hub, in one line."""
+"""One-line messages for errors of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,53 +20,55 @@ from safetensors import SafetensorError
 
 from .errors import HubError, LAMNetError
 
-# The bases are the errors of the library that speaks HTTP, another one in other versions.
+# The bases of HfHubHTTPError are the errors of the HTTP library, which differs between versions.
 HUB_ERRORS = (OSError, EntryNotFoundError, HFValidationError, *HfHubHTTPError.__bases__)
-"""What a hub, or the way there, may raise."""
+"""Errors raised by hub access, including network errors."""
 
-_LOGIN = "set HF_TOKEN to a token that may, or run hf auth login"
+_LOGIN = "set HF_TOKEN to a token with access, or run hf auth login"
 
 
-def explain(error: Exception) -> str:
-    """Returns one line that says what went wrong and what to do."""
+def describe_hub_error(error: Exception) -> str:
+    """Return a one-line message with the remedy."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, HFValidationError):
-        return "this is no repository's name: it must be ORGANISATION/NAME"
+        return "the repository name must be ORGANIZATION/NAME"
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set: unset it"
     if isinstance(error, LocalTokenNotFoundError):
-        return f"nobody is logged in: {_LOGIN}"
+        return f"not logged in: {_LOGIN}"
     if isinstance(error, GatedRepoError):
-        return f"its owner has to grant access first, and this must be shown: {_LOGIN}"
+        return f"access must be granted by the owner: {_LOGIN}"
     if isinstance(error, RevisionNotFoundError):
-        return "the repository has no such revision"
+        return "revision not found in the repository"
     if status in (401, 403) and not isinstance(error, RepositoryNotFoundError):
-        return f"the hub refuses ({status}): {_LOGIN}"
+        return f"access denied ({status}): {_LOGIN}"
     if isinstance(error, RepositoryNotFoundError):
-        return f"there is no such repository, or it is private: {_LOGIN}"
+        return f"repository not found, or private: {_LOGIN}"
     if isinstance(error, LocalEntryNotFoundError):
-        return "the hub cannot be reached, and there is no copy from an earlier download"
+        return "the hub cannot be reached, and the file is not in the cache"
     if isinstance(error, EntryNotFoundError):
-        return "the repository has no such file"
+        return "file not found in the repository"
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Turns what reading a model in timm's form raises, from a hub or a folder, into one line.
+def translate_hub_errors(name: str) -> Iterator[None]:
+    """Translate errors of loading a model in timm's format, from a hub or folder, to HubError.
 
     Args:
-        name: What the model was asked for as.
+        name: Name of the model, for the error message.
 
     Raises:
-        HubError: In place of all but our own errors.
+        HubError: For all errors other than LAMNetError.
     """
     try:
         yield
     except LAMNetError:
         raise
     except HUB_ERRORS as error:
-        raise HubError(f"{name} cannot be had: {explain(error)}") from None
+        raise HubError(f"cannot load {name}: {describe_hub_error(error)}") from None
     except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise HubError(f"{name} is no model in timm's form, or damaged ({type(error).__name__}: {reason})") from None
+        raise HubError(
+            f"{name} is not a model in timm's format, or damaged ({type(error).__name__}: {reason})"
+        ) from None

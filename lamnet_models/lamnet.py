@@ -1,4 +1,4 @@
-"""LAMNet, the network."""
+"""LAMNet model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lamnet_layers._checks import check_feature_map, check_int
 
 from .compilation import check_compiler
 
-RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K; what the published models subtract
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in the published models
 
 
 class LAMNet(nn.Module):
@@ -25,34 +25,34 @@ class LAMNet(nn.Module):
                             └──────────────────────────────┘
 
     Source: Hu and Sun, "Unifying Dimensions: A Linear Adaptive Approach to Lightweight Image Super-Resolution" (2024),
-    section 3.1 and figure 3; the arguments below it builds with are those of ``lamnet_x4``.
+    section 3.1 and figure 3. The defaults are those of ``lamnet_x4``.
 
     Args:
-        scale: Factor of enlargement r, any integer ≥ 1.
-        in_chans: Number of image channels: 3 for RGB, whose mean colour is subtracted, or any other number.
-        channels: Width C; a multiple of 2·``heads``, and of 4; see [`ULM`][lamnet_layers.ULM] for the exceptions.
+        scale: Scale factor r, any integer ≥ 1.
+        in_chans: Number of image channels. For 3 (RGB), the mean color is subtracted.
+        channels: Width C; a multiple of 2·``heads`` and of 4; see [`ULM`][lamnet_layers.ULM] for the exceptions.
         num_blocks: Number of LAM blocks G.
         depth: Number of mixers N in each block.
-        heads: Number of groups of channels that share attention weights.
-        window: A window, a pair (strides, steps), or None for the attention's own.
+        heads: Number of attention heads.
+        window: Focal window or pair (strides, steps); None for the attention's default.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``: rows CSM → Linear and CSM → None of table 4.
         exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
-        hidden_channels: Hidden channels of the feed-forward network; None for its own default.
+        hidden_channels: Hidden channels of the feed-forward network; None for its default.
         attention: ``"fsa"`` or ``"mhdlsa"``: row FSA → MHDLSA.
-        backend: Implementation of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
-            No part of a checkpoint.
+        backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate]. Not stored in
+            checkpoints.
         device: Device of the parameters.
-        dtype: Type of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         Images (B, in_chans, H, W) in [0, 1] → (B, in_chans, r·H, r·W), near [0, 1] but not clamped; any H, W ≥ 1.
 
     Raises:
-        ValueError: If an argument is out of its range, or the input has another shape.
+        ValueError: If an argument is out of range or the input has the wrong shape.
     """
 
-    # timm's model interface: there is no classifier.
+    # timm's model interface: no classifier.
     num_classes = 0
 
     mean: Tensor
@@ -127,26 +127,26 @@ class LAMNet(nn.Module):
         )
         mean = RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
         self.register_buffer("mean", torch.tensor(mean, **factory).view(-1, 1, 1), persistent=False)
-        self.apply(_initialise)
+        self.apply(_init_weights)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recomputes each block's activations in the backward pass instead of keeping them."""
+        """Enable or disable activation checkpointing of the blocks in training mode."""
         self.grad_checkpointing = enable
 
     def compile_blocks(self) -> LAMNet:
-        """Compiles the repeated layers in place with ``torch.compile``, two small graphs for all blocks.
+        """Compile the repeated layers in place with ``torch.compile``; all blocks share two graphs.
 
-        The work is done at the first image and again at the first of another size: seconds, where the whole network
-        takes more than a minute. Call it in the mode, training or evaluation, that the network is to run in.
+        Compilation runs at the first forward pass and again at the first with another size. It takes seconds; compiling
+        the whole network takes more than a minute. Call it in the mode (training or evaluation) that will be used.
 
         Returns:
             The network itself.
 
         Raises:
-            LAMNetError: If there is no C++ compiler.
+            LAMNetError: If no working C++ compiler is installed.
         """
         check_compiler()
-        # The layers lay out memory themselves, and without gradients better than the compiler's rule for convolutions.
+        # The layers choose their memory layouts; without gradients they are faster than Inductor's choice.
         options = None if self.training else {"layout_optimization": False}
         for block in self.blocks:
             for layer in block.layers:
@@ -154,7 +154,7 @@ class LAMNet(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the enlarged images, (B, in_chans, r·H, r·W)."""
+        """Return the upscaled images, (B, in_chans, r·H, r·W)."""
         check_feature_map("x", x, self.in_chans)
         shallow = self.extract(x)
         features = shallow
@@ -166,17 +166,17 @@ class LAMNet(nn.Module):
         return self.reconstruct(shallow, features)
 
     def extract(self, x: Tensor) -> Tensor:
-        """Returns the shallow features that the blocks refine, (B, C, H, W); reads 1 pixel around each."""
-        # Channels last from here on: the norms and the 1×1 convolutions, most of the work, read all of a pixel's.
+        """Return the shallow features, the input of the blocks, (B, C, H, W); receptive radius 1."""
+        # Channels last from here on: norms and 1×1 convolutions, most of the work, reduce over the channels of a pixel.
         return self.conv_first(x - self.mean).contiguous(memory_format=torch.channels_last)
 
     def reconstruct(self, shallow: Tensor, features: Tensor) -> Tensor:
-        """Returns the enlarged images from shallow and refined features; reads 2 pixels around each."""
+        """Return the upscaled images from shallow features and block output; receptive radius 2."""
         return self.upsample(self.residual(shallow, self.conv_body(features))) + self.mean
 
 
-def _initialise(module: nn.Module) -> None:
-    # The released configuration: convolutions truncated normal with std 0.02, biases 0.
+def _init_weights(module: nn.Module) -> None:
+    # As in the original implementation: convolution weights truncated normal with std 0.02, biases 0.
     if isinstance(module, nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

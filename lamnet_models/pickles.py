@@ -1,7 +1,6 @@
-"""Pickles that ask for more memory than they hold, told before they are read.
+"""Check for pickles that would allocate far more memory than their file size.
 
-No code in a pickle is run: PyTorch's reader for weights alone sees to that. It would still fill whatever memory a file
-asks for.
+``torch.load(weights_only=True)`` runs no code of a pickle, but allocates any amount of memory that the pickle requests.
 """
 
 from __future__ import annotations
@@ -13,30 +12,32 @@ from pathlib import Path
 
 from .errors import CheckpointError
 
-_MOST_TIMES = 20  # by which a sound file may be compressed; weights hardly are
-_SMALL = 1 << 24
-_LONGEST_PICKLE = 1 << 26
-_FILLS_MEMORY = b"bytearray"  # takes a length, and fills as much memory with zeros; no state dict needs it
+_MAX_COMPRESSION = 20  # maximum compression ratio; weights are hardly compressible
+_ALWAYS_ALLOWED = 1 << 24  # uncompressed bytes
+_MAX_PICKLE_BYTES = 1 << 26
+_ALLOCATING_TYPE = b"bytearray"  # allocates any length; state dicts do not use it
 
 
 def check_pickle(path: Path) -> None:
-    """Raises CheckpointError if reading a PyTorch checkpoint would take memory out of all proportion to the file."""
+    """Raise CheckpointError if reading a pickle would take far more memory than its file size."""
     size = os.path.getsize(path)
     if zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:
-                claimed = sum(entry.file_size for entry in archive.infolist())
-                if claimed > max(_SMALL, _MOST_TIMES * size):
-                    raise CheckpointError(f"{path}: {size:,} bytes that unpack to {claimed:,} are no weights; not read")
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+                if unpacked > max(_ALWAYS_ALLOWED, _MAX_COMPRESSION * size):
+                    raise CheckpointError(
+                        f"{path}: not read: {size:,} bytes unpack to {unpacked:,}, too many for weights"
+                    )
                 names = [name for name in archive.namelist() if name.endswith(".pkl")]
-                pickles = [archive.open(name).read(_LONGEST_PICKLE) for name in names]
+                pickles = [archive.open(name).read(_MAX_PICKLE_BYTES) for name in names]
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
-            return  # PyTorch will say that it is damaged
-        asks = any(_FILLS_MEMORY in data for data in pickles)
+            return  # torch.load reports the damage
+        allocates = any(_ALLOCATING_TYPE in data for data in pickles)
     elif size:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            asks = data.find(_FILLS_MEMORY) >= 0
+            allocates = data.find(_ALLOCATING_TYPE) >= 0
     else:
         return
-    if asks:
-        raise CheckpointError(f"{path}: holds a bytearray, which no weights need and could fill the memory; not read")
+    if allocates:
+        raise CheckpointError(f"{path}: not read: contains a bytearray, which could exhaust the memory")

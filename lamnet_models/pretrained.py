@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: decided at the call, never at import."""
+"""Lookup of pretrained weights, resolved at call time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from huggingface_hub import hf_hub_download
 
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, ModelError
-from .hub_errors import HUB_ERRORS, explain
+from .hub_errors import HUB_ERRORS, describe_hub_error
 from .lamnet import LAMNet
 
 WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
-"""Environment variable: a folder of checkpoints that is searched before the packaged ones."""
+"""Environment variable with a folder of checkpoints, searched before the packaged weights."""
 
 HUB_VARIABLE = "LAMNET_HUB"
-"""Environment variable: a Hugging Face repository that holds ``NAME.TAG.safetensors``, asked last."""
+"""Environment variable with a Hugging Face repository of ``NAME.TAG.safetensors``, searched last."""
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
 
@@ -24,56 +24,55 @@ _PACKAGED = Path(__file__).parent / "weights"
 
 
 def packaged_weights() -> dict[str, Path]:
-    """Returns the checkpoints that come with the package, by ``NAME.TAG``, best tag of each name first."""
+    """Return the packaged checkpoints by ``NAME.TAG``, best tag of each name first."""
     return {path.name.removesuffix(".safetensors"): path for path in sorted(_PACKAGED.glob("*.safetensors"))}
 
 
 def find_weights(name: str, tag: str = "") -> Path:
-    """Finds the pretrained weights of a model.
+    """Find the pretrained weights of a model.
 
-    Looked for in this order: the folder ``LAMNET_WEIGHTS``, the package, and the Hugging Face repository ``LAMNET_HUB``
-    if one is configured.
+    Search order: the folder ``LAMNET_WEIGHTS``, the packaged weights, the Hugging Face repository ``LAMNET_HUB``.
 
     Args:
         name: Name of the model, such as ``"lamnet_x4"``.
-        tag: Which of its weights; any if empty.
+        tag: Tag of the weights; empty for any.
 
     Returns:
-        A checkpoint file.
+        Path of the checkpoint.
 
     Raises:
-        ModelError: If there are none; the message lists what there is.
+        ModelError: If no weights are found; the message lists the packaged ones.
         CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder, or the download fails.
     """
     if folder := os.environ.get(WEIGHTS_VARIABLE):
         if not Path(folder).is_dir():
-            raise CheckpointError(f"{WEIGHTS_VARIABLE} is {folder}, which is not a folder")
+            raise CheckpointError(f"{WEIGHTS_VARIABLE} must be a folder, got {folder}")
         patterns = [f"{name}.{tag}.*"] if tag else [f"{name}.safetensors", f"{name}.pth", f"{name}.*.safetensors"]
         for pattern in patterns:
-            if found := sorted(Path(folder).glob(pattern)):
-                return found[0]
+            if matches := sorted(Path(folder).glob(pattern)):
+                return matches[0]
     for key, path in packaged_weights().items():
         if key == f"{name}.{tag}" or (not tag and key.startswith(f"{name}.")):
             return path
     if repository := os.environ.get(HUB_VARIABLE):
         return _download(repository, f"{name}.{tag}.safetensors" if tag else f"{name}.safetensors")
-    raise ModelError(f"there are no pretrained weights for {name}{tag and '.'}{tag}; {_what_there_is()}")
+    raise ModelError(f"no pretrained weights for {name}{tag and '.'}{tag}; {_describe_packaged_weights()}")
 
 
 def is_checkpoint_path(source: str | os.PathLike) -> bool:
-    """Returns whether somebody means a file, and not weights by their name."""
+    """Return whether ``source`` is a file path instead of the name of weights."""
     path = Path(source)
     return isinstance(source, os.PathLike) or path.suffix in _SUFFIXES or path.is_file()
 
 
-def locate(source: str | os.PathLike) -> Path:
-    """Returns the checkpoint file that somebody means.
+def resolve_weights_path(source: str | os.PathLike) -> Path:
+    """Return the path of a checkpoint given by path or by name.
 
     Args:
-        source: Its path, or the name of a model, with a tag or without, whose pretrained weights are meant.
+        source: Path of a checkpoint, or name of pretrained weights, ``NAME`` or ``NAME.TAG``.
 
     Raises:
-        ModelError: If there are no such weights.
+        ModelError: If the weights are not found.
         CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder, or the download fails.
     """
     if is_checkpoint_path(source):
@@ -83,28 +82,28 @@ def locate(source: str | os.PathLike) -> Path:
 
 
 def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
-    """Loads pretrained weights into a model of the same architecture.
+    """Load pretrained weights into a model of the same architecture.
 
     Args:
-        model: The model, changed in place.
-        path: A checkpoint file.
+        model: Model, modified in place.
+        path: Checkpoint file.
 
     Raises:
-        CheckpointError: If the file cannot be read, or holds a model built with other arguments; the message names them
-            and lists what weights there are.
+        CheckpointError: If the file cannot be read or its configuration differs; the message names the arguments that
+            differ and lists the packaged weights.
     """
     checkpoint = read_checkpoint(path)
     differences = [
-        f"{key}={checkpoint.config[key]} (yours: {own})"
-        for key, own in model.config.items()
-        if checkpoint.config.get(key, own) != own
+        f"{key}={checkpoint.config[key]} (model: {value})"
+        for key, value in model.config.items()
+        if checkpoint.config.get(key, value) != value
     ]
     if differences:
-        raise CheckpointError(f"{path} holds weights for {', '.join(differences)}; {_what_there_is()}")
+        raise CheckpointError(f"{path} has weights for {', '.join(differences)}; {_describe_packaged_weights()}")
     checkpoint.load_into(model)
 
 
-def _what_there_is() -> str:
+def _describe_packaged_weights() -> str:
     return f"packaged weights: {', '.join(packaged_weights()) or 'none'}"
 
 
@@ -112,4 +111,6 @@ def _download(repository: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repository, file))
     except HUB_ERRORS as error:
-        raise CheckpointError(f"{file} cannot be had from {HUB_VARIABLE}={repository}: {explain(error)}") from None
+        raise CheckpointError(
+            f"cannot download {file} from {HUB_VARIABLE}={repository}: {describe_hub_error(error)}"
+        ) from None

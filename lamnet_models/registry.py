@@ -1,4 +1,4 @@
-"""The published models under their names, registered with timm."""
+"""Published models, registered with timm, and model creation by name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, check_state, load_model
 from .errors import CheckpointError, ModelError
-from .hub_errors import explained
+from .hub_errors import translate_hub_errors
 from .lamnet import RGB_MEAN, LAMNet
 from .pretrained import find_weights, is_checkpoint_path, load_pretrained, packaged_weights
 
 NAMES = tuple(f"lamnet_{size}x{scale}" for size in ("", "large_") for scale in (2, 3, 4))
-"""The models of the paper."""
+"""Names of the models of the paper."""
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ default_cfgs = generate_default_cfgs(
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> LAMNet:
     cfg = kwargs.get("pretrained_cfg")
     overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
-    # timm hands over a whole configuration for sources of its own (hf-hub:, local-dir:) and loads from there itself.
+    # For hf-hub: and local-dir: timm passes a full configuration and loads the weights itself.
     from_timm = cfg is not None and not isinstance(cfg, str)
     if pretrained and not from_timm:
         overlay["file"] = str(overlay.get("file") or find_weights(variant, cfg or ""))
@@ -56,7 +56,7 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> LAMNet:
         LAMNet,
         variant,
         pretrained and from_timm,
-        pretrained_filter_fn=_fit,
+        pretrained_filter_fn=_checkpoint_filter_fn,
         pretrained_cfg_overlay=overlay,
         kwargs_filter=("num_classes", "global_pool", "img_size"),
         **kwargs,
@@ -66,7 +66,7 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> LAMNet:
     return model
 
 
-def _fit(state: dict[str, Tensor], model: LAMNet) -> dict[str, Tensor]:
+def _checkpoint_filter_fn(state: dict[str, Tensor], model: LAMNet) -> dict[str, Tensor]:
     state = Checkpoint.from_state(state).state
     check_state(model, state)
     return state
@@ -109,56 +109,56 @@ def lamnet_large_x4(pretrained: bool = False, **kwargs: Any) -> LAMNet:
 
 
 def list_models(pattern: str = "lamnet*", pretrained: bool = False) -> list[str]:
-    """Returns the names of the models of the paper.
+    """List the models of the paper.
 
     Args:
-        pattern: Shell-style pattern that the names match.
-        pretrained: Whether to list the packaged weights instead, as ``NAME.TAG``.
+        pattern: Shell-style pattern of names.
+        pretrained: Whether to list the packaged weights, as ``NAME.TAG``, instead.
     """
     return timm.list_models(pattern, module="registry", pretrained=pretrained)
 
 
 def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwargs: Any) -> LAMNet:
-    """Creates a model of the paper, in evaluation mode if it is pretrained.
+    """Create a model by name, in evaluation mode if it is pretrained.
 
     Args:
-        name: Its name, with a tag of its weights or without (``"lamnet_x4"``, ``"lamnet_x4.photos310_v1"``), or one of
-            timm's forms for other sources: ``"local-dir:FOLDER"``, ``"hf-hub:ORGANISATION/NAME"``.
-        pretrained: Whether to load weights, found by [`find_weights`][lamnet_models.pretrained.find_weights]; or the
+        name: Model name with or without a tag (``"lamnet_x4"``, ``"lamnet_x4.photos310_v1"``), or a timm source:
+            ``"local-dir:FOLDER"``, ``"hf-hub:ORGANIZATION/NAME"``.
+        pretrained: Whether to load the weights found by [`find_weights`][lamnet_models.pretrained.find_weights], or the
             path of a checkpoint to load.
-        **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that differ from the published model's.
+        **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that override those of the published model.
 
     Returns:
         The model, on the CPU.
 
     Raises:
-        ModelError: If there is no model of that name, or no weights for it.
-        CheckpointError: If the weights cannot be read or do not fit the model.
-        HubError: If a hub cannot be reached, or what is there is no model in timm's form.
-        ValueError: If an argument is out of its range.
+        ModelError: If the name is unknown or the model has no weights.
+        CheckpointError: If the weights cannot be read or do not match the model.
+        HubError: If a hub cannot be reached, or the source is not a model in timm's format.
+        ValueError: If an argument is out of range.
     """
-    is_elsewhere = ":" in name
-    if not is_elsewhere:
+    is_external = ":" in name
+    if not is_external:
         check_name(name)
     if isinstance(pretrained, str | os.PathLike):
         kwargs["pretrained_cfg_overlay"] = {"file": str(pretrained)}
-    with explained(name) if is_elsewhere else nullcontext():
+    with translate_hub_errors(name) if is_external else nullcontext():
         model = timm.create_model(name, pretrained=bool(pretrained), **kwargs)
     if not isinstance(model, LAMNet):
-        raise ModelError(f"{name} is of the kind {type(model).__name__}, and no LAMNet")
+        raise ModelError(f"{name} must be a LAMNet, got {type(model).__name__}")
     return model.eval() if pretrained else model
 
 
 def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
-    """Returns the network that somebody means: a module as it is, a checkpoint file's, or a name's pretrained one.
+    """Return the network given as a module, checkpoint file or name of a pretrained model.
 
     Args:
-        model: A network; the path of a checkpoint, LAMNet's or, with the extra ``peers``, of any architecture that
-            spandrel knows; the path of an exported ``.onnx`` file, with the extra ``onnx``; or a name as for
+        model: Network, returned unchanged; path of a LAMNet checkpoint or, with the extra ``peers``, of a checkpoint
+            that spandrel supports; path of an exported ``.onnx`` file, with the extra ``onnx``; or name as for
             [`create_model`][lamnet_models.create_model].
 
     Raises:
-        ModelError: If there is no model of that name, or no weights for it.
+        ModelError: If the name is unknown or the model has no weights.
         CheckpointError: If the checkpoint cannot be read.
     """
     if isinstance(model, nn.Module):
@@ -169,7 +169,7 @@ def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
 
 
 def published_name(model: nn.Module) -> str | None:
-    """Returns the name of the paper's model that a network is one of, whatever its weights; None if it is none."""
+    """Return the name of the paper's model with the configuration of ``model``, or None."""
     if not isinstance(model, LAMNet):
         return None
     for name in NAMES:
@@ -191,21 +191,21 @@ def _load_file(path: Path) -> nn.Module:
         try:
             from .integrations.spandrel import load_peer
         except ImportError:
-            hint = "networks of other architectures are read with spandrel: pip install 'lamnet[peers]'"
+            hint = "other architectures need spandrel: pip install 'lamnet[peers]'"
             raise CheckpointError(f"{error}; {hint}") from None
         try:
             return load_peer(path)
-        except CheckpointError as other:
-            raise CheckpointError(f"{error}; {other}") from None
+        except CheckpointError as peer_error:
+            raise CheckpointError(f"{error}; {peer_error}") from None
 
 
 def check_name(name: str) -> None:
-    """Raises ModelError unless there is a model, and there are weights, of that name."""
+    """Raise ModelError unless the model and, with a tag, its packaged weights exist."""
     base, _, tag = name.partition(".")
     if base not in NAMES:
         near = difflib.get_close_matches(base, NAMES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
-        raise ModelError(f"there is no model named {base!r}: {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(NAMES)}"
+        raise ModelError(f"no model named {base!r}: {hint}")
     if tag and name not in packaged_weights():
         tags = [key for key in packaged_weights() if key.startswith(f"{base}.")]
-        raise ModelError(f"there are no weights {name!r}; packaged for {base}: {', '.join(tags) or 'none'}")
+        raise ModelError(f"no weights named {name!r}; packaged for {base}: {', '.join(tags) or 'none'}")

@@ -1,4 +1,4 @@
-"""The released network's names for what is in a state dict, mapped one to one to ours."""
+"""Conversion of state dicts between LAMNet and the format of the original implementation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from .errors import CheckpointError
 
-# Ours on the left. {i} counts blocks, {m} mixers' sub-blocks and {f} the feed-forward networks', {g} is the number of
-# blocks, {p} is weight or bias.
+# LAMNet's key: original key. {i} is a block, {m} a mixer sub-block, {f} a feed-forward sub-block, {g} the number of
+# blocks, {p} weight or bias.
 _NAMES = {
     "conv_first.{p}": "shallow_feature_extraction.{p}",
     "conv_body.{p}": "deep_feature_extraction.{g}.{p}",
@@ -36,35 +36,35 @@ _FEED_FORWARD_NAMES = _SUB_BLOCK_NAMES | {
     "layer.proj_out.{p}": "fn.project_out.{p}",
 }
 for _names, _j in ((_MIXER_NAMES, "{m}"), (_FEED_FORWARD_NAMES, "{f}")):
-    for _ours, _released in _names.items():
-        _NAMES[f"blocks.{{i}}.layers.{_j}.{_ours}"] = f"deep_feature_extraction.{{i}}.mixers.{_j}.{_released}"
+    for _key, _original in _names.items():
+        _NAMES[f"blocks.{{i}}.layers.{_j}.{_key}"] = f"deep_feature_extraction.{{i}}.mixers.{_j}.{_original}"
 
 _PARTS = {"i": r"\d+", "g": r"\d+", "m": r"\d*[02468]", "f": r"\d*[13579]", "p": "weight|bias"}
 
 
 def _rules(names: dict[str, str]) -> list[tuple[re.Pattern, str]]:
-    """Returns for each name a pattern that matches it and the form of the other name."""
+    """Return for each name a pattern that matches it and the template of its counterpart."""
     groups = {part: f"(?P<{part}>{pattern})" for part, pattern in _PARTS.items()}
-    return [(re.compile(name.replace(".", r"\.").format(**groups)), other) for name, other in names.items()]
+    return [(re.compile(name.replace(".", r"\.").format(**groups)), template) for name, template in names.items()]
 
 
-_TO_RELEASED = _rules(_NAMES)
-_FROM_RELEASED = _rules({released: ours for ours, released in _NAMES.items()})
+_TO_ORIGINAL = _rules(_NAMES)
+_FROM_ORIGINAL = _rules({original: key for key, original in _NAMES.items()})
 
 
-def is_released(state: dict[str, Tensor]) -> bool:
-    """Returns whether a state dict has the released network's names."""
+def is_original(state: dict[str, Tensor]) -> bool:
+    """Return whether a state dict is in the original format."""
     return any(key.startswith(("shallow_feature_extraction.", "deep_feature_extraction.")) for key in state)
 
 
-def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict of the released network under our names and shapes.
+def from_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a state dict from the original format.
 
-    Keys that the released network does not have, or has once, stay as they are, for the loader to name.
+    Unknown and duplicate keys are kept unchanged, so that the loader can report them.
     """
     renamed = {}
     for key, tensor in state.items():
-        name = _rename(key, _FROM_RELEASED)
+        name = _rename(key, _FROM_ORIGINAL)
         if name is None or name in renamed:
             name = key
         if tensor.dim() == 4 and name.endswith("residual.alpha"):
@@ -75,18 +75,18 @@ def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict of ours under the released network's names and shapes: the inverse of ``from_released``.
+def to_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a state dict to the original format, the inverse of ``from_original``.
 
     Raises:
-        CheckpointError: If the model has something that the released format cannot say.
+        CheckpointError: If the original format cannot represent a key.
     """
     num_blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     renamed = {}
     for key, tensor in state.items():
-        name = _rename(key, _TO_RELEASED, g=num_blocks)
+        name = _rename(key, _TO_ORIGINAL, g=num_blocks)
         if name is None:
-            raise CheckpointError(f"the released format has no place for {key}: keep this model in our own format")
+            raise CheckpointError(f"the original format cannot represent {key}: use format='lamnet'")
         if name.endswith(("alpha", "beta")):
             tensor = tensor.reshape(1, -1, 1, 1)
         renamed[name] = tensor
@@ -94,7 +94,7 @@ def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rename(key: str, rules: list[tuple[re.Pattern, str]], **parts: int) -> str | None:
-    for pattern, other in rules:
+    for pattern, template in rules:
         if match := pattern.fullmatch(key):
-            return other.format(**(parts | match.groupdict()))
+            return template.format(**(parts | match.groupdict()))
     return None

@@ -1,4 +1,4 @@
-"""MATLAB's bicubic ``imresize``, which the field's benchmarks are made with, to the last byte."""
+"""Bit-exact reimplementation of MATLAB's bicubic ``imresize``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Image = TypeVar("Image", np.ndarray, Tensor)
 BORDERS = ("mirror", "replicate")
 PIPELINES = ("uint8", "double")
 
-_BAND = 2**22  # values of the image's rows at a time: a band of the result
+_BAND_VALUES = 2**22  # values processed at a time
 
 
 def imresize(
@@ -28,80 +28,82 @@ def imresize(
     size: tuple[int, int] | None = None,
     out: np.ndarray | None = None,
 ) -> Image:
-    """Resizes an image as MATLAB's ``imresize(image, scale, 'bicubic')`` does.
+    """Resize an image as MATLAB's ``imresize(image, scale, 'bicubic')``.
 
-    The cubic kernel with a = −0.5 is widened by 1/scale when the image shrinks; rows are resized first, then columns.
+    Cubic kernel with a = −0.5, widened by 1/scale when downscaling. Rows are resized first, then columns.
 
     Args:
-        image: Array (H, W) or (H, W, C) of uint8, uint16 or floating point; or tensor (…, H, W) of floating point, on
-            any device, differentiable.
-        scale: Factor, > 0; the result has ⌈scale·H⌉ × ⌈scale·W⌉ pixels. None where ``size`` is given.
-        border: What lies outside the image: ``"mirror"`` as MATLAB does, or ``"replicate"`` as its older releases did,
-            with which Set5 and Set14 are usually distributed.
-        pipeline: For integer images: ``"uint8"`` rounds after each pass, as MATLAB does with such images; ``"double"``
-            rounds once at the end, as for an image turned to double before. Floating point is never rounded.
-        size: Height and width of the result, as MATLAB's ``imresize(image, [height width], 'bicubic')``: each axis gets
-            the factor that it takes.
-        out: Where to put the result of an array, of its shape and type; a new array if None.
+        image: Array (H, W) or (H, W, C), uint8, uint16 or floating point; or floating-point tensor (…, H, W), on any
+            device, differentiable.
+        scale: Scale factor > 0; the result has ⌈scale·H⌉ × ⌈scale·W⌉ pixels. None if ``size`` is set.
+        border: Padding: ``"mirror"`` as in MATLAB, or ``"replicate"`` as in its older releases, with which the usual
+            copies of Set5 and Set14 were made.
+        pipeline: For integer images: ``"uint8"`` rounds after each pass, as MATLAB does for integer images;
+            ``"double"`` rounds once at the end, as for an image converted to double. Floating point is never rounded.
+        size: Height and width of the result, as MATLAB's ``imresize(image, [height width], 'bicubic')``, with a
+            separate factor for each axis.
+        out: Output array of the result's shape and dtype; None for a new array.
 
     Returns:
-        The resized image, of the type it came in; integers rounded half up and clamped, floating point not clamped.
+        The resized image in the input dtype. Integers are rounded half up and clamped; floating point is not clamped.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
     if size is not None and (scale is not None or not all(isinstance(n, int) and n > 0 for n in size)):
-        raise ValueError(f"size is {size!r}, but it must be two integers above 0, given in place of scale")
+        raise ValueError(f"size must be two integers > 0, with scale=None, got {size!r}")
     if size is None and (not isinstance(scale, int | float) or not 0 < scale < math.inf):
-        raise ValueError(f"scale is {scale!r}, but it must be a number above 0")
+        raise ValueError(f"scale must be a number > 0, got {scale!r}")
     for name, value, allowed in (("border", border, BORDERS), ("pipeline", pipeline, PIPELINES)):
         if value not in allowed:
-            raise ValueError(f"{name} is {value!r}, but it must be one of {', '.join(map(repr, allowed))}")
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     if isinstance(image, Tensor):
         return _resize_tensor(image, scale, size, border)
     image = np.asarray(image)
     is_integer = image.dtype in (np.uint8, np.uint16)
     if image.ndim not in (2, 3) or 0 in image.shape or not (is_integer or np.issubdtype(image.dtype, np.floating)):
         raise ValueError(
-            f"image has shape {image.shape} and type {image.dtype}, but it must be (H, W) or (H, W, C), not empty, "
-            "of uint8, uint16 or floating point"
+            f"image must be a nonempty (H, W) or (H, W, C) array of uint8, uint16 or floating point, got shape "
+            f"{image.shape}, dtype {image.dtype}"
         )
-    rounds = is_integer and pipeline == "uint8"
-    down, across = _axes(image.shape[:2], scale, size, border)
-    shape = (down.shape[0], across.shape[0], *image.shape[2:])
+    round_passes = is_integer and pipeline == "uint8"
+    row_weights, column_weights = _resize_matrices(image.shape[:2], scale, size, border)
+    shape = (row_weights.shape[0], column_weights.shape[0], *image.shape[2:])
     if out is not None and (out.shape, out.dtype) != (shape, image.dtype):
-        raise ValueError(f"out has shape {out.shape} and type {out.dtype}, but it must be {shape}, {image.dtype}")
+        raise ValueError(f"out must have shape {shape} and dtype {image.dtype}, got {out.shape}, {out.dtype}")
     result = np.empty(shape, image.dtype) if out is None else out
-    length = max(1, _BAND // image[0].size)
-    for start in range(0, len(result), length):  # so that what is in float64 stays small
-        band = down[start : start + length]
+    length = max(1, _BAND_VALUES // image[0].size)
+    for start in range(0, len(result), length):  # bands bound the float64 memory
+        band = row_weights[start : start + length]
         first, last = band.indices.min(), band.indices.max() + 1
-        rows = _resize_rows(image[first:last], band[:, first:last], rounds)
-        columns = _resize_rows(rows.swapaxes(0, 1), across, rounds).swapaxes(0, 1)
-        result[start : start + length] = columns if rounds or not is_integer else _round(columns, image.dtype)
+        rows = _resize_rows(image[first:last], band[:, first:last], round_passes)
+        columns = _resize_rows(rows.swapaxes(0, 1), column_weights, round_passes).swapaxes(0, 1)
+        result[start : start + length] = columns if round_passes or not is_integer else _round(columns, image.dtype)
     return result
 
 
-def _axes(
+def _resize_matrices(
     shape: tuple[int, ...], scale: float | None, size: tuple[int, int] | None, border: str
 ) -> tuple[csr_array, csr_array]:
-    """Returns the matrices that resize rows and columns of an image (H, W)."""
+    """Return the matrices that resize the rows and the columns of an image (H, W)."""
     lengths = size or tuple(math.ceil(scale * length) for length in shape)
-    factors = (scale, scale) if size is None else tuple(new / old for new, old in zip(size, shape, strict=True))
-    down, across = (_weights(*axis, border) for axis in zip(shape, lengths, factors, strict=True))
-    return down, across
+    factors = (
+        (scale, scale) if size is None else tuple(target / source for target, source in zip(size, shape, strict=True))
+    )
+    row_weights, column_weights = (_weights(*axis, border) for axis in zip(shape, lengths, factors, strict=True))
+    return row_weights, column_weights
 
 
 @lru_cache(maxsize=64)
 def _weights(size: int, length: int, scale: float, border: str) -> csr_array:
-    """Returns the (length, size) matrix that resizes one axis by a factor, in float64."""
-    stretch = min(scale, 1.0)  # shrinking widens the kernel, which keeps frequencies out that the result cannot hold
+    """Return the (length, size) matrix that resizes one axis by ``scale``, in float64."""
+    stretch = min(scale, 1.0)  # antialiasing: downscaling widens the kernel
     support = 4 / stretch
     taps = math.ceil(support) + 2
-    centres = (np.arange(length) + 0.5) / scale - 0.5
-    first = np.floor(centres - support / 2) + 1
+    centers = (np.arange(length) + 0.5) / scale - 0.5
+    first = np.floor(centers - support / 2) + 1
     indices = (first[:, None] + np.arange(taps)).astype(np.int64)
-    weights = _cubic(stretch * (centres[:, None] - indices))
+    weights = _cubic(stretch * (centers[:, None] - indices))
     weights /= weights.sum(axis=1, keepdims=True)
     if border == "mirror":
         indices %= 2 * size
@@ -109,28 +111,28 @@ def _weights(size: int, length: int, scale: float, border: str) -> csr_array:
     else:
         indices = indices.clip(0, size - 1)
     starts = np.arange(0, indices.size + 1, taps)
-    matrix = csr_array((weights.ravel(), indices.ravel(), starts), shape=(len(centres), size))
+    matrix = csr_array((weights.ravel(), indices.ravel(), starts), shape=(len(centers), size))
     matrix.eliminate_zeros()
     return matrix
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
-    """Returns the cubic convolution kernel with a = −0.5 (Keys, 1981)."""
+    """Return the cubic convolution kernel with a = −0.5 (Keys, 1981)."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x**2 + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-def _resize_rows(image: np.ndarray, weights: csr_array, rounds: bool) -> np.ndarray:
-    """Returns the image with its first axis resized, rounded to its type or in float64."""
-    dtype = image.dtype if rounds else np.float64
+def _resize_rows(image: np.ndarray, weights: csr_array, round_result: bool) -> np.ndarray:
+    """Return the image with its first axis resized, rounded to its dtype or in float64."""
+    dtype = image.dtype if round_result else np.float64
     flat = image.reshape(len(image), -1)
     result = np.empty((weights.shape[0], flat.shape[1]), dtype)
-    step = 1024  # columns at a time, so that what is in float64 stays in the cache
-    for start in range(0, flat.shape[1], step):
-        part = weights @ flat[:, start : start + step].astype(np.float64)
-        result[:, start : start + step] = _round(part, dtype) if rounds else part
+    width = 1024  # columns at a time, to fit the cache in float64
+    for start in range(0, flat.shape[1], width):
+        part = weights @ flat[:, start : start + width].astype(np.float64)
+        result[:, start : start + width] = _round(part, dtype) if round_result else part
     return result.reshape(len(result), *image.shape[1:])
 
 
@@ -141,9 +143,9 @@ def _round(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def _resize_tensor(image: Tensor, scale: float | None, size: tuple[int, int] | None, border: str) -> Tensor:
     if image.dim() < 2 or 0 in image.shape or not image.is_floating_point():
         raise ValueError(
-            f"image has shape {tuple(image.shape)} and type {image.dtype}, but as a tensor it must be (…, H, W), not "
-            "empty, of floating point"
+            f"image must be a nonempty floating-point tensor (…, H, W), got shape {tuple(image.shape)}, dtype "
+            f"{image.dtype}"
         )
-    axes = _axes(tuple(image.shape[-2:]), scale, size, border)
+    axes = _resize_matrices(tuple(image.shape[-2:]), scale, size, border)
     rows, columns = (torch.from_numpy(axis.toarray()).to(image) for axis in axes)
     return rows @ image @ columns.mT

@@ -1,4 +1,4 @@
-"""Models that differ from a published one: given as settings, and told from it."""
+"""Variants of the published models, described by KEY=VALUE settings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .errors import ModelError
 from .lamnet import LAMNet
 from .registry import NAMES, create_model
 
-_TRUTH = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False}
 
-_KINDS: dict[str, type | tuple[str, ...]] = {
+_SETTING_TYPES: dict[str, type | tuple[str, ...]] = {
     "scale": int,
     "in_chans": int,
     "channels": int,
@@ -34,46 +34,49 @@ _KINDS: dict[str, type | tuple[str, ...]] = {
     "hidden_channels": int,
 }
 
-SETTINGS = tuple(_KINDS)
-"""The keys of settings: arguments of [`LAMNet`][lamnet_models.LAMNet], the window's two by themselves."""
+SETTINGS = tuple(_SETTING_TYPES)
+"""Keys of settings: arguments of [`LAMNet`][lamnet_models.LAMNet], with the window split in two."""
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Returns values by key from texts such as ``"channels=48"``, ``"window.strides=1,2"`` and ``"exchange=false"``.
+    """Parse settings such as ``"channels=48"`` or ``"window.strides=1,2"``.
 
     Args:
-        texts: ``KEY=VALUE`` each, KEY of [`SETTINGS`][lamnet_models.variants.SETTINGS].
+        texts: Settings ``KEY=VALUE``, with KEY in [`SETTINGS`][lamnet_models.variants.SETTINGS].
+
+    Returns:
+        Values by key.
 
     Raises:
-        ModelError: If a text is no setting, its key is unknown or given twice, or its value of another kind.
+        ModelError: If a setting is not KEY=VALUE, its key is unknown or repeated, or its value is invalid.
     """
     values: dict[str, Any] = {}
     for text in texts:
         key, sign, value = (part.strip() for part in text.partition("="))
         if not sign:
-            raise ModelError(f"{text!r} is no setting: write KEY=VALUE, such as channels=48 or window.strides=1,2")
-        if key not in _KINDS:
-            near = difflib.get_close_matches(key, _KINDS, n=1)
-            hint = f"did you mean {near[0]}? There are" if near else "there are"
-            raise ModelError(f"there is no setting {key!r}: {hint} {', '.join(SETTINGS)}")
+            raise ModelError(f"settings must be KEY=VALUE, such as channels=48 or window.strides=1,2, got {text!r}")
+        if key not in _SETTING_TYPES:
+            near = difflib.get_close_matches(key, _SETTING_TYPES, n=1)
+            hint = f"did you mean {near[0]}? Available:" if near else "available:"
+            raise ModelError(f"unknown setting {key!r}: {hint} {', '.join(SETTINGS)}")
         if key in values:
             raise ModelError(f"{key} is set twice")
-        values[key] = _parse(key, value, _KINDS[key])
+        values[key] = _parse(key, value, _SETTING_TYPES[key])
     return values
 
 
 def create_variant(name: str, settings: Mapping[str, Any], **kwargs: Any) -> LAMNet:
-    """Creates a model that differs from a published one.
+    """Create a variant of a published model.
 
     Args:
-        name: The published model, as for [`create_model`][lamnet_models.create_model].
-        settings: What differs, by the keys of [`SETTINGS`][lamnet_models.variants.SETTINGS]. Of a window, what is not
-            given is the published one's.
+        name: Name of the published model, as for [`create_model`][lamnet_models.create_model].
+        settings: Values that differ, by the keys of [`SETTINGS`][lamnet_models.variants.SETTINGS]. If only one part of
+            the window is set, the other is the published one.
         **kwargs: Further arguments of [`create_model`][lamnet_models.create_model].
 
     Raises:
-        ModelError: If there is no model of that name, or a setting is out of its range.
-        CheckpointError: If weights are asked for and do not fit.
+        ModelError: If the name is unknown or a setting is out of range.
+        CheckpointError: If weights are requested and do not match.
     """
     arguments = {key: value for key, value in settings.items() if not key.startswith("window.")}
     try:
@@ -83,32 +86,34 @@ def create_variant(name: str, settings: Mapping[str, Any], **kwargs: Any) -> LAM
             arguments["window"] = (rings.get("strides", base.strides), rings.get("steps", base.steps))
         return create_model(name, **kwargs, **arguments)
     except ValueError as error:
-        raise ModelError(f"{name} cannot be built so: {error}") from None
-    except (RuntimeError, MemoryError) as error:  # torch's, for sizes beyond memory
-        reason = str(error).partition("\n")[0] or "memory is short"
-        raise ModelError(f"{name} cannot be built so: {reason}") from None
+        raise ModelError(f"cannot build {name}: {error}") from None
+    except (RuntimeError, MemoryError) as error:  # from torch, for sizes beyond memory
+        reason = str(error).partition("\n")[0] or "out of memory"
+        raise ModelError(f"cannot build {name}: {reason}") from None
 
 
-def as_settings(arguments: Mapping[str, Any]) -> str:
-    """Returns arguments of [`LAMNet`][lamnet_models.LAMNet] as settings, ``"window.strides=1,2 window.steps=3,3"``."""
-    return " ".join(f"{key}={shown(value)}" for key, value in _flat(arguments).items())
+def format_settings(arguments: Mapping[str, Any]) -> str:
+    """Format arguments of [`LAMNet`][lamnet_models.LAMNet] as settings, separated by spaces."""
+    return " ".join(f"{key}={format_value(value)}" for key, value in _flat(arguments).items())
 
 
-def difference(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
-    """Returns the published model that a model is nearest to, and what differs.
+def nearest_published(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
+    """Return the published model with the fewest differing settings, and the differences.
+
+    Only models of the same scale are considered, if one exists.
 
     Args:
         model: Any LAMNet.
 
     Returns:
-        The published model's name, and by the keys of [`SETTINGS`][lamnet_models.variants.SETTINGS] the model's value
-        and the published one's. Only models of the same scale are looked at, if there are any.
+        The published model's name, and the pairs (value of the model, published value) that differ, by the keys of
+        [`SETTINGS`][lamnet_models.variants.SETTINGS].
     """
-    own, found = _flat(model.config), {}
+    values, differences = _flat(model.config), {}
     for name in [name for name in NAMES if name.endswith(f"_x{model.scale}")] or NAMES:
-        other = _flat(_published_config(name))
-        found[name] = {key: (value, other[key]) for key, value in own.items() if value != other[key]}
-    return min(found.items(), key=lambda item: len(item[1]))
+        published = _flat(_published_config(name))
+        differences[name] = {key: (value, published[key]) for key, value in values.items() if value != published[key]}
+    return min(differences.items(), key=lambda item: len(item[1]))
 
 
 @cache
@@ -126,26 +131,26 @@ def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def shown(value: Any) -> str:
-    """Returns a setting's value as it is written, ``"1,2,4"`` or ``"false"``."""
+def format_value(value: Any) -> str:
+    """Format the value of a setting, such as ``"1,2,4"`` or ``"false"``."""
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _parse(key: str, text: str, kind: type | tuple[str, ...]) -> Any:
-    if isinstance(kind, tuple):
-        if text in kind:
+def _parse(key: str, text: str, setting_type: type | tuple[str, ...]) -> Any:
+    if isinstance(setting_type, tuple):
+        if text in setting_type:
             return text
-        near = difflib.get_close_matches(text, kind, n=1)
-        hint = f": did you mean {near[0]}?" if near else ""
-        raise ModelError(f"{key} is {text!r}, but it must be one of {', '.join(kind)}{hint}")
-    if kind is bool:
-        if text.lower() in _TRUTH:
-            return _TRUTH[text.lower()]
-        raise ModelError(f"{key} is {text!r}, but it must be true or false")
+        near = difflib.get_close_matches(text, setting_type, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ModelError(f"{key} must be one of {', '.join(setting_type)}, got {text!r}{hint}")
+    if setting_type is bool:
+        if text.lower() in _BOOLEANS:
+            return _BOOLEANS[text.lower()]
+        raise ModelError(f"{key} must be true or false, got {text!r}")
     try:
-        return [int(part) for part in text.split(",")] if kind is list else int(text)
+        return [int(part) for part in text.split(",")] if setting_type is list else int(text)
     except ValueError:
-        what = "integers separated by commas, such as 1,2,4" if kind is list else "an integer"
-        raise ModelError(f"{key} is {text!r}, but it must be {what}") from None
+        expected = "integers separated by commas, such as 1,2,4" if setting_type is list else "an integer"
+        raise ModelError(f"{key} must be {expected}, got {text!r}") from None

@@ -1,9 +1,9 @@
-"""What all tests share."""
+"""Shared fixtures."""
 
 import os
 from pathlib import Path
 
-# Before torch reads it: workers share the cores, and threads of their own would only wait for each other.
+# Set before torch is imported: xdist workers share the cores, so one thread each.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-if not torch.cuda.is_available():  # before anything imports Triton: its kernels run as Python then
+if not torch.cuda.is_available():  # set before Triton is imported: runs its kernels in Python
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from lamnet_models.resize import imresize
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-files", type=int, default=2100, help="how many damaged image files to read")
-    parser.addoption("--fuzz-seed", type=int, default=0, help="which ones")
+    parser.addoption("--fuzz-files", type=int, default=2100, help="Number of damaged image files to read.")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="Random seed of the damaged files.")
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -28,7 +28,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference material that lies beside a developer's checkout."""
+    """Folder of reference material next to the checkout."""
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference material in {SHARED}")
     return SHARED
@@ -48,21 +48,21 @@ LAYOUTS = {
 }
 
 
-def truth(index, height=52, width=64):
-    """A picture with edges and gradients, another for each index."""
+def hr_image(index, height=52, width=64):
+    """Image with edges and gradients that depend on ``index``."""
     y, x = np.mgrid[:height, :width]
     waves = [127 + 100 * np.sin((x * (index + 1) + y * (c + 2)) / 9) + 28 * ((x // 8 + y // 8) % 2) for c in range(3)]
     return np.stack(waves, axis=-1).clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture
-def build_set(tmp_path):
-    """Writes a set of images in somebody's layout; returns the folder that holds it."""
+def build_dataset(tmp_path):
+    """Write a dataset in the given layout; return its root folder."""
 
     def build(layout="BasicSR", name="Set5", scale=2, count=3, root=None):
         root = root or tmp_path / "data"
         for index in range(count):
-            image = truth(index)
+            image = hr_image(index)
             pixels = {0: image[: 52 // scale * scale, : 64 // scale * scale], 1: None}
             pixels[1] = imresize(pixels[0], 1 / scale, border="replicate")
             for part, pattern in enumerate(LAYOUTS[layout]):
@@ -76,7 +76,7 @@ def build_set(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    """Keeps the user's sets and cache out of the tests."""
+def _isolated_cache(tmp_path_factory, monkeypatch):
+    """Isolate tests from the user's datasets and cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("LAMNET_DATA", raising=False)

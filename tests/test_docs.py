@@ -1,4 +1,4 @@
-"""Python blocks and ``lamnet`` commands in the README and the documentation."""
+"""Documentation pages: Python blocks run, and the commands and options shown exist."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page, language):
-    """Code blocks of a page in one language, including indented ones."""
+    """Code blocks of a page in a language, including indented ones."""
     text = page.read_text(encoding="utf-8")
     matches = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
     return [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in matches]
@@ -24,7 +24,7 @@ def name_of(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_code_blocks_run(page, tmp_path, monkeypatch):
+def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks(page, "python"):
@@ -32,23 +32,23 @@ def test_code_blocks_run(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "lamnet " in "".join(blocks(page, "bash"))], ids=name_of)
-def test_commands_and_options_exist(page):
+def test_shown_commands_and_options_exist(page):
     unknown = []
     for command in _commands("\n".join(blocks(page, "bash"))):
-        current = typer.main.get_command(app)
+        click_command = typer.main.get_command(app)
         for word in command[1:]:
-            if word in getattr(current, "commands", {}):
-                current = current.commands[word]
-        options = {option for parameter in current.params for option in parameter.opts + parameter.secondary_opts}
+            if word in getattr(click_command, "commands", {}):
+                click_command = click_command.commands[word]
+        options = {option for parameter in click_command.params for option in parameter.opts + parameter.secondary_opts}
         options |= {"--help", "-h", "--version", "--install-completion"}
-        if hasattr(current, "commands") and not options & set(command):
+        if hasattr(click_command, "commands") and not options & set(command):
             unknown.append(" ".join(command))
         unknown += [f"{word} in {' '.join(command)}" for word in command if _is_option(word) and word not in options]
     assert unknown == []
 
 
 def _commands(script):
-    """Calls of ``lamnet`` in a script, each as a list of words."""
+    """The lamnet commands of a script, each as a list of words."""
     commands = []
     lines = re.sub(r"(^|\s)#.*", "", script.replace("\\\n", " "), flags=re.MULTILINE)
     for line in lines.splitlines():

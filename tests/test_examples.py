@@ -1,4 +1,4 @@
-"""The examples of ``examples/`` do what they say."""
+"""Examples in ``examples/``."""
 
 import importlib
 import sys
@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 @pytest.mark.parametrize(
     ("name", "layer", "count"), [("fsa_in_vit", FocalSeparableAttention, 3), ("dgfn_in_convnext", DGFN, 6)]
 )
-def test_backbones_of_timm_train_with_our_layers(name, layer, count, monkeypatch):
+def test_timm_backbones_with_lamnet_layers_train(name, layer, count, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     textures, example = importlib.import_module("textures"), importlib.import_module(name)
     torch.manual_seed(0)
@@ -24,7 +24,7 @@ def test_backbones_of_timm_train_with_our_layers(name, layer, count, monkeypatch
     before = [parameter.clone() for parameter in model.parameters()]
     losses = textures.train(model, steps=30)
     assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
-    assert textures.accuracy(model) > 0.5  # a third by chance
+    assert textures.accuracy(model) > 0.5  # chance level is 1/3
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
     for module in ("textures", name):
         sys.modules.pop(module)

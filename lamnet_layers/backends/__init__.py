@@ -1,1 +1,1 @@
-"""Implementations of the focal aggregation, one a file."""
+"""Backend selection, eager implementation and operators of the Triton kernels."""

@@ -1,4 +1,4 @@
-"""Focal aggregation in plain PyTorch: the reference, traceable and on any device, and its gradients written out."""
+"""Eager backend: focal aggregation in plain PyTorch, the reference on all devices."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..window import FocalWindow
 
 
 def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
-    """Weighted sum of the cell means around each pixel; arguments are those of the public function, validated."""
+    """Weighted sum of the cell means around each pixel, from the validated public arguments."""
     dtype = torch.promote_types(x.dtype, weights.dtype)
-    aggregate = _Aggregate.apply if _gathers_gradients(x, weights) else _aggregate
+    aggregate = _Aggregate.apply if _supports_custom_backward(x, weights) else _aggregate
     x, weights = _to_rows(x).unflatten(1, (heads, -1)), weights.contiguous().unflatten(1, (heads, window.taps))
     return aggregate(x, weights, window, dim + 1).flatten(1, 2).to(dtype)
 
 
 def _aggregate(x: Tensor, weights: Tensor, window: FocalWindow, dim: int) -> Tensor:
-    """Aggregated features in the dtype of the sums, from x (B, heads, d, H, W) and weights (B, heads, K, H, W)."""
-    # Half precision would lose digits in the sums, and overflow.
+    """Aggregate x (B, heads, d, H, W) by weights (B, heads, K, H, W) in the accumulation dtype."""
+    # Sums in half precision would lose digits and overflow.
     dtype = torch.promote_types(torch.promote_types(x.dtype, weights.dtype), torch.float32)
     sums = _box_sums(x.to(dtype), window, dim)
 
@@ -33,7 +33,7 @@ def _aggregate(x: Tensor, weights: Tensor, window: FocalWindow, dim: int) -> Ten
 
 
 class _Aggregate(torch.autograd.Function):
-    """``_aggregate`` that keeps only its inputs for the backward pass, where autograd keeps the box sums too."""
+    """``_aggregate`` with a backward pass that saves the inputs only, not the box sums."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weights: Tensor, window: FocalWindow, dim: int) -> Tensor:
@@ -43,7 +43,7 @@ class _Aggregate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x and weights; both are gathers, and differentiable.
+        """Gradients of x and weights; both are gathers and differentiable.
 
         ``grad_x[q] = Σ_k Σ_p weights[k, p] · grad[p] / length of cell k``, over the pixels p whose cell k contains q
 
@@ -57,20 +57,20 @@ class _Aggregate(torch.autograd.Function):
             products = [(grad * values).sum(2).div_(length) for length, values in _cells(sums, window, size, dim)]
             grad_weights = torch.stack(products, 2).to(weights.dtype)
         if ctx.needs_input_grad[0]:
-            # Gradients of the box sums. The sum of l pixels then adds its own to those of its two halves.
+            # Gradients of the box sums. S_l = S_⌊l/2⌋ + S_⌈l/2⌉, so that of S_l is then added to those of its halves.
             sums = {length: grad.new_zeros(values.shape) for length, values in sums.items()}
             for tap, (length, values) in enumerate(_cells(sums, window, size, dim)):
                 values.addcmul_(weights[:, :, tap, None].to(grad.dtype), grad, value=1 / length)
             for length in sorted(sums, reverse=True)[:-1]:
                 values, half = sums.pop(length), length // 2
-                for part, start in ((half, 0), (length - half, half)):
-                    sums[part].narrow(dim, start, values.shape[dim]).add_(values)
+                for part_length, start in ((half, 0), (length - half, half)):
+                    sums[part_length].narrow(dim, start, values.shape[dim]).add_(values)
             grad_x = sums[1].narrow(dim, window.radius, size).to(x.dtype)
         return grad_x, grad_weights, None, None
 
 
-def _gathers_gradients(x: Tensor, weights: Tensor) -> bool:
-    """Whether autograd alone records the call: no compiler, tracer, transform or forward-mode derivative."""
+def _supports_custom_backward(x: Tensor, weights: Tensor) -> bool:
+    """Whether autograd records the call, without compiler, tracer, transform or forward-mode AD."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
         return False
     if not torch.is_grad_enabled() or not (x.requires_grad or weights.requires_grad):
@@ -79,20 +79,23 @@ def _gathers_gradients(x: Tensor, weights: Tensor) -> bool:
 
 
 def _to_rows(x: Tensor) -> Tensor:
-    # A head's channels share weights, so with channels last in memory each product would run over few neighbors:
-    # several times slower than a copy to planes, which is quickest by way of rows.
+    # The channels of a head share weights, so products on channels-last maps have short inner loops: several times
+    # slower than a copy to planes. The copy is fastest by rows.
     return x.transpose(1, 2).contiguous().transpose(1, 2) if x.stride(1) == 1 else x
 
 
 def _box_sums(x: Tensor, window: FocalWindow, dim: int) -> dict[int, Tensor]:
-    """Sums of x[q … q + l − 1] along ``dim``, zero-padded by the radius, for all cell lengths l and their halves."""
+    """Box sums of the zero-padded ``x`` along ``dim``, for all cell lengths and their halves.
+
+    ``S_l[q] = x[q] + … + x[q + l − 1] = S_h[q] + S_(l−h)[q + h]`` with ``h = l // 2`` and ``S_1 = x``.
+    """
     edge = x.new_zeros([window.radius if axis == dim else length for axis, length in enumerate(x.shape)])
-    padded = torch.cat((edge, x, edge), dim)  # compiled, F.pad would become a test at each read of each tap
+    padded = torch.cat((edge, x, edge), dim)  # Inductor turns F.pad into a bounds check at each read of each tap
     needed = {length for _, length in window.cells}
     for length in range(max(needed), 1, -1):
         if length in needed:
             needed |= {length // 2, length - length // 2}
-    # No inner function that calls itself: such a cycle would keep the sums alive until the next garbage collection.
+    # A loop, since a recursive closure is a reference cycle that keeps the sums alive until garbage collection.
     sums = {1: padded}
     for length in sorted(needed - {1}):
         half = length // 2
@@ -102,7 +105,7 @@ def _box_sums(x: Tensor, window: FocalWindow, dim: int) -> dict[int, Tensor]:
 
 
 def _cells(sums: dict[int, Tensor], window: FocalWindow, size: int, dim: int) -> Iterator[tuple[int, Tensor]]:
-    """For each tap, the length of its cell and the sums of the cells around all pixels."""
-    # One at a time: autograd takes no view from before its base changed, and the backward pass changes the sums.
+    """Yield for each tap the length of its cell and the cell sums around all pixels."""
+    # A generator, since the backward pass changes the sums in place and autograd rejects views created before that.
     for first, length in window.spans:
         yield length, sums[length].narrow(dim, window.radius + first, size)

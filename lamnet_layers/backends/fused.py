@@ -1,4 +1,4 @@
-"""The kernels that take in what stands beside the aggregation, as operators of PyTorch. For inference: no gradients."""
+"""Fused kernels as custom operators, inference only."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..window import FocalWindow
 def focal_pass(
     x: Tensor, hidden: Tensor, matrix: Tensor, bias: Tensor, strides: list[int], steps: list[int], heads: int, dim: int
 ) -> Tensor:
-    """Returns the features aggregated with the weights ``tanh(matrix·hidden + bias)``, (B, D, H, W).
+    """Return ``x`` aggregated with the weights ``tanh(matrix·hidden + bias)``, (B, D, H, W).
 
     Args:
         x: Features, (B, D, H, W).
-        hidden: What the weights are predicted from, (B, D, H, W).
-        matrix: Of the 1×1 convolution that predicts them, (heads·K, D).
-        bias: Its bias, (heads·K,).
-        strides: The window's.
-        steps: The window's.
-        heads: Number of groups of channels that share weights.
+        hidden: Input of the weight projection, (B, D, H, W).
+        matrix: Weight of the projection, (heads·K, D).
+        bias: Bias of the projection, (heads·K,).
+        strides: Strides of the window.
+        steps: Steps of the window.
+        heads: Number of heads.
         dim: 3 for the width, 2 for the height.
     """
     from .triton import focal_pass as kernel
@@ -37,12 +37,12 @@ def _(x: Tensor, hidden: Tensor, matrix, bias, strides, steps, heads, dim) -> Te
 
 @torch.library.custom_op("lamnet::dual_gate", mutates_args=())
 def dual_gate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Returns ``concat(u·x1, u·x2)``, u = GELU(x1), of the halves of a depthwise 3×3 convolution, (B, 2h, H, W).
+    """Return ``concat(u·x1, u·x2)``, ``x1, x2 = DWConv3×3(x)``, ``u = GELU(x1)``, (B, 2h, H, W).
 
     Args:
         x: Features, (B, 2h, H, W).
-        weight: The convolution's, (2h, 1, 3, 3).
-        bias: Its bias, (2h,).
+        weight: Weight of the convolution, (2h, 1, 3, 3).
+        bias: Bias of the convolution, (2h,).
     """
     from .triton import dual_gate as kernel
 

@@ -1,6 +1,6 @@
-"""The kernels as operators of PyTorch: what autograd, the compiler, ``torch.func`` and the FLOP counter know of them.
+"""Aggregation kernels as custom operators with autograd, fake, vmap and FLOP formulas.
 
-Only kernels are operators. The eager backend is plain PyTorch, which a compiler can look into and fuse.
+The eager backend is plain PyTorch instead of an operator, so that compilers can fuse it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..window import FocalWindow
 
 @torch.library.custom_op("lamnet::focal_aggregate", mutates_args=())
 def focal_aggregate(x: Tensor, weights: Tensor, strides: list[int], steps: list[int], heads: int, dim: int) -> Tensor:
-    """Returns the aggregated features by the kernel; arguments are those of the public function, checked."""
+    """Return the aggregated features; takes the validated public arguments."""
     from .triton import aggregate
 
     return aggregate.forward(x, weights, FocalWindow(strides, steps), heads, dim)
@@ -34,23 +34,23 @@ def focal_aggregate_backward(
     steps: list[int],
     heads: int,
     dim: int,
-    wanted: list[bool],
+    needs_grad: list[bool],
 ) -> tuple[Tensor, Tensor]:
-    """Returns the gradients of features and weights; one that is not wanted is empty."""
+    """Return the gradients of features and weights; those not needed are empty."""
     from .triton import aggregate
 
     window = FocalWindow(strides, steps)
     return (
-        aggregate.grad_x(grad, weights, x, window, heads, dim) if wanted[0] else x.new_empty(0),
-        aggregate.grad_weights(grad, x, weights, window, heads, dim) if wanted[1] else weights.new_empty(0),
+        aggregate.grad_x(grad, weights, x, window, heads, dim) if needs_grad[0] else x.new_empty(0),
+        aggregate.grad_weights(grad, x, weights, window, heads, dim) if needs_grad[1] else weights.new_empty(0),
     )
 
 
 @focal_aggregate_backward.register_fake
-def _(grad, x, weights, strides, steps, heads, dim, wanted) -> tuple[Tensor, Tensor]:
+def _(grad, x, weights, strides, steps, heads, dim, needs_grad) -> tuple[Tensor, Tensor]:
     return (
-        torch.empty_like(x) if wanted[0] else x.new_empty(0),
-        torch.empty_like(weights) if wanted[1] else weights.new_empty(0),
+        torch.empty_like(x) if needs_grad[0] else x.new_empty(0),
+        torch.empty_like(weights) if needs_grad[1] else weights.new_empty(0),
     )
 
 
@@ -61,17 +61,17 @@ def _save(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor):
     x, weights = ctx.saved_tensors
-    wanted = list(ctx.needs_input_grad[:2])
-    grads = focal_aggregate_backward(grad, x, weights, *ctx.rest, wanted)
-    return (*(value if needed else None for value, needed in zip(grads, wanted, strict=True)), *[None] * 4)
+    needs_grad = list(ctx.needs_input_grad[:2])
+    grads = focal_aggregate_backward(grad, x, weights, *ctx.rest, needs_grad)
+    return (*(value if needed else None for value, needed in zip(grads, needs_grad, strict=True)), *[None] * 4)
 
 
-def _refuse(ctx, *_: Tensor):
-    raise RuntimeError("the kernels have no second derivative; use backend='eager' for it")
+def _raise_no_second_derivative(ctx, *_: Tensor):
+    raise RuntimeError("the Triton kernels have no second derivative; use backend='eager'")
 
 
 focal_aggregate.register_autograd(_backward, setup_context=_save)
-focal_aggregate_backward.register_autograd(_refuse)
+focal_aggregate_backward.register_autograd(_raise_no_second_derivative)
 
 
 @focal_aggregate.register_vmap
@@ -82,18 +82,18 @@ def _(info, in_dims, x, weights, *rest):
 @focal_aggregate_backward.register_vmap
 def _(info, in_dims, grad, x, weights, *rest):
     grads = focal_aggregate_backward(*_fold(info, in_dims, (grad, x, weights)), *rest)
-    wanted = rest[-1]
+    needs_grad = rest[-1]
     return tuple(
         _unfold(value, info) if needed else value.expand(info.batch_size, 0)
-        for value, needed in zip(grads, wanted, strict=True)
+        for value, needed in zip(grads, needs_grad, strict=True)
     ), (0, 0)
 
 
 def _fold(info, in_dims, tensors: tuple[Tensor, ...]) -> list[Tensor]:
-    # The new dimension becomes part of the batch.
+    # Merges the vmapped dimension into the batch.
     moved = (
-        tensor.expand(info.batch_size, *tensor.shape) if place is None else tensor.movedim(place, 0)
-        for tensor, place in zip(tensors, in_dims, strict=False)
+        tensor.expand(info.batch_size, *tensor.shape) if in_dim is None else tensor.movedim(in_dim, 0)
+        for tensor, in_dim in zip(tensors, in_dims, strict=False)
     )
     return [tensor.flatten(0, 1) for tensor in moved]
 
@@ -109,6 +109,6 @@ def _(x_shape, weights_shape, strides, steps, heads, dim, *_, **__) -> int:
 
 
 @register_flop_formula(torch.ops.lamnet.focal_aggregate_backward)
-def _(grad_shape, x_shape, weights_shape, strides, steps, heads, dim, wanted, *_, **__) -> int:
+def _(grad_shape, x_shape, weights_shape, strides, steps, heads, dim, needs_grad, *_, **__) -> int:
     batch, channels, height, width = x_shape
-    return 2 * batch * channels * height * width * FocalWindow(strides, steps).taps * sum(wanted)
+    return 2 * batch * channels * height * width * FocalWindow(strides, steps).taps * sum(needs_grad)

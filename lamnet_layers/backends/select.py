@@ -1,4 +1,4 @@
-"""Which backend runs: asked for by argument, by context, by environment, or chosen."""
+"""Backend selection: by argument, context manager, environment variable or default."""
 
 from __future__ import annotations
 
@@ -12,38 +12,42 @@ import torch
 from torch import nn
 
 BACKENDS = ("eager", "triton", "fused")
-"""Plain PyTorch, on every device; kernels in Triton for the aggregation, on CUDA devices; these and, where no gradients
-are wanted, kernels that take in what stands beside it. The last is never chosen, only asked for."""
+"""Backends.
 
-VARIABLE = "LAMNET_BACKEND"
-"""Environment variable: the backend where neither an argument nor a context asks for one."""
+- ``"eager"``: plain PyTorch, on all devices.
+- ``"triton"``: Triton kernels for the aggregation, on CUDA devices.
+- ``"fused"``: as ``"triton"``, plus fused kernels when gradients are disabled. Opt-in, never selected by default.
+"""
 
-_INTERPRETER = "TRITON_INTERPRET"  # Triton's own: runs kernels as Python, on any device
+BACKEND_VARIABLE = "LAMNET_BACKEND"
+"""Environment variable that sets the backend if neither an argument nor a context does."""
 
-_in_context: ContextVar[str | None] = ContextVar("lamnet_backend", default=None)
+_INTERPRETER = "TRITON_INTERPRET"  # Triton's variable: runs kernels in Python, on any device
+
+_context_backend: ContextVar[str | None] = ContextVar("lamnet_backend", default=None)
 
 
 @contextmanager
 def use_backend(backend: str) -> Iterator[None]:
-    """Asks for a backend within a block of code, wherever no argument does.
+    """Context manager that sets the backend of calls without a ``backend`` argument.
 
-    What is compiled within keeps it.
+    Functions compiled inside the context keep the backend.
 
     Args:
         backend: ``"eager"``, ``"triton"`` or ``"fused"``.
 
     Raises:
-        ValueError: If there is no such backend.
+        ValueError: If the backend is unknown.
     """
-    token = _in_context.set(_known(backend, "backend"))
+    token = _context_backend.set(_validated(backend, "backend"))
     try:
         yield
     finally:
-        _in_context.reset(token)
+        _context_backend.reset(token)
 
 
 def set_backend(module: nn.Module, backend: str | None) -> None:
-    """Sets the backend of all layers of a module, as their argument would have."""
+    """Set the ``backend`` argument of all layers of a module."""
     check_backend(backend)
     for layer in module.modules():
         if hasattr(layer, "backend"):
@@ -51,65 +55,65 @@ def set_backend(module: nn.Module, backend: str | None) -> None:
 
 
 def select(backend: str | None, device_type: str) -> str:
-    """Returns the backend to run on a device.
+    """Return the backend to run on a device.
 
     Args:
-        backend: The one asked for by argument, or None.
-        device_type: Type of the device that the tensors are on.
+        backend: The ``backend`` argument, or None.
+        device_type: Device type of the tensors.
 
     Raises:
-        ValueError: If there is no such backend.
-        RuntimeError: If it was asked for and cannot run; the message says why.
+        ValueError: If the backend is unknown.
+        RuntimeError: If the requested backend cannot run; the message has the reason.
     """
-    backend = check_backend(backend) or _in_context.get()
-    if backend is None and (variable := os.environ.get(VARIABLE)):
-        backend = _known(variable, VARIABLE)
-    if backend is None:  # the interpreter is for tests, and never chosen
-        return "triton" if device_type == "cuda" and why_not_triton(device_type) is None else "eager"
-    if backend != "eager" and (reason := why_not_triton(device_type)) is not None:
+    backend = check_backend(backend) or _context_backend.get()
+    if backend is None and (variable := os.environ.get(BACKEND_VARIABLE)):
+        backend = _validated(variable, BACKEND_VARIABLE)
+    if backend is None:  # the Triton interpreter is for tests and never selected by default
+        return "triton" if device_type == "cuda" and triton_unavailable_reason(device_type) is None else "eager"
+    if backend != "eager" and (reason := triton_unavailable_reason(device_type)) is not None:
         raise RuntimeError(f"backend {backend!r} cannot run: {reason}")
     return backend
 
 
-# What torch.compiler.assume_constant_result sets, without the seconds that importing the compiler takes.
+# Same as torch.compiler.assume_constant_result, without the seconds that importing Dynamo takes.
 select._dynamo_marked_constant = True
 
 
-def is_fused(backend: str | None, device_type: str) -> bool:
-    """Returns whether kernels shall take in what stands beside the aggregation: if asked for, and without gradients.
+def should_fuse(backend: str | None, device_type: str) -> bool:
+    """Return whether fused kernels run: the backend is ``"fused"`` and gradients are disabled.
 
     Raises:
-        ValueError: As ``select`` does.
-        RuntimeError: As ``select`` does.
+        ValueError: See ``select``.
+        RuntimeError: See ``select``.
     """
     return select(backend, device_type) == "fused" and not torch.is_grad_enabled()
 
 
-def why_not_triton(device_type: str) -> str | None:
-    """Returns why the kernels cannot run on a device, or None if they can."""
+def triton_unavailable_reason(device_type: str) -> str | None:
+    """Return the reason why the kernels cannot run on a device, or None if they can."""
     if find_spec("triton") is None:
         return "Triton is not installed"
     if os.environ.get(_INTERPRETER, "0").lower() in ("1", "true", "on", "yes", "y"):
         return None
     if device_type != "cuda":
-        return f"the tensors are on the device {device_type}, and the kernels need CUDA"
+        return f"the kernels need CUDA tensors, got {device_type}"
     if not torch.cuda.is_available():
-        return "there is no CUDA device"
+        return "no CUDA device is available"
     if torch.version.hip is None and torch.cuda.get_device_capability() < (7, 0):
-        return "Triton needs a GPU of compute capability 7.0 or later"
+        return "Triton needs a GPU with compute capability ≥ 7.0"
     return None
 
 
 def check_backend(backend: str | None) -> str | None:
-    """Returns what was asked for by an argument.
+    """Return ``backend`` after validation.
 
     Raises:
-        ValueError: If there is no such backend.
+        ValueError: If the backend is unknown.
     """
-    return backend if backend is None else _known(backend, "backend")
+    return backend if backend is None else _validated(backend, "backend")
 
 
-def _known(backend: str, name: str) -> str:
+def _validated(backend: str, name: str) -> str:
     if backend not in BACKENDS:
-        raise ValueError(f"{name} is {backend!r}, but it must be one of {', '.join(BACKENDS)}")
+        raise ValueError(f"{name} must be one of {', '.join(BACKENDS)}, got {backend!r}")
     return backend

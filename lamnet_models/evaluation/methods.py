@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..files import file_digest
-from ..pretrained import locate
+from ..pretrained import resolve_weights_path
 from ..registry import published_name, resolve_model
 from ..resize import imresize
 from ..upscaling import Upscaler
@@ -89,7 +89,7 @@ def open_predictor(
         if isinstance(network, FixedScale):
             name = type(network.model).__name__
     else:
-        path = locate(model)
+        path = resolve_weights_path(model)
         name, weights, digest = Path(model).name, path.name, file_digest(path)
     upscaler = Upscaler(
         SelfEnsemble(network) if self_ensemble else network,

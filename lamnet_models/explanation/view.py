@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..datasets.samples import read_photo
 from ..errors import ImageError, ModelError
-from ..pictures import Box, best_box, fine_structure
+from ..pictures import Box, best_box, local_contrast
 from ..resize import imresize
 
 MIN_SIDE = 16
@@ -51,7 +51,7 @@ def prepare_input(
     image = image[:height, :width]
     size = min(side * factor, width), min(side * factor, height)
     if at is None:
-        box = best_box(fine_structure(image), side * factor)
+        box = best_box(local_contrast(image), side * factor)
         left, top = box.left, box.top
     elif not (0 <= at[0] < width and 0 <= at[1] < height):
         raise ValueError(f"at must be inside the image of {width}×{height} pixels, got {at[0]},{at[1]}")

@@ -1,4 +1,4 @@
-"""LAMNet as programs that run without this package, each compared with PyTorch before it is kept."""
+"""Export of LAMNet to programs that run without this package, verified against PyTorch."""
 
 from .exporter import FORMATS, SIZES, TOLERANCES, Export, export
 from .session import to_onnxruntime

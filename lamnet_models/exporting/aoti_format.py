@@ -1,4 +1,4 @@
-"""AOTInductor: a program compiled ahead, for one kind of device, which PyTorch or C++ load without a compiler."""
+"""AOTInductor packages, compiled ahead of time for one device type; run in PyTorch or C++."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .torch_format import trace
 
 
 def write(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> None:
-    """Compiles a network and writes the package.
+    """Compile a network and write the package.
 
     Raises:
-        LAMNetError: If there is no C++ compiler that works.
+        LAMNetError: If no working C++ compiler is installed.
     """
     check_compiler(header="cmath")
-    # As in `compile_blocks`: the layers lay out memory themselves.
+    # As in `compile_blocks`: the layers choose their memory layouts.
     options = {"aot_inductor.metadata": metadata, "layout_optimization": False}
     torch._inductor.aoti_compile_and_package(trace(model, half), package_path=str(path), inductor_configs=options)
 
 
 def load(path: Path) -> Callable[[Tensor], Tensor]:
-    """Returns what a package computes."""
+    """Load a package as a callable."""
     return torch._inductor.aoti_load_package(str(path))

@@ -1,4 +1,4 @@
-"""A network written as a program, run again, compared, and kept only if it computes the same."""
+"""Export of a network to a program, with verification against PyTorch."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from ..errors import ExportError
 from ..files import atomic_path
 from ..lamnet import LAMNet
 from ..registry import resolve_model
-from .program import metadata, on_its_own
+from .program import build_metadata, detached_eval_copy
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2", "aoti": ".pt2"}
 """Formats and their extensions: ONNX, ``torch.export``'s archive, AOTInductor's package."""
 
 SIZES = ((1, 48, 64), (2, 29, 37), (1, 1, 3))
-"""Batch, height and width of the images on which a program is compared."""
+"""Batch, height and width of the verification inputs."""
 
 TOLERANCES = {False: 1e-4, True: 1e-2}
-"""Largest difference that is rounding, as a share of the largest value; in half precision, and not, by ``half``."""
+"""Maximum difference relative to the largest value, by ``half``."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """A program that was written.
+    """Result of an export.
 
     Attributes:
-        path: The file.
+        path: Output file.
         format: One of [`FORMATS`][lamnet_models.exporting.FORMATS].
-        half: Whether it computes in float16.
-        differences: For each of [`SIZES`][lamnet_models.exporting.SIZES], the largest difference to the float32 network
-            in PyTorch, as a share of the largest value.
+        half: Whether the program computes in float16.
+        differences: Maximum difference from the float32 network in PyTorch, relative to the largest value, for each of
+            [`SIZES`][lamnet_models.exporting.SIZES].
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Export:
 
     @property
     def difference(self) -> float:
-        """The largest of the differences."""
+        """Maximum over ``differences``."""
         return max(self.differences.values())
 
 
@@ -60,51 +60,51 @@ def export(
     format: str | None = None,
     half: bool = False,
     device: torch.device | str = "cpu",
-    progress: Callable[[str], None] | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> Export:
-    """Writes a network as a program for images of any number and size, (B, C, H, W) → (B, C, r·H, r·W).
+    """Export a network with dynamic batch and image size, (B, C, H, W) → (B, C, r·H, r·W).
 
-    The program is run again and compared with the network; nothing is kept that does not compute the same.
+    The exported program is loaded and compared with the network. If they differ, the file is not kept.
 
     Args:
-        model: A LAMNet, a checkpoint file, or the name of a pretrained model.
-        path: The file to write; its folder must exist.
-        format: ``"onnx"``; ``"torch"``, an archive for ``torch.export.load``; ``"aoti"``, a compiled package for
-            ``torch._inductor.aoti_load_package``, which needs a C++ compiler. None is ``"onnx"`` for ``.onnx`` and
+        model: LAMNet, checkpoint file, or name of a pretrained model.
+        path: Output file; its folder must exist.
+        format: ``"onnx"``; ``"torch"``, an archive for ``torch.export.load``; or ``"aoti"``, a compiled package for
+            ``torch._inductor.aoti_load_package``, which needs a C++ compiler. None selects ``"onnx"`` for ``.onnx`` and
             ``"torch"`` for ``.pt2``.
         half: Whether weights and images are float16.
-        device: What ``"aoti"`` compiles for, and runs on alone. The other formats run on any.
-        progress: Called with what is about to be done.
+        device: Device that ``"aoti"`` compiles for. The other formats run on any device.
+        on_status: Called with a status message before each stage.
 
     Returns:
-        What was written, and how far it is from the network.
+        The exported file and its differences from the network.
 
     Raises:
-        ValueError: If the format is unknown, or the extension is another one's, or there is no such device.
-        ExportError: If the network is no LAMNet, the format's packages are missing, or the program differs.
-        LAMNetError: If there is no such model, or no compiler where one is needed.
+        ValueError: If the format is unknown, the extension does not match it, or the device is not available.
+        ExportError: If the network is not a LAMNet, packages of the format are missing, or the program differs.
+        LAMNetError: If the model is unknown, or a required C++ compiler is missing.
     """
     path = Path(path)
     format = _format_of(path, format)
-    where = resolve_device(device)
-    if format != "aoti" and where.type != "cpu":
-        raise ValueError(f"device is {str(device)!r}, but {format} runs on any: only aoti is made for one")
-    say = progress or (lambda _: None)
-    network = on_its_own(resolve_model(model))
+    target_device = resolve_device(device)
+    if format != "aoti" and target_device.type != "cpu":
+        raise ValueError(f"device must be 'cpu' for {format}, which runs on any device, got {str(device)!r}")
+    on_status = on_status or (lambda _: None)
+    network = detached_eval_copy(resolve_model(model))
     module = import_module(f".{format}_format", __package__)
     with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), without_onednn(half):
-        say(f"writing {format}")
-        module.write(on_its_own(network).to(where), temporary, metadata(network, half), half)
+        on_status(f"writing {format}")
+        module.write(detached_eval_copy(network).to(target_device), temporary, build_metadata(network, half), half)
         run = module.load(temporary)
         differences = {}
         for size in SIZES:
-            say("comparing at " + "×".join(map(str, size)))
-            differences[size] = _difference(network, run, size, half, where)
+            on_status("comparing at " + "×".join(map(str, size)))
+            differences[size] = _difference(network, run, size, half, target_device)
         worst = max(differences.values())
         if not worst <= TOLERANCES[half]:
             raise ExportError(
-                f"{path}: not kept, as what {format} computes differs from PyTorch by {worst:.1e} of the largest "
-                f"value, and rounding by {TOLERANCES[half]:.0e} at most"
+                f"{path}: not kept: {format} differs from PyTorch by {worst:.1e} of the largest value (tolerance "
+                f"{TOLERANCES[half]:.0e})"
             )
     return Export(path, format, half, differences)
 
@@ -113,11 +113,11 @@ def _format_of(path: Path, format: str | None) -> str:
     if format is None:
         format = next((name for name, suffix in FORMATS.items() if suffix == path.suffix), None)
         if format is None:
-            raise ValueError(f"path is {str(path)!r}, but it must end in .onnx or .pt2, or format must be given")
+            raise ValueError(f"path must end in .onnx or .pt2 if format is not set, got {str(path)!r}")
     if format not in FORMATS:
-        raise ValueError(f"format is {format!r}, but it must be one of {', '.join(FORMATS)}")
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if path.suffix != FORMATS[format]:
-        raise ValueError(f"path is {str(path)!r}, but for {format} it must end in {FORMATS[format]}")
+        raise ValueError(f"path must end in {FORMATS[format]} for {format}, got {str(path)!r}")
     return format
 
 

@@ -1,4 +1,4 @@
-"""An ONNX graph under construction."""
+"""Builder of ONNX graphs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 OPSET = 20
-"""Version of ONNX's operators: the first with GELU, and what ``torch.onnx`` writes too."""
+"""ONNX opset version: the first with Gelu, also used by ``torch.onnx``."""
 
-_IR_VERSION = 9  # the file format's, of the same release of ONNX: any later one would shut out runtimes for nothing
+_IR_VERSION = 9  # of the same ONNX release; later versions would exclude runtimes
 
 
 class Graph:
-    """Nodes and constants, added one by one; a value is known by its name.
+    """Builder of an ONNX graph; values are referred to by name.
 
     Args:
-        dtype: Type of the weights and of what is computed, float32 or float16.
+        dtype: Dtype of weights and activations, float32 or float16.
 
     Attributes:
-        scope: What the names of the nodes to come begin with.
+        scope: Prefix of the names of new nodes.
     """
 
     def __init__(self, dtype: type[np.floating]) -> None:
@@ -32,12 +32,12 @@ class Graph:
         self._constants: dict[tuple, onnx.TensorProto] = {}
 
     @property
-    def kind(self) -> int:
-        """ONNX's number of the type of the weights."""
+    def dtype_code(self) -> int:
+        """ONNX type code of the weights."""
         return helper.np_dtype_to_tensor_dtype(self.dtype)
 
     def constant(self, value: np.ndarray) -> str:
-        """Adds a constant; equal ones are kept once."""
+        """Add a constant; equal constants are shared."""
         key = value.dtype.str, value.shape, value.tobytes()
         if key not in self._constants:
             name = f"constant{len(self._constants)}"
@@ -45,47 +45,47 @@ class Graph:
         return self._constants[key].name
 
     def integers(self, *values: int) -> str:
-        """Adds a list of integers, such as axes or a shape."""
+        """Add an int64 constant, such as axes or a shape."""
         return self.constant(np.array(values, np.int64))
 
     def weight(self, value: Tensor | np.ndarray | float) -> str:
-        """Adds a constant in the type of the weights."""
+        """Add a constant in the dtype of the weights."""
         value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         return self.constant(value.astype(self.dtype))
 
     def op(
-        self, kind: str, *inputs: str, outputs: int | None = None, result: str | None = None, **attributes: Any
+        self, op_type: str, *inputs: str, outputs: int | None = None, result: str | None = None, **attributes: Any
     ) -> Any:
-        """Adds a node.
+        """Add a node.
 
         Args:
-            kind: Its operator.
-            *inputs: What it reads.
-            outputs: How many values it makes, if they are to come as a list.
-            result: The name of what it makes, if that matters.
-            **attributes: Its attributes.
+            op_type: Operator type.
+            *inputs: Names of the inputs.
+            outputs: Number of outputs; None for one, returned as a name instead of a list.
+            result: Name of the output; None for a generated name.
+            **attributes: Attributes of the operator.
 
         Returns:
-            The name of what it makes, or a list of names if ``outputs`` is given.
+            Name of the output, or a list of names if ``outputs`` is set.
         """
-        name = f"{self.scope}{kind}_{len(self._nodes)}"
+        name = f"{self.scope}{op_type}_{len(self._nodes)}"
         names = [result or name] if outputs is None else [f"{name}.{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(kind, inputs, names, name=name, **attributes))
+        self._nodes.append(helper.make_node(op_type, inputs, names, name=name, **attributes))
         return names[0] if outputs is None else names
 
     def model(self, inputs: dict[str, tuple], outputs: dict[str, tuple], metadata: dict[str, str]) -> onnx.ModelProto:
-        """Returns the model.
+        """Return the ONNX model.
 
         Args:
-            inputs: Shapes of the inputs by name; a dimension is a number, or a name where it may be any.
-            outputs: Shapes of the outputs by the name of the value.
-            metadata: What to tell readers beside the graph.
+            inputs: Shapes of the inputs by name; a dimension is a number, or a name if dynamic.
+            outputs: Shapes of the outputs by name.
+            metadata: Metadata properties of the model.
         """
         graph = helper.make_graph(
             self._nodes,
             "LAMNet",
-            [helper.make_tensor_value_info(name, self.kind, shape) for name, shape in inputs.items()],
-            [helper.make_tensor_value_info(name, self.kind, shape) for name, shape in outputs.items()],
+            [helper.make_tensor_value_info(name, self.dtype_code, shape) for name, shape in inputs.items()],
+            [helper.make_tensor_value_info(name, self.dtype_code, shape) for name, shape in outputs.items()],
             list(self._constants.values()),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="lamnet")

@@ -1,9 +1,8 @@
-"""LAMNet as an ONNX graph, written for what runtimes are good at.
+"""LAMNet as an ONNX graph, optimized for runtimes.
 
-Between the blocks, features are a matrix of pixels by channels, on which norms and 1×1 convolutions run as they are;
-only the spatial filters see planes. What is linear and follows on each other is one product: the scales of the
-residuals go into the products before them, CSM's reduction and the projection before it become one. Halves are
-projected apart, where cutting or joining them would be a copy.
+Features are matrices (pixels, channels) for norms and 1×1 convolutions, and planes for spatial filters only.
+Consecutive linear maps are folded: residual scales into the preceding product, CSM's reduction into the projection
+before it. Halves are projected separately, since splitting or concatenating them would be a copy.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from ..lamnet import LAMNet
 from .onnx_graph import Graph
 
 INPUT, OUTPUT = "image", "enlarged"
-"""Names of what the graph reads and makes."""
+"""Names of the input and output of the graph."""
 
 _PLANES, _CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
 def network_to_onnx(model: LAMNet, metadata: dict[str, str], half: bool = False) -> onnx.ModelProto:
-    """Returns a network as an ONNX model: ``image`` (batch, C, height, width) → ``enlarged``, of any size.
+    """Return a network as an ONNX model, with dynamic batch, height and width.
 
     Args:
-        model: The network.
-        metadata: What the model is to tell beside its graph.
-        half: Whether weights, images and what is between them are float16. IEM's means and products are float32 all
-            the same, as in PyTorch.
+        model: Network to convert.
+        metadata: Metadata properties of the model.
+        half: Whether weights, images and activations are float16. IEM's means and products remain float32, as in
+            PyTorch.
     """
     writer = _Writer(model, np.float16 if half else np.float32)
     writer.network()
@@ -48,7 +47,7 @@ def network_to_onnx(model: LAMNet, metadata: dict[str, str], half: bool = False)
 
 
 class _Writer:
-    """Writes a network's layers into a graph; a value is in planes, (B, C, H, W), or in pixels, (B·H·W, C)."""
+    """Writer of layers; values are planes, (B, C, H, W), or pixels, (B·H·W, C)."""
 
     def __init__(self, model: LAMNet, dtype: type[np.floating]) -> None:
         self.model = model
@@ -56,22 +55,22 @@ class _Writer:
         self.op, self.weight, self.integers = self.graph.op, self.graph.weight, self.graph.integers
 
     def network(self) -> None:
-        """Writes it all."""
+        """Write the whole network."""
         model, op = self.model, self.op
         shallow = self._conv(op("Sub", INPUT, self.weight(model.mean)), model.conv_first)
-        self._measure(shallow)
-        x = self._pixels(shallow, model.num_features)
+        self._read_shape(shallow)
+        x = self._to_pixels(shallow, model.num_features)
         for index, block in enumerate(model.blocks):
             y = x
             for number, layer in enumerate(block.layers):
                 with self._scope(f"blocks.{index}.layers.{number}"):
                     y = self._sub_block(y, layer)
             x = op("Add", x, op("Mul", y, self.weight(block.residual.alpha.flatten())))
-        features = self._conv(self._planes(x, model.num_features), model.conv_body, model.residual.alpha.flatten())
+        features = self._conv(self._to_planes(x, model.num_features), model.conv_body, model.residual.alpha.flatten())
         last = model.upsample[0]
-        mean = model.mean.flatten().repeat_interleave(model.scale**2)  # added to all channels that become one
-        enlarged = self._conv(op("Add", shallow, features), last, bias=last.bias + mean)
-        op("DepthToSpace", enlarged, blocksize=model.scale, mode="CRD", result=OUTPUT)
+        mean = model.mean.flatten().repeat_interleave(model.scale**2)  # PixelShuffle maps scale² channels to one
+        upsampled = self._conv(op("Add", shallow, features), last, bias=last.bias + mean)
+        op("DepthToSpace", upsampled, blocksize=model.scale, mode="CRD", result=OUTPUT)
 
     def _sub_block(self, x: str, block: PreNormResidual) -> str:
         norm = block.norm
@@ -84,52 +83,54 @@ class _Writer:
         half = layer.channels // 2
         project, bias = _matrix(layer.proj_in), layer.proj_in.bias
         c = self._channel_branch(x, layer.channel, project[:half], bias[:half])
-        a = self._planes(self._product(x, project[half:], bias[half:]), half)
+        a = self._to_planes(self._gemm(x, project[half:], bias[half:]), half)
         for branch in (layer.spatial.horizontal, layer.spatial.vertical):
-            a = self._pass(a, branch)
+            a = self._focal_pass(a, branch)
         a = self.op("Reshape", a, self.integers(0, 0, -1))
         if isinstance(layer.exchange, IEM):
             c, a = self._exchange(c, a, half)
         a = self.op("Reshape", self.op("Transpose", a, perm=[0, 2, 1]), self.integers(-1, half))
-        return self._joined((c, a), layer.proj_out, alpha)
+        return self._concat_projection((c, a), layer.proj_out, alpha)
 
     def _channel_branch(self, x: str, layer: nn.Module, project: Tensor, bias: Tensor) -> str:
         first = layer.reduce if isinstance(layer, CSM) else layer
-        if isinstance(first, nn.Conv2d):  # nothing but the projection before it
+        if isinstance(first, nn.Conv2d):  # linear: folded with the projection before it
             project, bias = _matrix(first) @ project, _matrix(first) @ bias + first.bias
-        c = self._product(x, project, bias)
+        c = self._gemm(x, project, bias)
         if isinstance(layer, CSM):
-            c = self._product(self.op("Relu", c), _matrix(layer.expand), layer.expand.bias)
+            c = self._gemm(self.op("Relu", c), _matrix(layer.expand), layer.expand.bias)
         return c
 
-    def _pass(self, x: str, layer: FocalPass) -> str:
+    def _focal_pass(self, x: str, layer: FocalPass) -> str:
         taps = self.op("Tanh", self._conv(self._conv(x, layer.depthwise), layer.pointwise))
         window, axis = layer.window, 2 if layer.axis == "vertical" else 3
-        means = {length: self._means(x, layer.channels, length, window.radius, axis) for _, length in window.cells}
+        means = {length: self._cell_means(x, layer.channels, length, window.radius, axis) for _, length in window.cells}
         taps = self.op("Reshape", taps, self.integers(0, layer.heads, window.taps, -1))
         taps = self.op("Split", taps, outputs=window.taps, axis=2, num_outputs=window.taps)
         out = None
         for weight, (first, length) in zip(taps, window.spans, strict=True):
             start = window.radius + first
-            end = start - 2 * window.radius + length - 1 or np.iinfo(np.int64).max  # from the end; 0 is the end itself
+            end = (
+                start - 2 * window.radius + length - 1 or np.iinfo(np.int64).max
+            )  # relative to the end; 0 means up to the end
             cells = self.op("Slice", means[length], self.integers(start), self.integers(end), self.integers(axis))
             cells = self.op("Reshape", cells, self.integers(0, layer.heads, layer.channels // layer.heads, -1))
             weighted = self.op("Mul", cells, weight)
             out = weighted if out is None else self.op("Add", out, weighted)
         return self.op("Reshape", out, self._shape(self._batch, layer.channels, self._sides))
 
-    def _means(self, x: str, channels: int, length: int, edge: int, axis: int) -> str:
-        """Writes the means of so many neighbours along an axis, on an image with an edge of zeros."""
+    def _cell_means(self, x: str, channels: int, length: int, edge: int, axis: int) -> str:
+        """Write the means of ``length`` neighbors along an axis of the zero-padded image."""
         pads = [0] * axis + [edge] + [0] * (3 - axis)
         if length == 1:
             return self.op("Pad", x, self.integers(*pads, *pads)) if edge else x
         kernel = [length, 1] if axis == 2 else [1, length]
         weight = self.weight(np.full((channels, 1, *kernel), 1 / length))
-        # A pool would do, but runs many times slower in ONNX Runtime.
+        # AveragePool is many times slower in ONNX Runtime.
         return self.op("Conv", x, weight, kernel_shape=kernel, pads=[*pads[2:], *pads[2:]], group=channels)
 
     def _exchange(self, c: str, a: str, channels: int) -> tuple[str, str]:
-        """Writes the gates of c, in pixels, and of a, (B, C, H·W); in float32, whatever the two are."""
+        """Write the gating of c, in pixels, and a, (B, C, H·W); gates are computed in float32."""
         op, half = self.op, self.graph.dtype == np.float16
         wide_c, wide_a = (op("Cast", x, to=onnx.TensorProto.FLOAT) if half else x for x in (c, a))
         mean_c = op("Reshape", op("ReduceMean", wide_c, self.integers(1)), self._shape(self._batch, -1, 1))
@@ -138,53 +139,53 @@ class _Writer:
         wide_c = op("Reshape", wide_c, self._shape(self._batch, -1, channels))
         spatial = op("Reshape", op("Sigmoid", op("MatMul", wide_c, scaled)), self.integers(-1, 1))
         if half:
-            spatial, channel = (op("Cast", gate, to=self.graph.kind) for gate in (spatial, channel))
+            spatial, channel = (op("Cast", gate, to=self.graph.dtype_code) for gate in (spatial, channel))
         return op("Mul", c, spatial), op("Mul", a, channel)
 
     def _feed_forward(self, x: str, layer: DGFN | GDFN | FFN, alpha: Tensor) -> str:
         project, bias = _matrix(layer.proj_in), layer.proj_in.bias
         if isinstance(layer, FFN):
-            return self._joined((self.op("Gelu", self._product(x, project, bias)),), layer.proj_out, alpha)
+            return self._concat_projection((self.op("Gelu", self._gemm(x, project, bias)),), layer.proj_out, alpha)
         hidden, filters = layer.hidden_channels, layer.depthwise
         halves = []
         for part in (slice(hidden), slice(hidden, None)):
-            y = self._planes(self._product(x, project[part], bias[part]), hidden)
-            y = self._filter(y, filters.weight[part], filters.bias[part], filters.padding, hidden)
-            halves.append(self._pixels(y, hidden))
+            y = self._to_planes(self._gemm(x, project[part], bias[part]), hidden)
+            y = self._conv_node(y, filters.weight[part], filters.bias[part], filters.padding, hidden)
+            halves.append(self._to_pixels(y, hidden))
         gate = self.op("Gelu", halves[0])
         gated = halves if isinstance(layer, DGFN) else halves[1:]
-        return self._joined([self.op("Mul", gate, y) for y in gated], layer.proj_out, alpha)
+        return self._concat_projection([self.op("Mul", gate, y) for y in gated], layer.proj_out, alpha)
 
-    def _joined(self, parts: tuple[str, ...] | list[str], layer: nn.Conv2d, alpha: Tensor) -> str:
-        """Writes a 1×1 convolution of parts that would have to be joined for it, and the scale behind it."""
+    def _concat_projection(self, parts: tuple[str, ...] | list[str], layer: nn.Conv2d, alpha: Tensor) -> str:
+        """Write a 1×1 convolution of concatenated parts, scaled by ``alpha``, as a sum of products."""
         weights = (_matrix(layer) * alpha[:, None]).chunk(len(parts), dim=1)
         out = self.weight(layer.bias * alpha)
         for part, weight in zip(parts, weights, strict=True):
             out = self.op("Gemm", part, self.weight(weight), out, transB=1)
         return out
 
-    def _product(self, x: str, weight: Tensor, bias: Tensor) -> str:
+    def _gemm(self, x: str, weight: Tensor, bias: Tensor) -> str:
         return self.op("Gemm", x, self.weight(weight), self.weight(bias), transB=1)
 
     def _conv(self, x: str, layer: nn.Conv2d, scale: Tensor | None = None, bias: Tensor | None = None) -> str:
         weight, bias = layer.weight, layer.bias if bias is None else bias
         if scale is not None:
             weight, bias = weight * scale.view(-1, 1, 1, 1), bias * scale
-        return self._filter(x, weight, bias, layer.padding, layer.groups)
+        return self._conv_node(x, weight, bias, layer.padding, layer.groups)
 
-    def _filter(self, x: str, weight: Tensor, bias: Tensor, padding: tuple[int, ...], groups: int) -> str:
+    def _conv_node(self, x: str, weight: Tensor, bias: Tensor, padding: tuple[int, ...], groups: int) -> str:
         shape = {"kernel_shape": list(weight.shape[2:]), "pads": [*padding, *padding], "group": groups}
         return self.op("Conv", x, self.weight(weight), self.weight(bias), **shape)
 
-    def _planes(self, x: str, channels: int) -> str:
+    def _to_planes(self, x: str, channels: int) -> str:
         x = self.op("Reshape", x, self._shape(self._batch, self._sides, channels))
         return self.op("Transpose", x, perm=_PLANES)
 
-    def _pixels(self, x: str, channels: int) -> str:
+    def _to_pixels(self, x: str, channels: int) -> str:
         return self.op("Reshape", self.op("Transpose", x, perm=_CHANNELS_LAST), self.integers(-1, channels))
 
-    def _measure(self, planes: str) -> None:
-        """Writes, once, what depends on the size of the image: its shape for all layers, its number of pixels."""
+    def _read_shape(self, planes: str) -> None:
+        """Write the size-dependent values shared by all layers: shape and number of pixels."""
         shape = self.op("Shape", planes)
         bounds = ((self.integers(first), self.integers(end)) for first, end in ((0, 1), (2, 4)))
         self._batch, self._sides = (self.op("Slice", shape, *bound) for bound in bounds)

@@ -1,4 +1,4 @@
-"""What every exported program is made from, and what it tells about itself."""
+"""Preparation of models for export, and metadata of exported programs."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ..errors import ExportError
 from ..lamnet import LAMNet
 
 METADATA = "lamnet"
-"""Key under which a program holds what it is, as JSON."""
+"""Metadata key of the JSON description of a program."""
 
 
-def on_its_own(model: nn.Module) -> LAMNet:
-    """Returns a copy in evaluation mode, on the CPU, in float32, that asks for no backend and is not compiled.
+def detached_eval_copy(model: nn.Module) -> LAMNet:
+    """Return an uncompiled float32 copy on the CPU, in evaluation mode, with the default backend.
 
     Raises:
-        ExportError: If the network is no LAMNet.
+        ExportError: If the network is not a LAMNet.
     """
     if not isinstance(model, LAMNet):
-        raise ExportError(f"only LAMNet is exported, and this is of the kind {type(model).__name__}")
+        raise ExportError(f"model must be a LAMNet, got {type(model).__name__}")
     copy = LAMNet(**model.config)
     copy.load_state_dict(model.state_dict())
     return copy.eval()
 
 
-def metadata(model: LAMNet, half: bool) -> dict[str, str]:
-    """Returns what a program tells about itself, by key."""
-    facts = {"version": version("lamnet"), "half": half, "config": model.config}
+def build_metadata(model: LAMNet, half: bool) -> dict[str, str]:
+    """Return the metadata of a program by key."""
+    description = {"version": version("lamnet"), "half": half, "config": model.config}
     mean = [round(value, 4) for value in model.mean.flatten().tolist()]
     return {
-        METADATA: json.dumps(facts),
+        METADATA: json.dumps(description),
         "scale": str(model.scale),
         "in_chans": str(model.in_chans),
-        "mean": json.dumps(mean),  # for the curious: the program subtracts it itself
+        "mean": json.dumps(mean),  # informative: the program subtracts it
     }

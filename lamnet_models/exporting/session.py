@@ -1,4 +1,4 @@
-"""From a network to ONNX Runtime, with no file in between."""
+"""Conversion of a network to ONNX Runtime in memory."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from torch import nn
 
 from ..integrations.onnxruntime import OnnxNetwork, open_onnx
 from ..registry import resolve_model
-from .onnx_format import serialise
-from .program import metadata, on_its_own
+from .onnx_format import serialize
+from .program import build_metadata, detached_eval_copy
 
 
 def to_onnxruntime(
     model: nn.Module | str | os.PathLike, *, half: bool = False, threads: int | None = None
 ) -> OnnxNetwork:
-    """Returns a network that ONNX Runtime computes, without a file in between.
+    """Return a network that runs in ONNX Runtime, without an intermediate file.
 
     Args:
-        model: A LAMNet, a checkpoint file, the name of a pretrained model, or an exported file.
-        half: Whether weights and images are float16; of no effect on an exported file.
-        threads: Number of threads; torch's own if None.
+        model: LAMNet, checkpoint file, name of a pretrained model, or exported file.
+        half: Whether weights and images are float16; ignored for an exported file.
+        threads: Number of threads; None for that of PyTorch.
 
     Raises:
-        ExportError: If the network is no LAMNet, or the package onnx is missing.
-        LAMNetError: If there is no such model, or ONNX Runtime is missing.
+        ExportError: If the network is not a LAMNet, or the package onnx is missing.
+        LAMNetError: If the model is unknown, or ONNX Runtime is missing.
     """
     network = resolve_model(model)
     if isinstance(network, OnnxNetwork):
         return network
-    network = on_its_own(network)
-    return open_onnx(serialise(network, metadata(network, half), half), threads)
+    network = detached_eval_copy(network)
+    return open_onnx(serialize(network, build_metadata(network, half), half), threads)

@@ -1,4 +1,4 @@
-"""``torch.export``: a program in PyTorch's own operators, which PyTorch alone loads and runs, on any device."""
+"""``torch.export`` archives, loaded by PyTorch on any device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..lamnet import LAMNet
 
 
 def trace(model: LAMNet, half: bool) -> ExportedProgram:
-    """Returns a network, whose type it may change, as a program for any batch, height and width."""
+    """Trace a network with dynamic batch, height and width; changes its dtype if ``half``."""
     weight = model.to(torch.float16 if half else torch.float32).conv_first.weight
     image = torch.rand(2, model.in_chans, 24, 32).to(weight)
-    any_size = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    program = torch.export.export(model, (image,), dynamic_shapes=(any_size,), strict=False)
+    dynamic_shape = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    program = torch.export.export(model, (image,), dynamic_shapes=(dynamic_shape,), strict=False)
     graph = program.graph_module.graph
-    for node in list(graph.nodes):  # checks of what the types and devices were here; the program itself fits any device
+    for node in list(graph.nodes):  # checks of dtype and device, which would bind it to this device
         if node.target is torch.ops.aten._assert_tensor_metadata.default:
             graph.erase_node(node)
     program.graph_module.recompile()
@@ -27,10 +27,10 @@ def trace(model: LAMNet, half: bool) -> ExportedProgram:
 
 
 def write(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> None:
-    """Writes the archive; the metadata are its extra files."""
+    """Write the archive, with the metadata as extra files."""
     torch.export.save(trace(model, half), path, extra_files=metadata)
 
 
 def load(path: Path) -> Callable[[Tensor], Tensor]:
-    """Returns what an archive computes."""
+    """Load an archive as a callable."""
     return torch.export.load(path).module()

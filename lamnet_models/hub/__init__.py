@@ -1,4 +1,4 @@
-"""The Hugging Face hub: networks in timm's form, there and back."""
+"""Hugging Face hub: upload of models in timm's format."""
 
 from .upload import push, write_folder
 

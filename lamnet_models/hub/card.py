@@ -1,4 +1,4 @@
-"""The page that a hub shows of a repository."""
+"""Model cards."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ..checkpoint import Checkpoint
 from ..training.release import stage_summary, stages, target_summaries
 
 TASK = "image-to-image"
-"""What the hub calls enlarging images."""
+"""Task name of super-resolution on the hub."""
 
 
 def write_card(checkpoint: Checkpoint, repository: str, name: str, params: int, license: str) -> str:
-    """Returns the text of a README.md: facts for the hub, then for people. Nothing in it but what the file tells.
+    """Return the model card (README.md) of a checkpoint: YAML metadata and text.
 
     Args:
-        checkpoint: What the file holds.
-        repository: Where it goes, ``ORGANISATION/NAME``.
-        name: The model's name among ours.
+        checkpoint: Checkpoint to describe.
+        repository: Repository, ``ORGANIZATION/NAME``.
+        name: Name of the published model it is based on.
         params: Number of parameters.
-        license: Identifier of the weights' licence.
+        license: License identifier of the weights.
     """
     config, training = checkpoint.config, checkpoint.training
-    facts = {
+    card_metadata = {
         "license": license,
         "library_name": "timm",
         "pipeline_tag": TASK,
@@ -32,16 +32,16 @@ def write_card(checkpoint: Checkpoint, repository: str, name: str, params: int, 
     if isinstance(psnr, float):
         result = {
             "task": {"type": TASK, "name": f"super-resolution ×{config['scale']}"},
-            "dataset": {"name": "images kept out of the training", "type": "kept-out"},
+            "dataset": {"name": "held-out images", "type": "kept-out"},
             "metrics": [{"type": "psnr", "value": round(psnr, 2), "name": "PSNR on Y in dB"}],
         }
-        facts["model-index"] = [{"name": repository.partition("/")[2], "results": [result]}]
-    rows = [("built as", f"`{name}`, ×{config['scale']}, {params:,} parameters")]
+        card_metadata["model-index"] = [{"name": repository.partition("/")[2], "results": [result]}]
+    rows = [("model", f"`{name}`, ×{config['scale']}, {params:,} parameters")]
     rows += [(key.replace("_", " "), f"`{value}`") for key, value in config.items() if key != "scale"]
     rows += _training(training)
     lines = [
         "---",
-        yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip(),
+        yaml.safe_dump(card_metadata, sort_keys=False, allow_unicode=True).rstrip(),
         "---",
         f"# {repository.partition('/')[2]}",
         "",
@@ -69,8 +69,8 @@ def write_card(checkpoint: Checkpoint, repository: str, name: str, params: int, 
 
 def _training(training: dict) -> list[tuple[str, str]]:
     if "recipe" not in training:
-        plain = {key: value for key, value in training.items() if isinstance(value, str | int | float)}
-        return [(f"training: {key}", f"{value}") for key, value in plain.items()]
+        scalars = {key: value for key, value in training.items() if isinstance(value, str | int | float)}
+        return [(f"training: {key}", f"{value}") for key, value in scalars.items()]
     parts = stages(training)
     rows = [
         (f"training{f', part {index}' if len(parts) > 1 else ''}", stage_summary(part))
@@ -78,7 +78,7 @@ def _training(training: dict) -> list[tuple[str, str]]:
     ]
     rows += [("targets", text) for text in target_summaries(parts)]
     if isinstance(training.get("psnr"), float):
-        rows.append(("chosen by", f"{training['psnr']:.2f} dB on the luma of images kept out of the training"))
+        rows.append(("selected by", f"{training['psnr']:.2f} dB on the luma of held-out images"))
     return rows
 
 

@@ -1,1 +1,1 @@
-"""LAMNet in other people's software, and other people's networks here."""
+"""Integrations with other software: spandrel and ONNX Runtime."""

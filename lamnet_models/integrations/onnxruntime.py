@@ -1,4 +1,4 @@
-"""ONNX Runtime: exported networks, on the CPU, wherever our tools take a network."""
+"""Exported networks in ONNX Runtime, on the CPU, as PyTorch modules."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class OnnxNetwork(nn.Module):
-    """A network that ONNX Runtime computes, as our tools take networks.
+    """Network that runs in ONNX Runtime, with the interface of LAMNet.
 
     Args:
-        session: What runs it: images (B, C, H, W) in float32 or float16 → larger ones of the same type.
-        scale: Factor of enlargement.
-        in_chans: Channels of the images.
-        num_features: Its width, by which memory is estimated.
+        session: Session of images (B, C, H, W) → (B, C, r·H, r·W), in float32 or float16.
+        scale: Scale factor r.
+        in_chans: Number of image channels.
+        num_features: Width of the network, for memory estimates.
 
     Attributes:
-        scale: Factor of enlargement.
-        in_chans: Channels of the images.
-        num_features: Its width.
+        scale: Scale factor.
+        in_chans: Number of image channels.
+        num_features: Width of the network.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, scale: int, in_chans: int, num_features: int) -> None:
@@ -40,37 +40,38 @@ class OnnxNetwork(nn.Module):
         self._dtype = np.float16 if self._input.type == "tensor(float16)" else np.float32
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the enlarged images, (B, in_chans, r·H, r·W), in the type and on the device of ``x``."""
+        """Return the upscaled images, (B, in_chans, r·H, r·W), with dtype and device of ``x``."""
         image = np.ascontiguousarray(x.detach().cpu().numpy(), dtype=self._dtype)
         try:
             (result,) = self._session.run(None, {self._input.name: image})
-        except Exception as error:  # of classes of its own, by no common name
+        except Exception as error:  # ONNX Runtime has no common exception class
             if "alloc" in str(error).lower():
-                raise RuntimeError("ONNX Runtime is out of memory") from None  # as PyTorch says it, for our tools
+                # The message that callers detect in PyTorch's errors.
+                raise RuntimeError("ONNX Runtime is out of memory") from None
             raise
         return torch.from_numpy(result).to(x)
 
     def compile(self, *_: object, **__: object) -> None:
-        """Refuses: there is nothing that ``torch.compile`` could see.
+        """Raise LAMNetError: ``torch.compile`` does not apply to ONNX Runtime.
 
         Raises:
             LAMNetError: Always.
         """
-        raise LAMNetError("ONNX Runtime runs this network: there is nothing to compile")
+        raise LAMNetError("networks in ONNX Runtime cannot be compiled")
 
     def __deepcopy__(self, memo: dict) -> OnnxNetwork:
-        return self  # nothing in it changes
+        return self  # immutable
 
 
 def load_onnx(path: str | os.PathLike, threads: int | None = None) -> OnnxNetwork:
-    """Opens an exported file.
+    """Load an exported file.
 
     Args:
-        path: The file, as [`export`][lamnet_models.export] writes it.
-        threads: Number of threads; torch's own if None.
+        path: File written by [`export`][lamnet_models.export].
+        threads: Number of threads; None for that of PyTorch.
 
     Raises:
-        CheckpointError: If it cannot be read, or is no exported LAMNet.
+        CheckpointError: If the file cannot be read or is not an exported LAMNet.
         LAMNetError: If ONNX Runtime is missing.
     """
     if not Path(path).is_file():
@@ -82,28 +83,28 @@ def load_onnx(path: str | os.PathLike, threads: int | None = None) -> OnnxNetwor
 
 
 def open_onnx(source: str | bytes, threads: int | None = None) -> OnnxNetwork:
-    """Opens an exported file by its path, or by what it holds.
+    """Load an exported network from a path or from the contents of a file.
 
     Raises:
-        CheckpointError: If it cannot be read, or is no exported LAMNet.
+        CheckpointError: If the file cannot be read or is not an exported LAMNet.
         LAMNetError: If ONNX Runtime is missing.
     """
     try:
         import onnxruntime
     except ImportError:
-        raise LAMNetError("ONNX models run in ONNX Runtime, which is missing: pip install 'lamnet[onnx]'") from None
+        raise LAMNetError("ONNX models need ONNX Runtime: pip install 'lamnet[onnx]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
-    options.log_severity_level = 3  # errors, which it raises too
+    options.log_severity_level = 3  # errors only, which are also raised
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # whatever a damaged file leads it to
+    except Exception as error:  # arbitrary errors for damaged files
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"not a model that ONNX Runtime can read ({reason})") from None
-    facts = session.get_modelmeta().custom_metadata_map
+        raise CheckpointError(f"ONNX Runtime cannot load the model ({reason})") from None
+    metadata = session.get_modelmeta().custom_metadata_map
     try:
-        scale, in_chans = int(facts["scale"]), int(facts["in_chans"])
-        num_features = int(json.loads(facts["lamnet"])["config"]["channels"])
+        scale, in_chans = int(metadata["scale"]), int(metadata["in_chans"])
+        num_features = int(json.loads(metadata["lamnet"])["config"]["channels"])
     except (KeyError, ValueError, TypeError):
-        raise CheckpointError("no LAMNet, or not exported by lamnet export: it does not tell its scale") from None
+        raise CheckpointError("not an exported LAMNet: its metadata is missing") from None
     return OnnxNetwork(session, scale, in_chans, num_features)

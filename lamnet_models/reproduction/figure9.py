@@ -14,7 +14,7 @@ from lamnet_layers import FocalSeparableAttention
 from ..errors import ModelError
 from ..explanation.view import prepare_input, to_tensor
 from ..files import atomic_path
-from ..pictures import fine_structure
+from ..pictures import local_contrast
 from .inside import capture_inputs, choose_layers, mixers, open_lamnet
 from .kernels import dynamic_kernels, rank, sparsity
 from .result import Reproduction, Table
@@ -103,7 +103,7 @@ def _name(model: nn.Module | str | os.PathLike) -> str:
 
 def _extremes(image: np.ndarray, radius: int) -> list[tuple[int, int]]:
     """Return the pixels with most and least fine structure whose window is inside the image."""
-    structure = fine_structure(image)
+    structure = local_contrast(image)
     sums = np.lib.stride_tricks.sliding_window_view(structure, (5, 5)).sum((2, 3))
     margin = min(radius, (min(image.shape[:2]) - 5) // 2)
     inner = (

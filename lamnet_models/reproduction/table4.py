@@ -15,7 +15,7 @@ from ..evaluation import evaluate
 from ..evaluation.published import Published
 from ..evaluation.published import table4 as published_rows
 from ..registry import create_model
-from ..variants import as_settings
+from ..variants import format_settings
 from .ablation import Budget, train_variants
 from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Score, Table
@@ -118,7 +118,7 @@ def _cost_cells(row: Published) -> list[Cell]:
     macs_text = format_like(cost.macs, "0.0G")
     return [
         row.model,
-        as_settings(VARIANTS[row.model]) or "–",
+        format_settings(VARIANTS[row.model]) or "–",
         cost.params,
         row.params,
         macs_text,

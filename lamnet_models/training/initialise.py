@@ -9,7 +9,7 @@ import torch
 
 from ..checkpoint import read_checkpoint
 from ..lamnet import LAMNet
-from ..pretrained import locate
+from ..pretrained import resolve_weights_path
 
 _FEATURE_SCALE = 0.25
 """Factor on the last convolution's random weights for the features that carry no image."""
@@ -59,7 +59,7 @@ def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
         CheckpointError: If the checkpoint cannot be read.
         ModelError: If the name of the weights is unknown.
     """
-    path = locate(source)
+    path = resolve_weights_path(source)
     checkpoint = read_checkpoint(path)
     source_state, state = checkpoint.state, model.state_dict()
     loaded = [key for key, tensor in state.items() if key in source_state and source_state[key].shape == tensor.shape]

@@ -73,7 +73,7 @@ def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _TileRunner, maps: l
                 _run_exchanging_mixer(tiles, layer, features, free[0], target)
             else:
                 target = free[0]
-                tiles.run(_radius(layer), layer.tiled, features, into=target)
+                tiles.run(_radius(layer), layer.forward_tiled, features, into=target)
             features = target
         tiles.run(0, block.residual, block_input, features, into=block_input)
 
@@ -93,17 +93,17 @@ def _run_exchanging_mixer(
 
     def accumulate(branches: Tensor) -> None:
         pixels = branches.shape[2] * branches.shape[3]
-        sums.add_(torch.stack(mixer.exchange.summarise(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
+        sums.add_(torch.stack(mixer.exchange.statistics(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
 
     def branch(x: Tensor) -> Tensor:
-        return mixer.side_by_side(*mixer.branches(layer.norm(x)))
+        return mixer.concat_branches(*mixer.branches(layer.norm(x)))
 
     tiles.run(_radius(layer), branch, features, into=branch_map, on_result=accumulate)
     mean, agreement = (sums / (height * width)).to(features.tensor.dtype).to(tiles.autocast.device)
 
     def join(x: Tensor, branches: Tensor) -> Tensor:
         c, a = branches.chunk(2, dim=1)
-        gated = mixer.exchange.scale(c, a, *mixer.exchange.gates_from(c, mean, agreement))
+        gated = mixer.exchange.scale(c, a, *mixer.exchange.gates_from_statistics(c, mean, agreement))
         return layer.residual(x, mixer.join(*gated))
 
     tiles.run(0, join, features, branch_map, into=into)
@@ -116,7 +116,7 @@ def _has_exchange(layer: PreNormResidual) -> bool:
 def _radius(layer: PreNormResidual) -> int:
     if isinstance(layer.layer, ULM):
         return layer.layer.spatial.window.radius
-    return layer.layer.reach[0]
+    return layer.layer.receptive_radius[0]
 
 
 class _FeatureMap:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from lamnet_layers._tiles import meta_stands_for
+from lamnet_layers._tiles import treat_meta_as
 
 from ..lamnet import LAMNet
 from .exact import EXACT_TILES, STORED_MAPS
@@ -153,7 +153,7 @@ def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> in
 def _peak_bytes_on_meta(config: str, dtype: torch.dtype, shape: tuple[int, ...], device_type: str) -> int:
     """Return the peak bytes of live tensors in a forward pass on the meta device."""
     model = LAMNet(**json.loads(config), device="meta", dtype=dtype).eval()
-    with meta_stands_for(device_type), torch.no_grad(), _LiveBytes() as living:
+    with treat_meta_as(device_type), torch.no_grad(), _LiveBytes() as living:
         model(torch.empty(1, *shape, device="meta", dtype=dtype))
     return living.peak + prod(shape) * dtype.itemsize
 

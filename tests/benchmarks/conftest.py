@@ -1,4 +1,4 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # for the baseline, which lies beside
+sys.path.append(str(Path(__file__).parent))  # for the modules in this folder

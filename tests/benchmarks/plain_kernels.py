@@ -1,7 +1,7 @@
-"""The aggregation as one would first write it for a GPU: a thread for each value of the result, and atomics backward.
+"""Baseline kernels of the aggregation: one thread per output value, atomics in backward.
 
-What the library's kernels are measured against. Each lane computes one value, reads whatever it needs from memory, and
-adds its part of the gradients to theirs with global atomics, so that these have no fixed order.
+Each lane computes one value, reads its inputs from global memory and adds its contributions to the gradients with
+atomics, so the summation order is not fixed.
 """
 
 import torch
@@ -14,8 +14,8 @@ LANES = 256
 
 
 @triton.jit
-def _place(heads, channels, height, width, LANES: tl.constexpr):
-    """Returns the numbers of this program's values, and which image, head, row and column they are at."""
+def _index(heads, channels, height, width, LANES: tl.constexpr):
+    """Return the flat indices of this program's values, and their image, head, row and column."""
     number = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
     column = number % width
     row = number // width % height
@@ -39,15 +39,15 @@ def _forward_kernel(
     LANES: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    number, image, head, row, column = _place(HEADS, channels, height, width, LANES)
+    number, image, head, row, column = _index(HEADS, channels, height, width, LANES)
     total = tl.zeros((LANES,), TYPE)
     for tap in tl.static_range(len(CELLS)):
         plane = (image * HEADS + head) * len(CELLS) + tap
         weight = tl.load(weights + (plane * height + row) * width + column, mask=number < size, other=0).to(TYPE)
         for step in tl.static_range(CELLS[tap][1]):
             shift = CELLS[tap][0] + step
-            place = (column if HORIZONTAL else row) + shift
-            inside = (number < size) & (place >= 0) & (place < (width if HORIZONTAL else height))
+            position = (column if HORIZONTAL else row) + shift
+            inside = (number < size) & (position >= 0) & (position < (width if HORIZONTAL else height))
             value = tl.load(x + number + (shift if HORIZONTAL else shift * width), mask=inside, other=0).to(TYPE)
             total += weight * value * (1.0 / CELLS[tap][1])
     tl.store(out + number, total, mask=number < size)
@@ -70,8 +70,8 @@ def _backward_kernel(
     LANES: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    number, image, head, row, column = _place(HEADS, channels, height, width, LANES)
-    own = tl.load(grad + number, mask=number < size, other=0).to(TYPE)
+    number, image, head, row, column = _index(HEADS, channels, height, width, LANES)
+    grad_value = tl.load(grad + number, mask=number < size, other=0).to(TYPE)
     for tap in tl.static_range(len(CELLS)):
         plane = (image * HEADS + head) * len(CELLS) + tap
         at = (plane * height + row) * width + column
@@ -79,12 +79,12 @@ def _backward_kernel(
         mean = tl.zeros((LANES,), TYPE)
         for step in tl.static_range(CELLS[tap][1]):
             shift = CELLS[tap][0] + step
-            place = (column if HORIZONTAL else row) + shift
-            inside = (number < size) & (place >= 0) & (place < (width if HORIZONTAL else height))
-            there = number + (shift if HORIZONTAL else shift * width)
-            mean += tl.load(x + there, mask=inside, other=0).to(TYPE) * (1.0 / CELLS[tap][1])
-            tl.atomic_add(grad_x + there, own * weight * (1.0 / CELLS[tap][1]), mask=inside)
-        tl.atomic_add(grad_weights + at, own * mean, mask=number < size)
+            position = (column if HORIZONTAL else row) + shift
+            inside = (number < size) & (position >= 0) & (position < (width if HORIZONTAL else height))
+            source = number + (shift if HORIZONTAL else shift * width)
+            mean += tl.load(x + source, mask=inside, other=0).to(TYPE) * (1.0 / CELLS[tap][1])
+            tl.atomic_add(grad_x + source, grad_value * weight * (1.0 / CELLS[tap][1]), mask=inside)
+        tl.atomic_add(grad_weights + at, grad_value * mean, mask=number < size)
 
 
 def _arguments(x: torch.Tensor, window: FocalWindow, heads: int, dim: int) -> tuple[tuple, dict]:
@@ -94,7 +94,7 @@ def _arguments(x: torch.Tensor, window: FocalWindow, heads: int, dim: int) -> tu
 
 
 def forward(x: torch.Tensor, weights: torch.Tensor, window: FocalWindow, heads: int, dim: int) -> torch.Tensor:
-    """Returns the aggregated features; all tensors contiguous."""
+    """Return the aggregated features; all tensors must be contiguous."""
     out = torch.empty_like(x)
     sizes, constants = _arguments(x, window, heads, dim)
     _forward_kernel[(triton.cdiv(x.numel(), LANES),)](x, weights, out, *sizes, **constants)
@@ -104,7 +104,7 @@ def forward(x: torch.Tensor, weights: torch.Tensor, window: FocalWindow, heads: 
 def backward(
     grad: torch.Tensor, x: torch.Tensor, weights: torch.Tensor, window: FocalWindow, heads: int, dim: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the gradients of features and weights, summed in their own type; all tensors contiguous."""
+    """Return the gradients, accumulated in the dtype of the tensors, which must be contiguous."""
     grads = torch.zeros_like(x), torch.zeros_like(weights)
     sizes, constants = _arguments(x, window, heads, dim)
     _backward_kernel[(triton.cdiv(x.numel(), LANES),)](grad, x, weights, *grads, *sizes, **constants)

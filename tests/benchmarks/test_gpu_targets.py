@@ -1,4 +1,4 @@
-"""The one command for a GPU, in miniature: by Triton's interpreter where there is none."""
+"""gpu_targets at small sizes, on a GPU or in Triton's interpreter."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 @pytest.fixture
 def plan(tmp_path):
-    files = [str(tmp_path / name) for name in ("ours.safetensors", "peer.safetensors")]
+    files = [str(tmp_path / name) for name in ("lamnet.safetensors", "peer.safetensors")]
     for file in files:
         save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, window=((1,), (1,))), file)
     shape, types = (1, 2, 2, 3), (torch.float32,)
@@ -21,9 +21,9 @@ def plan(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_row_is_measured(plan):
+def test_table_all_rows_measured(plan):
     head, _, *lines = gpu_targets.table(plan, DEVICE)
-    assert head.split("|")[1:-1] == [" what ", " target ", " measured ", " met "]
+    assert head.split("|")[1:-1] == [" quantity ", " target ", " measured ", " met "]
     graphs = [line for line in lines if "CUDA graph" in line]
     assert len(lines) == 19
     for line in lines:
@@ -35,12 +35,12 @@ def test_every_row_is_measured(plan):
             assert (met in ("yes", "**no**")) == (target != "none")
 
 
-def test_without_a_device_nothing_is_claimed():
+def test_table_without_device():
     lines = gpu_targets.table(gpu_targets.Plan(), None)[2:]
     assert all("*not measured*" in line and "yes" not in line for line in lines)
     assert any("B128 D32 64×64" in line for line in lines)
 
 
-def test_no_ratio_for_another_result(plan):
+def test_speedup_different_results_raises(plan):
     with pytest.raises(RuntimeError, match="the results differ"):
-        gpu_targets.faster(plan, DEVICE, lambda: torch.zeros(2), lambda: torch.ones(2))
+        gpu_targets.speedup(plan, DEVICE, lambda: torch.zeros(2), lambda: torch.ones(2))

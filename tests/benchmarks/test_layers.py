@@ -1,4 +1,4 @@
-"""Times of the layers by backend: pytest tests/benchmarks --benchmark-enable, on the GPU where there is one."""
+"""Layer benchmarks by backend: pytest tests/benchmarks --benchmark-enable."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from lamnet_layers import (
 from lamnet_layers.backends.select import BACKENDS
 from lamnet_layers.pointwise import PointwiseConv
 
-HEIGHT, WIDTH = 180, 320  # what is enlarged to 1280×720 at ×4
+HEIGHT, WIDTH = 180, 320  # upscaled to 1280×720 at ×4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LAYERS = {
     "ChannelLayerNorm": (64, ChannelLayerNorm),
@@ -40,7 +40,7 @@ LAYERS = {
 
 @pytest.fixture(params=BACKENDS)
 def backend(request):
-    """Each backend in turn; kernels only on a GPU, as Triton's interpreter has no times to tell."""
+    """Each backend; kernels on a GPU only, not in Triton's interpreter."""
     if request.param != "eager" and DEVICE == "cpu":
         pytest.skip("needs a GPU")
     with use_backend(request.param):
@@ -57,7 +57,7 @@ def features(channels, layout):
 
 
 def timed(benchmark, function, *arguments, **options):
-    """Times a call, and waits for the device."""
+    """Benchmark a call, including device synchronization."""
 
     def call():
         function(*arguments, **options)

@@ -1,4 +1,4 @@
-"""A baseline that computes something else would be no baseline."""
+"""Correctness of the baseline kernels."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @pytest.mark.parametrize("dim", [-1, -2])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (3, 41)])
-def test_computes_the_aggregation(size, dim):
+def test_plain_kernels_match_eager(size, dim):
     window = FocalWindow((1, 2), (1, 1))
     x, grad = (torch.randn(2, 6, *size, device=DEVICE, dtype=torch.float64) for _ in range(2))
     weights = torch.randn(2, 3 * window.taps, *size, device=DEVICE, dtype=torch.float64)

@@ -8,24 +8,24 @@ import pytest
 from PIL import Image
 
 
-def test_eval_summary_line(lamnet, build_set):
-    root = build_set("EDSR", "B100")
+def test_eval_summary_line(lamnet, build_dataset):
+    root = build_dataset("EDSR", "B100")
     code, out, err = lamnet("eval", "bicubic", "-d", "BSD100", "-s", "2", "--data", root)
     assert (code, err) == (0, "")
     assert out.startswith("bsd100 ×2 bicubic: ")
     assert re.search(r"\bY\b.*\b2 pixels.*standard", out.splitlines()[-1])
 
 
-def test_eval_defaults(lamnet, build_set):
-    root = build_set("SelfExSR", scale=4)
+def test_eval_defaults(lamnet, build_dataset):
+    root = build_dataset("SelfExSR", scale=4)
     code, out, _ = lamnet("eval", "--data", root, "--limit", "1")
     assert code == 0
     assert "set5 ×4 lamnet_x4: " in out
     assert "32.51 dB, 0.8983" in out
 
 
-def test_eval_output_formats(lamnet, build_set):
-    root = build_set()
+def test_eval_output_formats(lamnet, build_dataset):
+    root = build_dataset()
     arguments = ("eval", "bicubic", "-d", "set5,sample", "-s", "2", "--data", root)
     _, out, _ = lamnet(*arguments, "--per-image")
     assert [line.split()[0] for line in out.splitlines()][:5] == ["image", "img_000", "img_001", "img_002", "set5"]
@@ -38,8 +38,8 @@ def test_eval_output_formats(lamnet, build_set):
     assert float(rows[0]["psnr"]) == results[0]["images"][0]["psnr"]
 
 
-def test_eval_save_images(lamnet, build_set, tmp_path):
-    root = build_set()
+def test_eval_save_images(lamnet, build_dataset, tmp_path):
+    root = build_dataset()
     code, _, _ = lamnet("eval", "bicubic", "-s", "2", "--data", root, "--save-images", tmp_path / "out")
     assert code == 0
     folder = tmp_path / "out" / "set5_x2" / "bicubic"
@@ -47,8 +47,8 @@ def test_eval_save_images(lamnet, build_set, tmp_path):
     assert Image.open(folder / "img_000.png").size == (64, 52)
 
 
-def test_eval_broken_image(lamnet, build_set):
-    root = build_set()
+def test_eval_broken_image(lamnet, build_dataset):
+    root = build_dataset()
     (root / "Set5/GTmod12/img_001.png").write_bytes(b"broken")
     code, out, err = lamnet("eval", "bicubic", "-s", "2", "--data", root)
     assert code == 1
@@ -78,8 +78,8 @@ def test_eval_wrong_usage(lamnet, tmp_path, arguments, code, match):
     assert match in err
 
 
-def test_compare_table_and_image(lamnet, build_set, tmp_path):
-    root = build_set(scale=4, layout="HAT")
+def test_compare_table_and_image(lamnet, build_dataset, tmp_path):
+    root = build_dataset(scale=4, layout="HAT")
     target = tmp_path / "compared.png"
     arguments = ("compare", "bicubic", "lamnet_x4", "--data", root, "-o", target, "--limit", "2", "--side", "16")
     code, out, err = lamnet(*arguments)
@@ -109,8 +109,8 @@ def test_compare_wrong_usage(lamnet, tmp_path, monkeypatch, arguments, match):
     assert match in err
 
 
-def test_data_list_and_verify(lamnet, build_set):
-    root = build_set("EDSR", "Urban100", count=3)
+def test_data_list_and_verify(lamnet, build_dataset):
+    root = build_dataset("EDSR", "Urban100", count=3)
     code, out, _ = lamnet("data", "list", "--data", root, "--json")
     datasets = {row["name"]: row for row in json.loads(out)}
     assert datasets["urban100"]["layout"] == "EDSR"

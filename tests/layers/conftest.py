@@ -1,4 +1,4 @@
-"""What the tests of kernels share."""
+"""Fixtures of the kernel tests."""
 
 import importlib
 
@@ -22,10 +22,10 @@ def threads(request):
 
 @pytest.fixture
 def launches(monkeypatch):
-    """Counts launches of kernels, so that no test passes by falling back."""
+    """Count kernel launches by name, to detect a silent fallback."""
     counts = {}
 
-    class Counted:
+    class CountingKernel:
         def __init__(self, name, kernel):
             self.name, self.kernel = name, kernel
 
@@ -36,13 +36,13 @@ def launches(monkeypatch):
     for file, names in KERNELS.items():
         module = importlib.import_module(f"lamnet_layers.backends.triton.{file}")
         for name in names:
-            monkeypatch.setattr(module, name, Counted(name, getattr(module, name)))
+            monkeypatch.setattr(module, name, CountingKernel(name, getattr(module, name)))
     return counts
 
 
 @pytest.fixture
 def poisoned(monkeypatch):
-    """Fills new memory of kernels with what is not a number, so that a value nobody writes shows."""
+    """Fill the output buffers of kernels with NaN, to detect values that are never written."""
     empty_like = torch.empty_like
 
     def poison(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""Gradients of the eager aggregation against those that autograd derives from its forward pass."""
+"""Gradients of the eager aggregation against autograd through its forward pass."""
 
 import pytest
 import torch
@@ -11,14 +11,14 @@ from lamnet_layers.backends import eager
 SMALL = FocalWindow((1, 2), (1, 1))
 WINDOWS = [FocalWindow(), SMALL, FocalWindow((3, 1, 5), (2, 1, 1)), FocalWindow((7,), (1,)), FocalWindow((), ())]
 HEADS = 2
-# Both sum in float32 or wider, and round the result once.
+# Both accumulate in float32 or wider and round the result once.
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 
 every_axis = pytest.mark.parametrize("dim", [-1, -2])
 
 
 def sample(window=SMALL, size=(4, 5), batch=2, dtype=torch.float64) -> list[Tensor]:
-    """Features and weights that need gradients."""
+    """Features and weights that require gradients."""
     generator = torch.Generator().manual_seed(0)
     shapes = (batch, 6, *size), (batch, HEADS * window.taps, *size)
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
@@ -29,9 +29,9 @@ def aggregate(x: Tensor, weights: Tensor, window=SMALL, dim=-1) -> Tensor:
 
 
 def reference(x: Tensor, weights: Tensor, window=SMALL, dim=-1) -> Tensor:
-    """The same, recorded by autograd operator by operator."""
+    """The aggregation recorded by autograd operator by operator."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eager, "_gathers_gradients", lambda *_: False)
+        patch.setattr(eager, "_supports_custom_backward", lambda *_: False)
         return aggregate(x, weights, window, dim)
 
 
@@ -43,14 +43,14 @@ def gradients(function, inputs: list[Tensor], **options) -> tuple[Tensor, ...]:
 
 
 def assert_equal_gradients(inputs: list[Tensor], **options) -> None:
-    """Results are equal, gradients up to rounding relative to the largest."""
+    """Assert equal outputs, and gradients equal up to rounding relative to the largest."""
     out, *grads = gradients(aggregate, inputs, **options)
     expected_out, *expected = gradients(reference, inputs, **options)
     assert torch.equal(out, expected_out)
-    for tensor, grad, other in zip(inputs, grads, expected, strict=True):
+    for tensor, grad, reference_grad in zip(inputs, grads, expected, strict=True):
         assert (grad.shape, grad.dtype) == (tensor.shape, tensor.dtype)
-        scale = other.abs().max().item() if other.numel() else 1.0
-        torch.testing.assert_close(grad, other, rtol=0, atol=TOLERANCE[tensor.dtype] * scale)
+        scale = reference_grad.abs().max().item() if reference_grad.numel() else 1.0
+        torch.testing.assert_close(grad, reference_grad, rtol=0, atol=TOLERANCE[tensor.dtype] * scale)
 
 
 def test_aggregate_records_one_node():
@@ -66,27 +66,27 @@ def test_aggregate_records_one_node():
 
 @every_axis
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_gradients_of_windows(window, dim):
+def test_gradients_windows(window, dim):
     assert_equal_gradients(sample(window, (7, 9)), window=window, dim=dim)
 
 
 @every_axis
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_gradients_of_dtypes(dtype, dim):
+def test_gradients_dtypes(dtype, dim):
     assert_equal_gradients(sample(FocalWindow(), (6, 7), dtype=dtype), window=FocalWindow(), dim=dim)
 
 
 @every_axis
 @pytest.mark.parametrize("dtypes", [(torch.float16, torch.float32), (torch.bfloat16, torch.float64)], ids=str)
-def test_gradients_of_mixed_dtypes(dtypes, dim):
-    for one, other in (dtypes, dtypes[::-1]):
-        x, weights = (t.detach().to(dtype).requires_grad_() for t, dtype in zip(sample(), (one, other), strict=True))
+def test_gradients_mixed_dtypes(dtypes, dim):
+    for pair in (dtypes, dtypes[::-1]):
+        x, weights = (t.detach().to(dtype).requires_grad_() for t, dtype in zip(sample(), pair, strict=True))
         assert_equal_gradients([x, weights], dim=dim)
 
 
 @every_axis
 @pytest.mark.parametrize(("batch", "size"), [(0, (4, 5)), (1, (1, 1)), (2, (1, 6)), (2, (6, 1)), (3, (2, 2))], ids=str)
-def test_gradients_of_sizes(batch, size, dim):
+def test_gradients_sizes(batch, size, dim):
     assert_equal_gradients(sample(FocalWindow(), size, batch), window=FocalWindow(), dim=dim)
 
 
@@ -103,14 +103,14 @@ LAYOUTS = {
 
 @every_axis
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_gradients_of_layouts(layout, dim):
+def test_gradients_memory_layouts(layout, dim):
     x, weights = (t.detach() for t in sample())
     for inputs in ((layout(x), weights), (x, layout(weights)), (layout(x), layout(weights))):
         assert_equal_gradients([t.detach().requires_grad_() for t in inputs], dim=dim)
 
 
 @every_axis
-def test_gradients_of_a_channels_last_result(dim):
+def test_gradients_channels_last_output(dim):
     inputs = sample()
 
     def loss(function):
@@ -121,7 +121,7 @@ def test_gradients_of_a_channels_last_result(dim):
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_gradients_of_one_input_only(index):
+def test_gradients_single_input(index):
     inputs = sample()
     inputs[1 - index].requires_grad_(False)
     for create_graph in (False, True):
@@ -139,7 +139,7 @@ def test_second_derivatives(window, dim):
 
 
 @every_axis
-def test_second_derivatives_where_weights_depend_on_features(dim):
+def test_second_derivatives_weights_from_features(dim):
     x, mixing = sample(size=(2, 3), batch=1)[0], torch.randn(HEADS * SMALL.taps, 6, dtype=torch.float64)
 
     def function(x: Tensor) -> Tensor:
@@ -153,12 +153,12 @@ def test_batched_gradients(create_graph):
     inputs = tuple(sample(size=(2, 3), batch=1))
     jacobian = torch.autograd.functional.jacobian(aggregate, inputs, create_graph=create_graph, vectorize=True)
     expected = torch.autograd.functional.jacobian(reference, inputs)
-    for result, other in zip(jacobian, expected, strict=True):
-        torch.testing.assert_close(result, other, rtol=1e-12, atol=1e-12, check_stride=False)
+    for result, expected_block in zip(jacobian, expected, strict=True):
+        torch.testing.assert_close(result, expected_block, rtol=1e-12, atol=1e-12, check_stride=False)
         assert result.requires_grad == create_graph
 
 
-def test_forward_mode_derivative_of_inputs_that_need_gradients():
+def test_forward_mode_inputs_require_grad():
     x, weights = sample()
     with forward_ad.dual_level():
         out = aggregate(forward_ad.make_dual(x, x.detach()), weights)
@@ -166,7 +166,7 @@ def test_forward_mode_derivative_of_inputs_that_need_gradients():
     torch.testing.assert_close(tangent, aggregate(x, weights))  # linear in x
 
 
-def test_forward_mode_derivative_of_a_gradient():
+def test_forward_mode_through_backward():
     x, weights = sample()
     out = aggregate(x, weights)
     with forward_ad.dual_level():
@@ -177,7 +177,7 @@ def test_forward_mode_derivative_of_a_gradient():
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
-def test_transforms_of_inputs_that_need_gradients():
+def test_func_transforms_inputs_require_grad():
     x, weights = sample()
 
     def loss(x: Tensor, weights: Tensor) -> Tensor:
@@ -188,18 +188,18 @@ def test_transforms_of_inputs_that_need_gradients():
     torch.testing.assert_close(grads, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_result_may_be_changed_in_place():
+def test_output_modified_in_place():
     inputs = sample()
     grads = torch.autograd.grad(aggregate(*inputs).mul_(2).sum(), inputs)
     expected = torch.autograd.grad(reference(*inputs).sum() * 2, inputs)
     torch.testing.assert_close(grads, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_backward_pass_keeps_inputs_only():
-    inputs, kept = sample(FocalWindow()), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
+def test_backward_saves_only_inputs():
+    inputs, saved = sample(FocalWindow()), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t):
         aggregate(*inputs, window=FocalWindow())
-    assert kept == [t.data_ptr() for t in inputs]
+    assert saved == [t.data_ptr() for t in inputs]
 
 
 @pytest.mark.parametrize("axis", ["horizontal", "vertical"])
@@ -210,11 +210,11 @@ def test_focal_pass_gradients_under_autocast(axis):
     expected = torch.autograd.grad(layer(x).sin().sum(), tensors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = layer(x)
-    for grad, other in zip(torch.autograd.grad(out.float().sin().sum(), tensors), expected, strict=True):
+    for grad, exact in zip(torch.autograd.grad(out.float().sin().sum(), tensors), expected, strict=True):
         assert grad.dtype == torch.float32
-        assert (grad - other).abs().max() <= 5e-2 * other.abs().max()
+        assert (grad - exact).abs().max() <= 5e-2 * exact.abs().max()
 
 
-def test_predicted_weights_record_no_copy_of_a_view():
+def test_predict_records_out_of_place_tanh():
     layer, (x, _) = FocalPass(6, HEADS, SMALL), sample(dtype=torch.float32)
     assert layer.predict(x).grad_fn.name() == "TanhBackward0"

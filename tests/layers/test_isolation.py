@@ -1,4 +1,4 @@
-"""The layers need torch alone, and the packages import each other one way."""
+"""Import rules: lamnet_layers depends on torch only, and packages import in one direction."""
 
 import ast
 import json
@@ -24,14 +24,14 @@ ALLOWED = {
 
 
 def run_python(code: str, *arguments: str) -> dict:
-    """Runs a program in a Python without site-packages, PYTHONPATH or working folder; returns the JSON it prints."""
+    """Run code in an isolated Python without site-packages or PYTHONPATH; return the JSON it prints."""
     command = [sys.executable, "-I", "-S", "-c", code, *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
 
-def test_importing_the_layers_loads_nothing_that_torch_does_not():
+def test_import_layers_loads_only_torch():
     code = """
 import json, sys
 sys.path += sys.argv[1:]
@@ -49,7 +49,7 @@ print(json.dumps({"new": sorted(set(sys.modules) - before), "all": sorted(sys.mo
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what ``pip install --no-deps`` puts into somebody's site-packages."""
+    """Target folder of ``pip install --no-deps`` of the project."""
     if not {"pip", "setuptools"} <= {distribution.name for distribution in metadata.distributions()}:
         pytest.skip("needs pip and setuptools to install the project")
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site-packages")
@@ -64,13 +64,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def torch_and_its_requirements() -> set[str]:
-    """The top-level modules of torch and of everything that its own metadata requires here."""
-    found, queue = set(), ["torch"]
+    """Top-level modules of torch and its installed requirements."""
+    distributions_seen, queue = set(), ["torch"]
     while queue:
         name = re.sub(r"[-_.]+", "-", queue.pop()).lower()
-        if name in found:
+        if name in distributions_seen:
             continue
-        found.add(name)
+        distributions_seen.add(name)
         try:
             requirements = map(Requirement, metadata.requires(name) or [])
         except metadata.PackageNotFoundError:
@@ -79,17 +79,17 @@ def torch_and_its_requirements() -> set[str]:
     return {
         module
         for module, distributions in metadata.packages_distributions().items()
-        if found & {re.sub(r"[-_.]+", "-", name).lower() for name in distributions}
+        if distributions_seen & {re.sub(r"[-_.]+", "-", name).lower() for name in distributions}
     }
 
 
-def test_layers_work_where_torch_alone_is_installed(installed):
+def test_layers_run_with_only_torch_installed(installed):
     code = """
 import importlib.machinery, json, sys
 target, torch_folder, *allowed = sys.argv[1:]
 
 class OnlyTorch:
-    # Refuses what lies in torch's folder and is neither torch nor required by it.
+    # Blocks modules in torch's folder that are neither torch nor required by it.
     @staticmethod
     def find_spec(name, path=None, target=None):
         if path is not None or name in allowed or name.startswith("lamnet_"):
@@ -103,20 +103,20 @@ import lamnet_layers, torch
 
 try:
     import lamnet_models
-    refused = None
+    blocked = None
 except ModuleNotFoundError as error:
-    refused = error.name
+    blocked = error.name
 block = lamnet_layers.LAMBlock(8, depth=1)
 block(torch.randn(1, 8, 5, 6)).sum().backward()
-print(json.dumps({"file": lamnet_layers.__file__, "refused": refused}))
+print(json.dumps({"file": lamnet_layers.__file__, "blocked": blocked}))
 """
     torch_folder = Path(torch.__file__).parents[1]
     result = run_python(code, str(installed), str(torch_folder), *torch_and_its_requirements())
     assert Path(result["file"]).parent == installed / "lamnet_layers"
-    assert result["refused"] in ("safetensors", "timm"), "the environment was not torch's alone"
+    assert result["blocked"] in ("safetensors", "timm"), "the environment has more than torch"
 
 
-def test_installs_the_three_packages_and_no_other(installed):
+def test_install_contains_exactly_three_packages(installed):
     folders = {path.name for path in installed.iterdir() if path.is_dir() and not path.name.endswith(".dist-info")}
     assert folders - {"bin"} == set(FOLDERS)
     for package, folder in FOLDERS.items():
@@ -127,34 +127,34 @@ def test_installs_the_three_packages_and_no_other(installed):
 
 
 def imports(package: str) -> Iterator[tuple[str, str]]:
-    """Yields every import statement of a package as (where, absolute name of the module)."""
+    """Yield every import of a package as (file and line, absolute module name)."""
     folder = ROOT / FOLDERS[package]
     for path in sorted(folder.rglob("*.py")):
         parents = [package, *path.relative_to(folder).parent.parts]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            location = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Import):
-                yield from ((where, alias.name) for alias in node.names)
+                yield from ((location, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                assert node.level <= len(parents), f"{where} imports from above its package"
+                assert node.level <= len(parents), f"{location} imports from above its package"
                 base = parents[: len(parents) - node.level + 1] if node.level else []
-                yield where, ".".join([*base, *filter(None, [node.module])])
+                yield location, ".".join([*base, *filter(None, [node.module])])
             elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-                yield where, ast.unparse(node.args[0]).strip("'\"")
+                yield location, ast.unparse(node.args[0]).strip("'\"")
 
 
 @pytest.mark.parametrize("package", FOLDERS)
-def test_imports_run_one_way(package):
-    found = list(imports(package))
-    assert found
-    ours = {*FOLDERS, "cli"}
-    wrong = [f"{where}: {name}" for where, name in found if name.partition(".")[0] in ours - ALLOWED[package]]
-    assert not wrong
+def test_imports_one_directional(package):
+    statements = list(imports(package))
+    assert statements
+    forbidden = {*FOLDERS, "cli"} - ALLOWED[package]
+    violations = [f"{location}: {name}" for location, name in statements if name.partition(".")[0] in forbidden]
+    assert not violations
 
 
-def test_layers_import_torch_and_the_standard_library_only():
+def test_layers_import_only_torch_and_stdlib():
     allowed = {"torch", "lamnet_layers", "__future__", *sys.stdlib_module_names}
-    kernels = "lamnet_layers/backends/triton/"  # imported only where they are wanted and Triton is there
-    for where, name in imports("lamnet_layers"):
+    kernels = "lamnet_layers/backends/triton/"  # imported lazily, if Triton is installed
+    for location, name in imports("lamnet_layers"):
         module = name.partition(".")[0]
-        assert module in allowed or (module == "triton" and where.startswith(kernels)), f"{where}: {name}"
+        assert module in allowed or (module == "triton" and location.startswith(kernels)), f"{location}: {name}"

@@ -1,4 +1,4 @@
-"""1×1 convolutions: one result by every way it is computed."""
+"""PointwiseConv against nn.functional.conv2d, for all layouts and code paths."""
 
 import pytest
 import torch
@@ -10,22 +10,22 @@ from lamnet_layers.pointwise import PointwiseConv
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(1, 6, 5, 7), (3, 6, 1, 7), (2, 6, 5, 1)])
-def test_the_convolution_in_the_layout_that_came(shape, dtype, layout, threads):
+def test_matches_conv2d_and_keeps_layout(shape, dtype, layout, threads):
     torch.manual_seed(0)
     layer = PointwiseConv(6, 10, dtype=dtype)
     x = torch.randn(shape, dtype=dtype).contiguous(memory_format=layout)
     expected = F.conv2d(x.double(), layer.weight.double(), layer.bias.double()).to(dtype)
     tolerance = {"rtol": 2e-2, "atol": 2e-2} if dtype.itemsize == 2 else {}
     wide = x.repeat_interleave(2, dim=3).contiguous(memory_format=layout)
-    many = torch.cat((x, x), dim=1).contiguous(memory_format=layout)
-    for view in (x, wide[..., ::2], many[:, 6:]):
+    doubled = torch.cat((x, x), dim=1).contiguous(memory_format=layout)
+    for view in (x, wide[..., ::2], doubled[:, 6:]):
         result = layer(view)
         torch.testing.assert_close(result, expected, **tolerance)
         assert result.is_contiguous(memory_format=layout)
     torch.testing.assert_close(layer.planes(x), expected, **tolerance)
 
 
-def test_gradients_are_those_of_the_convolution(threads):
+def test_gradients_match_conv2d(threads):
     torch.manual_seed(0)
     layer = PointwiseConv(6, 10)
     x = torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -34,7 +34,7 @@ def test_gradients_are_those_of_the_convolution(threads):
     torch.testing.assert_close(torch.autograd.grad(layer(x).square().sum(), inputs), expected)
 
 
-def test_compiles_to_one_graph_for_any_number_of_threads(threads):
+def test_compile_fullgraph_threads(threads):
     layer = PointwiseConv(6, 10)
     x = torch.randn(1, 6, 5, 7).contiguous(memory_format=torch.channels_last)
     torch.compiler.reset()

@@ -1,4 +1,4 @@
-"""Layers that go over large maps tile by tile, and what must not change by it."""
+"""CPU tiling of layers: results, tile shapes, and the conditions that disable it."""
 
 from functools import partial
 
@@ -25,10 +25,10 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 
 @pytest.fixture(autouse=True)
 def tiles(monkeypatch):
-    """Has maps of any size go in tiles of some 20 pixels, and lists their sizes."""
-    monkeypatch.setattr(_tiles, "_LARGEST", 0)
-    monkeypatch.setattr(_tiles, "_TILE", 20 * 8 * 8)
-    monkeypatch.setattr(_tiles, "_NARROWEST", 3)
+    """Tile maps of any size into tiles of about 20 pixels; returns a list to record tile shapes."""
+    monkeypatch.setattr(_tiles, "_TILING_THRESHOLD", 0)
+    monkeypatch.setattr(_tiles, "_TILE_BYTES", 20 * 8 * 8)
+    monkeypatch.setattr(_tiles, "_MIN_TILE_SIDE", 3)
     torch.manual_seed(0)
     return []
 
@@ -38,14 +38,14 @@ def build(name, tiles=None, dtype=torch.float64):
     if tiles is not None:
         first = layer.depthwise if hasattr(layer, "depthwise") else layer.proj_in
         forward = first.forward
-        first.forward = lambda x: tiles.append(tuple(x.shape)) or forward(x)  # a hook would see the whole
+        first.forward = lambda x: tiles.append(tuple(x.shape)) or forward(x)  # a hook would disable tiling
     return layer
 
 
 @every_layer
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_tiles_make_the_whole(name, layout, shape):
+def test_tiled_output_equals_untiled(name, layout, shape):
     layer = build(name)
     x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout)
     expected = layer(x)
@@ -57,7 +57,7 @@ def test_tiles_make_the_whole(name, layout, shape):
 
 
 @every_layer
-def test_only_without_gradients(name, tiles):
+def test_tiling_only_without_gradients(name, tiles):
     layer = build(name, tiles)
     x = torch.randn(2, 4, 13, 17, dtype=torch.float64)
     layer(x)
@@ -70,24 +70,24 @@ def test_only_without_gradients(name, tiles):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "most"),
+    ("name", "shape", "max_tile"),
     [
-        ("DGFN", (1, 4, 40, 5), (6, 5)),  # bands, and a row on each side
-        ("DGFN", (1, 4, 5, 40), (4, 6)),  # bands would be thin
+        ("DGFN", (1, 4, 40, 5), (6, 5)),  # bands with a halo of one row on each side
+        ("DGFN", (1, 4, 5, 40), (4, 6)),  # bands would be too thin
         ("horizontal", (1, 4, 8, 40), (1, 40)),
         ("vertical", (1, 4, 40, 8), (40, 3)),
     ],
 )
-def test_tiles_are_of_a_shape_that_costs_little(name, shape, most, tiles):
+def test_tile_shapes(name, shape, max_tile, tiles):
     layer = build(name, tiles)
     with torch.no_grad():
         layer(torch.randn(shape, dtype=torch.float64))
-    assert (max(rows for _, _, rows, _ in tiles), max(columns for *_, columns in tiles)) == most
+    assert (max(rows for _, _, rows, _ in tiles), max(columns for *_, columns in tiles)) == max_tile
 
 
 @every_layer
-@pytest.mark.filterwarnings("ignore")  # tracing is deprecated; what counts operations still does it
-def test_no_program_is_in_tiles(name):
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated but still used by operation counters
+def test_no_tiling_in_compiled_exported_traced(name):
     layer = build(name).eval()
     x = torch.randn(1, 4, 9, 11, dtype=torch.float64)
 
@@ -97,16 +97,16 @@ def test_no_program_is_in_tiles(name):
         graphs += [torch.export.export(layer, (x,)).graph, torch.jit.trace(layer, (x,)).inlined_graph]
         return [len(list(graph.nodes() if callable(graph.nodes) else graph.nodes)) for graph in graphs]
 
-    whole = sizes()
+    expected = sizes()
     torch.compiler.reset()
     with torch.no_grad():
-        assert sizes() == whole
+        assert sizes() == expected
 
 
-def test_compiled_layers_are_compiled_once_more_and_never_again(monkeypatch, threads):
-    monkeypatch.setattr(_tiles, "_LARGEST", 40 * 8 * 4)  # some sizes are in bands, some in squares, some are not cut
+def test_compiled_layers_recompile_once(monkeypatch, threads):
+    monkeypatch.setattr(_tiles, "_TILING_THRESHOLD", 40 * 8 * 4)  # sizes give bands, squares and no tiling
     sizes = [(18, 5), (5, 6), (13, 17), (9, 40), (40, 9), (30, 31), (5, 64), (64, 5), (3, 4), (70, 71)]
-    torch.compiler.reset()  # it would know by other tests which sizes vary
+    torch.compiler.reset()  # discard sizes marked dynamic by other tests
     block = LAMBlock(4, 1, 2, WINDOW).eval()
     graphs = []
     for layer in block.layers:
@@ -114,11 +114,11 @@ def test_compiled_layers_are_compiled_once_more_and_never_again(monkeypatch, thr
     with torch.no_grad():
         for size in sizes:
             block(torch.randn(1, 4, *size).contiguous(memory_format=torch.channels_last))
-    assert len(graphs) <= 4  # two layers, each for one size and for any; a convolution of over 20,480 values is another
+    assert len(graphs) <= 4  # two layers, static and dynamic; PyTorch specializes convolutions of over 20,480 values
 
 
 @every_layer
-def test_mapped_over_another_axis(name):
+def test_vmap(name):
     layer = build(name)
     x = torch.randn(3, 2, 4, 9, 11, dtype=torch.float64)
     with torch.no_grad():
@@ -126,14 +126,14 @@ def test_mapped_over_another_axis(name):
 
 
 @pytest.mark.parametrize("is_global", [False, True])
-def test_a_hook_sees_the_whole(is_global):
+def test_hook_disables_tiling(is_global):
     layer = build("DGFN")
     x = torch.randn(1, 4, 13, 17, dtype=torch.float64)
-    seen = []
+    sizes = []
 
     def hook(module, inputs):
         if module is layer.depthwise:
-            seen.append(inputs[0].shape[2:])
+            sizes.append(inputs[0].shape[2:])
 
     register = register_module_forward_pre_hook if is_global else layer.depthwise.register_forward_pre_hook
     handle = register(hook)
@@ -141,10 +141,10 @@ def test_a_hook_sees_the_whole(is_global):
         layer(x)
         handle.remove()
         layer(x)
-    assert seen == [(13, 17)]
+    assert sizes == [(13, 17)]
 
 
-def test_operations_are_counted_once():
+def test_flop_counts():
     layer = build("DGFN")
     x = torch.randn(1, 4, 13, 17, dtype=torch.float64)
     totals = []
@@ -155,9 +155,9 @@ def test_operations_are_counted_once():
     assert totals[0] == totals[1]
 
 
-@pytest.mark.parametrize("is_exchange", [True, False])
-def test_a_block_goes_by_tiles_with_norm_and_residual(is_exchange):
-    block = LAMBlock(4, 2, 2, WINDOW, exchange=is_exchange, dtype=torch.float64)
+@pytest.mark.parametrize("exchange", [True, False])
+def test_block_tiles_norm_and_residual(exchange):
+    block = LAMBlock(4, 2, 2, WINDOW, exchange=exchange, dtype=torch.float64)
     for parameter in block.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(1, 4, 13, 17, dtype=torch.float64)
@@ -169,10 +169,10 @@ def test_a_block_goes_by_tiles_with_norm_and_residual(is_exchange):
     with torch.no_grad():
         torch.testing.assert_close(block(x), expected, rtol=1e-9, atol=1e-9)
     assert len(sizes) > 2
-    assert len(set(sizes[1:])) == 1  # a compiled layer is compiled for one size
+    assert len(set(sizes[1:])) == 1  # one tile shape, so compiled layers are not recompiled
 
 
-def test_meta_tensors_stand_for_others_where_that_is_said(tiles):
+def test_treat_meta_as(tiles):
     layer = build("DGFN", tiles).to("meta")
     x = torch.empty(1, 4, 40, 5, device="meta", dtype=torch.float64)
 
@@ -183,8 +183,8 @@ def test_meta_tensors_stand_for_others_where_that_is_said(tiles):
         return len(tiles)
 
     assert count() == 1
-    with _tiles.meta_stands_for("cpu"):
+    with _tiles.treat_meta_as("cpu"):
         assert count() > 1
-    with _tiles.meta_stands_for("cuda"):
+    with _tiles.treat_meta_as("cuda"):
         assert count() == 1
     assert count() == 1

@@ -1,4 +1,4 @@
-"""``lamnet-layers``, the layers as a distribution of their own."""
+"""The ``lamnet-layers`` distribution."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ print(json.dumps({"file": layers.__file__, "missing": missing, "modules": sorted
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy of what a checkout holds."""
+    """Wheel built from a copy of the sources."""
     if not {"pip", "setuptools"} <= {distribution.name for distribution in metadata.distributions()}:
         pytest.skip("needs pip and setuptools to build the wheel")
     source, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
@@ -47,29 +47,29 @@ def wheel(tmp_path_factory):
     return path
 
 
-def test_wheel_holds_the_layers_and_their_licence_and_nothing_else(wheel):
+def test_wheel_contents(wheel):
     assert wheel.name == f"lamnet_layers-{lamnet_layers.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         info = f"lamnet_layers-{lamnet_layers.__version__}.dist-info"
-        facts = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        wheel_metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
         assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     modules = {f"lamnet_layers/{path.relative_to(ROOT / 'lamnet_layers')}" for path in _modules()}
     assert {name for name in names if not name.startswith(info)} == {*modules, "lamnet_layers/py.typed"}
-    assert [name.partition(">")[0] for name in facts.get_all("Requires-Dist")] == ["torch"]
-    assert "lamnet" in facts.get_payload()
+    assert [name.partition(">")[0] for name in wheel_metadata.get_all("Requires-Dist")] == ["torch"]
+    assert "lamnet" in wheel_metadata.get_payload()
 
 
 def _modules():
     return (ROOT / "lamnet_layers").rglob("*.py")
 
 
-def test_main_distribution_has_the_same_version():
+def test_versions_match():
     assert metadata.version("lamnet") == lamnet_layers.__version__
 
 
-def test_wheel_works_without_timm(wheel, tmp_path):
-    """In an environment of its own, that sees torch and what torch needs, but neither timm nor the rest of ours."""
+def test_wheel_without_timm(wheel, tmp_path):
+    """Run the layers in an environment with torch, but without timm, lamnet_models and lamnet_cli."""
     packages = tmp_path / "site-packages"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)
@@ -80,14 +80,14 @@ def test_wheel_works_without_timm(wheel, tmp_path):
     code = f"import sys; sys.path.append({str(packages)!r})\n{USE}"
     result = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert Path(found["file"]).is_relative_to(packages)
-    assert not found["missing"]
-    assert not {name.partition(".")[0] for name in found["modules"]} & {"timm", "torchvision", "lamnet_models"}
-    refused = subprocess.run(
+    report = json.loads(result.stdout)
+    assert Path(report["file"]).is_relative_to(packages)
+    assert not report["missing"]
+    assert not {name.partition(".")[0] for name in report["modules"]} & {"timm", "torchvision", "lamnet_models"}
+    timm_import = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(packages)!r}); import timm"],
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert "No module named 'timm'" in refused.stderr, "the environment was not without timm"
+    assert "No module named 'timm'" in timm_import.stderr, "the environment has timm"

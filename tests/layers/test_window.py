@@ -1,4 +1,4 @@
-"""The focal window: which pixels its cells cover, and what it refuses."""
+"""FocalWindow: cells, equality and argument checks."""
 
 import copy
 import pickle
@@ -22,7 +22,7 @@ def pixels(offset: int, length: int) -> range:
     return range(offset, offset + length) if offset >= 0 else range(offset - length + 1, offset + 1)
 
 
-def test_default_is_the_published_window():
+def test_default_window():
     window = FocalWindow()
     assert window == FocalWindow((1, 2, 4), (3, 2, 1))
     assert window.cells == (*((-o, n) for o, n in reversed(DEFAULT_SIDE)), (0, 1), *DEFAULT_SIDE)
@@ -39,7 +39,7 @@ def test_size_and_taps(strides, steps, size, taps):
 
 
 @given(rings)
-def test_cells_cover_the_window_once_and_in_order(rings):
+def test_cells_partition_window_in_order(rings):
     window = window_of(rings)
     assert [pixel for cell in window.cells for pixel in pixels(*cell)] == list(range(-window.radius, window.radius + 1))
     assert [list(pixels(*cell)) for cell in window.cells] == [
@@ -58,7 +58,7 @@ def test_from_cells_is_the_inverse_of_cells(rings):
     assert FocalWindow.from_cells([[float(o), float(n)] for o, n in window.cells]) == window
 
 
-def test_windows_of_the_same_cells_are_equal():
+def test_equal_cells_equal_windows():
     window = FocalWindow((1, 1, 2), (2, 1, 1))
     assert window == FocalWindow((1, 2), (3, 1))
     assert hash(window) == hash(FocalWindow((1, 2), (3, 1)))
@@ -87,30 +87,30 @@ def test_windows_of_the_same_cells_are_equal():
         5,
     ],
 )
-def test_from_cells_refuses_what_is_no_window(cells):
-    with pytest.raises(ValueError, match=r"^cells are .* not a centre with contiguous cells mirrored"):
+def test_from_cells_invalid_raises(cells):
+    with pytest.raises(ValueError, match=r"^cells must"):
         FocalWindow.from_cells(cells)
 
 
 @pytest.mark.parametrize(
     ("strides", "steps", "message"),
     [
-        ((0,), (1,), r"strides\[0\] is 0, but it must be an integer of at least 1"),
-        ((1, 2), (1, -1), r"steps\[1\] is -1"),
-        ((1.0,), (1,), r"strides\[0\] is 1\.0"),
-        ((True,), (1,), r"strides\[0\] is True"),
-        (("1",), (1,), r"strides\[0\] is '1'"),
-        (3, (1,), "strides is 3, but it must be a sequence of integers"),
-        ("123", (1,), "strides is '123'"),
-        ((1, 2), (3,), r"strides \(1, 2\) and steps \(3,\) must have the same length, but have 2 and 1"),
+        ((0,), (1,), r"^strides\[0\] .*0"),
+        ((1, 2), (1, -1), r"^steps\[1\] .*-1"),
+        ((1.0,), (1,), r"^strides\[0\] .*1\.0"),
+        ((True,), (1,), r"^strides\[0\] .*True"),
+        (("1",), (1,), r"^strides\[0\] .*'1'"),
+        (3, (1,), "^strides .*3"),
+        ("123", (1,), "^strides .*'123'"),
+        ((1, 2), (3,), r"^strides and steps .*\(1, 2\) and \(3,\)"),
     ],
 )
-def test_wrong_arguments_are_named(strides, steps, message):
+def test_invalid_arguments(strides, steps, message):
     with pytest.raises(ValueError, match=message):
         FocalWindow(strides, steps)
 
 
-def test_layers_take_a_window_a_pair_or_nothing():
+def test_of_accepts_window_pair_and_none():
     window = FocalWindow((1, 2), (1, 1))
     assert FocalWindow.of(window) is window
     assert FocalWindow.of(((1, 2), (1, 1))) == FocalWindow.of([[1, 2], [1, 1]]) == window
@@ -119,12 +119,12 @@ def test_layers_take_a_window_a_pair_or_nothing():
 
 
 @pytest.mark.parametrize("window", [5, "12", ((1,),), ((1,), (1,), (1,)), {"strides": (1,), "steps": (1,)}])
-def test_what_is_no_window_is_named(window):
-    with pytest.raises(ValueError, match=r"^window is .* a FocalWindow or a pair"):
+def test_of_invalid_raises(window):
+    with pytest.raises(ValueError, match=r"^window must"):
         FocalWindow.of(window)
 
 
-def test_is_immutable_and_copies():
+def test_immutable_copy_and_pickle():
     window = FocalWindow((1, 3), (2, 1))
     with pytest.raises(AttributeError):
         window.strides = (1,)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back, what is foreign is understood, what is damaged is refused in one line."""
+"""Checkpoints: round trips, both formats, and one-line errors for damaged files."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lamnet_models import CheckpointError, LAMNet, load_model, save_checkpoint
 from lamnet_models.architecture import infer_config
 from lamnet_models.checkpoint import FORMAT_VERSION, Checkpoint, read_checkpoint
-from lamnet_models.released import from_released, to_released
+from lamnet_models.released import from_original, to_original
 
 TINY = {"scale": 2, "channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
 
@@ -72,7 +72,7 @@ def assert_same(model: LAMNet, expected: LAMNet) -> None:
 
 
 def rewrite(path: Path, **metadata) -> Path:
-    """Writes a checkpoint of ours again, with other metadata."""
+    """Rewrite a checkpoint with other metadata."""
     save_file(read_checkpoint(path).state, path, {"lamnet": json.dumps(metadata)})
     return path
 
@@ -84,8 +84,8 @@ def saved(tmp_path) -> Path:
     return path
 
 
-def refused(path: Path) -> str:
-    """Returns the message with which a file is refused, after the file's name."""
+def load_error(path: Path) -> str:
+    """Return the one-line error message of a file, without its path."""
     with pytest.raises(CheckpointError) as info:
         load_model(path)
     message = str(info.value)
@@ -95,7 +95,7 @@ def refused(path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-# What we write
+# LAMNet format
 
 
 @every_variant
@@ -130,14 +130,14 @@ def test_state_dict_alone_rebuilds_the_model(tmp_path, changes):
     assert_same(load_model(tmp_path / "bare.pth"), model)
 
 
-def test_facts_about_the_training_are_kept(saved):
+def test_training_metadata_round_trip(saved):
     checkpoint = read_checkpoint(saved)
     assert checkpoint.training == {"steps": 7}
     assert checkpoint.format == "lamnet"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_other_types_load_as_float32(tmp_path, dtype):
+def test_other_dtypes_load_as_float32(tmp_path, dtype):
     model = build().to(dtype)
     for file_format in ("lamnet", "released"):
         save_checkpoint(model, tmp_path / file_format, format=file_format)
@@ -147,38 +147,38 @@ def test_other_types_load_as_float32(tmp_path, dtype):
             assert torch.equal(tensor, original.to(tensor.dtype))
 
 
-def test_numbers_of_other_libraries_are_written_as_json(tmp_path):
+def test_tensor_arguments_saved_as_json(tmp_path):
     model = LAMNet(**(TINY | {"channels": torch.tensor(8), "scale": torch.tensor(2)}))
     save_checkpoint(model, tmp_path / "model.safetensors")
     assert load_model(tmp_path / "model.safetensors").config == model.config
 
 
-# The released format
+# Original format
 
 
 @every_variant
-def test_released_names_are_a_bijection(changes):
+def test_original_format_bijection(changes):
     if changes.get("exchange") is False:
-        pytest.skip("the released format cannot say that there is no exchange")
+        pytest.skip("the original format cannot represent exchange=False")
     if "attention" in changes:
-        pytest.skip("the released format has focal separable attention alone")
+        pytest.skip("the original format has attention='fsa' only")
     state = build(**changes).state_dict()
-    released = to_released(state)
-    assert len(released) == len(state)
-    back = from_released(released)
-    assert back.keys() == state.keys()
-    assert all(torch.equal(back[key], tensor) for key, tensor in state.items())
-    assert infer_config(back) == infer_config(state)
+    original = to_original(state)
+    assert len(original) == len(state)
+    restored = from_original(original)
+    assert restored.keys() == state.keys()
+    assert all(torch.equal(restored[key], tensor) for key, tensor in state.items())
+    assert infer_config(restored) == infer_config(state)
 
 
 @pytest.mark.parametrize("name", ["lamnet_x2", "lamnet_large_x4", "window19_x2"])
-def test_released_files_come_back_bit_for_bit(shared, tmp_path, name):
+def test_original_files_round_trip_bitwise(shared, tmp_path, name):
     original = torch.load(shared / "golden" / f"{name}.pth", weights_only=True)
     original = original.get("params_ema") or original["params"]
-    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
-    save_checkpoint(load_model(shared / "golden" / f"{name}.pth"), ours)
-    save_checkpoint(load_model(ours), back, format="released")
-    copy = torch.load(back, weights_only=True)
+    converted, restored = tmp_path / "converted.safetensors", tmp_path / "restored.pth"
+    save_checkpoint(load_model(shared / "golden" / f"{name}.pth"), converted)
+    save_checkpoint(load_model(converted), restored, format="released")
+    copy = torch.load(restored, weights_only=True)
     assert copy.keys() == {"params_ema"}
     copy = copy["params_ema"]
     assert copy.keys() == original.keys()
@@ -189,43 +189,43 @@ def test_released_files_come_back_bit_for_bit(shared, tmp_path, name):
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("under", ["params_ema", "params", None])
-def test_released_files_in_all_their_forms(tmp_path, under, prefix):
+def test_original_files_prefixes_and_keys(tmp_path, under, prefix):
     model = build()
-    state = {prefix + key: tensor for key, tensor in to_released(model.state_dict()).items()}
+    state = {prefix + key: tensor for key, tensor in to_original(model.state_dict()).items()}
     torch.save({under: state} if under else state, tmp_path / "model.pth")
     assert read_checkpoint(tmp_path / "model.pth").format == "released"
     assert_same(load_model(tmp_path / "model.pth"), model)
 
 
-def test_averaged_weights_are_preferred(tmp_path):
+def test_params_ema_preferred(tmp_path):
     averaged, last = build(), build()
     nn.init.ones_(last.conv_first.weight)
-    states = {"params": to_released(last.state_dict()), "params_ema": to_released(averaged.state_dict())}
+    states = {"params": to_original(last.state_dict()), "params_ema": to_original(averaged.state_dict())}
     torch.save(states, tmp_path / "model.pth")
     assert_same(load_model(tmp_path / "model.pth"), averaged)
 
 
 @pytest.mark.parametrize("window", [None, ((1, 2), (3, 3)), ((1,), (6,))])
-def test_released_files_without_their_window(tmp_path, window):
+def test_original_files_without_window(tmp_path, window):
     model = build(window=window)
-    state = {key: t for key, t in to_released(model.state_dict()).items() if not key.endswith("kernel_map")}
+    state = {key: t for key, t in to_original(model.state_dict()).items() if not key.endswith("kernel_map")}
     torch.save(state, tmp_path / "model.pth")
     assert_same(load_model(tmp_path / "model.pth"), model)
 
 
-def test_unpublished_windows_cannot_be_guessed(tmp_path):
-    state = to_released(build().state_dict())
+def test_original_files_without_unpublished_window_raises(tmp_path):
+    state = to_original(build().state_dict())
     torch.save({key: t for key, t in state.items() if not key.endswith("kernel_map")}, tmp_path / "model.pth")
-    assert "no published window is 7 wide" in refused(tmp_path / "model.pth")
+    assert "size 7" in load_error(tmp_path / "model.pth")
 
 
-def test_what_the_released_format_cannot_say(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no place for .*without_exchange: keep this model in our own format"):
+def test_original_format_without_exchange_raises(tmp_path):
+    with pytest.raises(CheckpointError, match="without_exchange"):
         save_checkpoint(build(exchange=False), tmp_path / "model.pth", format="released")
     assert not list(tmp_path.iterdir())
 
 
-# Weights that do not fit
+# Mismatched weights
 
 
 def without(state: dict[str, Tensor], *keys: str) -> dict[str, Tensor]:
@@ -234,43 +234,46 @@ def without(state: dict[str, Tensor], *keys: str) -> dict[str, Tensor]:
 
 OTHER_WINDOW = torch.tensor([[-2, 1], [-1, 1], [0, 1], [1, 1], [2, 1]], dtype=torch.int32)
 
-MISFITS = {
+MISMATCHES = {
     "missing": (
         lambda state: without(state, "conv_body.bias", "blocks.1.layers.0.layer.proj_in.weight"),
         "missing: blocks.1.layers.0.layer.proj_in.weight, conv_body.bias",
     ),
-    "missing and needed": (lambda state: without(state, "conv_first.weight"), "it has no conv_first.weight"),
+    "missing and needed": (lambda state: without(state, "conv_first.weight"), "conv_first.weight is missing"),
     "missing layer": (
         lambda state: {k: t for k, t in state.items() if not k.startswith("blocks.1.layers.1.")},
         "missing: blocks.1.layers.1.layer.depthwise.bias, ",
     ),
     "unexpected": (lambda state: state | {"extra.weight": torch.zeros(1)}, "unexpected: extra.weight"),
     "unexpected line": (lambda state: state | {"extra\nline": torch.zeros(1)}, "unexpected: extra line"),
-    "misshapen": (
+    "wrong shape": (
         lambda state: state | {"conv_body.weight": torch.zeros(8, 8, 1, 1)},
-        "misshapen: conv_body.weight (8, 8, 1, 1) instead of (8, 8, 3, 3)",
+        "conv_body.weight (8, 8, 1, 1) instead of (8, 8, 3, 3)",
     ),
     "several": (
         lambda state: without(state, "conv_body.bias") | {"extra": torch.zeros(1)},
         "missing: conv_body.bias; unexpected: extra",
     ),
     "many": (lambda state: state | {f"extra.{i}": torch.zeros(1) for i in range(9)}, "extra.4 and 4 more"),
-    "no square": (lambda state: state | {"upsample.0.weight": torch.zeros(7, 8, 3, 3)}, "no square times 3"),
+    "outputs not scale² · in_chans": (
+        lambda state: state | {"upsample.0.weight": torch.zeros(7, 8, 3, 3)},
+        "upsample.0.weight",
+    ),
     "flat": (lambda state: state | {"conv_first.weight": torch.zeros(8)}, "conv_first.weight has shape (8,)"),
     "empty tensor": (lambda state: state | {"conv_first.weight": torch.zeros(8, 0, 3, 3)}, "has shape (8, 0, 3, 3)"),
     "odd heads": (
         lambda state: state | {"blocks.0.layers.0.layer.spatial.horizontal.pointwise.weight": torch.zeros(9, 4, 1, 1)},
-        "9 attention weights for a window of 5 taps",
+        "9 attention weights",
     ),
     "no window": (
         lambda state: state | {"blocks.0.layers.0.layer.spatial.cells": torch.full((5, 2), float("nan"))},
-        "not a centre with contiguous cells",
+        "spatial.cells: ",
     ),
     "two windows": (
         lambda state: state | {"blocks.1.layers.0.layer.spatial.cells": OTHER_WINDOW},
-        "not of the window (1, 2), (1, 1): blocks.1.layers.0.layer.spatial.cells",
+        "(1, 2), (1, 1): blocks.1.layers.0.layer.spatial.cells",
     ),
-    "immense window": (
+    "huge window": (
         lambda state: (
             state
             | {
@@ -279,9 +282,9 @@ MISFITS = {
                 )
             }
         ),
-        "window of 9223372036854775811 pixels, its weights are 7 wide",
+        "9223372036854775811",
     ),
-    "immense width": (  # a model as wide as that would take many gigabytes
+    "huge width": (  # would take many gigabytes
         lambda state: state | {"conv_first.weight": torch.zeros(20000, 3, 1, 1)},
         "20000",
     ),
@@ -291,43 +294,41 @@ MISFITS = {
             | {f"blocks.{i}.x": torch.zeros(1) for i in range(2000)}
             | {f"blocks.0.layers.{i}.x": torch.zeros(1) for i in range(2000)}
         ),
-        "2000 blocks are of different depths",
+        "2000 blocks",
     ),
-    "another network": (lambda _: nn.Linear(2, 3).state_dict(), "not a LAMNet checkpoint: it has no conv_first.weight"),
+    "another network": (lambda _: nn.Linear(2, 3).state_dict(), "not a LAMNet checkpoint: conv_first.weight"),
 }
 
 
-@pytest.mark.parametrize("form", ["ours", "pickle"])
-@pytest.mark.parametrize("misfit", MISFITS)
-def test_misfits_are_named(tmp_path, misfit, form):
-    change, message = MISFITS[misfit]
+@pytest.mark.parametrize("file_type", ["safetensors", "pickle"])
+@pytest.mark.parametrize("mismatch", MISMATCHES)
+def test_mismatched_weights_named(tmp_path, mismatch, file_type):
+    change, message = MISMATCHES[mismatch]
     path = tmp_path / "model"
     state = change(build().state_dict())
-    if form == "ours":
+    if file_type == "safetensors":
         save_file(state, path, {"lamnet": json.dumps({"version": 1, "config": build().config})})
     else:
         torch.save(state, path)
-    found = refused(path)
-    assert message in found
-    assert len(found) < 1000
+    error = load_error(path)
+    assert message in error
+    assert len(error) < 1000
 
 
-def test_misfits_of_released_files_are_named(tmp_path):
-    state = to_released(build().state_dict())
+def test_original_mismatched_weights_named(tmp_path):
+    state = to_original(build().state_dict())
     torch.save(without(state, "alpha") | {"deep_feature_extraction.9.weight": torch.zeros(1)}, tmp_path / "model.pth")
-    message = refused(tmp_path / "model.pth")
+    message = load_error(tmp_path / "model.pth")
     assert "missing: residual.alpha; unexpected: deep_feature_extraction.9.weight" in message
 
 
-def test_loading_into_another_model_is_refused(saved):
+def test_load_into_other_model_raises(saved):
     checkpoint = read_checkpoint(saved)
-    with pytest.raises(CheckpointError, match=r"misshapen: .*upsample\.0\.weight \(12, 8, 3, 3\) instead of \(27,"):
+    with pytest.raises(CheckpointError, match=r"upsample\.0\.weight \(12, 8, 3, 3\) instead of \(27,"):
         checkpoint.load_into(build(scale=3))
     with pytest.raises(CheckpointError, match=r"missing: .*without_exchange"):
         checkpoint.load_into(build(exchange=False))
-    with pytest.raises(
-        CheckpointError, match=r"not of the window \(2, 1\), \(1, 1\): blocks\.0\.layers\.0\.layer\.spatial"
-    ):
+    with pytest.raises(CheckpointError, match=r"\(2, 1\), \(1, 1\): blocks\.0\.layers\.0\.layer\.spatial"):
         checkpoint.load_into(build(window=((2, 1), (1, 1))))
     target = build()
     nn.init.zeros_(target.conv_first.weight)
@@ -335,7 +336,7 @@ def test_loading_into_another_model_is_refused(saved):
     assert_same(target, build())
 
 
-# Files that are damaged, or lie
+# Damaged and malicious files
 
 
 def safetensors(header: object, data: bytes = b"") -> bytes:
@@ -343,7 +344,7 @@ def safetensors(header: object, data: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
-BROKEN = {
+DAMAGED = {
     "empty": b"",
     "one byte": b"\x80",
     "random": bytes(torch.randint(256, (4096,), generator=torch.Generator().manual_seed(0)).tolist()),
@@ -382,39 +383,39 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-def test_broken_files_are_refused(tmp_path, content):
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_files_raise(tmp_path, content):
     (tmp_path / "model").write_bytes(content)
-    assert refused(tmp_path / "model")
+    assert load_error(tmp_path / "model")
 
 
 @pytest.mark.parametrize("file_format", ["lamnet", "released"])
-def test_cut_and_altered_files_are_refused_or_load(tmp_path, file_format):
+def test_truncated_and_altered_files_raise_or_load(tmp_path, file_format):
     path = tmp_path / "model"
     save_checkpoint(build(num_blocks=1), path, format=file_format)
     content = path.read_bytes()
     for end in (1, 8, 9, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:end])
-        assert refused(path)
+        assert load_error(path)
     generator = torch.Generator().manual_seed(0)
     for position in torch.randint(len(content), (60,), generator=generator).tolist():
         path.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
         with contextlib.suppress(CheckpointError):
-            load_model(path)  # a weight may be another number; that nobody can see
+            load_model(path)  # a changed weight cannot be detected
 
 
-def test_missing_files_and_folders_are_named(tmp_path):
-    assert refused(tmp_path / "nothing.pth") == "no such file"
-    assert refused(tmp_path) == "not a file"
+def test_missing_file_and_folder_raise(tmp_path):
+    assert load_error(tmp_path / "nothing.pth") == "no such file"
+    assert load_error(tmp_path) == "not a file"
 
 
-def test_unreadable_files_are_named(saved):
+def test_unreadable_file_raises(saved):
     with mock.patch("builtins.open", side_effect=PermissionError(13, "Permission denied")):
-        assert refused(saved) == "cannot be read (Permission denied)"
+        assert load_error(saved) == "cannot be read (Permission denied)"
 
 
-class Hostile:
-    """A pickle of this makes a file when it is read without care."""
+class Malicious:
+    """Object whose pickle creates a folder when unpickled unsafely."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -424,32 +425,32 @@ class Hostile:
 
 
 @pytest.mark.parametrize("write", ["pickle", "zip", "legacy"])
-def test_hostile_pickles_do_not_run(tmp_path, write):
+def test_malicious_pickles_not_executed(tmp_path, write):
     path, trace = tmp_path / "model.pth", tmp_path / "trace"
-    content = {"params_ema": build().state_dict() | {"extra": Hostile(trace)}}
+    content = {"params_ema": build().state_dict() | {"extra": Malicious(trace)}}
     if write == "pickle":
-        path.write_bytes(pickle.dumps({"params_ema": Hostile(trace)}))
+        path.write_bytes(pickle.dumps({"params_ema": Malicious(trace)}))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=write == "zip")
-    message = refused(path)
-    assert "holds code, which is never run" in message
-    assert "weights_only" not in message  # torch's own message advises to switch the protection off
+    message = load_error(path)
+    assert "code" in message
+    assert "weights_only" not in message  # torch's message advises disabling the protection
     assert not trace.exists()
-    pickle.loads(pickle.dumps(Hostile(trace)))
-    assert trace.exists(), "the trap itself does not work"
+    pickle.loads(pickle.dumps(Malicious(trace)))
+    assert trace.exists(), "the malicious pickle has no effect"
 
 
-class Greedy:
-    """A pickle of this fills 64 GiB of memory when PyTorch reads it."""
+class HugeAllocation:
+    """Object whose pickle allocates 64 GiB when PyTorch reads it."""
 
     def __reduce__(self):
         return bytearray, (1 << 36,)
 
 
 @pytest.mark.parametrize("write", ["pickle", "zip", "compressed", "legacy"])
-def test_pickles_that_fill_the_memory_are_not_read(tmp_path, monkeypatch, write):
+def test_allocating_pickles_not_read(tmp_path, monkeypatch, write):
     path = tmp_path / "model.pth"
-    data = pickle.dumps({"params": Greedy()}, protocol=2)
+    data = pickle.dumps({"params": HugeAllocation()}, protocol=2)
     if write == "pickle":
         path.write_bytes(data)
     elif write == "legacy":
@@ -460,18 +461,18 @@ def test_pickles_that_fill_the_memory_are_not_read(tmp_path, monkeypatch, write)
         with zipfile.ZipFile(path, "w", method) as archive:
             archive.writestr("archive/data.pkl", data)
     monkeypatch.setattr(torch, "load", None)
-    assert "bytearray" in refused(path)
+    assert "bytearray" in load_error(path)
 
 
-def test_zip_bombs_are_not_read(tmp_path, monkeypatch):
+def test_zip_bombs_not_read(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "model.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({}))
         archive.writestr("archive/data/0", bytes(20 << 20))
     monkeypatch.setattr(torch, "load", None)
-    assert "that unpack to 20,971" in refused(tmp_path / "model.pth")
+    assert "20,971" in load_error(tmp_path / "model.pth")
 
 
-def test_a_compressed_checkpoint_is_still_read(tmp_path):
+def test_compressed_checkpoint_loads(tmp_path):
     torch.save({"params": build().state_dict()}, tmp_path / "stored.pth")
     path = tmp_path / "model.pth"
     with (
@@ -492,23 +493,23 @@ def test_a_compressed_checkpoint_is_still_read(tmp_path):
     ],
     ids=["expanded", "sparse", "meta"],
 )
-def test_tensors_without_data_are_refused(tmp_path, tensor):
+def test_tensors_without_data_raise(tmp_path, tensor):
     torch.save(build().state_dict() | {"conv_first.weight": tensor}, tmp_path / "model.pth")
-    assert refused(tmp_path / "model.pth") == "has tensors without the data that their shapes claim"
+    assert load_error(tmp_path / "model.pth") == "tensors must be dense and stored in full"
 
 
 @pytest.mark.parametrize("content", [{}, {"params": 5}, {"params_ema": {}}, {"a": 1}, {1: torch.zeros(1)}], ids=str)
-def test_pickles_without_a_state_dict_are_refused(tmp_path, content):
+def test_pickles_without_state_dict_raise(tmp_path, content):
     torch.save(content, tmp_path / "model.pth")
-    assert "holds no state dict" in refused(tmp_path / "model.pth")
+    assert "no state dict" in load_error(tmp_path / "model.pth")
 
 
 # Metadata
 
 
-def test_later_formats_are_refused(saved):
-    message = refused(rewrite(saved, version=FORMAT_VERSION + 1, config=[], anything=None))
-    assert message == f"written by a later version of LAMNet (format {FORMAT_VERSION + 1}): upgrade to read it"
+def test_later_format_version_raises(saved):
+    message = load_error(rewrite(saved, version=FORMAT_VERSION + 1, config=[], anything=None))
+    assert f"format {FORMAT_VERSION + 1}" in message
 
 
 @pytest.mark.parametrize(
@@ -527,14 +528,14 @@ def test_later_formats_are_refused(saved):
     ],
     ids=str,
 )
-def test_metadata_of_wrong_types_is_refused(saved, metadata):
-    assert refused(rewrite(saved, **metadata)) == "its metadata is damaged"
+def test_metadata_wrong_types_raise(saved, metadata):
+    assert load_error(rewrite(saved, **metadata)) == "invalid metadata"
 
 
 @pytest.mark.parametrize("text", ["5", "null", '"text"', "[]"])
-def test_metadata_that_is_no_object_is_refused(saved, text):
+def test_metadata_not_an_object_raises(saved, text):
     save_file(read_checkpoint(saved).state, saved, {"lamnet": text})
-    assert refused(saved) == "its metadata is damaged"
+    assert load_error(saved) == "invalid metadata"
 
 
 @pytest.mark.parametrize(
@@ -559,20 +560,20 @@ def test_metadata_that_is_no_object_is_refused(saved, text):
         ("hidden_channels", 10**9),
         ("channel_mixer", {}),
         ("device", "cuda"),
-        ("colour\nspace", "lab"),
+        ("color\nspace", "lab"),
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_metadata_that_contradicts_the_weights_is_refused_before_anything_is_built(saved, monkeypatch, key, value):
+def test_metadata_mismatch_raises_before_build(saved, monkeypatch, key, value):
     rewrite(saved, version=1, config=build().config | {key: value})
     monkeypatch.setattr("lamnet_models.checkpoint.LAMNet", None)
-    message = refused(saved)
-    assert "its metadata contradicts its weights" in message
+    message = load_error(saved)
+    assert "metadata" in message
     assert key.partition("\n")[0] in message
     assert len(message) < 300
 
 
-def test_metadata_may_leave_arguments_out(saved):
+def test_metadata_partial_config(saved):
     assert_same(load_model(rewrite(saved, version=1, config={"scale": 2})), build())
     assert_same(load_model(rewrite(saved)), build())
 
@@ -581,7 +582,7 @@ def test_metadata_may_leave_arguments_out(saved):
 
 
 @pytest.mark.parametrize("file_format", ["lamnet", "released"])
-def test_a_failing_save_leaves_the_old_file(saved, file_format):
+def test_failed_save_keeps_old_file(saved, file_format):
     resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
     old = saved.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -595,7 +596,7 @@ def test_a_failing_save_leaves_the_old_file(saved, file_format):
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_facts_that_are_no_json_leave_the_old_file(saved):
+def test_unserializable_metadata_keeps_old_file(saved):
     old = saved.read_bytes()
     with pytest.raises(TypeError):
         save_checkpoint(build(), saved, training={"data": object()})
@@ -603,13 +604,13 @@ def test_facts_that_are_no_json_leave_the_old_file(saved):
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_an_unknown_format_is_named(tmp_path):
-    with pytest.raises(ValueError, match="format is 'onnx', but it must be 'lamnet' or 'released'"):
+def test_unknown_format_raises(tmp_path):
+    with pytest.raises(ValueError, match=r"^format .*'onnx'"):
         save_checkpoint(build(), tmp_path / "model.onnx", format="onnx")
 
 
-def test_state_dicts_need_no_file():
+def test_checkpoint_from_state():
     model = build()
-    checkpoint = Checkpoint.from_state({f"module.{key}": t for key, t in to_released(model.state_dict()).items()})
+    checkpoint = Checkpoint.from_state({f"module.{key}": t for key, t in to_original(model.state_dict()).items()})
     assert checkpoint.format == "released"
     assert_same(checkpoint.build(), model)

@@ -37,8 +37,8 @@ def test_known_dataset_spellings(spelling, name):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_open_dataset_layouts(build_set, layout, scale):
-    root = build_set(layout, "B100", scale)
+def test_open_dataset_layouts(build_dataset, layout, scale):
+    root = build_dataset(layout, "B100", scale)
     for data_dir in (root, root.parent):
         found = open_dataset("bsd100", scale, data_dir)
         assert [pair.name for pair in found.pairs] == ["img_000", "img_001", "img_002"]
@@ -52,8 +52,8 @@ def test_open_dataset_layouts(build_set, layout, scale):
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("RCAN", "LAMNet")])
-def test_open_dataset_by_folder(build_set, layout):
-    root = build_set(layout, "mine", 2)
+def test_open_dataset_by_folder(build_dataset, layout):
+    root = build_dataset(layout, "mine", 2)
     folder = {"EDSR": root / "benchmark/mine", "DIV2K": root}.get(layout, root / "mine")
     found = open_dataset(folder, 2)
     assert len(found.pairs) == 3
@@ -63,31 +63,31 @@ def test_open_dataset_by_folder(build_set, layout):
         assert open_dataset(folder / "image_SRF_2", 2).pairs == found.pairs
 
 
-def test_open_dataset_root_is_dataset(build_set):
-    root = build_set("BasicSR", "Set14")
+def test_open_dataset_root_is_dataset(build_dataset):
+    root = build_dataset("BasicSR", "Set14")
     assert open_dataset("set14", 2, root / "Set14").pairs == open_dataset("set14", 2, root).pairs
 
 
-def test_open_dataset_by_folder_name(build_set):
-    assert len(open_dataset("mine", 2, build_set("EDSR", "mine")).pairs) == 3
+def test_open_dataset_by_folder_name(build_dataset):
+    assert len(open_dataset("mine", 2, build_dataset("EDSR", "mine")).pairs) == 3
 
 
-def test_open_dataset_prefers_lr_files(build_set, tmp_path):
-    build_set("folder", "Set5")
-    build_set("EDSR", "Set5", root=tmp_path / "data" / "deep")
+def test_open_dataset_prefers_lr_files(build_dataset, tmp_path):
+    build_dataset("folder", "Set5")
+    build_dataset("EDSR", "Set5", root=tmp_path / "data" / "deep")
     assert not open_dataset("set5", 2, tmp_path / "data").synthesizes_lr
 
 
-def test_read_synthesizes_missing_lr(build_set):
-    root = build_set("EDSR", scale=2)
+def test_read_synthesizes_missing_lr(build_dataset):
+    root = build_dataset("EDSR", scale=2)
     found = open_dataset("set5", 4, root, lr_border="replicate")  # there is no X4
     large, small = found.read(found.pairs[0])
     assert np.array_equal(small, imresize(large, 1 / 4, border="replicate"))
     assert "made by imresize (replicate" in found.lr_source
 
 
-def test_open_dataset_roots(build_set, monkeypatch, tmp_path):
-    root = build_set()
+def test_open_dataset_roots(build_dataset, monkeypatch, tmp_path):
+    root = build_dataset()
     monkeypatch.setenv("LAMNET_DATA", f"{tmp_path / 'nothing'}:{root}")
     assert open_dataset("set5", 2).folder.is_relative_to(root)
     cache = tmp_path / "cache"
@@ -99,8 +99,8 @@ def test_open_dataset_roots(build_set, monkeypatch, tmp_path):
         open_dataset("set5", 2, tmp_path / "nothing")
 
 
-def test_open_dataset_not_found(build_set, tmp_path):
-    root = build_set(name="Other")
+def test_open_dataset_not_found(build_dataset, tmp_path):
+    root = build_dataset(name="Other")
     with pytest.raises(DatasetError, match=r"lamnet data fetch urban100 --data .*has Other/.*Urban100/HR"):
         open_dataset("urban100", 2, root)
     with pytest.raises(DatasetError, match="apply at http"):
@@ -112,22 +112,22 @@ def test_open_dataset_not_found(build_set, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="neither folders nor images"):
         open_dataset(tmp_path / "empty", 2)
-    build_set("EDSR", "Another", root=tmp_path / "two")
-    build_set("EDSR", "Third", root=tmp_path / "two")
+    build_dataset("EDSR", "Another", root=tmp_path / "two")
+    build_dataset("EDSR", "Third", root=tmp_path / "two")
     with pytest.raises(DatasetError, match="several datasets: Another, Third"):
         open_dataset(tmp_path / "two" / "benchmark", 2)
 
 
-def test_open_dataset_reports_unpaired_images(build_set):
-    root = build_set()
+def test_open_dataset_reports_unpaired_images(build_dataset):
+    root = build_dataset()
     (root / "Set5/LRbicx2/img_001.png").rename(root / "Set5/LRbicx2/stranger.png")
     found = open_dataset("set5", 2, root)
     assert [pair.name for pair in found.pairs] == ["img_000", "img_002"]
     assert [("img_001" in line, "stranger" in line) for line in found.problems] == [(True, False), (False, True)]
 
 
-def test_read_size_mismatch(build_set):
-    root = build_set(count=3)
+def test_read_size_mismatch(build_dataset):
+    root = build_dataset(count=3)
     Image.new("RGB", (31, 26)).save(root / "Set5/LRbicx2/img_000.png")
     (root / "Set5/LRbicx2/img_001.png").write_bytes(b"no image")
     Image.new("RGB", (1, 1)).save(root / "Set5/GTmod12/img_002.png")
@@ -157,8 +157,8 @@ def test_open_dataset_equal_stems(tmp_path):
     assert [pair.name for pair in open_dataset(tmp_path, 2).pairs] == ["a.bmp", "a.png"]
 
 
-def test_open_dataset_hugging_face_archives(build_set, tmp_path):
-    root = build_set("Hugging Face", "Set5")
+def test_open_dataset_hugging_face_archives(build_dataset, tmp_path):
+    root = build_dataset("Hugging Face", "Set5")
     folder = root / "Set5" / "data"
     for part in ("Set5_HR", "Set5_LR_x2"):
         with tarfile.open(folder / f"{part}.tar.gz", "w:gz") as tar:
@@ -229,8 +229,8 @@ def test_unpack_damaged_archive(tmp_path, damage):
     assert not (tmp_path / "out").exists()
 
 
-def test_verify_reports_problems(build_set):
-    root = build_set(count=5)
+def test_verify_reports_problems(build_dataset):
+    root = build_dataset(count=5)
     result = verify("set5", root)
     assert (result.images, result.scales, result.digests, result.problems) == (5, (2,), False, ())
     (root / "Set5/GTmod12/img_004.png").write_bytes(b"")
@@ -249,8 +249,8 @@ def test_open_dataset_sample():
     assert found.synthesizes_lr
 
 
-def test_open_dataset_local_folder_with_known_name(build_set, monkeypatch):
-    root = build_set("EDSR", "Set5")
+def test_open_dataset_local_folder_with_known_name(build_dataset, monkeypatch):
+    root = build_dataset("EDSR", "Set5")
     monkeypatch.chdir(root / "benchmark")
     found = open_dataset("Set5", 2, root / "nowhere")
     assert (found.name, len(found.pairs), found.synthesizes_lr) == ("set5", 3, False)

@@ -47,8 +47,8 @@ def test_evaluate_bicubic_matches_papers(shared, dataset, expected):
         assert "from files" in result.lr
 
 
-def test_evaluate_scores_match_metrics(build_set):
-    root = build_set("BasicSR", scale=2)
+def test_evaluate_scores_match_metrics(build_dataset):
+    root = build_dataset("BasicSR", scale=2)
     result = evaluate(Nearest(), "set5", 2, root)
     scores = []
     for file in sorted((root / "Set5/GTmod12").iterdir()):
@@ -60,8 +60,8 @@ def test_evaluate_scores_match_metrics(build_set):
     assert (result.psnr, result.ssim) == pytest.approx(tuple(np.mean(scores, axis=0)), abs=1e-12)
 
 
-def test_evaluate_protocol_borders(build_set):
-    root = build_set(scale=2)
+def test_evaluate_protocol_borders(build_dataset):
+    root = build_dataset(scale=2)
     standard = evaluate("bicubic", "set5", 2, root)
     original = evaluate("bicubic", "set5", 2, root, protocol="lamnet")
     assert (standard.border, original.border) == (2, 4)
@@ -73,16 +73,16 @@ def test_evaluate_protocol_borders(build_set):
     assert [protocol.border_at(3) for protocol in PROTOCOLS.values()] == [3, 4]
 
 
-def test_evaluate_limit_and_on_image(build_set):
+def test_evaluate_limit_and_on_image(build_dataset):
     images = []
-    result = evaluate(Nearest(), "set5", 2, build_set(count=5), limit=3, on_image=images.append)
+    result = evaluate(Nearest(), "set5", 2, build_dataset(count=5), limit=3, on_image=images.append)
     assert [score.name for score in result.images] == ["img_000", "img_001", "img_002"]
     assert [(image.done, image.total) for image in images] == [(1, 3), (2, 3), (3, 3)]
     assert images[0].sr.shape == images[0].hr.shape
 
 
-def test_evaluate_skips_invalid_images(build_set):
-    root = build_set(count=6)
+def test_evaluate_skips_invalid_images(build_dataset):
+    root = build_dataset(count=6)
     (root / "Set5/LRbicx2/img_000.png").unlink()
     Image.new("RGB", (9, 9)).save(root / "Set5/LRbicx2/img_001.png")
     (root / "Set5/GTmod12/img_002.png").write_bytes(b"GIF89a, or so")
@@ -101,8 +101,8 @@ def test_evaluate_skips_invalid_images(build_set):
         evaluate("bicubic", "set5", 2, root)
 
 
-def test_evaluate_file_and_module_agree(build_set, small):
-    root = build_set()
+def test_evaluate_file_and_module_agree(build_dataset, small):
+    root = build_dataset()
     from lamnet_models import load_model
 
     by_file, by_module = (evaluate(model, "set5", data_dir=root) for model in (small, load_model(small)))
@@ -114,14 +114,14 @@ def test_evaluate_file_and_module_agree(build_set, small):
     assert by_file.dataset_sha256 == by_module.dataset_sha256
 
 
-def test_evaluate_output_matches_upscale(build_set, small):
+def test_evaluate_output_matches_upscale(build_dataset, small):
     images = []
-    evaluate(small, "set5", data_dir=build_set(), on_image=images.append)
+    evaluate(small, "set5", data_dir=build_dataset(), on_image=images.append)
     assert np.array_equal(images[0].sr, upscale(images[0].lr, small, tile=0))
 
 
-def test_self_ensemble_is_equivariant(build_set, small):
-    root = build_set()
+def test_self_ensemble_is_equivariant(build_dataset, small):
+    root = build_dataset()
     from lamnet_models import load_model
 
     network = SelfEnsemble(load_model(small)).eval()
@@ -135,8 +135,8 @@ def test_self_ensemble_is_equivariant(build_set, small):
     assert result.psnr != evaluate(small, "set5", data_dir=root).psnr
 
 
-def test_evaluate_scale_mismatch(build_set, small):
-    root = build_set()
+def test_evaluate_scale_mismatch(build_dataset, small):
+    root = build_dataset()
     with pytest.raises(ValueError, match="scale must be 2"):
         evaluate(small, "set5", 4, root)
     with pytest.raises(ValueError, match="scale must be given"):
@@ -169,8 +169,8 @@ def test_evaluate_invalid_arguments(arguments, word):
         evaluate(**{"model": "bicubic", "dataset": "sample", **arguments})
 
 
-def test_evaluation_is_reproducible_and_json(build_set, small):
-    root = build_set()
+def test_evaluation_is_reproducible_and_json(build_dataset, small):
+    root = build_dataset()
     result = evaluate(small, "set5", data_dir=root)
     again = evaluate(small, "set5", data_dir=root)
     assert result.dataset_sha256 == again.dataset_sha256
@@ -203,8 +203,8 @@ def test_evaluation_published_by_architecture(shared, tmp_path):
     assert published("lamnet_x2", "sample") is None
 
 
-def test_compare(build_set, small):
-    root = build_set(count=4)
+def test_compare(build_dataset, small):
+    root = build_dataset(count=4)
     result = compare(["bicubic", small, Nearest()], "set5", 2, root, details=2, side=16)
     assert [evaluation.model for evaluation in result.evaluations] == ["bicubic", "small.safetensors", "Nearest"]
     assert len(result.details) == 2

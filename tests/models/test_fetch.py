@@ -167,10 +167,10 @@ def packed(folder, mode="w"):
 
 
 @pytest.fixture
-def edsr(server, build_set, tmp_path, monkeypatch):
+def edsr(server, build_dataset, tmp_path, monkeypatch):
     """A server in place of EDSR's, with two datasets in one archive."""
     for name, count in (("Set5", 5), ("B100", 3)):
-        build_set("EDSR", name, count=count, root=tmp_path / "origin")
+        build_dataset("EDSR", name, count=count, root=tmp_path / "origin")
     server.files["benchmark.tar"] = packed(tmp_path / "origin")
     monkeypatch.setattr(fetch_module, "_EDSR", remote(server, "benchmark.tar"))
     monkeypatch.setattr(fetch_module, "SOURCES", [source for source in fetch_module.SOURCES if source.name == "edsr"])
@@ -225,9 +225,9 @@ def test_fetch_checks_free_space(edsr, tmp_path, monkeypatch):
     assert not edsr.ranges
 
 
-def test_fetch_from_hugging_face(server, build_set, tmp_path, monkeypatch):
+def test_fetch_from_hugging_face(server, build_dataset, tmp_path, monkeypatch):
     for scale in (2, 3, 4):
-        build_set("Hugging Face", "Set5", scale=scale, count=5, root=tmp_path / "origin")
+        build_dataset("Hugging Face", "Set5", scale=scale, count=5, root=tmp_path / "origin")
     for part in ("HR", "LR_x2", "LR_x3", "LR_x4"):
         folder = tmp_path / "packed" / part
         folder.mkdir(parents=True)

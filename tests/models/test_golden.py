@@ -1,4 +1,4 @@
-"""Against the released network's output, and the proof that the comparison sees each likely mistake."""
+"""Equality with the original implementation, and sensitivity of the comparison to mistakes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ TOLERANCES = {torch.float64: 1e-9, torch.float32: 5e-5}  # relative to the large
 
 
 def error(folder: Path, name: str, dtype: torch.dtype, change: Callable[[LAMNet], None] | None = None) -> float:
-    """The largest difference from the released network's output, relative to its largest value."""
+    """Maximum difference from the original output, relative to its largest value."""
     model = load_model(folder / f"{name}.pth").to(dtype)
     if change:
         change(model)
@@ -28,7 +28,7 @@ def error(folder: Path, name: str, dtype: torch.dtype, change: Callable[[LAMNet]
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("name", GOLDEN)
-def test_equals_the_released_network(shared, name, dtype):
+def test_output_equals_original(shared, name, dtype):
     assert error(shared / "golden", name, dtype) < TOLERANCES[dtype]
 
 
@@ -151,6 +151,6 @@ MISTAKES = (
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
-def test_every_mistake_fails_the_comparison(shared, monkeypatch, mistake):
+def test_mistakes_exceed_tolerance(shared, monkeypatch, mistake):
     wrong = error(shared / "golden", "window19_x2", torch.float64, lambda model: mistake(model, monkeypatch))
-    assert wrong > 4 * max(TOLERANCES.values())  # far from passing even the looser one, in the smallest network
+    assert wrong > 4 * max(TOLERANCES.values())  # well above the looser tolerance, in the smallest network

@@ -30,27 +30,27 @@ COMMIT = "0" * 40
 
 
 class Hub:
-    """A model hub on this machine: as much of the protocol as creating, uploading and downloading need.
+    """Local model hub that implements repository creation, upload and download.
 
     Attributes:
-        repositories: Files by path, by repository.
-        token: The one that may write, and read what is private.
-        private: Repositories that only the token shows.
-        cut: Downloads of large files that end after half of what was asked for, before all goes well.
-        requests: What was asked: method, path, and the header Range.
+        repositories: Files by repository and path.
+        token: Token with write access and access to private repositories.
+        private: Private repositories.
+        truncated_downloads: Number of next downloads of large files that end after half of the data.
+        requests: Requests as (method, path, Range header).
     """
 
     def __init__(self, token="secret"):
         self.repositories: dict[str, dict[str, bytes]] = {}
-        self.large: dict[str, bytes] = {}  # uploaded, by digest, and not yet committed
+        self.large: dict[str, bytes] = {}  # uploaded but not committed, by digest
         self.token = token
         self.private: set[str] = set()
-        self.cut = 0
+        self.truncated_downloads = 0
         self.requests: list[tuple[str, str, str | None]] = []
 
     @contextmanager
     def running(self):
-        """Yields the address that the hub answers at."""
+        """Yield the address of the running hub."""
         handler = type("Handler", (_Handler,), {"hub": self})
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
-        if not self._may():
+        if not self._is_authorized():
             return self._json({"error": "Invalid credentials"}, 401)
         if path == "/api/repos/create":
             request = json.loads(body)
@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.hub.repositories[match[1]].get(match[3])
         if content is None:
             return self._missing("EntryNotFound", 404)
-        whole, start = len(content), 0
+        size, start = len(content), 0
         if span := self.headers.get("Range"):
             start = int(re.match(r"bytes=(\d+)-", span)[1])
         self.send_response(206 if start else 200)
@@ -142,16 +142,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
-        self.send_header("Content-Length", str(whole - start))
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.send_header("Content-Length", str(size - start))
         self.end_headers()
         if not body:
             return None
         rest = content[start:]
-        if self.hub.cut and whole > 10_000:
-            self.hub.cut -= 1
+        if self.hub.truncated_downloads and size > 10_000:
+            self.hub.truncated_downloads -= 1
             self.wfile.write(rest[: len(rest) // 2])
-            self.close_connection = True  # in the middle of what was promised
+            self.close_connection = True  # before Content-Length is reached
             return None
         self.wfile.write(rest)
         return None
@@ -160,11 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _address(self):
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def _may(self):
+    def _is_authorized(self):
         return self.headers.get("Authorization") == f"Bearer {self.hub.token}"
 
     def _visible(self):
-        return [name for name in self.hub.repositories if self._may() or name not in self.hub.private]
+        return [name for name in self.hub.repositories if self._is_authorized() or name not in self.hub.private]
 
     def _missing(self, code, status):
         self.send_response(status)
@@ -186,22 +186,22 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub with nothing in it, in place of everybody's, and an empty cache; somebody with its token is logged in."""
+    """Empty local hub with an empty cache, logged in with its token."""
     hub = Hub()
     with hub.running() as address:
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setenv("HF_TOKEN", hub.token)
-        _move(monkeypatch, address)
+        _set_endpoint(monkeypatch, address)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the older way to upload, which is plain HTTP
-        close_session()  # one of another test would know other proxies
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # use the plain HTTP upload
+        close_session()  # a session of another test has other proxies
         yield hub
         close_session()
 
 
-def _move(monkeypatch, address):
-    """Does what HF_ENDPOINT does when it is there before the library is imported."""
+def _set_endpoint(monkeypatch, address):
+    """Set the endpoint, as HF_ENDPOINT does at import."""
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -215,162 +215,166 @@ def image():
 
 @pytest.fixture
 def file(tmp_path):
-    """A checkpoint of none of the paper's architectures, with what its training was."""
+    """Checkpoint with an architecture not in the paper, and training metadata."""
     torch.manual_seed(0)
     model = LAMNet(scale=2, channels=16, num_blocks=1, depth=1, window=((1, 2), (3, 3)), exchange=False).eval()
-    save_checkpoint(model, tmp_path / "mine.safetensors", training={"data": "10 | photographs", "psnr": 30.126})
-    return tmp_path / "mine.safetensors"
+    save_checkpoint(model, tmp_path / "source.safetensors", training={"data": "10 | photographs", "psnr": 30.126})
+    return tmp_path / "source.safetensors"
 
 
-def test_there_and_back(hub, file, image):
-    url = push(file, "someone/mine", license="cc-by-4.0")
-    assert url == f"{constants.ENDPOINT}/someone/mine"
-    files = hub.repositories["someone/mine"]
+def test_push_and_load(hub, file, image):
+    url = push(file, "user/model", license="cc-by-4.0")
+    assert url == f"{constants.ENDPOINT}/user/model"
+    files = hub.repositories["user/model"]
     assert files.keys() == {"model.safetensors", "config.json", "README.md"}
     model = load_model(file)
     for loaded in (
-        timm.create_model("hf-hub:someone/mine", pretrained=True).eval(),
-        create_model("hf-hub:someone/mine", pretrained=True),
+        timm.create_model("hf-hub:user/model", pretrained=True).eval(),
+        create_model("hf-hub:user/model", pretrained=True),
     ):
         assert loaded.config == model.config
         assert torch.equal(loaded(image), model(image))
-    assert not torch.equal(create_model("hf-hub:someone/mine").eval()(image), model(image))
-    assert torch.equal(upscale(image, "hf-hub:someone/mine"), model(image).clamp(0, 1))
+    assert not torch.equal(create_model("hf-hub:user/model").eval()(image), model(image))
+    assert torch.equal(upscale(image, "hf-hub:user/model"), model(image).clamp(0, 1))
 
 
-def test_the_weights_are_a_checkpoint_of_ours_too(hub, tmp_path, file):
-    push(file, "someone/mine", license="mit")
+def test_pushed_weights_are_lamnet_checkpoint(hub, tmp_path, file):
+    push(file, "user/model", license="mit")
     path = tmp_path / "downloaded.safetensors"
-    path.write_bytes(hub.repositories["someone/mine"]["model.safetensors"])
+    path.write_bytes(hub.repositories["user/model"]["model.safetensors"])
     assert load_model(path).config == load_model(file).config
 
 
-def test_the_card_says_what_the_file_says(hub, file):
-    push(file, "someone/mine", license="cc-by-4.0")
-    _, front, text = hub.repositories["someone/mine"]["README.md"].decode().split("---\n", 2)
-    facts = yaml.safe_load(front)
-    assert (facts["license"], facts["library_name"], facts["pipeline_tag"]) == ("cc-by-4.0", "timm", "image-to-image")
-    assert facts["model-index"][0]["results"][0]["metrics"][0]["value"] == 30.13
+def test_model_card_contents(hub, file):
+    push(file, "user/model", license="cc-by-4.0")
+    _, front, text = hub.repositories["user/model"]["README.md"].decode().split("---\n", 2)
+    card = yaml.safe_load(front)
+    assert (card["license"], card["library_name"], card["pipeline_tag"]) == ("cc-by-4.0", "timm", "image-to-image")
+    assert card["model-index"][0]["results"][0]["metrics"][0]["value"] == 30.13
     assert "10 \\| photographs" in text
-    assert "hf-hub:someone/mine" in text
-    config = json.loads(hub.repositories["someone/mine"]["config.json"])
+    assert "hf-hub:user/model" in text
+    config = json.loads(hub.repositories["user/model"]["config.json"])
     assert config["pretrained_cfg"]["license"] == "cc-by-4.0"
 
 
-def test_packaged_weights_by_their_name(hub, image):
-    push("lamnet_x3", "someone/lamnet-x3", private=True)
-    assert hub.private == {"someone/lamnet-x3"}
-    facts = yaml.safe_load(hub.repositories["someone/lamnet-x3"]["README.md"].decode().split("---\n", 2)[1])
-    assert facts["license"] == "apache-2.0"
-    loaded = create_model("hf-hub:someone/lamnet-x3", pretrained=True)
+def test_push_packaged_weights(hub, image):
+    push("lamnet_x3", "user/lamnet-x3", private=True)
+    assert hub.private == {"user/lamnet-x3"}
+    card = yaml.safe_load(hub.repositories["user/lamnet-x3"]["README.md"].decode().split("---\n", 2)[1])
+    assert card["license"] == "apache-2.0"
+    loaded = create_model("hf-hub:user/lamnet-x3", pretrained=True)
     assert torch.equal(loaded(image), create_model("lamnet_x3", pretrained=True)(image))
 
 
-def test_no_figures_that_nobody_measured(hub, tmp_path):
+def test_model_card_without_psnr(hub, tmp_path):
     save_checkpoint(LAMNet(scale=8, channels=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
-    push(tmp_path / "a.safetensors", "someone/a", license="mit")
-    assert "model-index" not in hub.repositories["someone/a"]["README.md"].decode()
-    assert create_model("hf-hub:someone/a", pretrained=True).scale == 8
+    push(tmp_path / "a.safetensors", "user/a", license="mit")
+    assert "model-index" not in hub.repositories["user/a"]["README.md"].decode()
+    assert create_model("hf-hub:user/a", pretrained=True).scale == 8
 
 
-def test_a_licence_has_to_be_said(hub, file):
-    with pytest.raises(ValueError, match="license is None"):
-        push(file, "someone/mine")
+def test_push_without_license_raises(hub, file):
+    with pytest.raises(ValueError, match=r"^license"):
+        push(file, "user/model")
     assert not hub.repositories
 
 
 @pytest.mark.parametrize(
-    ("repository", "token", "words"),
+    ("repository", "token", "message"),
     [
-        ("someone/mine", "wrong", "HF_TOKEN"),
-        ("someone/mine", "", "HF_TOKEN"),
-        ("some one/mine", "secret", "ORGANISATION/NAME"),
+        ("user/model", "wrong", "HF_TOKEN"),
+        ("user/model", "", "HF_TOKEN"),
+        ("some user/model", "secret", "ORGANIZATION/NAME"),
     ],
 )
-def test_uploads_that_cannot_be(hub, file, monkeypatch, repository, token, words):
+def test_push_errors(hub, file, monkeypatch, repository, token, message):
     monkeypatch.setenv("HF_TOKEN", token)
-    assert_one_line(lambda: push(file, repository, license="mit"), words)
+    assert_one_line(lambda: push(file, repository, license="mit"), message)
     assert not hub.repositories
 
 
-def assert_one_line(call, *words):
+def assert_one_line(call, *parts):
     with pytest.raises(HubError) as error:
         call()
     assert "\n" not in str(error.value)
-    for word in words:
-        assert word in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
 
 
-def test_downloads_that_cannot_be(hub, file, monkeypatch):
+def test_download_errors(hub, file, monkeypatch):
     def load():
-        return create_model("hf-hub:someone/mine", pretrained=True)
+        return create_model("hf-hub:user/model", pretrained=True)
 
-    assert_one_line(load, "someone/mine", "no such repository")
-    push(file, "someone/mine", license="mit", private=True)
+    assert_one_line(load, "user/model", "repository not found")
+    push(file, "user/model", license="mit", private=True)
     monkeypatch.setenv("HF_TOKEN", "wrong")
     assert_one_line(load, "private", "HF_TOKEN")
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    del hub.repositories["someone/mine"]["config.json"]
-    assert_one_line(load, "no such file")
+    del hub.repositories["user/model"]["config.json"]
+    assert_one_line(load, "file not found")
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "words"),
+    ("change", "error", "message"),
     [
         (lambda config, weights: (config, weights[: len(weights) // 2]), HubError, "damaged"),
         (lambda config, weights: (b"no json", weights), HubError, "damaged"),
         (lambda config, weights: (b"{}", weights), HubError, "damaged"),
         (lambda config, weights: (config.replace(b"lamnet_x2", b"no_such_model"), weights), HubError, "no_such_model"),
-        (lambda config, weights: (b'{"architecture": "test_vit", "num_classes": 9}', weights), ModelError, "no LAMNet"),
+        (
+            lambda config, weights: (b'{"architecture": "test_vit", "num_classes": 9}', weights),
+            ModelError,
+            "LAMNet, got",
+        ),
         (lambda config, weights: (config, save({"a": torch.zeros(1)})), CheckpointError, "not a LAMNet"),
     ],
 )
-def test_repositories_of_something_else(hub, file, change, error, words):
-    push(file, "someone/mine", license="mit")
-    files = hub.repositories["someone/mine"]
+def test_invalid_repositories_raise(hub, file, change, error, message):
+    push(file, "user/model", license="mit")
+    files = hub.repositories["user/model"]
     files["config.json"], files["model.safetensors"] = change(files["config.json"], files["model.safetensors"])
-    with pytest.raises(error, match=words) as raised:
-        create_model("hf-hub:someone/mine", pretrained=error is not ModelError)
+    with pytest.raises(error, match=message) as raised:
+        create_model("hf-hub:user/model", pretrained=error is not ModelError)
     assert "\n" not in str(raised.value)
 
 
-def test_an_interrupted_download_is_tried_again(hub, file, image):
-    push(file, "someone/mine", license="mit")
-    hub.cut = 1
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+def test_interrupted_download_retried(hub, file, image):
+    push(file, "user/model", license="mit")
+    hub.truncated_downloads = 1
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
     gets = [path for method, path, _ in hub.requests if method == "GET" and path.endswith("safetensors")]
     assert len(gets) == 2
 
 
-def test_a_download_that_never_ends_leaves_nothing_that_looks_whole(hub, file, image, monkeypatch):
-    push(file, "someone/mine", license="mit")
-    hub.cut = 1000
+def test_failed_download_leaves_no_partial_file(hub, file, image, monkeypatch):
+    push(file, "user/model", license="mit")
+    hub.truncated_downloads = 1000
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert_one_line(lambda: create_model("hf-hub:someone/mine", pretrained=True), "someone/mine")
-    hub.cut = 0
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    assert_one_line(lambda: create_model("hf-hub:user/model", pretrained=True), "user/model")
+    hub.truncated_downloads = 0
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
 
 
-def test_offline_what_was_downloaded_is_there(hub, file, image, monkeypatch):
-    push(file, "someone/mine", license="mit")
-    create_model("hf-hub:someone/mine", pretrained=True)
+def test_offline_uses_cache(hub, file, image, monkeypatch):
+    push(file, "user/model", license="mit")
+    create_model("hf-hub:user/model", pretrained=True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     close_session()
     hub.requests.clear()
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
     assert not hub.requests
-    assert_one_line(lambda: create_model("hf-hub:someone/other", pretrained=True), "cannot be reached")
-    assert_one_line(lambda: push(file, "someone/mine", license="mit"), "HF_HUB_OFFLINE")
+    assert_one_line(lambda: create_model("hf-hub:user/other", pretrained=True), "cannot be reached")
+    assert_one_line(lambda: push(file, "user/model", license="mit"), "HF_HUB_OFFLINE")
 
 
-def test_without_a_hub_what_was_downloaded_is_there(hub, file, image, monkeypatch):
-    push(file, "someone/mine", license="mit")
-    create_model("hf-hub:someone/mine", pretrained=True)
-    _move(monkeypatch, "http://127.0.0.1:9")
-    monkeypatch.setattr(time, "sleep", lambda _: None)  # it tries several times, with more patience than a test has
-    loaded = create_model("hf-hub:someone/mine", pretrained=True)
+def test_unreachable_hub_uses_cache(hub, file, image, monkeypatch):
+    push(file, "user/model", license="mit")
+    create_model("hf-hub:user/model", pretrained=True)
+    _set_endpoint(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # the library retries with delays
+    loaded = create_model("hf-hub:user/model", pretrained=True)
     assert torch.equal(loaded(image), load_model(file)(image))
-    assert_one_line(lambda: create_model("hf-hub:someone/other", pretrained=True), "cannot be reached")
+    assert_one_line(lambda: create_model("hf-hub:user/other", pretrained=True), "cannot be reached")

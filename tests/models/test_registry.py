@@ -28,14 +28,14 @@ def image():
     return torch.rand(1, 3, 7, 9, generator=torch.Generator().manual_seed(0))
 
 
-def test_timm_knows_the_six():
+def test_timm_lists_all_models():
     names = {f"lamnet_{size}x{scale}" for size in ("", "large_") for scale in (2, 3, 4)}
     assert set(timm.list_models("lamnet*")) == names == set(lamnet_models.list_models())
     assert lamnet_models.list_models("*large*") == ["lamnet_large_x2", "lamnet_large_x3", "lamnet_large_x4"]
     assert TAGGED in timm.list_models("lamnet*", pretrained=True)
 
 
-def test_every_packaged_file_has_its_card_and_loads(image):
+def test_packaged_weights_load_and_have_cards(image):
     assert {key.partition(".")[0] for key in packaged_weights()} == set(lamnet_models.list_models())
     for key, path in packaged_weights().items():
         card = path.with_name(f"{key}.md")
@@ -44,13 +44,13 @@ def test_every_packaged_file_has_its_card_and_loads(image):
         assert create_model(key, pretrained=True)(image).isfinite().all()
 
 
-def test_timm_and_ours_create_the_same(image):
+def test_timm_create_model_equal(image):
     model = timm.create_model("lamnet_x4", pretrained=True).eval()
     assert model.scale == 4
     assert torch.equal(model(image), create_model(TAGGED, pretrained=True)(image))
 
 
-def test_pretrained_models_are_in_evaluation_mode():
+def test_pretrained_model_in_eval_mode():
     assert not create_model("lamnet_x4", pretrained=True).training
     assert create_model("lamnet_x4").training
 
@@ -65,56 +65,56 @@ def test_local_dir_round_trip(tmp_path, arguments):
     assert torch.equal(loaded(image), model(image))
 
 
-def test_local_dir_that_does_not_fit_names_the_keys(tmp_path):
+def test_local_dir_mismatch_names_keys(tmp_path):
     save_for_hf(create_model("lamnet_x2", num_blocks=1, depth=1), tmp_path, safe_serialization=True)
     with pytest.raises(CheckpointError, match=r"missing: blocks\.1\."):
         timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_blocks=2)
 
 
-def test_weights_are_looked_for_in_order(tmp_path, monkeypatch, image):
+def test_weights_search_order(tmp_path, monkeypatch, image):
     torch.manual_seed(0)
-    mine = create_model("lamnet_x4").eval()
+    local = create_model("lamnet_x4").eval()
     explicit, folder = tmp_path / "explicit.safetensors", tmp_path / "weights"
     folder.mkdir()
-    save_checkpoint(mine, folder / "lamnet_x4.safetensors")
+    save_checkpoint(local, folder / "lamnet_x4.safetensors")
     packaged = create_model("lamnet_x4", pretrained=True)(image)
-    monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))  # decided at the call
-    assert torch.equal(create_model("lamnet_x4", pretrained=True)(image), mine(image))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))  # read at call time
+    assert torch.equal(create_model("lamnet_x4", pretrained=True)(image), local(image))
     assert torch.equal(create_model(TAGGED, pretrained=True)(image), packaged)
-    other = create_model("lamnet_x4").eval()
-    save_checkpoint(other, explicit)
-    assert torch.equal(create_model("lamnet_x4", pretrained=explicit)(image), other(image))
+    explicit_model = create_model("lamnet_x4").eval()
+    save_checkpoint(explicit_model, explicit)
+    assert torch.equal(create_model("lamnet_x4", pretrained=explicit)(image), explicit_model(image))
     overlay = {"file": str(explicit)}
     model = timm.create_model("lamnet_x4", pretrained=True, pretrained_cfg_overlay=overlay).eval()
-    assert torch.equal(model(image), other(image))
+    assert torch.equal(model(image), explicit_model(image))
 
 
-def test_the_folder_of_weights_may_hold_released_files(tmp_path, monkeypatch, image):
-    mine = create_model("lamnet_x3").eval()
-    save_checkpoint(mine, tmp_path / "lamnet_x3.pth", format="released")
+def test_weights_folder_with_original_files(tmp_path, monkeypatch, image):
+    model = create_model("lamnet_x3").eval()
+    save_checkpoint(model, tmp_path / "lamnet_x3.pth", format="released")
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
-    assert torch.equal(create_model("lamnet_x3", pretrained=True)(image), mine(image))
+    assert torch.equal(create_model("lamnet_x3", pretrained=True)(image), model(image))
 
 
-def test_a_folder_that_is_none_is_an_error(tmp_path, monkeypatch):
+def test_weights_folder_missing_raises(tmp_path, monkeypatch):
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "none"))
-    with pytest.raises(CheckpointError, match="not a folder"):
+    with pytest.raises(CheckpointError, match=WEIGHTS_VARIABLE):
         create_model("lamnet_x4", pretrained=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "error", "words"),
+    ("name", "arguments", "error", "message"),
     [
         ("lamnt_x4", {}, ModelError, "did you mean lamnet_x4"),
-        ("resnet50", {}, ModelError, "there are lamnet_x2"),
+        ("resnet50", {}, ModelError, "lamnet_x2, lamnet_x3"),
         ("lamnet_x4.none", {}, ModelError, TAGGED),
-        ("lamnet_x4", {"pretrained": True, "in_chans": 1}, CheckpointError, r"in_chans=3 \(yours: 1\).*" + TAGGED),
+        ("lamnet_x4", {"pretrained": True, "in_chans": 1}, CheckpointError, r"in_chans=3 .*1.*" + TAGGED),
         ("lamnet_x4", {"pretrained": "none.safetensors"}, CheckpointError, "no such file"),
-        ("lamnet_x4", {"scale": 0}, ValueError, "scale is 0"),
+        ("lamnet_x4", {"scale": 0}, ValueError, "^scale .*0"),
     ],
 )
-def test_errors_say_what_to_do(name, arguments, error, words):
-    with pytest.raises(error, match=words) as raised:
+def test_create_model_errors(name, arguments, error, message):
+    with pytest.raises(error, match=message) as raised:
         create_model(name, **arguments)
     assert "\n" not in str(raised.value)
 
@@ -131,7 +131,7 @@ def test_resolve_model(tmp_path, image):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of a model hub as a download needs."""
+    """Minimal model hub for downloads."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012 - set by the test
 
@@ -158,37 +158,38 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_configured_hub_is_asked_last(tmp_path):
+def test_configured_hub_searched_last(tmp_path):
     save_checkpoint(create_model("lamnet_x2"), tmp_path / "x2.safetensors")
-    Hub.files = {"/someone/weights/resolve/main/lamnet_x2.new.safetensors": (tmp_path / "x2.safetensors").read_bytes()}
+    Hub.files = {"/user/weights/resolve/main/lamnet_x2.new.safetensors": (tmp_path / "x2.safetensors").read_bytes()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
         "from lamnet_models import CheckpointError, load_model\n"
-        "from lamnet_models.pretrained import locate, packaged_weights\n"
-        "assert locate('lamnet_x3') in packaged_weights().values()\n"
-        "assert load_model(locate('lamnet_x2.new')).scale == 2\n"
-        "try: locate('lamnet_x3.new')\n"
+        "from lamnet_models.pretrained import resolve_weights_path, packaged_weights\n"
+        "assert resolve_weights_path('lamnet_x3') in packaged_weights().values()\n"
+        "assert load_model(resolve_weights_path('lamnet_x2.new')).scale == 2\n"
+        "try: resolve_weights_path('lamnet_x3.new')\n"
         "except CheckpointError as error: print(error)\n"
     )
     environment = os.environ | {
-        HUB_VARIABLE: "someone/weights",
+        HUB_VARIABLE: "user/weights",
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_HOME": str(tmp_path),
         "no_proxy": "127.0.0.1",
     }
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
         )
     finally:
         server.shutdown()
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("lamnet_x3.new.safetensors cannot be had from LAMNET_HUB=someone/weights")
-    assert len(done.stdout.splitlines()) == 1
+    assert process.returncode == 0, process.stderr
+    assert "lamnet_x3.new.safetensors" in process.stdout
+    assert "LAMNET_HUB=user/weights" in process.stdout
+    assert len(process.stdout.splitlines()) == 1
 
 
-def test_every_verb_is_a_call_of_the_package():
+def test_public_names_importable():
     import lamnet_models
 
     for name in lamnet_models.__all__:

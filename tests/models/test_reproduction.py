@@ -97,8 +97,8 @@ def test_table_3_without_datasets(tmp_path):
     assert any("Urban100 not found" in note for note in result.tables[1].notes)
 
 
-def test_table_3_evaluates_datasets_and_peers(build_set, tmp_path):
-    root = build_set(count=2)
+def test_table_3_evaluates_datasets_and_peers(build_dataset, tmp_path):
+    root = build_dataset(count=2)
     torch.manual_seed(0)
     torch.save(PEERS["swinir_light"](2).state_dict(), tmp_path / "swinir.pth")
     result = ITEMS["table3"](scales=[2], data=root, weights=[("swinir_light", tmp_path / "swinir.pth")])
@@ -160,8 +160,8 @@ def test_budget_parse_invalid(text):
         Budget.parse(text)
 
 
-def test_figure_5(build_set, small_model, tmp_path):
-    root = build_set("folder", name="photos")
+def test_figure_5(build_dataset, small_model, tmp_path):
+    root = build_dataset("folder", name="photos")
     result = reproduce("figure5", tmp_path, models=[small_model], dataset=str(root / "photos"), details=1)
     assert column(result, "method") == ["bicubic", "small.safetensors"]
     with Image.open(tmp_path / "figure5.png") as picture:

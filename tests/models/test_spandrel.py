@@ -1,4 +1,4 @@
-"""Other people's networks through spandrel, and LAMNet in spandrel."""
+"""Peer networks loaded by spandrel, and LAMNet as a spandrel architecture."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from lamnet_models import CheckpointError, create_model, resolve_model, save_checkpoint, upscale
 from lamnet_models.checkpoint import Checkpoint
 from lamnet_models.evaluation import evaluate
-from lamnet_models.released import to_released
+from lamnet_models.released import to_original
 
 spandrel = pytest.importorskip("spandrel", reason="needs the extra peers")
 from spandrel.architectures.Compact import Compact  # noqa: E402
@@ -24,18 +24,18 @@ def compact(tmp_path):
     return tmp_path / "compact.pth"
 
 
-def test_a_peer_is_measured_like_our_own(compact, build_set):
-    result = evaluate(compact, "set5", data_dir=build_set())
+def test_evaluate_peer(compact, build_dataset):
+    result = evaluate(compact, "set5", data_dir=build_dataset())
     assert (result.scale, result.model, result.variant) == (2, "compact.pth", None)
     network = Compact(num_feat=8, num_conv=2, upscale=2).eval()
     network.load_state_dict(torch.load(compact)["params"])
-    by_python = evaluate(network, "set5", 2, build_set())
+    by_python = evaluate(network, "set5", 2, build_dataset())
     assert [score.psnr for score in result.images] == [score.psnr for score in by_python.images]
     with pytest.raises(ValueError, match="scale must be 2"):
-        evaluate(compact, "set5", 4, build_set())
+        evaluate(compact, "set5", 4, build_dataset())
 
 
-def test_a_peer_with_a_window_is_padded_as_its_descriptor_says(tmp_path):
+def test_peer_padded_to_size_requirements(tmp_path):
     torch.manual_seed(0)
     swinir = SwinIR(
         img_size=64, window_size=8, depths=[1], num_heads=[2], embed_dim=8, upscale=2, upsampler="pixelshuffledirect"
@@ -52,7 +52,7 @@ def test_a_peer_with_a_window_is_padded_as_its_descriptor_says(tmp_path):
     assert torch.allclose(peer(batch)[1:], descriptor(batch[1:]))
 
 
-def test_peers_enlarge_photographs_too(compact):
+def test_upscale_with_peer_and_alpha(compact):
     image = torch.rand(4, 20, 30)
     image[3, :10] = 0
     assert upscale(image, compact).shape == (4, 40, 60)
@@ -62,7 +62,7 @@ def test_peers_enlarge_photographs_too(compact):
 @pytest.mark.parametrize("name", ["lamnet_x2", "lamnet_large_x3"])
 def test_spandrel_loads_lamnet(tmp_path, name, format):
     install()
-    install()  # twice does no harm
+    install()  # idempotent
     torch.manual_seed(0)
     model = create_model(name, window=((1, 2), (3, 3))).eval()
     path = tmp_path / ("model.safetensors" if format == "lamnet" else "model.pth")
@@ -91,7 +91,7 @@ def test_spandrel_loads_every_variant(tmp_path):
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_spandrel_is_told_what_an_application_needs(exchange):
+def test_descriptor_fields(exchange):
     install()
     state = create_model("lamnet_x2", num_blocks=1, depth=1, exchange=exchange).state_dict()
     descriptor = spandrel.ModelLoader("cpu").load_from_state_dict(state)
@@ -103,9 +103,9 @@ def test_spandrel_is_told_what_an_application_needs(exchange):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
-def test_spandrel_runs_lamnet_in_half_precision(dtype, tolerance, monkeypatch):
+def test_spandrel_half_precision(dtype, tolerance, monkeypatch):
     install()
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # its float16 never returns on some processors
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # its float16 convolutions hang on some processors
     state = create_model("lamnet_x4", pretrained=True).state_dict()
     image = torch.rand(1, 3, 11, 14)
     expected = spandrel.ModelLoader("cpu").load_from_state_dict(dict(state))(image)
@@ -115,7 +115,7 @@ def test_spandrel_runs_lamnet_in_half_precision(dtype, tolerance, monkeypatch):
     assert (result.float() - expected).abs().max() < tolerance
 
 
-def test_spandrel_loads_what_the_authors_released(shared):
+def test_spandrel_loads_original_checkpoints(shared):
     install()
     for path in sorted((shared / "golden").glob("*_io.pt")):
         reference = torch.load(path, weights_only=True)
@@ -126,25 +126,24 @@ def test_spandrel_loads_what_the_authors_released(shared):
             assert difference.abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_released_files_without_their_window_are_lamnet_too():
+def test_spandrel_loads_original_without_window():
     install()
     model = create_model("lamnet_x2", num_blocks=1, depth=1).eval()
-    state = {key: value for key, value in to_released(model.state_dict()).items() if "kernel_map" not in key}
+    state = {key: value for key, value in to_original(model.state_dict()).items() if "kernel_map" not in key}
     image = torch.rand(1, 3, 6, 5)
     assert torch.equal(spandrel.ModelLoader("cpu").load_from_state_dict(state)(image), model(image).clamp(0, 1))
 
 
-def test_only_lamnet_is_taken_for_lamnet():
+def test_detection_is_exclusive():
     install()
-    states = [Compact(num_feat=8, num_conv=2).state_dict(), DnCNN(nb=5).state_dict()]
-    for state in states:
+    for state in (Compact(num_feat=8, num_conv=2).state_dict(), DnCNN(nb=5).state_dict()):
         assert spandrel.MAIN_REGISTRY.load(state).architecture.id != "LAMNet"
-    ours = create_model("lamnet_x2").state_dict()
-    claims = [entry.architecture.id for entry in spandrel.MAIN_REGISTRY if entry.detect(ours)]
+    lamnet_state = create_model("lamnet_x2").state_dict()
+    claims = [entry.architecture.id for entry in spandrel.MAIN_REGISTRY if entry.detect(lamnet_state)]
     assert claims == ["LAMNet"]
 
 
-def test_what_is_no_network_is_told(tmp_path):
+def test_invalid_files_raise(tmp_path):
     torch.save({"a": torch.zeros(3)}, tmp_path / "odd.pth")
     (tmp_path / "damaged.pth").write_bytes(b"x" * 100)
     for name in ("odd.pth", "damaged.pth"):
@@ -157,7 +156,7 @@ def test_what_is_no_network_is_told(tmp_path):
         Checkpoint.from_state({"a": torch.zeros(3)})
 
 
-def test_without_spandrel_the_extra_is_named(compact, monkeypatch):
+def test_missing_spandrel_names_the_extra(compact, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lamnet_models.integrations.spandrel", None)
     with pytest.raises(CheckpointError, match=r"pip install 'lamnet\[peers\]'"):
         resolve_model(compact)

@@ -223,8 +223,8 @@ def test_training_data_holdout(photos):
 
 
 @pytest.mark.parametrize("layout", ["DIV2K", "EDSR"])
-def test_training_data_lr_layout(build_set, layout):
-    root = build_set(layout, "DIV2K_train", scale=2)
+def test_training_data_lr_layout(build_dataset, layout):
+    root = build_dataset(layout, "DIV2K_train", scale=2)
     train_set, _ = training_data([str(root)], 2)
     assert not train_set.synthesizes_lr
     assert training_data([str(root)], 3)[0].synthesizes_lr

@@ -1,1 +1,1 @@
-"""Kernels in Triton. Imported when a kernel is first wanted, as Triton itself is."""
+"""Triton kernels, imported on first use."""

@@ -1,8 +1,8 @@
-"""Focal aggregation and its gradients as kernels that read each input about once.
+"""Triton kernels of the focal aggregation and its gradients.
 
-A program computes a tile of pixels for some channels of one head: the weights are read once for all of them, and the
-pixels that neighbours share come from the cache. Gradients are gathered, so that each value is written by one program:
-the sums have one order, and the results are the same every time.
+Each kernel reads its inputs about once: a program computes a tile of pixels for a block of channels of one head, the
+weights are read once per block, and pixels shared by neighbors come from the cache. Gradients are gathered instead of
+scattered: each value is written by one program, so the summation order is fixed and the results are deterministic.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from torch import Tensor
 
 from ...window import FocalWindow
 
-# Height and width of a tile, by axis. Along the height it is tall, so that rows above and below are read again by few
-# other programs; along the width the neighbours lie in the same lines of the cache.
+# Tile height and width by aggregation axis. Vertical tiles are tall, so that few programs read the same rows twice;
+# horizontal neighbors share cache lines.
 _TILES = {3: (4, 64), 2: (32, 16)}
-_MAX_CHANNELS = 8  # of a head in one program: more do not fit in the registers beside a tile
+_MAX_CHANNELS = 8  # per program; more would spill registers
 
 
 @triton.jit
-def _tile(height, width, TILE_H: tl.constexpr, TILE_W: tl.constexpr, CHUNKS: tl.constexpr, HEADS: tl.constexpr):
-    """Returns which pixels, chunk of channels, head and image are this program's."""
-    program = tl.program_id(0)
-    across = tl.cdiv(width, TILE_W)
-    down = tl.cdiv(height, TILE_H)
-    left = program % across
-    top = (program // across) % down
-    chunk = (program // (across * down)) % CHUNKS
-    head = (program // (across * down * CHUNKS)) % HEADS
-    image = program // (across * down * CHUNKS * HEADS)
+def _program_tile(height, width, TILE_H: tl.constexpr, TILE_W: tl.constexpr, CHUNKS: tl.constexpr, HEADS: tl.constexpr):
+    """Return the rows, columns, channel block, head and image of this program."""
+    program_id = tl.program_id(0)
+    tiles_x = tl.cdiv(width, TILE_W)
+    tiles_y = tl.cdiv(height, TILE_H)
+    left = program_id % tiles_x
+    top = (program_id // tiles_x) % tiles_y
+    chunk = (program_id // (tiles_x * tiles_y)) % CHUNKS
+    head = (program_id // (tiles_x * tiles_y * CHUNKS)) % HEADS
+    image = program_id // (tiles_x * tiles_y * CHUNKS * HEADS)
     pixel = tl.arange(0, TILE_H * TILE_W)
     return top * TILE_H + pixel // TILE_W, left * TILE_W + pixel % TILE_W, chunk, head, image.to(tl.int64)
 
 
 @triton.jit
-def _at(row, column, shift: tl.constexpr, HORIZONTAL: tl.constexpr, height, width):
-    """Returns the pixels that lie a distance away along the axis, and which of them are in the image."""
+def _shift(row, column, shift: tl.constexpr, HORIZONTAL: tl.constexpr, height, width):
+    """Return pixel coordinates shifted along the axis, and a mask of those inside the image."""
     inside = (row < height) & (column < width)
     if HORIZONTAL:
         column += shift
@@ -49,12 +49,14 @@ def _at(row, column, shift: tl.constexpr, HORIZONTAL: tl.constexpr, height, widt
 
 
 @triton.jit
-def _mean(x, channel, row, column, strides, cell: tl.constexpr, limits, HORIZONTAL: tl.constexpr, TYPE: tl.constexpr):
-    """Returns the mean of a cell around each pixel, (channels, pixels)."""
+def _cell_mean(
+    x, channel, row, column, strides, cell: tl.constexpr, limits, HORIZONTAL: tl.constexpr, TYPE: tl.constexpr
+):
+    """Return the mean of one cell around each pixel, (channels, pixels)."""
     channels, height, width = limits
     total = tl.zeros((channel.shape[0], row.shape[0]), TYPE)
     for step in tl.static_range(cell[1]):
-        r, c, inside = _at(row, column, cell[0] + step, HORIZONTAL, height, width)
+        r, c, inside = _shift(row, column, cell[0] + step, HORIZONTAL, height, width)
         offsets = channel[:, None] * strides[0] + (r * strides[1] + c * strides[2])[None, :]
         total += tl.load(x + offsets, mask=(channel < channels)[:, None] & inside[None, :], other=0).to(TYPE)
     return total * (1.0 / cell[1])
@@ -80,7 +82,7 @@ def _forward_kernel(
     INDEX: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    row, column, chunk, head, image = _tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
+    row, column, chunk, head, image = _program_tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
     row, column = row.to(INDEX), column.to(INDEX)
     channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
     inside = (row < height) & (column < width)
@@ -92,7 +94,7 @@ def _forward_kernel(
         weight = tl.load(weights + tap * weight_strides[1], mask=inside, other=0).to(TYPE)
         limits = (CHANNELS, height, width)
         steps = (x_strides[1], x_strides[2], x_strides[3])
-        total += weight[None, :] * _mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
+        total += weight[None, :] * _cell_mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
     out += image * out_strides[0] + (head * CHANNELS).to(tl.int64) * out_strides[1]
     offsets = channel[:, None] * out_strides[1] + (row * out_strides[2] + column * out_strides[3])[None, :]
     tl.store(out + offsets, total, mask=(channel < CHANNELS)[:, None] & inside[None, :])
@@ -118,7 +120,7 @@ def _grad_x_kernel(
     INDEX: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    row, column, chunk, head, image = _tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
+    row, column, chunk, head, image = _program_tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
     row, column = row.to(INDEX), column.to(INDEX)
     channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
     grad += image * grad_strides[0] + (head * CHANNELS).to(tl.int64) * grad_strides[1]
@@ -126,10 +128,10 @@ def _grad_x_kernel(
     total = tl.zeros((BLOCK, TILE_H * TILE_W), TYPE)
     for tap in tl.static_range(len(CELLS)):
         for step in tl.static_range(CELLS[tap][1]):
-            # The pixel whose cell has this one as its ``step``-th.
-            r, c, inside = _at(row, column, -(CELLS[tap][0] + step), HORIZONTAL, height, width)
-            place = tap * weight_strides[1] + r * weight_strides[2] + c * weight_strides[3]
-            weight = tl.load(weights + place, mask=inside, other=0).to(TYPE) * (1.0 / CELLS[tap][1])
+            # The output pixel for which this pixel is element ``step`` of cell ``tap``.
+            r, c, inside = _shift(row, column, -(CELLS[tap][0] + step), HORIZONTAL, height, width)
+            weight_offset = tap * weight_strides[1] + r * weight_strides[2] + c * weight_strides[3]
+            weight = tl.load(weights + weight_offset, mask=inside, other=0).to(TYPE) * (1.0 / CELLS[tap][1])
             offsets = channel[:, None] * grad_strides[1] + (r * grad_strides[2] + c * grad_strides[3])[None, :]
             values = tl.load(grad + offsets, mask=(channel < CHANNELS)[:, None] & inside[None, :], other=0)
             total += weight[None, :] * values.to(TYPE)
@@ -159,7 +161,7 @@ def _grad_weights_kernel(
     INDEX: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    row, column, _, head, image = _tile(height, width, TILE_H, TILE_W, 1, HEADS)
+    row, column, _, head, image = _program_tile(height, width, TILE_H, TILE_W, 1, HEADS)
     row, column = row.to(INDEX), column.to(INDEX)
     inside = (row < height) & (column < width)
     grad += image * grad_strides[0] + (head * CHANNELS).to(tl.int64) * grad_strides[1]
@@ -174,27 +176,27 @@ def _grad_weights_kernel(
             values = tl.load(grad + offsets, mask=(channel < CHANNELS)[:, None] & inside[None, :], other=0)
             limits = (CHANNELS, height, width)
             steps = (x_strides[1], x_strides[2], x_strides[3])
-            means = _mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
+            means = _cell_mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
             total += tl.sum(values.to(TYPE) * means, 0)
         tl.store(grad_weights + tap * out_strides[1], total, mask=inside)
 
 
 def forward(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
-    """Returns the aggregated features, (B, D, H, W), laid out as ``x``."""
+    """Return the aggregated features, (B, D, H, W), in the memory layout of ``x``."""
     out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
     _launch(_forward_kernel, x, weights, out, x.shape, window, heads, dim)
     return out
 
 
 def grad_x(grad: Tensor, weights: Tensor, like: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
-    """Returns the gradient of the features, (B, D, H, W), of the type and layout of ``like``."""
+    """Return the gradient of the features, (B, D, H, W), in dtype and layout of ``like``."""
     out = torch.empty_like(like)
     _launch(_grad_x_kernel, grad, weights, out, like.shape, window, heads, dim)
     return out
 
 
 def grad_weights(grad: Tensor, x: Tensor, like: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
-    """Returns the gradient of the weights, (B, heads·K, H, W), of the type and layout of ``like``."""
+    """Return the gradient of the weights, (B, heads·K, H, W), in dtype and layout of ``like``."""
     out = torch.empty_like(like)
     _launch(_grad_weights_kernel, grad, x, out, x.shape, window, heads, dim)
     return out
@@ -203,7 +205,7 @@ def grad_weights(grad: Tensor, x: Tensor, like: Tensor, window: FocalWindow, hea
 def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: FocalWindow, heads: int, dim: int):
     if 0 in shape:
         return
-    programs, constants = tiling(shape, window, heads, dim, chunked=kernel is not _grad_weights_kernel)
+    programs, constants = launch_config(shape, window, heads, dim, chunked=kernel is not _grad_weights_kernel)
     tensors = (first, second, out)
     with torch.cuda.device_of(first):
         kernel[(programs,)](
@@ -211,21 +213,23 @@ def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: F
             *shape[2:],
             *(tensor.stride() for tensor in tensors),
             **constants,
-            INDEX=index_type(*tensors),
-            TYPE=accumulator(first, second),
+            INDEX=index_dtype(*tensors),
+            TYPE=accumulator_dtype(first, second),
             num_warps=4 if constants["TILE_H"] * constants["TILE_W"] <= 256 else 8,
         )
 
 
-def tiling(shape, window: FocalWindow, heads: int, dim: int, chunked: bool = True) -> tuple[int, dict[str, object]]:
-    """Returns how many programs it takes, and the constants of a kernel.
+def launch_config(
+    shape, window: FocalWindow, heads: int, dim: int, chunked: bool = True
+) -> tuple[int, dict[str, object]]:
+    """Return the number of programs and the kernel's compile-time constants.
 
     Args:
-        shape: Of the features, (B, D, H, W).
-        window: The window.
-        heads: Number of groups of channels that share weights.
+        shape: Shape of the features, (B, D, H, W).
+        window: Focal window.
+        heads: Number of heads.
         dim: 3 for the width, 2 for the height.
-        chunked: Whether programs share out the channels of a head.
+        chunked: Whether the channels of a head are split into blocks, one program each.
     """
     batch, channels, height, width = shape
     per_head = channels // heads
@@ -237,13 +241,13 @@ def tiling(shape, window: FocalWindow, heads: int, dim: int, chunked: bool = Tru
     return tiles * chunks * heads * batch, constants | {"TILE_H": tile_h, "TILE_W": tile_w}
 
 
-def index_type(*tensors: Tensor) -> tl.dtype:
-    """Returns the type of offsets within an image; from one image to the next they are of 64 bits anyway."""
+def index_dtype(*tensors: Tensor) -> tl.dtype:
+    """Return the dtype of offsets within an image. Offsets between images are always 64-bit."""
     return tl.int64 if max(map(_extent, tensors)) >= 2**31 else tl.int32
 
 
-def accumulator(*tensors: Tensor) -> tl.dtype:
-    """Returns the type to compute in: float64 if any tensor is, else float32."""
+def accumulator_dtype(*tensors: Tensor) -> tl.dtype:
+    """Return the accumulation dtype: float64 if any tensor is float64, else float32."""
     return tl.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else tl.float32
 
 

@@ -1,6 +1,6 @@
-"""The end of a focal pass in one kernel: projection to the taps' weights, tanh, aggregation.
+"""Triton kernel that fuses the weight projection, tanh and aggregation of a focal pass.
 
-The map of weights, of heads·K channels and so the largest of the layer, is never in memory.
+The map of weights (heads·K channels, the largest of the layer) is never written to memory.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ...window import FocalWindow
-from .aggregate import _mean, _tile, accumulator, index_type, tiling
+from .aggregate import _cell_mean, _program_tile, accumulator_dtype, index_dtype, launch_config
 
-_MAX_INPUTS = 32  # channels of the projection's input that are held in registers beside a tile
+_MAX_INPUTS = 32  # input channels of the projection held in registers at a time
 
 
 @triton.jit
@@ -40,7 +40,7 @@ def _focal_pass_kernel(
     INDEX: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    row, column, chunk, head, image = _tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
+    row, column, chunk, head, image = _program_tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
     row, column = row.to(INDEX), column.to(INDEX)
     channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
     inside = (row < height) & (column < width)
@@ -52,16 +52,16 @@ def _focal_pass_kernel(
         weight = tl.zeros((TILE_H * TILE_W,), TYPE) + tl.load(bias + head * len(CELLS) + tap).to(TYPE)
         for first in tl.static_range(0, HEADS * CHANNELS, INPUTS):
             feature = (first + tl.arange(0, INPUTS)).to(INDEX)
-            known = feature < HEADS * CHANNELS
-            factors = tl.load(matrix + tap * matrix_strides[0] + feature * matrix_strides[1], mask=known, other=0)
-            places = row * hidden_strides[2] + column * hidden_strides[3]
-            offsets = feature[:, None] * hidden_strides[1] + places[None, :]
-            values = tl.load(hidden + offsets, mask=known[:, None] & inside[None, :], other=0)
-            weight += tl.sum(factors.to(TYPE)[:, None] * values.to(TYPE), 0)
+            valid = feature < HEADS * CHANNELS
+            coefficients = tl.load(matrix + tap * matrix_strides[0] + feature * matrix_strides[1], mask=valid, other=0)
+            pixel_offsets = row * hidden_strides[2] + column * hidden_strides[3]
+            offsets = feature[:, None] * hidden_strides[1] + pixel_offsets[None, :]
+            values = tl.load(hidden + offsets, mask=valid[:, None] & inside[None, :], other=0)
+            weight += tl.sum(coefficients.to(TYPE)[:, None] * values.to(TYPE), 0)
         weight = 2 * tl.sigmoid(2 * weight) - 1  # tanh
         limits = (CHANNELS, height, width)
         steps = (x_strides[1], x_strides[2], x_strides[3])
-        total += weight[None, :] * _mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
+        total += weight[None, :] * _cell_mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
     out += image * out_strides[0] + (head * CHANNELS).to(tl.int64) * out_strides[1]
     offsets = channel[:, None] * out_strides[1] + (row * out_strides[2] + column * out_strides[3])[None, :]
     tl.store(out + offsets, total, mask=(channel < CHANNELS)[:, None] & inside[None, :])
@@ -70,11 +70,11 @@ def _focal_pass_kernel(
 def forward(
     x: Tensor, hidden: Tensor, matrix: Tensor, bias: Tensor, window: FocalWindow, heads: int, dim: int
 ) -> Tensor:
-    """Returns the features aggregated with ``tanh(matrix·hidden + bias)``, (B, D, H, W), laid out as ``x``."""
+    """Return ``x`` aggregated with ``tanh(matrix·hidden + bias)``, (B, D, H, W)."""
     out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, hidden.dtype))
     if out.numel() == 0:
         return out
-    programs, constants = tiling(x.shape, window, heads, dim)
+    programs, constants = launch_config(x.shape, window, heads, dim)
     with torch.cuda.device_of(x):
         _focal_pass_kernel[(programs,)](
             x,
@@ -86,8 +86,8 @@ def forward(
             *(tensor.stride() for tensor in (x, hidden, matrix, out)),
             **constants,
             INPUTS=min(_MAX_INPUTS, triton.next_power_of_2(x.shape[1])),
-            INDEX=index_type(x, hidden, out),
-            TYPE=accumulator(x, hidden),
+            INDEX=index_dtype(x, hidden, out),
+            TYPE=accumulator_dtype(x, hidden),
             num_warps=8,
         )
     return out
