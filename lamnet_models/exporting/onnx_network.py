@@ -21,7 +21,7 @@ from lamnet_layers.residual import PreNormResidual
 from ..lamnet import LAMNet
 from .onnx_graph import Graph
 
-INPUT, OUTPUT = "image", "enlarged"
+INPUT, OUTPUT = "image", "upscaled"
 """Names of the input and output of the graph."""
 
 _PLANES, _CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]

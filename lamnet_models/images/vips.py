@@ -37,7 +37,7 @@ def save_image(file: io.BufferedIOBase, picture: Picture, extension: str, qualit
     """Write a picture as PNG, TIFF or JPEG, row by row, without copying its pixels."""
     across, down = picture.dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
     image = from_pixels(picture.pixels, picture.icc_profile)
-    image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimetre
+    image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimeter
     for name, data in (("exif-data", picture.exif), ("xmp-data", picture.xmp)):
         if data:
             image.set_type(pyvips.GValue.blob_type, name, data)
