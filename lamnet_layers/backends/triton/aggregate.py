@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ...window import FocalWindow
 
-# Height and width of a tile, by axis. Along the height it is tall, so that rows above and below are read again by few
-# other programs; along the width the neighbours lie in the same lines of the cache.
-_TILES = {3: (4, 64), 2: (32, 16)}
+# Height and width of a tile, by axis. Along the width, neighbors lie in the same cache lines; along the height, each
+# tile also reads the rows above and below it.
+_TILES = {3: (4, 64), 2: (16, 16)}
+_NUM_WARPS = 8  # a pixel per thread: with two, registers spill (tests/benchmarks/kernel_resources.py)
 _MAX_CHANNELS = 8  # of a head in one program: more do not fit in the registers beside a tile
 
 
@@ -213,7 +214,7 @@ def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: F
             **constants,
             INDEX=index_type(*tensors),
             TYPE=accumulator(first, second),
-            num_warps=4 if constants["TILE_H"] * constants["TILE_W"] <= 256 else 8,
+            num_warps=_NUM_WARPS,
         )
 
 

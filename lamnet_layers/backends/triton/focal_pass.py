@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...window import FocalWindow
-from .aggregate import _mean, _tile, accumulator, index_type, tiling
+from .aggregate import _NUM_WARPS, _mean, _tile, accumulator, index_type, tiling
 
 _MAX_INPUTS = 32  # channels of the projection's input that are held in registers beside a tile
 
@@ -88,6 +88,6 @@ def forward(
             INPUTS=min(_MAX_INPUTS, triton.next_power_of_2(x.shape[1])),
             INDEX=index_type(x, hidden, out),
             TYPE=accumulator(x, hidden),
-            num_warps=8,
+            num_warps=_NUM_WARPS,
         )
     return out
