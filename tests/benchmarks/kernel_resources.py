@@ -33,6 +33,7 @@ import triton.language as tl
 from torch import Tensor, nn
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
+from triton.runtime.errors import PTXASError
 from triton.runtime.jit import JITFunction, KernelInterface
 
 from lamnet_layers import use_backend
@@ -129,7 +130,7 @@ def measure(arch: int, dtypes=DTYPES, sizes=SIZES, wide_offsets: bool = False) -
     driver.set_active(_Driver(arch))
     try:
         _empty_kernel.warmup(grid=(1,))
-    except Exception as error:  # LLVM's, ptxas's or Triton's, depending on the version
+    except (PTXASError, RuntimeError) as error:  # not CompilationError, which is the kernel's
         raise NotImplementedError(f"triton {triton.__version__} cannot compile for sm_{arch}: {error}") from None
     with (
         mock.patch.object(JITFunction, "run", compile_only),
@@ -154,7 +155,7 @@ def names() -> set[str]:
         (module.name, value)
         for module in pkgutil.iter_modules(package.__path__)
         for value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).values()
-        if isinstance(value, KernelInterface) and value.__module__.endswith(f".{module.name}")
+        if isinstance(value, KernelInterface) and value.fn.__module__.endswith(f".{module.name}")
     ]
     called = {name for _, function in functions for name in function.fn.__code__.co_names}
     return {f"{module}.{function.__name__}" for module, function in functions if function.__name__ not in called}
