@@ -6,8 +6,6 @@ import torch
 pytest.importorskip("triton")
 from kernel_resources import ARCHITECTURES, DTYPES, SIZES, in_process, measure, names
 
-ONE_SIZE = SIZES[:1]
-
 
 def compile_kernels(*args):
     try:
@@ -21,7 +19,7 @@ def compile_kernels(*args):
 @pytest.mark.parametrize(
     ("arch", "dtypes", "sizes"),
     [
-        (90, (torch.bfloat16,), ONE_SIZE),
+        (90, (torch.bfloat16,), SIZES),
         *(pytest.param(arch, DTYPES, SIZES, marks=pytest.mark.slow) for arch in ARCHITECTURES),
     ],
 )
@@ -31,4 +29,4 @@ def test_kernels_do_not_spill(arch, dtypes, sizes):
 
 @pytest.mark.slow
 def test_kernels_compile_with_wide_offsets():
-    compile_kernels(90, (torch.bfloat16,), ONE_SIZE, True)
+    compile_kernels(90, (torch.bfloat16,), SIZES, True)
