@@ -1,10 +1,6 @@
 """Triton kernels against the eager backend in float64, on a GPU or in Triton's interpreter."""
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +14,6 @@ from lamnet_layers.backends.select import BACKEND_VARIABLE, select
 pytest.importorskip("triton")
 pytestmark = pytest.mark.usefixtures("launches", "poisoned")
 
-ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TINY = FocalWindow((1, 2), (1, 1))
 # Sums are accumulated in float32, so only the result is rounded; the same holds for gradients.
@@ -208,40 +203,6 @@ def test_unavailable_or_unknown_backend_raises(monkeypatch):
     monkeypatch.setenv(BACKEND_VARIABLE, "fast")
     with pytest.raises(ValueError, match=BACKEND_VARIABLE):
         select(None, "cpu")
-
-
-COMPILE = """
-import itertools
-import triton
-import triton.language as tl
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-
-from lamnet_layers.backends.triton import aggregate, dual_gate, focal_pass
-
-CONSTANTS = {"HEADS": 2, "CHANNELS": 8, "HIDDEN": 8, "CELLS": ((-2, 2), (0, 1), (1, 2)), "BLOCK": 8, "INPUTS": 16}
-CONSTANTS |= {"INDEX": tl.int64, "TYPE": tl.float32}
-passes = (aggregate._forward_kernel, aggregate._grad_x_kernel, aggregate._grad_weights_kernel)
-cases = list(itertools.product((*passes, focal_pass._focal_pass_kernel), aggregate._TILES.items()))
-for kernel, (dim, (height, width)) in [*cases, (dual_gate._dual_gate_kernel, (0, dual_gate._TILE))]:
-    values = CONSTANTS | {"HORIZONTAL": dim == 3, "TILE_H": height, "TILE_W": width}
-    values = {name: value for name, value in values.items() if name in kernel.arg_names}
-    types = {"height": "i32", "width": "i32"} | dict.fromkeys(values, "constexpr")
-    types = {
-        name: types.get(name) or (("i64",) * 4 if name.endswith("strides") else "*bf16")
-        for name in kernel.arg_names
-    }
-    binary = triton.compile(ASTSource(kernel, types, values), target=GPUTarget("cuda", 90, 32))
-    print(kernel.__name__, dim, len(binary.asm["cubin"]))
-"""
-
-
-def test_kernels_compile_without_gpu(tmp_path):
-    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-W", "ignore", "-c", COMPILE]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == 9
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")

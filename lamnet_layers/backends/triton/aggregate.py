@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ...window import FocalWindow
 
-# Tile height and width by aggregation axis. Vertical tiles are tall, so that few programs read the same rows twice;
-# horizontal neighbors share cache lines.
-_TILES = {3: (4, 64), 2: (32, 16)}
-_MAX_CHANNELS = 8  # per program; more would spill registers
+# Height and width of a tile, by axis. Along the width, neighbors lie in the same cache lines; along the height, each
+# tile also reads the rows above and below it.
+_TILES = {3: (4, 64), 2: (16, 16)}
+_NUM_WARPS = 8  # a pixel per thread: with two, registers spill (tests/benchmarks/kernel_resources.py)
+_MAX_CHANNELS = 8  # of a head in one program: more do not fit in the registers beside a tile
 
 
 @triton.jit
@@ -215,7 +216,7 @@ def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: F
             **constants,
             INDEX=index_dtype(*tensors),
             TYPE=accumulator_dtype(first, second),
-            num_warps=4 if constants["TILE_H"] * constants["TILE_W"] <= 256 else 8,
+            num_warps=_NUM_WARPS,
         )
 
 

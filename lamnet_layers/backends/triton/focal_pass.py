@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...window import FocalWindow
-from .aggregate import _cell_mean, _program_tile, accumulator_dtype, index_dtype, launch_config
+from .aggregate import _NUM_WARPS, _cell_mean, _program_tile, accumulator_dtype, index_dtype, launch_config
 
 _MAX_INPUTS = 32  # input channels of the projection held in registers at a time
 
@@ -88,6 +88,6 @@ def forward(
             INPUTS=min(_MAX_INPUTS, triton.next_power_of_2(x.shape[1])),
             INDEX=index_dtype(x, hidden, out),
             TYPE=accumulator_dtype(x, hidden),
-            num_warps=8,
+            num_warps=_NUM_WARPS,
         )
     return out
