@@ -30,7 +30,7 @@ def test_info_estimates_memory(lamnet, monkeypatch):
     assert memory["whole"] > memory["exact"] > memory["exact_in_files"] > 0
     assert memory["files"] == 1920 * 1080 * (3 * 64 * 4 + 16 * 3)
     shown = lamnet("info", "lamnet_x4", "--size", "1920x1080")[1]
-    assert f"{memory['whole'] / 1e9:.2f} GB for the whole image" in shown
+    assert f"{memory['whole'] / 1e9:.2f} GB without tiling" in shown
 
 
 @pytest.mark.parametrize(("limit", "message"), [("4X", "got '4X'"), ("10M", "got '10M'")])
@@ -72,7 +72,7 @@ def test_upscale_max_memory_falls_back_to_png(lamnet, tmp_path, model, monkeypat
 def mmapped_bytes(variables=None):
     """Bytes of a large tensor that the allocator maps separately, and so returns to the system when it is freed."""
     lines = [
-        "import ctypes, torch; from lamnet_cli.allocation import keep_memory; keep_memory()",
+        "import ctypes, torch; from lamnet_cli.allocation import configure_allocator; configure_allocator()",
         "class State(ctypes.Structure): _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]",
         "mallinfo = ctypes.CDLL(None).mallinfo2; mallinfo.restype = State",
         "before = getattr(mallinfo(), '4'); x = torch.empty(6_000_000); print(getattr(mallinfo(), '4') - before)",
@@ -83,6 +83,6 @@ def mmapped_bytes(variables=None):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_keep_memory_respects_environment():
+def test_configure_allocator_respects_environment():
     assert mmapped_bytes() == 0
     assert mmapped_bytes({"MALLOC_MMAP_THRESHOLD_": "1000000"}) >= 24_000_000
