@@ -134,7 +134,7 @@ def measure(arch: int, dtypes=DTYPES, sizes=SIZES, wide_offsets: bool = False) -
         raise NotImplementedError(f"triton {triton.__version__} cannot compile for sm_{arch}: {error}") from None
     with (
         mock.patch.object(JITFunction, "run", compile_only),
-        mock.patch.object(select, "why_not_triton", return_value=None),
+        mock.patch.object(select, "triton_unavailable_reason", return_value=None),
         use_backend("fused"),
     ):
         for dtype in dtypes:

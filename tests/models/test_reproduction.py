@@ -189,7 +189,7 @@ def test_figure_7_from_logs(tmp_path):
     result = ITEMS["figure7"](runs=[tmp_path / "run"])
     assert result.tables[0].rows == (("run", 20, "32.00", "32.00", "sample"),)
     result.draw(tmp_path / "figure7.svg")
-    with pytest.raises(TrainingError, match="^run must.*log\.jsonl"):
+    with pytest.raises(TrainingError, match=r"^run must.*log\.jsonl"):
         ITEMS["figure7"](runs=[tmp_path])
 
 
