@@ -44,6 +44,7 @@ def test_help_and_list_load_no_torch(arguments):
         (["eval", "lamnt_x4"], "did you mean lamnet_x4?"),
         (["info", "lamnet_x4.nothing"], "lamnet_x4.photos310_v1"),
         (["create", "lamnt_x4"], "did you mean lamnet_x4?"),
+        (["train", "quick", "stps=1"], "steps"),
     ],
 )
 def test_usage_errors_load_no_torch(arguments, message):

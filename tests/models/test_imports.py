@@ -65,27 +65,29 @@ def test_import_registers_with_timm(imports):
     assert not {"accelerate", "matplotlib", "psutil", "pyvips", "skimage"} & modules
 
 
-def test_public_names_are_imported_for_type_checkers():
-    tree = ast.parse(Path(lamnet_models.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("package", [lamnet_models, lamnet_models.training], ids=lambda package: package.__name__)
+def test_public_names_are_imported_for_type_checkers(package):
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     names = {
-        alias.name: f"lamnet_models.{node.module}"
+        alias.name: f"{package.__name__}.{node.module}"
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert sorted(names) == sorted(lamnet_models.__all__)
+    assert sorted(names) == sorted(package.__all__)
     for name, module in names.items():
-        assert getattr(lamnet_models, name).__module__.startswith(module), name
+        assert getattr(package, name).__module__.startswith(module), name
 
 
-def test_public_names_differ_from_submodules():
-    submodules = {module.name for module in pkgutil.iter_modules(lamnet_models.__path__)}
-    assert not submodules & set(lamnet_models.__all__), "importing the submodule would replace the public name"
+@pytest.mark.parametrize("package", [lamnet_models, lamnet_models.training], ids=lambda package: package.__name__)
+def test_public_names_differ_from_submodules(package):
+    submodules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert not submodules & set(package.__all__), "importing the submodule would replace the public name"
 
 
 def test_subpackages_are_attributes():
     submodules = [module.name for module in pkgutil.iter_modules(lamnet_models.__path__) if module.ispkg]
     assert len(submodules) > 10
-    code = f"import lamnet_models, sys\nresult = [n for n in {submodules} if n not in dir(lamnet_models)]"
-    assert set(run_python(code)[0]) <= {"weights"}
+    assert set(submodules) - set(dir(lamnet_models)) <= {"weights"}
+    assert all(lamnet_models.__getattr__(name).__name__ == f"lamnet_models.{name}" for name in ("hub", "images"))
