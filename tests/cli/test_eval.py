@@ -13,7 +13,7 @@ def test_eval_summary_line(lamnet, build_dataset):
     code, out, err = lamnet("eval", "bicubic", "-d", "BSD100", "-s", "2", "--data", root)
     assert (code, err) == (0, "")
     assert out.startswith("bsd100 ×2 bicubic: ")
-    assert re.search(r"\bY\b.*\b2 pixels.*standard", out.splitlines()[-1])
+    assert re.search(r"\bY\b.*\b2 border pixels.*standard", out.splitlines()[-1])
 
 
 def test_eval_defaults(lamnet, build_dataset):
@@ -119,7 +119,7 @@ def test_data_list_and_verify(lamnet, build_dataset):
     assert "not found" in lamnet("data", "list", "--data", root)[1]
     code, out, err = lamnet("data", "verify", "urban100", "--data", root)
     assert code == 1
-    assert re.search(r"\b3 images.* 100\b", err)
+    assert re.search(r"\b100 images, got 3\b", err)
     assert lamnet("data", "verify", "--data", root / "nowhere")[0] == 0
     code, out, err = lamnet("data", "verify", "set5", "sample", "--data", root)
     assert code == 1

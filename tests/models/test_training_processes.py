@@ -25,8 +25,8 @@ SHORT = ["batch=4", "patch=8", "log_every=1", "valid_every=0", "valid_crop=32", 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(folder, *settings, launcher=(), resume=False, decay_from=None):
-    command = [sys.executable, *launcher, "-m", "lamnet_cli", "train", "quick", *SHORT, *settings, "-o", str(folder)]
+def start(folder, *settings, launcher=(), program=("-m", "lamnet_cli"), resume=False, decay_from=None):
+    command = [sys.executable, *launcher, *program, "train", "quick", *SHORT, *settings, "-o", str(folder)]
     command += [] if decay_from is None else ["--decay-from", str(decay_from)]
     return subprocess.Popen(
         command + ["--resume"] * resume,
@@ -150,21 +150,8 @@ def test_join_processes_invalid_variables(tmp_path, monkeypatch, environment, na
 
 
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_launcher_worker_killed(tmp_path, rank):
-    process = start(tmp_path / "run", NARROW, "steps=100000", "schedule=constant", "--processes=2")
-    wait_for(lambda: losses(tmp_path / "run"), process)
-    ranks = workers(process)
-    ranks[rank].kill()
-    _, err = finish(process, 137)
-    assert [line for line in err.splitlines() if "error" in line] == err.splitlines()[-1:]
-    assert f"process {rank}" in err.splitlines()[-1]
-    assert "SIGKILL" in err.splitlines()[-1]
-    assert "Traceback" not in err
-    assert_gone(ranks.values())
-
-
-def test_launcher_script(tmp_path):
-    """A script that patches a module patches it in each process."""
+def test_launcher_script_worker_killed(tmp_path, rank):
+    """A script that patches a module patches it in each process; the loss of a process ends the run."""
     script = tmp_path / "patched.py"
     script.write_text(
         "import os, pathlib, lamnet_cli.main, lamnet_models.training.loop as loop\n"
@@ -175,17 +162,19 @@ def test_launcher_script(tmp_path):
         "loop.create_model = create_model\n"
         "lamnet_cli.main.main()\n"
     )
-    arguments = ["train", "quick", *SHORT, NARROW, "steps=1", "--processes=2", "-o", str(tmp_path / "run")]
-    process = subprocess.Popen(
-        [sys.executable, str(script), *arguments],
-        env=os.environ | ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    finish(process)
+    settings = (NARROW, "steps=100000", "schedule=constant", "--processes=2")
+    process = start(tmp_path / "run", *settings, program=(str(script),))
+    wait_for(lambda: losses(tmp_path / "run"), process)
     assert (tmp_path / "0").exists()
     assert (tmp_path / "1").exists()
+    ranks = workers(process)
+    ranks[rank].kill()
+    _, err = finish(process, 137)
+    assert [line for line in err.splitlines() if "error" in line] == err.splitlines()[-1:]
+    assert f"process {rank}" in err.splitlines()[-1]
+    assert "SIGKILL" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert_gone(ranks.values())
 
 
 def test_train_folder_in_use(tmp_path):
