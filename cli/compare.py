@@ -25,6 +25,7 @@ from .options import (
     ProtocolName,
     Scale,
     Tile,
+    check_models,
     parse_tile,
 )
 from .output import check_output, print_error, print_json, print_table
@@ -75,6 +76,7 @@ def compare(
     draws = bool(boxes) or details > 0
     if draws:
         check_output(output, overwrite)
+    check_models(*models, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.evaluation.compare import Detail
     from lamnet_models.images import WRITABLE, write_image

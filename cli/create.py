@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .convert import Format
-from .options import Json, Overwrite
+from .options import Json, Overwrite, check_models
 from .output import check_output, print_json, print_table
 
 
@@ -46,6 +46,7 @@ def create(
     """
     if output:
         check_output(output, overwrite)
+    check_models(name)
     from lamnet_models import save_checkpoint
     from lamnet_models.variants import create_variant, format_value, nearest_published, parse_settings
 

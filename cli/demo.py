@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json
+from .options import Json, check_models
 from .output import print_json, print_table
 
 
@@ -32,6 +32,7 @@ def demo(
     Example: lamnet demo coffee
     """
     output = output or Path(f"lamnet_demo_{Path(photo).stem}.png")
+    check_models(model)
     from lamnet_models.demo import demo as run
     from lamnet_models.images import write_image
 

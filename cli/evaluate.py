@@ -26,6 +26,7 @@ from .options import (
     Scale,
     SelfEnsemble,
     Tile,
+    check_models,
     parse_tile,
 )
 from .output import print_csv, print_error, print_json, print_table
@@ -79,6 +80,7 @@ def evaluate(
     sides = parse_tile(tile)
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv are mutually exclusive")
+    check_models(model, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.datasets import open_dataset
     from lamnet_models.evaluation.methods import open_predictor

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Overwrite
+from .options import Json, Overwrite, check_models
 from .output import check_output, print_json, print_table
 from .progress import spinner
 
@@ -51,6 +51,7 @@ def export(
     Example: lamnet export lamnet_x4 -o lamnet_x4.onnx
     """
     check_output(output, overwrite)
+    check_models(model)
     from lamnet_models.exporting import TOLERANCES
     from lamnet_models.exporting import export as write
 

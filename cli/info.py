@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Json, parse_size
+from .options import Json, check_models, parse_size
 from .output import print_json, print_table
 
 
@@ -29,12 +29,13 @@ def info(
     Example: lamnet info lamnet_x4 --size 1920x1080
     """
     input_size = parse_size("--size", size)[::-1] if size else None
+    check_models(model)
 
     import torch
 
     from lamnet_models import LAMNet, complexity, create_model
     from lamnet_models.checkpoint import read_checkpoint
-    from lamnet_models.pretrained import is_checkpoint_path
+    from lamnet_models.names import is_checkpoint_path
     from lamnet_models.upscaling.footprint import estimate_process_memory
     from lamnet_models.variants import format_value, nearest_published
 

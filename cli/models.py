@@ -21,19 +21,13 @@ def list_models(
 
     Example: lamnet list --pretrained
     """
-    import torch
+    from lamnet_models import names
 
-    import lamnet_models
-
-    packaged = lamnet_models.list_models(pretrained=True)
     rows = []
-    for name in sorted(lamnet_models.list_models(pattern), key=lambda name: ("large" in name, name)):
-        weights = [entry for entry in packaged if entry.startswith(f"{name}.")]
-        if pretrained and not weights:
-            continue
-        model = lamnet_models.create_model(name, device=torch.device("meta"))
-        params = sum(parameter.numel() for parameter in model.parameters())
-        rows.append({"name": name, "scale": model.scale, "params": params, "weights": weights})
+    for name in names.list_models(pattern):
+        model, weights = names.PUBLISHED[name], names.list_models(name, pretrained=True)
+        if weights or not pretrained:
+            rows.append({"name": name, "scale": model.scale, "params": model.params, "weights": weights})
     if as_json:
         print_json(rows)
         return

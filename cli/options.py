@@ -81,6 +81,20 @@ SelfEnsemble = Annotated[
 ]
 
 
+def check_models(*models: str | None, baselines: tuple[str, ...] = ()) -> None:
+    """Raise ModelError for an unknown model name, before torch is imported.
+
+    Args:
+        *models: Model names, checkpoint files or timm sources; None is skipped.
+        baselines: Further valid names.
+    """
+    from lamnet_models.names import check_name, is_checkpoint_path
+
+    for model in models:
+        if model is not None and model not in baselines and ":" not in model and not is_checkpoint_path(model):
+            check_name(model)
+
+
 def parse_tile(text: str) -> int | str:
     """Parse the value of ``--tile``."""
     if text not in ("auto", "exact") and not text.isdecimal():

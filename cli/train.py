@@ -67,13 +67,8 @@ def train(
     """
     if "=" in recipe:  # settings without a recipe
         recipe, settings = "quick", [recipe, *(settings or [])]
-    from lamnet_models import TrainingError
-    from lamnet_models.training import Recipe, load_recipe
-    from lamnet_models.training import train as run
-    from lamnet_models.training.processes import ProcessLostError, join_processes, launched_processes
-    from lamnet_models.training.recipe import parse_settings
-
-    from . import launching
+    from lamnet_models.errors import TrainingError
+    from lamnet_models.training.recipe import Recipe, load_recipe, parse_settings
 
     if decay_from is not None and output is None:
         raise typer.BadParameter("--decay-from requires a folder for the new run: add -o FOLDER")
@@ -87,6 +82,10 @@ def train(
             load_recipe(recipe).with_overrides(overrides)
     except TrainingError as error:
         raise typer.BadParameter(str(error)) from None
+    from lamnet_models.training.processes import ProcessLostError, join_processes, launched_processes
+
+    from . import launching
+
     if launching.is_worker():
         launching.exit_with_launcher()
     elif processes > 1:
@@ -97,6 +96,8 @@ def train(
     if data:
         overrides["data"] = data
     folder = output or Path("runs") / Path(recipe).stem
+    from lamnet_models.training import train as run
+
     is_main = join_processes().is_main_process
     try:
         with _watch(folder, tensorboard) if is_main else nullcontext() as callback:

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Device, DeviceName, Json, Overwrite, Precision, PrecisionName, Tile, parse_size, parse_tile
+from .options import (
+    Device,
+    DeviceName,
+    Json,
+    Overwrite,
+    Precision,
+    PrecisionName,
+    Tile,
+    check_models,
+    parse_size,
+    parse_tile,
+)
 from .output import check_output, print_error, print_json, print_note
 from .progress import JobBars
 from .stopping import sigterm_as_interrupt
@@ -124,6 +135,7 @@ def upscale(
     if report:
         check_output(report, overwrite=True)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
+    check_models(model)
     from lamnet_models import ImageError
     from lamnet_models.upscaling.files import run_jobs
     from lamnet_models.upscaling.plan import plan_jobs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mkdocs.structure.files import File
 
-from lamnet_models.pretrained import packaged_weights
+from lamnet_models.names import packaged_weights
 
 _ROOT = Path(__file__).resolve().parents[1]
 _COMMAND = (sys.executable, "-m", "typer", "lamnet_cli.main", "utils", "docs", "--name", "lamnet")

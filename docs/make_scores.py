@@ -6,7 +6,7 @@ Usage: ``python docs/make_scores.py``, with Set5 and Set14 in ``LAMNET_DATA``.
 from pathlib import Path
 
 from lamnet_models.evaluation import Evaluation, evaluate
-from lamnet_models.pretrained import packaged_weights
+from lamnet_models.names import packaged_weights
 
 DATASETS = ("set5", "set14")
 TABLE = Path(__file__).parent / "assets" / "scores.md"

@@ -1,52 +1,90 @@
 """LAMNet for image super-resolution: models, checkpoints, upscaling and evaluation.
 
-Importing the package registers the models with timm.
+Importing the package registers the models with timm. Names and subpackages are imported on first access.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .checkpoint import load_model, save_checkpoint
-from .complexity import complexity
-from .errors import (
-    CheckpointError,
-    DatasetError,
-    ExportError,
-    HubError,
-    ImageError,
-    LAMNetError,
-    ModelError,
-    TrainingError,
-)
-from .lamnet import LAMNet
-from .registry import (
-    create_model,
-    lamnet_large_x2,
-    lamnet_large_x3,
-    lamnet_large_x4,
-    lamnet_x2,
-    lamnet_x3,
-    lamnet_x4,
-    list_models,
-    resolve_model,
-)
-from .upscaling import Upscaler, upscale
+from ._timm_hook import register_with_timm
 
-_LAZY = {
-    "compare": ".evaluation",
-    "evaluate": ".evaluation",
-    "export": ".exporting",
-    "push": ".hub",
-    "train": ".training",
+if TYPE_CHECKING:
+    from .checkpoint import load_model, save_checkpoint
+    from .cost import complexity
+    from .errors import (
+        CheckpointError,
+        DatasetError,
+        ExportError,
+        HubError,
+        ImageError,
+        LAMNetError,
+        ModelError,
+        TrainingError,
+    )
+    from .evaluation import compare, evaluate
+    from .exporting import export
+    from .hub import push
+    from .lamnet import LAMNet
+    from .names import list_models
+    from .registry import (
+        create_model,
+        lamnet_large_x2,
+        lamnet_large_x3,
+        lamnet_large_x4,
+        lamnet_x2,
+        lamnet_x3,
+        lamnet_x4,
+        resolve_model,
+    )
+    from .training import train
+    from .upscaling import Upscaler, upscale
+
+# No submodule may have the name of a public function: importing it would replace the function.
+_MODULES = {
+    "CheckpointError": "errors",
+    "DatasetError": "errors",
+    "ExportError": "errors",
+    "HubError": "errors",
+    "ImageError": "errors",
+    "LAMNet": "lamnet",
+    "LAMNetError": "errors",
+    "ModelError": "errors",
+    "TrainingError": "errors",
+    "Upscaler": "upscaling",
+    "compare": "evaluation",
+    "complexity": "cost",
+    "create_model": "registry",
+    "evaluate": "evaluation",
+    "export": "exporting",
+    "lamnet_large_x2": "registry",
+    "lamnet_large_x3": "registry",
+    "lamnet_large_x4": "registry",
+    "lamnet_x2": "registry",
+    "lamnet_x3": "registry",
+    "lamnet_x4": "registry",
+    "list_models": "names",
+    "load_model": "checkpoint",
+    "push": "hub",
+    "resolve_model": "registry",
+    "save_checkpoint": "checkpoint",
+    "train": "training",
+    "upscale": "upscaling",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # Imported on first access: scipy and accelerate take about a second each.
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
+_SUBPACKAGES = (
+    "app",
+    "benchmarking",
+    "datasets",
+    "evaluation",
+    "explanation",
+    "exporting",
+    "hub",
+    "images",
+    "integrations",
+    "reproduction",
+    "training",
+    "upscaling",
+)
 
 __all__ = [
     "CheckpointError",
@@ -78,3 +116,19 @@ __all__ = [
     "train",
     "upscale",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        globals()[name] = value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+        return value
+    if name in _SUBPACKAGES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})
+
+
+register_with_timm()

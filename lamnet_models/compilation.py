@@ -7,8 +7,6 @@ import sys
 import sysconfig
 
 from torch import nn
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
 
 from .errors import LAMNetError
 
@@ -41,6 +39,9 @@ def check_compiler(header: str = "Python.h") -> None:
     Raises:
         LAMNetError: If no C++ compiler is installed, or it fails on an empty program.
     """
+    from torch._inductor.cpp_builder import get_cpp_compiler  # takes seconds to import
+    from torch._inductor.exc import InvalidCxxCompiler
+
     try:
         compiler = get_cpp_compiler()
     except (InvalidCxxCompiler, RuntimeError, OSError):

@@ -5,27 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, ModelError
-from .hub_errors import HUB_ERRORS, describe_hub_error
 from .lamnet import LAMNet
+from .names import is_checkpoint_path, packaged_weights
 
 WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
 """Environment variable with a folder of checkpoints, searched before the packaged weights."""
 
 HUB_VARIABLE = "LAMNET_HUB"
 """Environment variable with a Hugging Face repository of ``NAME.TAG.safetensors``, searched last."""
-
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
-
-_PACKAGED = Path(__file__).parent / "weights"
-
-
-def packaged_weights() -> dict[str, Path]:
-    """Return the packaged checkpoints by ``NAME.TAG``, best tag of each name first."""
-    return {path.name.removesuffix(".safetensors"): path for path in sorted(_PACKAGED.glob("*.safetensors"))}
 
 
 def find_weights(name: str, tag: str = "") -> Path:
@@ -57,12 +46,6 @@ def find_weights(name: str, tag: str = "") -> Path:
     if repository := os.environ.get(HUB_VARIABLE):
         return _download(repository, f"{name}.{tag}.safetensors" if tag else f"{name}.safetensors")
     raise ModelError(f"no pretrained weights for {name}{tag and '.'}{tag}; {_describe_packaged_weights()}")
-
-
-def is_checkpoint_path(source: str | os.PathLike) -> bool:
-    """Return whether ``source`` is a file path instead of the name of weights."""
-    path = Path(source)
-    return isinstance(source, os.PathLike) or path.suffix in _SUFFIXES or path.is_file()
 
 
 def resolve_weights_path(source: str | os.PathLike) -> Path:
@@ -108,6 +91,10 @@ def _describe_packaged_weights() -> str:
 
 
 def _download(repository: str, file: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    from .hub_errors import HUB_ERRORS, describe_hub_error
+
     try:
         return Path(hf_hub_download(repository, file))
     except HUB_ERRORS as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,10 +16,8 @@ from .checkpoint import Checkpoint, check_state, load_model
 from .errors import CheckpointError, ModelError
 from .hub_errors import translate_hub_errors
 from .lamnet import RGB_MEAN, LAMNet
-from .pretrained import find_weights, is_checkpoint_path, load_pretrained, packaged_weights
-
-NAMES = tuple(f"lamnet_{size}x{scale}" for size in ("", "large_") for scale in (2, 3, 4))
-"""Names of the models of the paper."""
+from .names import PUBLISHED, check_name, is_checkpoint_path, packaged_weights
+from .pretrained import find_weights, load_pretrained
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
@@ -41,7 +38,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 _packaged = packaged_weights()
 default_cfgs = generate_default_cfgs(
     {key: _cfg(file=str(path)) for key, path in _packaged.items()}
-    | {name: _cfg() for name in NAMES if not any(key.startswith(f"{name}.") for key in _packaged)}
+    | {name: _cfg() for name in PUBLISHED if not any(key.startswith(f"{name}.") for key in _packaged)}
 )
 
 
@@ -108,16 +105,6 @@ def lamnet_large_x4(pretrained: bool = False, **kwargs: Any) -> LAMNet:
     return _create("lamnet_large_x4", pretrained, **{"scale": 4, "num_blocks": 5, **kwargs})
 
 
-def list_models(pattern: str = "lamnet*", pretrained: bool = False) -> list[str]:
-    """List the models of the paper.
-
-    Args:
-        pattern: Shell-style pattern of names.
-        pretrained: Whether to list the packaged weights, as ``NAME.TAG``, instead.
-    """
-    return timm.list_models(pattern, module="registry", pretrained=pretrained)
-
-
 def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwargs: Any) -> LAMNet:
     """Create a model by name, in evaluation mode if it is pretrained.
 
@@ -172,7 +159,7 @@ def published_name(model: nn.Module) -> str | None:
     """Return the name of the paper's model with the configuration of ``model``, or None."""
     if not isinstance(model, LAMNet):
         return None
-    for name in NAMES:
+    for name in PUBLISHED:
         if name.endswith(f"_x{model.scale}") and create_model(name, device=torch.device("meta")).config == model.config:
             return name
     return None
@@ -197,15 +184,3 @@ def _load_file(path: Path) -> nn.Module:
             return load_peer(path)
         except CheckpointError as peer_error:
             raise CheckpointError(f"{error}; {peer_error}") from None
-
-
-def check_name(name: str) -> None:
-    """Raise ModelError unless the model and, with a tag, its packaged weights exist."""
-    base, _, tag = name.partition(".")
-    if base not in NAMES:
-        near = difflib.get_close_matches(base, NAMES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(NAMES)}"
-        raise ModelError(f"no model named {base!r}: {hint}")
-    if tag and name not in packaged_weights():
-        tags = [key for key in packaged_weights() if key.startswith(f"{base}.")]
-        raise ModelError(f"no weights named {name!r}; packaged for {base}: {', '.join(tags) or 'none'}")

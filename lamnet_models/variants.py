@@ -14,7 +14,8 @@ from lamnet_layers.mixer import ATTENTIONS, CHANNEL_MIXERS
 
 from .errors import ModelError
 from .lamnet import LAMNet
-from .registry import NAMES, create_model
+from .names import PUBLISHED
+from .registry import create_model
 
 _BOOLEANS = {"true": True, "false": False}
 
@@ -110,7 +111,7 @@ def nearest_published(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
         [`SETTINGS`][lamnet_models.variants.SETTINGS].
     """
     values, differences = _flat(model.config), {}
-    for name in [name for name in NAMES if name.endswith(f"_x{model.scale}")] or NAMES:
+    for name in [name for name in PUBLISHED if name.endswith(f"_x{model.scale}")] or PUBLISHED:
         published = _flat(_published_config(name))
         differences[name] = {key: (value, published[key]) for key, value in values.items() if value != published[key]}
     return min(differences.items(), key=lambda item: len(item[1]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LAMNetError
-from ..registry import NAMES
+from ..names import PUBLISHED
 
 if TYPE_CHECKING:
     from .page import Networks
@@ -90,6 +90,6 @@ def _networks(model: str | os.PathLike | None, service: UpscaleService) -> Netwo
         return {Path(model).name: {service.upscalers(model).default.scale: model}}
     prefixes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
     return {
-        label: {int(name.removeprefix(prefix)): name for name in NAMES if name.startswith(prefix)}
+        label: {int(name.removeprefix(prefix)): name for name in PUBLISHED if name.startswith(prefix)}
         for label, prefix in prefixes.items()
     }

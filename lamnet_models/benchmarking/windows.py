@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lamnet_layers import FocalSeparableAttention, FocalWindow
 from lamnet_layers._checks import check_int
 
-from ..complexity import count_operations
+from ..cost import count_operations
 from ..devices import resolve_device
 from ..files import atomic_path
 from .timing import limited_threads, time_interleaved

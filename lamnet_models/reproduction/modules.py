@@ -10,7 +10,7 @@ from torch import nn
 
 from lamnet_layers import DGFN, GDFN, MHDLSA, ULM, FocalWindow
 
-from ..complexity import count_operations
+from ..cost import count_operations
 
 HEIGHT, WIDTH, CHANNELS, GROUPS = 720, 1280, 64, 4
 """Sizes of the paper's example, except G, which it states as 64."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..benchmarking import PEERS, open_network
-from ..complexity import Complexity, complexity
+from ..cost import Complexity, complexity
 from ..datasets import KNOWN_DATASETS, Dataset, open_dataset
 from ..errors import DatasetError, ModelError
 from ..evaluation import evaluate

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..complexity import Complexity, complexity
+from ..cost import Complexity, complexity
 from ..evaluation import evaluate
 from ..evaluation.published import Published
 from ..evaluation.published import table4 as published_rows

@@ -1,9 +1,28 @@
-"""Training: recipes, data, training loop, releases."""
+"""Training: recipes, data, training loop, releases.
 
-from .events import Report, TrainingCallback, Validation
-from .loop import Trainer, TrainingResult
-from .recipe import Recipe, list_recipes, load_recipe
-from .run import train
+Names are imported on first access: recipes need no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .events import Report, TrainingCallback, Validation
+    from .loop import Trainer, TrainingResult
+    from .recipe import Recipe, list_recipes, load_recipe
+    from .run import train
+
+_MODULES = {
+    "Recipe": "recipe",
+    "Report": "events",
+    "Trainer": "loop",
+    "TrainingCallback": "events",
+    "TrainingResult": "loop",
+    "Validation": "events",
+    "list_recipes": "recipe",
+    "load_recipe": "recipe",
+    "train": "run",
+}
 
 __all__ = [
     "Recipe",
@@ -16,3 +35,14 @@ __all__ = [
     "load_recipe",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        globals()[name] = value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

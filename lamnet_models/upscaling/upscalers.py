@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pretrained import is_checkpoint_path
-from ..registry import check_name, resolve_model
+from ..names import check_name, is_checkpoint_path
+from ..registry import resolve_model
 from .sizing import SCALES, TargetSize
 from .upscaler import Upscaler
 

@@ -152,7 +152,7 @@ def test_upscale_size_and_metadata(lamnet, tmp_path, tiny_model):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_upscale_signal_leaves_no_partial_files(tmp_path, tiny_model, number):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

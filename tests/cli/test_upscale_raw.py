@@ -1,11 +1,13 @@
 """``lamnet upscale -``: raw video, with and without ffmpeg."""
 
+import io
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from lamnet_cli.main import main
 
 from lamnet_models import Upscaler
 
@@ -17,6 +19,19 @@ def pipe(tiny_model):
     def run(data, *options):
         command = [sys.executable, "-m", "lamnet_cli", "upscale", "-", "-n", str(tiny_model), *options]
         return subprocess.run(command, input=data, capture_output=True, check=False, timeout=120)
+
+    return run
+
+
+@pytest.fixture
+def pipe_here(tiny_model, monkeypatch, capsysbinary):
+    """As ``pipe``, in this process."""
+
+    def run(data, *options):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        with pytest.raises(SystemExit) as end:
+            main(["upscale", "-", "-n", str(tiny_model), *options])
+        return subprocess.CompletedProcess(options, end.value.code, *capsysbinary.readouterr())
 
     return run
 
@@ -34,8 +49,8 @@ def test_raw_frames(pipe, tiny_model):
         np.testing.assert_array_equal(upscaled, upscaler(frame))
 
 
-def test_raw_truncated_stream(pipe, tmp_path):
-    result = pipe(video().tobytes()[:-7], "--size", f"{WIDTH}x{HEIGHT}", "-s", "1.5")
+def test_raw_truncated_stream(pipe_here):
+    result = pipe_here(video().tobytes()[:-7], "--size", f"{WIDTH}x{HEIGHT}", "-s", "1.5")
     assert result.returncode == 1
     assert len(result.stdout) == (FRAMES - 1) * WIDTH * HEIGHT * 3 * 9 // 4
     assert result.stderr.decode().count("\n") == 1
@@ -57,8 +72,8 @@ def test_raw_wrong_usage(lamnet, arguments, code, match):
     assert (result[0], result[1], match in result[2]) == (code, "", True)
 
 
-def test_raw_empty_stream(pipe):
-    result = pipe(b"", "--size", "4x4")
+def test_raw_empty_stream(pipe_here):
+    result = pipe_here(b"", "--size", "4x4")
     assert (result.returncode, result.stdout) == (1, b"")
     assert b"frames" in result.stderr
 

@@ -59,13 +59,16 @@ def open_page(browser, address):
         context.close()
 
 
-def test_pages_fit_width_without_console_errors(site, open_page, address):
-    paths = [str(path.parent.relative_to(site)).strip(".") for path in site.rglob("index.html")]
+LAYOUTS = ["", "concepts/exchange", "cli", "api/models", "results"]  # one page of each layout
+
+
+@pytest.mark.parametrize("pages", [LAYOUTS, pytest.param(None, marks=pytest.mark.slow)], ids=["layouts", "all"])
+def test_pages_fit_width_without_console_errors(site, open_page, address, pages):
+    pages = pages or [str(path.parent.relative_to(site)).strip(".") for path in site.rglob("index.html")]
     too_wide, page = [], open_page()
     for width in (PHONE, TABLET, DESK):
         page.set_viewport_size({"width": width, "height": 844})
-        # All pages at phone width; one page of each layout at the other widths.
-        for path in paths if width == PHONE else ["", "concepts/exchange", "cli", "api/models"]:
+        for path in pages:
             page.goto(f"{address}{path}/" if path else address, wait_until="load")
             content = page.evaluate("document.documentElement.scrollWidth")
             if content > width:

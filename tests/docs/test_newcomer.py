@@ -5,7 +5,7 @@ import re
 from PIL import Image
 
 from lamnet_models import load_model
-from lamnet_models.pretrained import packaged_weights
+from lamnet_models.names import packaged_weights
 
 
 def test_your_photos_commands_train_and_evaluate(docs, tmp_path):

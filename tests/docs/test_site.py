@@ -107,7 +107,7 @@ def test_commands_have_a_section(pages):
 
 
 def test_packaged_weights_have_a_card(pages):
-    from lamnet_models.pretrained import packaged_weights
+    from lamnet_models.names import packaged_weights
 
     cards = {SITE + f"weights/{name}/" for name in packaged_weights()}
     assert len(cards) >= 6

@@ -102,7 +102,7 @@ sys.path += [target, torch_folder]
 import lamnet_layers, torch
 
 try:
-    import lamnet_models
+    from lamnet_models import load_model
     blocked = None
 except ModuleNotFoundError as error:
     blocked = error.name

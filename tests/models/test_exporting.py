@@ -42,8 +42,8 @@ def assert_exported(model, path, **arguments):
     assert result.difference > 0 or result.format == "torch"
 
 
-@pytest.mark.parametrize("name", lamnet_models.list_models())
-def test_onnx_all_models(tmp_path, name):
+@pytest.mark.parametrize("name", ["lamnet_x4", "lamnet_large_x3"])  # the slow test exports all
+def test_onnx_models(tmp_path, name):
     assert_exported(name, tmp_path / "a.onnx")
 
 

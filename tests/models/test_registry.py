@@ -12,7 +12,8 @@ from timm.models import save_for_hf
 
 import lamnet_models
 from lamnet_models import CheckpointError, LAMNet, ModelError, create_model, resolve_model, save_checkpoint
-from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE, packaged_weights
+from lamnet_models.names import PUBLISHED, packaged_weights
+from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
 TAGGED = "lamnet_x4.photos310_v1"
 
@@ -33,6 +34,12 @@ def test_timm_lists_all_models():
     assert set(timm.list_models("lamnet*")) == names == set(lamnet_models.list_models())
     assert lamnet_models.list_models("*large*") == ["lamnet_large_x2", "lamnet_large_x3", "lamnet_large_x4"]
     assert TAGGED in timm.list_models("lamnet*", pretrained=True)
+
+
+def test_published_facts_match_the_models():
+    for name, facts in PUBLISHED.items():
+        model = create_model(name, device="meta")
+        assert (facts.scale, facts.params) == (model.scale, sum(p.numel() for p in model.parameters()))
 
 
 def test_packaged_weights_load_and_have_cards(image):
@@ -165,7 +172,8 @@ def test_configured_hub_searched_last(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
         "from lamnet_models import CheckpointError, load_model\n"
-        "from lamnet_models.pretrained import resolve_weights_path, packaged_weights\n"
+        "from lamnet_models.names import PUBLISHED, packaged_weights\n"
+        "from lamnet_models.pretrained import resolve_weights_path\n"
         "assert resolve_weights_path('lamnet_x3') in packaged_weights().values()\n"
         "assert load_model(resolve_weights_path('lamnet_x2.new')).scale == 2\n"
         "try: resolve_weights_path('lamnet_x3.new')\n"

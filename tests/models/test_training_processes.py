@@ -25,8 +25,8 @@ SHORT = ["batch=4", "patch=8", "log_every=1", "valid_every=0", "valid_crop=32", 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(folder, *settings, launcher=(), resume=False, decay_from=None):
-    command = [sys.executable, *launcher, "-m", "lamnet_cli", "train", "quick", *SHORT, *settings, "-o", str(folder)]
+def start(folder, *settings, launcher=(), program=("-m", "lamnet_cli"), resume=False, decay_from=None):
+    command = [sys.executable, *launcher, *program, "train", "quick", *SHORT, *settings, "-o", str(folder)]
     command += [] if decay_from is None else ["--decay-from", str(decay_from)]
     return subprocess.Popen(
         command + ["--resume"] * resume,
@@ -81,10 +81,16 @@ def test_train_two_processes(tmp_path):
     assert len([line for line in err.splitlines() if "step 6  loss" in line]) == 1
     assert len(losses(tmp_path / "one")) == 6
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_train_resume_other_number_of_processes(tmp_path):
+    finish(start(tmp_path / "one", NARROW, "steps=6"))
+    finish(start(tmp_path / "two", NARROW, "steps=6", "--processes=2"))
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     out, _ = finish(start(tmp_path / "one", "steps=8", launcher=torchrun, resume=True))
     assert len(out.splitlines()) == 1
-    finish(start(tmp_path / "two", "steps=8", resume=True))  # each with the number of processes of the other
+    finish(start(tmp_path / "two", "steps=8", resume=True))
     assert len(losses(tmp_path / "one")) == 8
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
@@ -98,7 +104,7 @@ LAUNCHERS = [
 ]
 
 
-@pytest.mark.parametrize(("rank", "size"), [LAUNCHERS[1], LAUNCHERS[-1]])
+@pytest.mark.parametrize(("rank", "size"), [LAUNCHERS[-1], pytest.param(*LAUNCHERS[1], marks=pytest.mark.slow)])
 def test_join_processes_launcher_variables(rank, size):
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # on a free port
     code = "from lamnet_models.training.processes import join_processes as join; s = join(); "
@@ -143,22 +149,9 @@ def test_join_processes_invalid_variables(tmp_path, monkeypatch, environment, na
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_launcher_worker_killed(tmp_path, rank):
-    process = start(tmp_path / "run", NARROW, "steps=100000", "schedule=constant", "--processes=2")
-    wait_for(lambda: losses(tmp_path / "run"), process)
-    ranks = workers(process)
-    ranks[rank].kill()
-    _, err = finish(process, 137)
-    assert [line for line in err.splitlines() if "error" in line] == err.splitlines()[-1:]
-    assert f"process {rank}" in err.splitlines()[-1]
-    assert "SIGKILL" in err.splitlines()[-1]
-    assert "Traceback" not in err
-    assert_gone(ranks.values())
-
-
-def test_launcher_script(tmp_path):
-    """A script that patches a module patches it in each process."""
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_launcher_script_worker_killed(tmp_path, rank):
+    """A script that patches a module patches it in each process; the loss of a process ends the run."""
     script = tmp_path / "patched.py"
     script.write_text(
         "import os, pathlib, lamnet_cli.main, lamnet_models.training.loop as loop\n"
@@ -169,17 +162,19 @@ def test_launcher_script(tmp_path):
         "loop.create_model = create_model\n"
         "lamnet_cli.main.main()\n"
     )
-    arguments = ["train", "quick", *SHORT, NARROW, "steps=1", "--processes=2", "-o", str(tmp_path / "run")]
-    process = subprocess.Popen(
-        [sys.executable, str(script), *arguments],
-        env=os.environ | ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    finish(process)
+    settings = (NARROW, "steps=100000", "schedule=constant", "--processes=2")
+    process = start(tmp_path / "run", *settings, program=(str(script),))
+    wait_for(lambda: losses(tmp_path / "run"), process)
     assert (tmp_path / "0").exists()
     assert (tmp_path / "1").exists()
+    ranks = workers(process)
+    ranks[rank].kill()
+    _, err = finish(process, 137)
+    assert [line for line in err.splitlines() if "error" in line] == err.splitlines()[-1:]
+    assert f"process {rank}" in err.splitlines()[-1]
+    assert "SIGKILL" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert_gone(ranks.values())
 
 
 def test_train_folder_in_use(tmp_path):
@@ -238,8 +233,15 @@ def test_train_killed_resume_bit_exact(tmp_path):
     assert len(losses(tmp_path / "whole")) == 14
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code", "processes"),
+    [
+        (signal.SIGINT, 130, 1),
+        (signal.SIGTERM, 143, 2),
+        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_train_signals(tmp_path, number, code, processes):
     settings = (NARROW, "steps=100000", "schedule=constant", "save_every=0", "save_minutes=0")
     process = start(tmp_path / "run", *settings, f"--processes={processes}")
@@ -276,7 +278,10 @@ def small_disk(tmp_path):
 
 def test_train_full_disk_keeps_states(small_disk):
     run = small_disk / "run"
-    finish(start(run, NARROW, "steps=2", "save_every=1"))
+    model_args = {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1}
+    settings = {"model_args": model_args, "batch": 4, "patch": 8, "log_every": 1, "data": ["sample"]}
+    settings |= {"valid_every": 0, "valid_crop": 32, "save_every": 1}
+    train("quick", run, steps=2, **settings)
     good = {path.name: path.read_bytes() for path in (run / "states").glob("step_*.pt")}
     filler = small_disk / "filler"
     with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -290,7 +295,7 @@ def test_train_full_disk_keeps_states(small_disk):
     for name, content in good.items():
         assert (run / "states" / name).read_bytes() == content
     filler.unlink()
-    finish(start(run, NARROW, "steps=5", "save_every=1", resume=True))
+    assert train("quick", run, resume=True, steps=5).step == 5
     assert len(losses(run)) == 5
 
 

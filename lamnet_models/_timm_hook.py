@@ -1,0 +1,38 @@
+"""Registration of the models with timm without importing timm."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+def register_with_timm() -> None:
+    """Register the models now if timm is loaded, otherwise right after its import."""
+    if "timm" in sys.modules:
+        import_module("lamnet_models.registry")
+    else:
+        sys.meta_path.insert(0, _TimmFinder())
+
+
+class _TimmFinder:
+    """Import hook that registers the models after timm has been imported."""
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "timm":
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        if spec and spec.loader:
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                import_module("lamnet_models.registry")
+
+            spec.loader.exec_module = exec_module
+        return spec
