@@ -22,14 +22,14 @@ class LAMBlock(nn.Module):
     Source: paper, section 3.1 and figure 3; table 4 for the alternatives.
 
     Args:
-        channels: Number of channels C; see [`ULM`][lamnet_layers.ULM] for its divisibility.
+        dim: Number of channels C; see [`ULM`][lamnet_layers.ULM] for its divisibility.
         depth: Number of mixers N, each followed by a feed-forward network.
-        heads: Number of attention heads.
+        num_heads: Number of attention heads.
         window: Focal window or pair (strides, steps); None for the attention's default.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``.
         exchange: Whether the mixer's branches gate each other.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.
-        hidden_channels: Hidden channels of the feed-forward network; None for its default.
+        hidden_dim: Hidden channels of the feed-forward network; None for its default.
         attention: ``"fsa"`` or ``"mhdlsa"``.
         backend: Backend of the aggregation and of DGFN's gates, see
             [`focal_aggregate`][lamnet_layers.focal_aggregate].
@@ -45,14 +45,14 @@ class LAMBlock(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        dim: int,
         depth: int = 6,
-        heads: int = 4,
+        num_heads: int = 4,
         window: WindowLike = None,
         channel_mixer: str = "csm",
         exchange: bool = True,
         feed_forward: str = "dgfn",
-        hidden_channels: int | None = None,
+        hidden_dim: int | None = None,
         attention: str = "fsa",
         backend: str | None = None,
         device: torch.device | str | None = None,
@@ -65,11 +65,11 @@ class LAMBlock(nn.Module):
         layers = []
         for _ in range(check_int("depth", depth, minimum=1)):
             layers += [
-                ULM(channels, heads, window, channel_mixer, exchange, attention, backend, **factory),
-                FEED_FORWARDS[feed_forward](channels, hidden_channels, **backend_kwargs, **factory),
+                ULM(dim, num_heads, window, channel_mixer, exchange, attention, backend, **factory),
+                FEED_FORWARDS[feed_forward](dim, hidden_dim, **backend_kwargs, **factory),
             ]
-        self.layers = nn.Sequential(*(PreNormResidual(channels, layer, **factory) for layer in layers))
-        self.residual = ScaledResidual(channels, **factory)
+        self.layers = nn.Sequential(*(PreNormResidual(dim, layer, **factory) for layer in layers))
+        self.residual = ScaledResidual(dim, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the refined features, (B, C, H, W)."""

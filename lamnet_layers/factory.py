@@ -23,13 +23,13 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 """Layers by name; the first argument of each is the number of channels."""
 
 
-def create_layer(layer: str | Callable[..., nn.Module], channels: int, **kwargs: Any) -> nn.Module:
+def create_layer(layer: str | Callable[..., nn.Module], dim: int, **kwargs: Any) -> nn.Module:
     """Create a layer from its name, like timm's ``create_attn`` and ``create_norm_layer``.
 
     Args:
         layer: ``"fsa"``, ``"ulm"``, ``"csm"``, ``"lam"``, ``"dgfn"``, ``"gdfn"`` or ``"ffn"``; or a callable,
             called with the other arguments.
-        channels: Number of channels C.
+        dim: Number of channels C.
         **kwargs: Further arguments of the layer.
 
     Returns:
@@ -39,10 +39,10 @@ def create_layer(layer: str | Callable[..., nn.Module], channels: int, **kwargs:
         ValueError: If the name is unknown or an argument is out of range.
 
     Example:
-        >>> create_layer("fsa", 64, heads=8)(torch.randn(1, 64, 20, 30)).shape
+        >>> create_layer("fsa", 64, num_heads=8)(torch.randn(1, 64, 20, 30)).shape
         torch.Size([1, 64, 20, 30])
     """
     if callable(layer):
-        return layer(channels, **kwargs)
+        return layer(dim, **kwargs)
     check_choice("layer", layer, tuple(LAYERS))
-    return LAYERS[layer](channels, **kwargs)
+    return LAYERS[layer](dim, **kwargs)

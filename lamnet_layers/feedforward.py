@@ -20,30 +20,30 @@ class _GatedFeedForward(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        hidden_channels: int | None = None,
+        dim: int,
+        hidden_dim: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.channels = check_int("channels", channels, minimum=1)
-        hidden = channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
-        self.hidden_channels = hidden
-        self.proj_in = PointwiseConv(channels, 2 * hidden, device=device, dtype=dtype)
+        self.dim = check_int("dim", dim, minimum=1)
+        hidden = dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
+        self.hidden_dim = hidden
+        self.proj_in = PointwiseConv(dim, 2 * hidden, device=device, dtype=dtype)
         self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
-        self.proj_out = PointwiseConv(self.gated_halves * hidden, channels, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(self.gated_halves * hidden, dim, device=device, dtype=dtype)
 
     @property
     def peak_channels(self) -> int:
         """Number of channels of the widest intermediate map."""
-        return 2 * self.hidden_channels
+        return 2 * self.hidden_dim
 
     def _gate(self, halves: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.channels)
+        check_feature_map("x", x, self.dim)
         return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
 
     def _transform(self, x: Tensor) -> Tensor:
@@ -59,8 +59,8 @@ class DGFN(_GatedFeedForward):
     Source: paper, section 3.4.
 
     Args:
-        channels: Number of channels C.
-        hidden_channels: Number of channels h of each half; ``channels`` if None.
+        dim: Number of channels C.
+        hidden_dim: Number of channels h of each half; ``dim`` if None.
         backend: ``"fused"`` runs convolution and gates in one kernel when gradients are disabled; all others use plain
             PyTorch. See [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
@@ -77,18 +77,18 @@ class DGFN(_GatedFeedForward):
 
     def __init__(
         self,
-        channels: int,
-        hidden_channels: int | None = None,
+        dim: int,
+        hidden_dim: int | None = None,
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(channels, hidden_channels, device, dtype)
+        super().__init__(dim, hidden_dim, device, dtype)
         self.backend = check_backend(backend)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.channels)
+        check_feature_map("x", x, self.dim)
         if not should_fuse(self.backend, x.device.type):
             return super().forward(x)
         from .backends import fused
@@ -106,8 +106,8 @@ class GDFN(_GatedFeedForward):
     Source: Zamir et al., "Restormer" (2022); the row DGFN → GDFN of the paper's table 4.
 
     Args:
-        channels: Number of channels C.
-        hidden_channels: Number of channels h of each half; ``channels`` if None.
+        dim: Number of channels C.
+        hidden_dim: Number of channels h of each half; ``dim`` if None.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -130,8 +130,8 @@ class FFN(nn.Module):
     Source: the row DGFN → FFN of the paper's table 4.
 
     Args:
-        channels: Number of channels C.
-        hidden_channels: Number of hidden channels h; 2·``channels`` if None.
+        dim: Number of channels C.
+        hidden_dim: Number of hidden channels h; 2·``dim`` if None.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -146,26 +146,26 @@ class FFN(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        hidden_channels: int | None = None,
+        dim: int,
+        hidden_dim: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.channels = check_int("channels", channels, minimum=1)
-        hidden = 2 * channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
-        self.hidden_channels = hidden
-        self.proj_in = PointwiseConv(channels, hidden, device=device, dtype=dtype)
-        self.proj_out = PointwiseConv(hidden, channels, device=device, dtype=dtype)
+        self.dim = check_int("dim", dim, minimum=1)
+        hidden = 2 * dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
+        self.hidden_dim = hidden
+        self.proj_in = PointwiseConv(dim, hidden, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(hidden, dim, device=device, dtype=dtype)
 
     @property
     def peak_channels(self) -> int:
         """Number of channels of the widest intermediate map."""
-        return max(self.channels, self.hidden_channels)
+        return max(self.dim, self.hidden_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.channels)
+        check_feature_map("x", x, self.dim)
         return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
 
     def _transform(self, x: Tensor) -> Tensor:

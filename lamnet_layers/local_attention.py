@@ -24,11 +24,11 @@ class MHDLSA(nn.Module):
     Super-Resolution" (2023), its dynamic local attention; the row FSA → MHDLSA of the paper's table 4.
 
     Args:
-        channels: Number of channels D.
-        heads: Number of heads G, at most D. If G does not divide D, the first heads have one channel more than the
+        dim: Number of channels D.
+        num_heads: Number of heads G, at most D. If G does not divide D, the first heads have one channel more than the
             others.
         kernel_size: Side K of the window in pixels; odd.
-        hidden_channels: Hidden channels of the weight prediction; None for ⌊D/4⌋, at least 1.
+        hidden_dim: Hidden channels of the weight prediction; None for ⌊D/4⌋, at least 1.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -41,30 +41,30 @@ class MHDLSA(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        heads: int = 4,
+        dim: int,
+        num_heads: int = 4,
         kernel_size: int = 7,
-        hidden_channels: int | None = None,
+        hidden_dim: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.channels = check_int("channels", channels, minimum=1)
-        self.heads = check_int("heads", heads, minimum=1)
+        self.dim = check_int("dim", dim, minimum=1)
+        self.num_heads = check_int("num_heads", num_heads, minimum=1)
         self.kernel_size = check_int("kernel_size", kernel_size, minimum=1)
-        if self.heads > self.channels:
-            raise ValueError(f"heads must be at most channels = {channels}, got {heads}")
+        if self.num_heads > self.dim:
+            raise ValueError(f"num_heads must be at most dim = {dim}, got {num_heads}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        if hidden_channels is None:
-            hidden_channels = max(channels // 4, 1)
-        hidden = check_int("hidden_channels", hidden_channels, minimum=1)
+        if hidden_dim is None:
+            hidden_dim = max(dim // 4, 1)
+        hidden = check_int("hidden_dim", hidden_dim, minimum=1)
         factory = {"device": device, "dtype": dtype}
-        self.proj_in = nn.Conv2d(channels, channels, 1, bias=False, **factory)
-        self.reduce = PointwiseConv(channels, hidden, **factory)
+        self.proj_in = nn.Conv2d(dim, dim, 1, bias=False, **factory)
+        self.reduce = PointwiseConv(dim, hidden, **factory)
         self.depthwise = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, **factory)
-        self.expand = PointwiseConv(hidden, heads * kernel_size**2, **factory)
-        self.proj_out = nn.Conv2d(channels, channels, 1, bias=False, **factory)
+        self.expand = PointwiseConv(hidden, num_heads * kernel_size**2, **factory)
+        self.proj_out = nn.Conv2d(dim, dim, 1, bias=False, **factory)
 
     @property
     def window(self) -> FocalWindow:
@@ -78,7 +78,7 @@ class MHDLSA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended features, (B, D, H, W)."""
-        check_feature_map("x", x, self.channels)
+        check_feature_map("x", x, self.dim)
         v = self.proj_in(x)
         return self.proj_out(self._convolve(v, self.predict(v)))
 
@@ -86,10 +86,10 @@ class MHDLSA(nn.Module):
         """Convolve ``v`` with the kernels of each pixel."""
         radius, (height, width) = self.kernel_size // 2, v.shape[2:]
         padded = F.pad(v.contiguous(), (radius,) * 4)
-        weights = weights.unflatten(1, (self.heads, -1))
-        size, remainder = divmod(self.channels, self.heads)
-        counts = (remainder, self.heads - remainder)  # heads with size + 1 channels, heads with size channels
-        channels = (remainder * (size + 1), (self.heads - remainder) * size)
+        weights = weights.unflatten(1, (self.num_heads, -1))
+        size, remainder = divmod(self.dim, self.num_heads)
+        counts = (remainder, self.num_heads - remainder)  # heads with size + 1 channels, heads with size channels
+        channels = (remainder * (size + 1), (self.num_heads - remainder) * size)
         results = []
         for part, kernels in zip(padded.split(channels, dim=1), weights.split(counts, dim=1), strict=True):
             if kernels.shape[1] == 0:

@@ -26,9 +26,9 @@ class ULM(nn.Module):
     its table 4.
 
     Args:
-        channels: Number of channels C; a multiple of 2·``heads``, or of 2 with ``attention="mhdlsa"``, and of 4 with
+        dim: Number of channels C; a multiple of 2·``num_heads``, or of 2 with ``attention="mhdlsa"``, and of 4 with
             ``channel_mixer="csm"``.
-        heads: Number of attention heads.
+        num_heads: Number of attention heads.
         window: Focal window or pair (strides, steps); None for the attention's default: 23 pixels in 13 cells for
             ``"fsa"``, 7×7 pixels for ``"mhdlsa"``, which supports cells of one pixel only.
         channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (identity).
@@ -49,8 +49,8 @@ class ULM(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        heads: int = 4,
+        dim: int,
+        num_heads: int = 4,
         window: WindowLike = None,
         channel_mixer: str = "csm",
         exchange: bool = True,
@@ -60,18 +60,18 @@ class ULM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        heads = check_int("heads", heads, minimum=1)
+        num_heads = check_int("num_heads", num_heads, minimum=1)
         check_choice("attention", attention, ATTENTIONS)
         if attention == "fsa":
-            self.channels = check_divides("channels", channels, "2·heads", 2 * heads)
+            self.dim = check_divides("dim", dim, "2·num_heads", 2 * num_heads)
         else:
-            self.channels = check_divides("channels", channels, "the number of branches", 2)
+            self.dim = check_divides("dim", dim, "the number of branches", 2)
         check_choice("channel_mixer", channel_mixer, CHANNEL_MIXERS)
         check_choice("exchange", exchange, (True, False))
         if channel_mixer == "csm":
-            check_divides("channels", channels, "the number of branches times the reduction of CSM", 4)
-        half = channels // 2
-        self.proj_in = PointwiseConv(channels, channels, device=device, dtype=dtype)
+            check_divides("dim", dim, "the number of branches times the reduction of CSM", 4)
+        half = dim // 2
+        self.proj_in = PointwiseConv(dim, dim, device=device, dtype=dtype)
         if channel_mixer == "csm":
             self.channel = CSM(half, device=device, dtype=dtype)
         elif channel_mixer == "linear":
@@ -79,13 +79,13 @@ class ULM(nn.Module):
         else:
             self.channel = nn.Identity()
         if attention == "fsa":
-            self.spatial = FocalSeparableAttention(half, heads, window, backend, device=device, dtype=dtype)
+            self.spatial = FocalSeparableAttention(half, num_heads, window, backend, device=device, dtype=dtype)
         else:
-            self.spatial = MHDLSA(half, heads, _kernel_size(window), device=device, dtype=dtype)
+            self.spatial = MHDLSA(half, num_heads, _kernel_size(window), device=device, dtype=dtype)
         self.exchange = IEM() if exchange else None
         if not exchange:
             self.register_buffer("without_exchange", torch.tensor(True, device=device))
-        self.proj_out = PointwiseConv(channels, channels, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(dim, dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed features, (B, C, H, W)."""
@@ -99,7 +99,7 @@ class ULM(nn.Module):
 
         The receptive radius is that of the window.
         """
-        check_feature_map("x", x, self.channels)
+        check_feature_map("x", x, self.dim)
         c, s = self.proj_in(x).chunk(2, dim=1)
         return self.channel(c), self.spatial(s)
 

@@ -26,7 +26,7 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
     Raises:
         CheckpointError: If the state dict is not a LAMNet's.
     """
-    channels, in_chans = _shape(state, "conv_first.weight", 4)[:2]
+    embed_dim, in_chans = _shape(state, "conv_first.weight", 4)[:2]
     upsampled = _shape(state, "upsample.0.weight", 4)[0]
     scale = isqrt(upsampled // max(in_chans, 1))
     if scale < 1 or scale**2 * in_chans != upsampled:
@@ -47,7 +47,7 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         weights, taps = _shape(state, f"{spatial}.expand.weight", 4)[0], window.size**2
     if weights % taps:
         raise CheckpointError(f"not a LAMNet checkpoint: {weights} attention weights for a window of {taps} taps")
-    feed_forward, hidden_channels = _feed_forward(state, feed_forward_prefix)
+    feed_forward, hidden_dim = _feed_forward(state, feed_forward_prefix)
     num_blocks = _count(state, r"blocks\.(\d+)\.")
     depth = (_count(state, r"blocks\.0\.layers\.(\d+)\.") + 1) // 2
     if 2 * num_blocks * depth > len(state):  # limits the model size that a few keys can request
@@ -55,16 +55,16 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
     return {
         "scale": scale,
         "in_chans": in_chans,
-        "channels": channels,
+        "embed_dim": embed_dim,
         "num_blocks": num_blocks,
         "depth": depth,
-        "heads": weights // taps,
+        "num_heads": weights // taps,
         "attention": attention,
         "window": [list(window.strides), list(window.steps)],
         "channel_mixer": _channel_mixer(state, mixer),
         "exchange": f"{mixer}.without_exchange" not in state,
         "feed_forward": feed_forward,
-        "hidden_channels": hidden_channels,
+        "hidden_dim": hidden_dim,
     }
 
 

@@ -28,6 +28,10 @@ FORMAT_VERSION = 1
 """Version of the metadata format; files of later versions are rejected."""
 
 _METADATA_KEY = "lamnet"
+
+_CONFIG_ALIASES: dict[str, str] = {"channels": "embed_dim", "heads": "num_heads", "hidden_channels": "hidden_dim"}
+# Older names of arguments in stored configurations.
+
 _MAX_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
 
 
@@ -68,7 +72,7 @@ class Checkpoint:
         config = infer_config(state)
         mismatches = [
             f"{reprlib.repr(key)} must be {config.get(key, 'absent')}, got {reprlib.repr(value)}"
-            for key, value in metadata.get("config", {}).items()
+            for key, value in update_config(metadata.get("config", {})).items()
             if key not in config or config[key] != value
         ]
         if mismatches:
@@ -101,6 +105,11 @@ class Checkpoint:
         """
         check_state(model, self.state)
         model.load_state_dict(self.state)
+
+
+def update_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored configuration with the current names of LAMNet's arguments."""
+    return {_CONFIG_ALIASES.get(key, key): value for key, value in config.items()}
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:

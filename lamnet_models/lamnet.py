@@ -30,15 +30,15 @@ class LAMNet(nn.Module):
     Args:
         scale: Scale factor r, any integer ≥ 1.
         in_chans: Number of image channels. For 3 (RGB), the mean color is subtracted.
-        channels: Width C; a multiple of 2·``heads`` and of 4; see [`ULM`][lamnet_layers.ULM] for the exceptions.
+        embed_dim: Width C; a multiple of 2·``num_heads`` and of 4; see [`ULM`][lamnet_layers.ULM] for the exceptions.
         num_blocks: Number of LAM blocks G.
         depth: Number of mixers N in each block.
-        heads: Number of attention heads.
+        num_heads: Number of attention heads.
         window: Focal window or pair (strides, steps); None for the attention's default.
         channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``: rows CSM → Linear and CSM → None of table 4.
         exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
         feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
-        hidden_channels: Hidden channels of the feed-forward network; None for its default.
+        hidden_dim: Hidden channels of the feed-forward network; None for its default.
         attention: ``"fsa"`` or ``"mhdlsa"``: row FSA → MHDLSA.
         backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate]. Not stored in
             checkpoints.
@@ -61,15 +61,15 @@ class LAMNet(nn.Module):
         self,
         scale: int = 4,
         in_chans: int = 3,
-        channels: int = 64,
+        embed_dim: int = 64,
         num_blocks: int = 4,
         depth: int = 6,
-        heads: int = 4,
+        num_heads: int = 4,
         window: FocalWindow | tuple | None = None,
         channel_mixer: str = "csm",
         exchange: bool = True,
         feed_forward: str = "dgfn",
-        hidden_channels: int | None = None,
+        hidden_dim: int | None = None,
         attention: str = "fsa",
         backend: str | None = None,
         device: torch.device | str | None = None,
@@ -78,26 +78,26 @@ class LAMNet(nn.Module):
         super().__init__()
         scale = check_int("scale", scale, minimum=1)
         in_chans = check_int("in_chans", in_chans, minimum=1)
-        channels = check_int("channels", channels, minimum=1)
+        embed_dim = check_int("embed_dim", embed_dim, minimum=1)
         num_blocks = check_int("num_blocks", num_blocks, minimum=1)
         depth = check_int("depth", depth, minimum=1)
-        heads = check_int("heads", heads, minimum=1)
+        num_heads = check_int("num_heads", num_heads, minimum=1)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.scale = scale
         self.in_chans = in_chans
-        self.num_features = channels
+        self.num_features = embed_dim
         self.grad_checkpointing = False
 
         self.blocks = nn.ModuleList(
             LAMBlock(
-                channels,
+                embed_dim,
                 depth,
-                heads,
+                num_heads,
                 window,
                 channel_mixer,
                 exchange,
                 feed_forward,
-                hidden_channels,
+                hidden_dim,
                 attention,
                 backend,
                 **factory,
@@ -108,22 +108,22 @@ class LAMNet(nn.Module):
         self.config = {
             "scale": scale,
             "in_chans": in_chans,
-            "channels": channels,
+            "embed_dim": embed_dim,
             "num_blocks": num_blocks,
             "depth": depth,
-            "heads": heads,
+            "num_heads": num_heads,
             "attention": attention,
             "window": [list(self.window.strides), list(self.window.steps)],
             "channel_mixer": channel_mixer,
             "exchange": bool(exchange),
             "feed_forward": feed_forward,
-            "hidden_channels": self.blocks[0].layers[1].layer.hidden_channels,
+            "hidden_dim": self.blocks[0].layers[1].layer.hidden_dim,
         }
-        self.conv_first = nn.Conv2d(in_chans, channels, 3, padding=1, **factory)
-        self.conv_body = nn.Conv2d(channels, channels, 3, padding=1, **factory)
-        self.residual = ScaledResidual(channels, **factory)
+        self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1, **factory)
+        self.conv_body = nn.Conv2d(embed_dim, embed_dim, 3, padding=1, **factory)
+        self.residual = ScaledResidual(embed_dim, **factory)
         self.upsample = nn.Sequential(
-            nn.Conv2d(channels, in_chans * scale**2, 3, padding=1, **factory), nn.PixelShuffle(scale)
+            nn.Conv2d(embed_dim, in_chans * scale**2, 3, padding=1, **factory), nn.PixelShuffle(scale)
         )
         mean = RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
         self.register_buffer("mean", torch.tensor(mean, **factory).view(-1, 1, 1), persistent=False)

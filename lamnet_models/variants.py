@@ -21,17 +21,17 @@ _BOOLEANS = {"true": True, "false": False}
 _SETTING_TYPES: dict[str, type | tuple[str, ...]] = {
     "scale": int,
     "in_chans": int,
-    "channels": int,
+    "embed_dim": int,
     "num_blocks": int,
     "depth": int,
-    "heads": int,
+    "num_heads": int,
     "attention": ATTENTIONS,
     "window.strides": list,
     "window.steps": list,
     "channel_mixer": CHANNEL_MIXERS,
     "exchange": bool,
     "feed_forward": tuple(FEED_FORWARDS),
-    "hidden_channels": int,
+    "hidden_dim": int,
 }
 
 SETTINGS = tuple(_SETTING_TYPES)
@@ -39,7 +39,7 @@ SETTINGS = tuple(_SETTING_TYPES)
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Parse settings such as ``"channels=48"`` or ``"window.strides=1,2"``.
+    """Parse settings such as ``"embed_dim=48"`` or ``"window.strides=1,2"``.
 
     Args:
         texts: Settings ``KEY=VALUE``, with KEY in [`SETTINGS`][lamnet_models.variants.SETTINGS].
@@ -54,7 +54,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         key, sign, value = (part.strip() for part in text.partition("="))
         if not sign:
-            raise ModelError(f"settings must be KEY=VALUE, such as channels=48 or window.strides=1,2, got {text!r}")
+            raise ModelError(f"settings must be KEY=VALUE, such as embed_dim=48 or window.strides=1,2, got {text!r}")
         if key not in _SETTING_TYPES:
             near = difflib.get_close_matches(key, _SETTING_TYPES, n=1)
             hint = f"did you mean {near[0]}? Available:" if near else "available:"

@@ -89,11 +89,11 @@ def _swinir() -> list[ModuleCount]:
 def _dlgsanet() -> list[ModuleCount]:
     c, k, shape = CHANNELS, 7, (1, CHANNELS, HEIGHT, WIDTH)
     # The formula predicts weights at half the width; DLGSANet's text states a quarter.
-    mixer, feed_forward = MHDLSA(c, GROUPS, k, hidden_channels=c // 2), GDFN(c)
+    mixer, feed_forward = MHDLSA(c, GROUPS, k, hidden_dim=c // 2), GDFN(c)
     aggregation = {"dynamic convolution (not counted)": -(k**2) * c}
     biases = {"biases": c + GROUPS * k**2}
     return [
-        _count("DLGSANet", "token mixer", "MHDLSA, hidden_channels=32", k, mixer, shape, biases, aggregation),
+        _count("DLGSANet", "token mixer", "MHDLSA, hidden_dim=32", k, mixer, shape, biases, aggregation),
         _count("DLGSANet", "feed-forward", "GDFN", None, feed_forward, shape, {"biases": 5 * c}, {"gate": -2 * c}),
     ]
 

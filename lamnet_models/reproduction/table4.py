@@ -24,11 +24,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "window 19": {"window": [[1, 2], [3, 3]]},
     "window 13": {"window": [[1], [6]]},
-    "FSA → MHDLSA": {"attention": "mhdlsa", "heads": 6},
+    "FSA → MHDLSA": {"attention": "mhdlsa", "num_heads": 6},
     "CSM → Linear": {"channel_mixer": "linear"},
     "CSM → None": {"channel_mixer": "none"},
     "IEM → None": {"exchange": False},
-    "DGFN → GDFN": {"feed_forward": "gdfn", "hidden_channels": 70},
+    "DGFN → GDFN": {"feed_forward": "gdfn", "hidden_dim": 70},
     "DGFN → FFN": {"feed_forward": "ffn"},
 }
 """Overridden arguments of ``lamnet_x2``, by row of the table."""

@@ -41,7 +41,7 @@ def check_pass(x, hidden, window, heads):
         plain.pointwise.weight.data.copy_(matrix[..., None, None])
         plain.pointwise.bias.data.copy_(bias)
         weights = plain.predict(hidden.double()).detach()
-        expected = focal_aggregate(x.double(), weights, window, heads=heads, dim=dim, backend="eager")
+        expected = focal_aggregate(x.double(), weights, window, num_heads=heads, dim=dim, backend="eager")
         result = fused.focal_pass(x, hidden, matrix, bias, *rings, heads, dim)
         assert_matches(result, expected, torch.promote_types(x.dtype, hidden.dtype))
 
@@ -117,7 +117,7 @@ def test_opcheck():
 @pytest.fixture
 def block():
     torch.manual_seed(0)
-    return LAMBlock(8, depth=1, heads=2, window=TINY, device=DEVICE).eval()
+    return LAMBlock(8, depth=1, num_heads=2, window=TINY, device=DEVICE).eval()
 
 
 def test_fused_backend_is_opt_in(block, launches, monkeypatch):
@@ -146,7 +146,7 @@ def test_fused_backend_is_opt_in(block, launches, monkeypatch):
 
 def test_backend_argument_of_layers(launches):
     with torch.no_grad():
-        LAMBlock(8, depth=1, heads=2, window=TINY, backend="fused", device=DEVICE)(randn(1, 8, 2, 3).float())
+        LAMBlock(8, depth=1, num_heads=2, window=TINY, backend="fused", device=DEVICE)(randn(1, 8, 2, 3).float())
         assert launches == {"_focal_pass_kernel": 2, "_dual_gate_kernel": 1}
         FocalSeparableAttention(4, 2, TINY, backend="fused", device=DEVICE)(randn(1, 4, 2, 3).float())
         assert launches["_focal_pass_kernel"] == 4

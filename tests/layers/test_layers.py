@@ -245,7 +245,7 @@ def test_iem_float16_large_values(autocast):
 
 @pytest.mark.parametrize(("channels", "heads", "size"), [(4, 2, 3), (7, 3, 5), (5, 5, 1), (6, 1, 3)])
 def test_mhdlsa_definition(channels, heads, size):
-    layer = MHDLSA(channels, heads, size, hidden_channels=2, dtype=torch.float64)
+    layer = MHDLSA(channels, heads, size, hidden_dim=2, dtype=torch.float64)
     x = torch.randn(2, channels, 5, 4, dtype=torch.float64)
     v = layer.proj_in(x)
     kernels = layer.expand(layer.depthwise(layer.reduce(v))).view(2, heads, size**2, 20)
@@ -280,28 +280,28 @@ def test_load_state_dict_exchange_mismatch_raises():
 @pytest.mark.parametrize(
     ("construct", "message"),
     [
-        (lambda: ChannelLayerNorm(0), "^channels .*0"),
-        (lambda: ScaledResidual(1.5), r"^channels .*1\.5"),
-        (lambda: PreNormResidual("8", nn.Identity()), "^channels .*'8'"),
-        (lambda: FocalPass(6, heads=4), "^channels .*heads = 4, got 6"),
-        (lambda: FocalPass(8, heads=0), "^heads .*0"),
+        (lambda: ChannelLayerNorm(0), "^dim .*0"),
+        (lambda: ScaledResidual(1.5), r"^dim .*1\.5"),
+        (lambda: PreNormResidual("8", nn.Identity()), "^dim .*'8'"),
+        (lambda: FocalPass(6, num_heads=4), "^dim .*num_heads = 4, got 6"),
+        (lambda: FocalPass(8, num_heads=0), "^num_heads .*0"),
         (lambda: FocalPass(8, axis="diagonal"), "^axis .*'diagonal'"),
         (lambda: FocalPass(8, window=23), "^window .*23"),
-        (lambda: FocalSeparableAttention(6, heads=4), "^channels .*6"),
+        (lambda: FocalSeparableAttention(6, num_heads=4), "^dim .*6"),
         (lambda: FocalSeparableAttention(8, window=((1,), (0,))), r"^steps\[0\] .*0"),
-        (lambda: MHDLSA(4, heads=5), "^heads .*channels = 4, got 5"),
+        (lambda: MHDLSA(4, num_heads=5), "^num_heads .*dim = 4, got 5"),
         (lambda: MHDLSA(4, kernel_size=4), "^kernel_size .*4"),
-        (lambda: MHDLSA(4, hidden_channels=0), "^hidden_channels .*0"),
+        (lambda: MHDLSA(4, hidden_dim=0), "^hidden_dim .*0"),
         (lambda: ULM(8, attention="global"), "^attention .*'global'"),
         (lambda: ULM(8, window=((2,), (1,)), attention="mhdlsa"), "^window .*'mhdlsa'"),
-        (lambda: ULM(7, attention="mhdlsa"), "^channels .*= 2, got 7"),
-        (lambda: CSM(3), "^channels .*= 2, got 3"),
-        (lambda: ULM(12, heads=4), "^channels .*2·heads = 8, got 12"),
-        (lambda: ULM(6, heads=1), "^channels .*= 4, got 6"),
+        (lambda: ULM(7, attention="mhdlsa"), "^dim .*= 2, got 7"),
+        (lambda: CSM(3), "^dim .*= 2, got 3"),
+        (lambda: ULM(12, num_heads=4), "^dim .*2·num_heads = 8, got 12"),
+        (lambda: ULM(6, num_heads=1), "^dim .*= 4, got 6"),
         (lambda: ULM(8, channel_mixer="mlp"), "^channel_mixer .*'mlp'"),
-        (lambda: DGFN(True), "^channels .*True"),
-        (lambda: GDFN(8, hidden_channels=0), "^hidden_channels .*0"),
-        (lambda: FFN(8, hidden_channels=-1), "^hidden_channels .*-1"),
+        (lambda: DGFN(True), "^dim .*True"),
+        (lambda: GDFN(8, hidden_dim=0), "^hidden_dim .*0"),
+        (lambda: FFN(8, hidden_dim=-1), "^hidden_dim .*-1"),
         (lambda: LAMBlock(8, depth=0), "^depth .*0"),
         (lambda: LAMBlock(8, feed_forward="mlp"), "^feed_forward .*'mlp'"),
     ],

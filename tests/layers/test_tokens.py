@@ -61,7 +61,7 @@ def test_create_layer_names(name):
 
 
 def test_create_layer_arguments_and_callables():
-    assert create_layer("fsa", 16, heads=8).horizontal.heads == 8
+    assert create_layer("fsa", 16, num_heads=8).horizontal.num_heads == 8
     assert isinstance(create_layer(FFN, 16), FFN)
     assert isinstance(create_layer(lambda channels: nn.Conv2d(channels, channels, 1), 16), nn.Conv2d)
     with pytest.raises(ValueError, match=r"^layer .*'fas'"):

@@ -19,7 +19,7 @@ from lamnet_models.architecture import infer_config
 from lamnet_models.checkpoint import FORMAT_VERSION, Checkpoint, read_checkpoint
 from lamnet_models.released import from_original, to_original
 
-TINY = {"scale": 2, "channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
+TINY = {"scale": 2, "embed_dim": 8, "num_blocks": 2, "depth": 1, "num_heads": 2, "window": ((1, 2), (1, 1))}
 
 VARIANTS = [
     {},
@@ -28,8 +28,8 @@ VARIANTS = [
     {"scale": 3, "in_chans": 4},
     {"in_chans": 2, "scale": 1},
     {"num_blocks": 1, "depth": 6},
-    {"channels": 24, "heads": 3},
-    {"channels": 12, "heads": 1},
+    {"embed_dim": 24, "num_heads": 3},
+    {"embed_dim": 12, "num_heads": 1},
     {"window": None},
     {"window": ((1, 2), (3, 3))},
     {"window": ((1,), (6,))},
@@ -37,18 +37,18 @@ VARIANTS = [
     {"window": ((), ())},
     {"channel_mixer": "linear"},
     {"channel_mixer": "none"},
-    {"channel_mixer": "none", "channels": 6, "heads": 3, "scale": 1, "in_chans": 3},
+    {"channel_mixer": "none", "embed_dim": 6, "num_heads": 3, "scale": 1, "in_chans": 3},
     {"exchange": False},
     {"attention": "mhdlsa", "window": None},
-    {"attention": "mhdlsa", "heads": 3, "window": ((1,), (2,)), "exchange": False},
+    {"attention": "mhdlsa", "num_heads": 3, "window": ((1,), (2,)), "exchange": False},
     {"attention": "mhdlsa", "window": ((), ()), "channel_mixer": "none"},
     {"feed_forward": "gdfn"},
-    {"feed_forward": "gdfn", "hidden_channels": 5},
-    {"feed_forward": "gdfn", "hidden_channels": 16},
-    {"feed_forward": "dgfn", "hidden_channels": 4},
-    {"feed_forward": "dgfn", "hidden_channels": 16},
+    {"feed_forward": "gdfn", "hidden_dim": 5},
+    {"feed_forward": "gdfn", "hidden_dim": 16},
+    {"feed_forward": "dgfn", "hidden_dim": 4},
+    {"feed_forward": "dgfn", "hidden_dim": 16},
     {"feed_forward": "ffn"},
-    {"feed_forward": "ffn", "hidden_channels": 8},
+    {"feed_forward": "ffn", "hidden_dim": 8},
     {"exchange": False, "channel_mixer": "linear", "feed_forward": "ffn", "in_chans": 1, "window": ((5,), (2,))},
 ]
 every_variant = pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -148,7 +148,7 @@ def test_other_dtypes_load_as_float32(tmp_path, dtype):
 
 
 def test_tensor_arguments_saved_as_json(tmp_path):
-    model = LAMNet(**(TINY | {"channels": torch.tensor(8), "scale": torch.tensor(2)}))
+    model = LAMNet(**(TINY | {"embed_dim": torch.tensor(8), "scale": torch.tensor(2)}))
     save_checkpoint(model, tmp_path / "model.safetensors")
     assert load_model(tmp_path / "model.safetensors").config == model.config
 
@@ -545,19 +545,19 @@ def test_metadata_not_an_object_raises(saved, text):
         ("scale", "2"),
         ("scale", [2]),
         ("scale", None),
-        ("channels", 10**15),
-        ("channels", 10**30),
+        ("embed_dim", 10**15),
+        ("embed_dim", 10**30),
         ("in_chans", 10**12),
         ("num_blocks", 10**9),
         ("depth", 10**9),
-        ("heads", 4),
+        ("num_heads", 4),
         ("window", [[1], [10**9]]),
         ("window", [[10**9], [1]]),
         ("window", "1" * 10000),
         ("exchange", False),
         ("exchange", "no"),
         ("feed_forward", "ffn"),
-        ("hidden_channels", 10**9),
+        ("hidden_dim", 10**9),
         ("channel_mixer", {}),
         ("device", "cuda"),
         ("color\nspace", "lab"),

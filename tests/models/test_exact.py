@@ -25,7 +25,7 @@ def build(**changes):
     torch.manual_seed(0)
     if changes.get("attention") == "mhdlsa":  # supports only cells of one pixel
         changes["window"] = ((1,), (2,))
-    arguments = {"scale": 2, "channels": 16, "num_blocks": 2, "depth": 1, "heads": 2, "dtype": torch.float64}
+    arguments = {"scale": 2, "embed_dim": 16, "num_blocks": 2, "depth": 1, "num_heads": 2, "dtype": torch.float64}
     model = LAMNet(**(arguments | changes)).eval()
     with torch.no_grad():  # perturb the initial weights, with which all gates are 0.5
         for parameter in model.parameters():
@@ -141,7 +141,7 @@ def test_scratch_folder_avoids_memory_backed_folder(monkeypatch):
 
 @pytest.fixture
 def small():
-    return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
+    return LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1, num_heads=2).eval()
 
 
 def test_tile_for_auto_short_memory_is_exact(monkeypatch, small):

@@ -17,7 +17,7 @@ import onnx  # noqa: E402
 from lamnet_models.exporting import to_onnxruntime  # noqa: E402
 from lamnet_models.integrations.onnxruntime import OnnxNetwork, load_onnx  # noqa: E402
 
-SMALL = {"scale": 2, "channels": 16, "num_blocks": 1, "depth": 1}
+SMALL = {"scale": 2, "embed_dim": 16, "num_blocks": 1, "depth": 1}
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def test_aoti_package(tmp_path, small):
     "arguments",
     [
         {"in_chans": 1},
-        {"channels": 32, "heads": 2, "scale": 1},
+        {"embed_dim": 32, "num_heads": 2, "scale": 1},
         {"channel_mixer": "linear", "feed_forward": "ffn"},
-        {"channel_mixer": "none", "feed_forward": "gdfn", "hidden_channels": 70},
+        {"channel_mixer": "none", "feed_forward": "gdfn", "hidden_dim": 70},
         {"exchange": False, "window": ((1,), (6,))},
         {"window": ((3, 1), (1, 2)), "scale": 5},
         {"window": ((), ())},
@@ -263,7 +263,7 @@ def test_bench_onnxruntime_mode(small, tmp_path):
 
 
 def test_onnx_mhdlsa_raises(tmp_path):
-    model = LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, attention="mhdlsa")
+    model = LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, attention="mhdlsa")
     with pytest.raises(ExportError, match="attention='fsa'"):
         export(model, tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from torch import nn
 from lamnet_layers import FocalWindow
 from lamnet_models import LAMNet, complexity
 
-TINY = {"channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
+TINY = {"embed_dim": 8, "num_blocks": 2, "depth": 1, "num_heads": 2, "window": ((1, 2), (1, 1))}
 
 
 def tiny(**changes) -> LAMNet:
@@ -51,10 +51,10 @@ def test_complexity_table_3(num_blocks, scale, params, macs):
         ({"channel_mixer": "none"}, 802636, 803, "180G"),
         ({"exchange": False}, 828364, 828, "185G"),
         # The paper does not give the width; 70 is nearest, with the count truncated to 760K.
-        ({"feed_forward": "gdfn", "hidden_channels": 70}, 760876, 760, "169.6G"),
+        ({"feed_forward": "gdfn", "hidden_dim": 70}, 760876, 760, "169.6G"),
         ({"feed_forward": "ffn"}, 797644, 798, "179G"),
         # Printed as 839K and 186G. The paper gives neither width nor groups; 6 groups is nearest.
-        ({"attention": "mhdlsa", "heads": 6}, 837724, 838, "186.7G"),
+        ({"attention": "mhdlsa", "num_heads": 6}, 837724, 838, "186.7G"),
     ],
     ids=str,
 )
@@ -119,14 +119,14 @@ def test_receptive_field_equals_gradient_support(changes):
         *({"scale": scale} for scale in (1, 2, 3, 4, 5)),
         {"in_chans": 1},
         {"in_chans": 4},
-        {"channels": 24, "heads": 3},
-        {"channels": 12, "heads": 1, "depth": 2},
+        {"embed_dim": 24, "num_heads": 3},
+        {"embed_dim": 12, "num_heads": 1, "depth": 2},
         {"window": ((), ())},
         {"window": FocalWindow()},
         {"channel_mixer": "linear"},
-        {"channel_mixer": "none", "channels": 6, "heads": 3},
+        {"channel_mixer": "none", "embed_dim": 6, "num_heads": 3},
         {"exchange": False},
-        {"feed_forward": "gdfn", "hidden_channels": 5},
+        {"feed_forward": "gdfn", "hidden_dim": 5},
         {"feed_forward": "ffn"},
     ],
     ids=str,
@@ -205,20 +205,20 @@ def test_export_dynamic_size():
         ({"scale": 0}, "^scale .*0"),
         ({"scale": 2.0}, r"^scale .*2\.0"),
         ({"in_chans": True}, "^in_chans .*True"),
-        ({"channels": 10}, "^channels .*2·heads = 4, got 10"),
-        ({"channels": 6, "heads": 1}, "^channels .*= 4, got 6"),
+        ({"embed_dim": 10}, "^embed_dim .*2·num_heads = 4, got 10"),
+        ({"embed_dim": 6, "num_heads": 1}, "^embed_dim .*= 4, got 6"),
         ({"num_blocks": "4"}, "^num_blocks .*'4'"),
         ({"depth": 0}, "^depth .*0"),
-        ({"heads": -1}, "^heads .*-1"),
+        ({"num_heads": -1}, "^num_heads .*-1"),
         ({"window": 23}, "^window .*23"),
         ({"window": ((1,), (1, 2))}, "^strides and steps"),
         ({"attention": "local"}, "^attention .*'local'"),
         ({"attention": "mhdlsa"}, "^window .*'mhdlsa'"),
-        ({"attention": "mhdlsa", "window": None, "heads": 5}, "^heads .*channels = 4, got 5"),
+        ({"attention": "mhdlsa", "window": None, "num_heads": 5}, "^num_heads .*dim = 4, got 5"),
         ({"channel_mixer": "conv"}, "^channel_mixer .*'conv'"),
         ({"exchange": "no"}, "^exchange .*'no'"),
         ({"feed_forward": None}, "^feed_forward .*None"),
-        ({"hidden_channels": 0}, "^hidden_channels .*0"),
+        ({"hidden_dim": 0}, "^hidden_dim .*0"),
     ],
 )
 def test_invalid_arguments(changes, message):

@@ -55,7 +55,7 @@ def test_pretrained_model_in_eval_mode():
     assert create_model("lamnet_x4").training
 
 
-@pytest.mark.parametrize("arguments", [{}, {"in_chans": 1, "window": ((1,), (6,)), "channels": 16, "exchange": False}])
+@pytest.mark.parametrize("arguments", [{}, {"in_chans": 1, "window": ((1,), (6,)), "embed_dim": 16, "exchange": False}])
 def test_local_dir_round_trip(tmp_path, arguments):
     model = create_model("lamnet_x2", num_blocks=1, depth=1, **arguments).eval()
     save_for_hf(model, tmp_path, safe_serialization=True)
@@ -120,7 +120,7 @@ def test_create_model_errors(name, arguments, error, message):
 
 
 def test_resolve_model(tmp_path, image):
-    model = LAMNet(scale=2, channels=16, num_blocks=1, depth=1).eval()
+    model = LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1).eval()
     assert resolve_model(model) is model
     save_checkpoint(model, tmp_path / "a.safetensors")
     assert torch.equal(resolve_model(tmp_path / "a.safetensors")(image), model(image))

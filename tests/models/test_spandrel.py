@@ -79,10 +79,10 @@ def test_spandrel_loads_every_variant(tmp_path):
     install()
     for options in (
         {"in_chans": 1},
-        {"channels": 32, "heads": 2},
+        {"embed_dim": 32, "num_heads": 2},
         {"channel_mixer": "linear", "feed_forward": "ffn"},
         {"exchange": False, "window": ((1,), (6,))},
-        {"attention": "mhdlsa", "heads": 6},
+        {"attention": "mhdlsa", "num_heads": 6},
     ):
         model = create_model("lamnet_x2", num_blocks=1, depth=2, **options)
         descriptor = spandrel.MAIN_REGISTRY.load(model.state_dict())

@@ -44,18 +44,18 @@ def test_nearest_published_same_scale():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["channels"], "KEY=VALUE.*'channels'"),
-        (["windw.steps=1"], r"'windw\.steps': did you mean window\.steps\?.* scale, .*, hidden_channels"),
+        (["embed_dim"], "KEY=VALUE.*'embed_dim'"),
+        (["windw.steps=1"], r"'windw\.steps': did you mean window\.steps\?.* scale, .*, hidden_dim"),
         (["zzz=1"], "'zzz'.* scale, "),
         (["depth=2", "depth=3"], "^depth .*twice"),
         (["depth=two"], "^depth .*'two'"),
         (["window.steps=1;2"], r"^window\.steps .*'1;2'"),
         (["exchange=maybe"], "^exchange .*'maybe'"),
         (["feed_forward=gdnf"], "^feed_forward .*'gdnf'.*did you mean"),
-        (["channels=10"], "lamnet_x2: channels .*got 10"),
+        (["embed_dim=10"], "lamnet_x2: embed_dim .*got 10"),
         (["window.strides=1,2"], "strides and steps"),
         (["window.steps=1,0,1"], r"steps\[1\] .*0"),
-        (["channels=10000000000"], "lamnet_x2"),
+        (["embed_dim=10000000000"], "lamnet_x2"),
     ],
 )
 def test_invalid_settings(texts, message):
