@@ -27,7 +27,7 @@ def create(
             "--set",
             metavar="KEY=VALUE",
             help="Settings that override the model's: scale, in_chans, embed_dim, num_blocks, depth, num_heads, "
-            "attention, window.strides, window.steps, channel_mixer, exchange, feed_forward or hidden_dim.",
+            "window.strides, window.steps, attn_layer, channel_layer, gate_layer, mlp_layer or hidden_dim.",
         ),
     ] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Load pretrained weights.")] = False,

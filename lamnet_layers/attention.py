@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ._checks import check_choice, check_divides, check_feature_map, check_int
 from ._tiles import apply_tiled
 from .backends.select import check_backend, should_fuse
+from .factory import register_layer
 from .functional import focal_aggregate
 from .pointwise import PointwiseConv
 from .window import FocalWindow, WindowLike
@@ -96,6 +97,7 @@ class FocalPass(nn.Module):
         return f"num_heads={self.num_heads}, window={self.window}, axis={self.axis!r}"
 
 
+@register_layer("fsa")
 class FocalSeparableAttention(nn.Module):
     """Focal separable attention (FSA): a horizontal pass followed by a vertical pass.
 

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_divides, check_feature_map
+from .factory import register_layer
 from .pointwise import PointwiseConv
 
 
+@register_layer("csm")
 class CSM(nn.Module):
     """Channel Selective Mixer: a pointwise bottleneck, ``Conv1×1 C→C/2, ReLU, Conv1×1 C/2→C``.
 

@@ -29,8 +29,16 @@ FORMAT_VERSION = 1
 
 _METADATA_KEY = "lamnet"
 
-_CONFIG_ALIASES: dict[str, str] = {"channels": "embed_dim", "heads": "num_heads", "hidden_channels": "hidden_dim"}
-# Older names of arguments in stored configurations.
+# Older names of arguments in stored configurations: the current name, and the current values of older values.
+_CONFIG_ALIASES: dict[str, tuple[str, dict[Any, str | None]]] = {
+    "channels": ("embed_dim", {}),
+    "heads": ("num_heads", {}),
+    "hidden_channels": ("hidden_dim", {}),
+    "attention": ("attn_layer", {}),
+    "channel_mixer": ("channel_layer", {"none": None}),
+    "exchange": ("gate_layer", {True: "iem", False: None}),
+    "feed_forward": ("mlp_layer", {}),
+}
 
 _MAX_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
 
@@ -108,8 +116,12 @@ class Checkpoint:
 
 
 def update_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored configuration with the current names of LAMNet's arguments."""
-    return {_CONFIG_ALIASES.get(key, key): value for key, value in config.items()}
+    """Return a stored configuration with the current names and values of LAMNet's arguments."""
+    current = {}
+    for key, value in config.items():
+        name, values = _CONFIG_ALIASES.get(key, (key, {}))
+        current[name] = values.get(value, value) if isinstance(value, str | bool) else value
+    return current
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:

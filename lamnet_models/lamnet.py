@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lamnet_layers import FocalWindow, LAMBlock, ScaledResidual
-from lamnet_layers._checks import check_feature_map, check_int
+from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow, LAMBlock, ScaledResidual
+from lamnet_layers._checks import check_choice, check_divides, check_feature_map, check_int
 
 from .compilation import check_compiler
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in the published models
+
+LAYER_NAMES: dict[str, tuple[str | None, ...]] = {
+    "attn_layer": ("fsa", "mhdlsa"),
+    "channel_layer": ("csm", "linear", None),
+    "gate_layer": ("iem", None),
+    "mlp_layer": ("dgfn", "gdfn", "ffn"),
+}
+"""Values of [`LAMNet`][lamnet_models.LAMNet]'s layer arguments. The first are those of the paper's network, the others
+rows of its table 4. ``"mhdlsa"``, ``"gdfn"`` and ``"ffn"`` are in ``lamnet_models.paper.ablations``."""
 
 
 class LAMNet(nn.Module):
@@ -30,16 +41,17 @@ class LAMNet(nn.Module):
     Args:
         scale: Scale factor r, any integer ≥ 1.
         in_chans: Number of image channels. For 3 (RGB), the mean color is subtracted.
-        embed_dim: Width C; a multiple of 2·``num_heads`` and of 4; see [`ULM`][lamnet_layers.ULM] for the exceptions.
+        embed_dim: Width C; even, with ``"fsa"`` a multiple of 2·``num_heads``, and with ``"csm"`` of 4.
         num_blocks: Number of LAM blocks G.
         depth: Number of mixers N in each block.
         num_heads: Number of attention heads.
         window: Focal window or pair (strides, steps); None for the attention's default.
-        channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``: rows CSM → Linear and CSM → None of table 4.
-        exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
-        feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
+        attn_layer: ``"fsa"``, or ``"mhdlsa"``: row FSA → MHDLSA of table 4.
+        channel_layer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or None (identity): rows CSM → Linear and
+            CSM → None.
+        gate_layer: ``"iem"``, or None for mixers without exchange between their branches: row IEM → None.
+        mlp_layer: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
         hidden_dim: Hidden channels of the feed-forward network; None for its default.
-        attention: ``"fsa"`` or ``"mhdlsa"``: row FSA → MHDLSA.
         backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate]. Not stored in
             checkpoints.
         device: Device of the parameters.
@@ -66,11 +78,11 @@ class LAMNet(nn.Module):
         depth: int = 6,
         num_heads: int = 4,
         window: FocalWindow | tuple | None = None,
-        channel_mixer: str = "csm",
-        exchange: bool = True,
-        feed_forward: str = "dgfn",
+        attn_layer: str = "fsa",
+        channel_layer: str | None = "csm",
+        gate_layer: str | None = "iem",
+        mlp_layer: str = "dgfn",
         hidden_dim: int | None = None,
-        attention: str = "fsa",
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -82,27 +94,36 @@ class LAMNet(nn.Module):
         num_blocks = check_int("num_blocks", num_blocks, minimum=1)
         depth = check_int("depth", depth, minimum=1)
         num_heads = check_int("num_heads", num_heads, minimum=1)
+        layers = {
+            "attn_layer": attn_layer,
+            "channel_layer": channel_layer,
+            "gate_layer": gate_layer,
+            "mlp_layer": mlp_layer,
+        }
+        for name, layer in layers.items():
+            check_choice(name, layer, LAYER_NAMES[name])
+        check_divides("embed_dim", embed_dim, "the number of branches", 2)
+        if attn_layer == "fsa":
+            check_divides("embed_dim", embed_dim, "2·num_heads", 2 * num_heads)
+        if channel_layer == "csm":
+            check_divides("embed_dim", embed_dim, "the number of branches times the reduction of CSM", 4)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.scale = scale
         self.in_chans = in_chans
         self.num_features = embed_dim
         self.grad_checkpointing = False
 
+        if attn_layer == "fsa":
+            attention = partial(FocalSeparableAttention, num_heads=num_heads, window=window, backend=backend)
+        else:
+            attention = _find_ablation(attn_layer, num_heads, window, hidden_dim)
+        if mlp_layer == "dgfn":
+            mlp = partial(DGFN, hidden_dim=hidden_dim, backend=backend)
+        else:
+            mlp = _find_ablation(mlp_layer, num_heads, window, hidden_dim)
+        mixer = partial(ULM, attn_layer=attention, channel_layer=channel_layer, gate_layer=gate_layer)
         self.blocks = nn.ModuleList(
-            LAMBlock(
-                embed_dim,
-                depth,
-                num_heads,
-                window,
-                channel_mixer,
-                exchange,
-                feed_forward,
-                hidden_dim,
-                attention,
-                backend,
-                **factory,
-            )
-            for _ in range(num_blocks)
+            LAMBlock(embed_dim, depth, mixer_layer=mixer, mlp_layer=mlp, **factory) for _ in range(num_blocks)
         )
         self.window: FocalWindow = self.blocks[0].layers[0].layer.spatial.window
         self.config = {
@@ -112,11 +133,8 @@ class LAMNet(nn.Module):
             "num_blocks": num_blocks,
             "depth": depth,
             "num_heads": num_heads,
-            "attention": attention,
             "window": [list(self.window.strides), list(self.window.steps)],
-            "channel_mixer": channel_mixer,
-            "exchange": bool(exchange),
-            "feed_forward": feed_forward,
+            **layers,
             "hidden_dim": self.blocks[0].layers[1].layer.hidden_dim,
         }
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1, **factory)
@@ -173,6 +191,12 @@ class LAMNet(nn.Module):
     def reconstruct(self, shallow: Tensor, features: Tensor) -> Tensor:
         """Return the upscaled images from shallow features and block output; receptive radius 2."""
         return self.upsample(self.residual(shallow, self.conv_body(features))) + self.mean
+
+
+def _find_ablation(name: str, *arguments: Any) -> Callable[..., nn.Module]:
+    from .paper.ablations import find_layer
+
+    return find_layer(name, *arguments)
 
 
 def _init_weights(module: nn.Module) -> None:

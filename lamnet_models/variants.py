@@ -9,28 +9,20 @@ from typing import Any
 
 import torch
 
-from lamnet_layers.block import FEED_FORWARDS
-from lamnet_layers.mixer import ATTENTIONS, CHANNEL_MIXERS
-
 from .errors import ModelError
-from .lamnet import LAMNet
+from .lamnet import LAYER_NAMES, LAMNet
 from .registry import NAMES, create_model
 
-_BOOLEANS = {"true": True, "false": False}
-
-_SETTING_TYPES: dict[str, type | tuple[str, ...]] = {
+_SETTING_TYPES: dict[str, type | tuple[str | None, ...]] = {
     "scale": int,
     "in_chans": int,
     "embed_dim": int,
     "num_blocks": int,
     "depth": int,
     "num_heads": int,
-    "attention": ATTENTIONS,
     "window.strides": list,
     "window.steps": list,
-    "channel_mixer": CHANNEL_MIXERS,
-    "exchange": bool,
-    "feed_forward": tuple(FEED_FORWARDS),
+    **LAYER_NAMES,
     "hidden_dim": int,
 }
 
@@ -82,7 +74,7 @@ def create_variant(name: str, settings: Mapping[str, Any], **kwargs: Any) -> LAM
     try:
         rings = {key: settings[f"window.{key}"] for key in ("strides", "steps") if f"window.{key}" in settings}
         if rings:
-            base = create_model(name, device=torch.device("meta"), attention=settings.get("attention", "fsa")).window
+            base = create_model(name, device=torch.device("meta"), attn_layer=settings.get("attn_layer", "fsa")).window
             arguments["window"] = (rings.get("strides", base.strides), rings.get("steps", base.steps))
         return create_model(name, **kwargs, **arguments)
     except ValueError as error:
@@ -132,23 +124,20 @@ def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def format_value(value: Any) -> str:
-    """Format the value of a setting, such as ``"1,2,4"`` or ``"false"``."""
-    if isinstance(value, bool):
-        return str(value).lower()
+    """Format the value of a setting, such as ``"1,2,4"`` or ``"none"``."""
+    if value is None:
+        return "none"
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _parse(key: str, text: str, setting_type: type | tuple[str, ...]) -> Any:
+def _parse(key: str, text: str, setting_type: type | tuple[str | None, ...]) -> Any:
     if isinstance(setting_type, tuple):
-        if text in setting_type:
-            return text
-        near = difflib.get_close_matches(text, setting_type, n=1)
+        choices = {format_value(choice): choice for choice in setting_type}
+        if text in choices:
+            return choices[text]
+        near = difflib.get_close_matches(text, choices, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ModelError(f"{key} must be one of {', '.join(setting_type)}, got {text!r}{hint}")
-    if setting_type is bool:
-        if text.lower() in _BOOLEANS:
-            return _BOOLEANS[text.lower()]
-        raise ModelError(f"{key} must be true or false, got {text!r}")
+        raise ModelError(f"{key} must be one of {', '.join(choices)}, got {text!r}{hint}")
     try:
         return [int(part) for part in text.split(",")] if setting_type is list else int(text)
     except ValueError:

@@ -14,11 +14,12 @@ import numpy as np
 import onnx
 from torch import Tensor, nn
 
-from lamnet_layers import CSM, DGFN, FFN, GDFN, IEM, ULM
+from lamnet_layers import CSM, DGFN, IEM, ULM
 from lamnet_layers.attention import FocalPass
 from lamnet_layers.residual import PreNormResidual
 
 from ..lamnet import LAMNet
+from ..paper.ablations import FFN, GDFN
 from .onnx_graph import Graph
 
 INPUT, OUTPUT = "image", "upscaled"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from torch import nn
 
-from lamnet_layers import DGFN, GDFN, MHDLSA, ULM, FocalWindow
+from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow
 
 from ..complexity import count_operations
+from ..paper.ablations import GDFN, MHDLSA
 
 HEIGHT, WIDTH, CHANNELS, GROUPS = 720, 1280, 64, 4
 """Sizes of the paper's example, except G, which it states as 64."""
@@ -113,7 +114,7 @@ def _lamnet() -> list[ModuleCount]:
                 "token mixer",
                 f"ULM, window of {pixels} pixels",
                 k,
-                ULM(c, GROUPS, window),
+                ULM(c, partial(FocalSeparableAttention, num_heads=GROUPS, window=window)),
                 shape,
                 params,
                 macs,

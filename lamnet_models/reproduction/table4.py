@@ -24,12 +24,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "window 19": {"window": [[1, 2], [3, 3]]},
     "window 13": {"window": [[1], [6]]},
-    "FSA → MHDLSA": {"attention": "mhdlsa", "num_heads": 6},
-    "CSM → Linear": {"channel_mixer": "linear"},
-    "CSM → None": {"channel_mixer": "none"},
-    "IEM → None": {"exchange": False},
-    "DGFN → GDFN": {"feed_forward": "gdfn", "hidden_dim": 70},
-    "DGFN → FFN": {"feed_forward": "ffn"},
+    "FSA → MHDLSA": {"attn_layer": "mhdlsa", "num_heads": 6},
+    "CSM → Linear": {"channel_layer": "linear"},
+    "CSM → None": {"channel_layer": None},
+    "IEM → None": {"gate_layer": None},
+    "DGFN → GDFN": {"mlp_layer": "gdfn", "hidden_dim": 70},
+    "DGFN → FFN": {"mlp_layer": "ffn"},
 }
 """Overridden arguments of ``lamnet_x2``, by row of the table."""
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ import torch
 from torch.autograd import gradcheck
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamnet_layers import FocalWindow, LAMBlock, focal_aggregate, use_backend
+from lamnet_layers import (
+    DGFN,
+    ULM,
+    FocalSeparableAttention,
+    FocalWindow,
+    LAMBlock,
+    focal_aggregate,
+    use_backend,
+)
 from lamnet_layers.backends import ops
 from lamnet_layers.backends.select import BACKEND_VARIABLE, select
 
@@ -162,7 +171,8 @@ def test_flop_counts():
 
 def test_compile_and_export_fullgraph():
     torch.manual_seed(0)
-    block = LAMBlock(8, depth=1, num_heads=2, window=TINY, backend="triton").to(DEVICE).eval()
+    attention = partial(FocalSeparableAttention, num_heads=2, window=TINY, backend="triton")
+    block = LAMBlock(8, depth=1, mixer_layer=partial(ULM, attn_layer=attention)).to(DEVICE).eval()
     x = torch.randn(1, 8, 6, 7, device=DEVICE)
     with torch.no_grad():
         expected = block(x)
@@ -202,7 +212,11 @@ def test_unavailable_or_unknown_backend_raises(monkeypatch):
     with pytest.raises(RuntimeError, match="not installed"):
         select("triton", "cuda")
     assert select(None, "cuda") == "eager"
-    for call in (lambda: select("cuda", "cpu"), lambda: LAMBlock(8, backend="fast")):
+    for call in (
+        lambda: select("cuda", "cpu"),
+        lambda: FocalSeparableAttention(8, backend="fast"),
+        lambda: DGFN(8, backend="fast"),
+    ):
         with pytest.raises(ValueError, match=r"^backend .*(cuda|fast)"):
             call()
     monkeypatch.setenv(BACKEND_VARIABLE, "fast")

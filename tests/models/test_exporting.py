@@ -72,9 +72,9 @@ def test_aoti_package(tmp_path, small):
     [
         {"in_chans": 1},
         {"embed_dim": 32, "num_heads": 2, "scale": 1},
-        {"channel_mixer": "linear", "feed_forward": "ffn"},
-        {"channel_mixer": "none", "feed_forward": "gdfn", "hidden_dim": 70},
-        {"exchange": False, "window": ((1,), (6,))},
+        {"channel_layer": "linear", "mlp_layer": "ffn"},
+        {"channel_layer": None, "mlp_layer": "gdfn", "hidden_dim": 70},
+        {"gate_layer": None, "window": ((1,), (6,))},
         {"window": ((3, 1), (1, 2)), "scale": 5},
         {"window": ((), ())},
     ],
@@ -263,7 +263,7 @@ def test_bench_onnxruntime_mode(small, tmp_path):
 
 
 def test_onnx_mhdlsa_raises(tmp_path):
-    model = LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, attention="mhdlsa")
-    with pytest.raises(ExportError, match="attention='fsa'"):
+    model = LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, attn_layer="mhdlsa")
+    with pytest.raises(ExportError, match="attn_layer='fsa'"):
         export(model, tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())

@@ -55,7 +55,9 @@ def test_pretrained_model_in_eval_mode():
     assert create_model("lamnet_x4").training
 
 
-@pytest.mark.parametrize("arguments", [{}, {"in_chans": 1, "window": ((1,), (6,)), "embed_dim": 16, "exchange": False}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"in_chans": 1, "window": ((1,), (6,)), "embed_dim": 16, "gate_layer": None}]
+)
 def test_local_dir_round_trip(tmp_path, arguments):
     model = create_model("lamnet_x2", num_blocks=1, depth=1, **arguments).eval()
     save_for_hf(model, tmp_path, safe_serialization=True)

@@ -243,7 +243,7 @@ def test_figures_9_and_10(small_model, tmp_path):
 
 
 def test_figures_9_and_10_unsupported_models():
-    other = LAMNet(2, embed_dim=16, num_blocks=1, depth=1, attention="mhdlsa", feed_forward="ffn")
+    other = LAMNet(2, embed_dim=16, num_blocks=1, depth=1, attn_layer="mhdlsa", mlp_layer="ffn")
     with pytest.raises(ModelError, match="focal separable attention"):
         ITEMS["figure9"](model=other)
     with pytest.raises(ModelError, match="DGFN"):

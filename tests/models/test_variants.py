@@ -30,7 +30,7 @@ def test_every_setting_changes_the_model():
 
 def test_partial_window_completed():
     assert create_variant("lamnet_x4", parse_settings(["window.steps=1,1,1"]), device=META).window.size == 15
-    local = parse_settings(["attention=mhdlsa", "window.steps=2"])
+    local = parse_settings(["attn_layer=mhdlsa", "window.steps=2"])
     assert create_variant("lamnet_x4", local, device=META).window.size == 5
 
 
@@ -50,8 +50,8 @@ def test_nearest_published_same_scale():
         (["depth=2", "depth=3"], "^depth .*twice"),
         (["depth=two"], "^depth .*'two'"),
         (["window.steps=1;2"], r"^window\.steps .*'1;2'"),
-        (["exchange=maybe"], "^exchange .*'maybe'"),
-        (["feed_forward=gdnf"], "^feed_forward .*'gdnf'.*did you mean"),
+        (["gate_layer=maybe"], "^gate_layer .*'maybe'"),
+        (["mlp_layer=gdnf"], "^mlp_layer .*'gdnf'.*did you mean"),
         (["embed_dim=10"], "lamnet_x2: embed_dim .*got 10"),
         (["window.strides=1,2"], "strides and steps"),
         (["window.steps=1,0,1"], r"steps\[1\] .*0"),

@@ -1,16 +1,33 @@
-"""Dynamic local attention, the ablation baseline of FSA (paper, table 4)."""
+"""Layers of the paper's table 4 that replace those of LAMNet: MHDLSA, GDFN and FFN."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import check_feature_map, check_int
-from .pointwise import PointwiseConv
-from .window import FocalWindow
+from lamnet_layers import FocalWindow
+from lamnet_layers._checks import check_feature_map, check_int
+from lamnet_layers.pointwise import PointwiseConv
+from lamnet_layers.window import WindowLike
+
+
+def find_layer(name: str, num_heads: int, window: WindowLike, hidden_dim: int | None) -> Callable[..., nn.Module]:
+    """Return the layer with the given name and those of LAMNet's arguments that it takes.
+
+    Args:
+        name: ``"mhdlsa"``, ``"gdfn"`` or ``"ffn"``.
+        num_heads: Number of heads of MHDLSA.
+        window: Focal window of cells of one pixel, for MHDLSA; None for its default of 7×7 pixels.
+        hidden_dim: Hidden channels of GDFN and FFN; None for their default.
+    """
+    if name == "mhdlsa":
+        return partial(MHDLSA, num_heads=num_heads, kernel_size=_kernel_size(window))
+    return partial({"gdfn": GDFN, "ffn": FFN}[name], hidden_dim=hidden_dim)
 
 
 class MHDLSA(nn.Module):
@@ -101,3 +118,106 @@ class MHDLSA(nn.Module):
                 total = shifted * weight if total is None else torch.addcmul(total, shifted, weight)
             results.append(total.flatten(1, 2))
         return torch.cat(results, dim=1)
+
+
+def _kernel_size(window: WindowLike) -> int:
+    window = FocalWindow((1,), (3,)) if window is None else FocalWindow.of(window)
+    if any(stride > 1 for stride in window.strides):
+        raise ValueError(
+            f"window must have cells of one pixel for attn_layer='mhdlsa', such as ((1,), (3,)), got {window}"
+        )
+    return window.size
+
+
+class GDFN(nn.Module):
+    """Gated-Dconv Feed-forward Network, cross-gate only.
+
+    ``x1, x2 = DWConv3×3(Conv1×1(x))``; ``Conv1×1(GELU(x1)·x2)``.
+
+    Source: Zamir et al., "Restormer" (2022); the row DGFN → GDFN of the paper's table 4.
+
+    Args:
+        dim: Number of channels C.
+        hidden_dim: Number of channels h of each half; ``dim`` if None.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If an argument is below 1 or the input has the wrong shape.
+    """
+
+    receptive_radius = (1, 1)
+
+    def __init__(
+        self,
+        dim: int,
+        hidden_dim: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim = check_int("dim", dim, minimum=1)
+        hidden = dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
+        self.hidden_dim = hidden
+        self.proj_in = PointwiseConv(dim, 2 * hidden, device=device, dtype=dtype)
+        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(hidden, dim, device=device, dtype=dtype)
+
+    @property
+    def peak_channels(self) -> int:
+        """Number of channels of the widest intermediate map."""
+        return 2 * self.hidden_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the transformed features, (B, C, H, W)."""
+        check_feature_map("x", x, self.dim)
+        x1, x2 = self.depthwise(self.proj_in(x)).chunk(2, dim=1)
+        return self.proj_out(F.gelu(x1) * x2)
+
+
+class FFN(nn.Module):
+    """Pointwise Transformer feed-forward network: ``Conv1×1 C→h, GELU, Conv1×1 h→C``.
+
+    Source: the row DGFN → FFN of the paper's table 4.
+
+    Args:
+        dim: Number of channels C.
+        hidden_dim: Number of hidden channels h; 2·``dim`` if None.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If an argument is below 1 or the input has the wrong shape.
+    """
+
+    receptive_radius = (0, 0)
+
+    def __init__(
+        self,
+        dim: int,
+        hidden_dim: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim = check_int("dim", dim, minimum=1)
+        hidden = 2 * dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
+        self.hidden_dim = hidden
+        self.proj_in = PointwiseConv(dim, hidden, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(hidden, dim, device=device, dtype=dtype)
+
+    @property
+    def peak_channels(self) -> int:
+        """Number of channels of the widest intermediate map."""
+        return max(self.dim, self.hidden_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the transformed features, (B, C, H, W)."""
+        check_feature_map("x", x, self.dim)
+        return self.proj_out(F.gelu(self.proj_in(x)))
