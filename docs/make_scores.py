@@ -6,6 +6,8 @@ Usage: ``python docs/make_scores.py``, with Set5 and Set14 in ``LAMNET_DATA``.
 from pathlib import Path
 
 from lamnet_models.evaluation import Evaluation, evaluate
+from lamnet_models.factory import split_name
+from lamnet_models.lamnet import VARIANTS
 from lamnet_models.pretrained import packaged_weights
 
 DATASETS = ("set5", "set14")
@@ -22,7 +24,7 @@ def main() -> None:
     lines = ["| | " + " | ".join(DATASETS) + " |", "| --- " * (len(DATASETS) + 1) + "|"]
     results: list[Evaluation] = []
     for scale in (2, 3, 4):
-        names = [name for name in packaged_weights() if name.partition(".")[0].endswith(f"x{scale}")]
+        names = [name for name in packaged_weights() if VARIANTS[split_name(name)[0]]["scale"] == scale]
         for name in ("bicubic", *names):
             results = [evaluate(name, dataset, scale) for dataset in DATASETS]
             label = "bicubic" if name == "bicubic" else f"`{name}`"

@@ -1,6 +1,6 @@
 """LAMNet for image super-resolution: models, checkpoints, upscaling and evaluation.
 
-Importing the package registers the models with timm.
+Importing the package registers the models with timm, at once or when timm is imported.
 """
 
 from importlib import import_module
@@ -18,17 +18,15 @@ from .errors import (
     ModelError,
     TrainingError,
 )
-from .lamnet import LAMNet
-from .registry import (
-    create_model,
+from .factory import create_model, list_models, resolve_model
+from .lamnet import (
+    LAMNet,
     lamnet_large_x2,
     lamnet_large_x3,
     lamnet_large_x4,
     lamnet_x2,
     lamnet_x3,
     lamnet_x4,
-    list_models,
-    resolve_model,
 )
 from .upscaling import Upscaler, upscale
 

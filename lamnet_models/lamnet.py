@@ -1,9 +1,13 @@
-"""LAMNet model."""
+"""LAMNet: the network, the models of the paper and their registration with timm."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.abc import MetaPathFinder
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +18,8 @@ from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow, LAMBl
 from lamnet_layers._checks import check_choice, check_divides, check_feature_map, check_int
 
 from .compilation import check_compiler
+from .errors import ModelError
+from .weights import packaged_weights
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in the published models
 
@@ -48,7 +54,7 @@ class LAMNet(nn.Module):
         window: Focal window or pair (strides, steps); None for the attention's default.
         attn_layer: ``"fsa"``, or ``"mhdlsa"``: row FSA → MHDLSA of table 4.
         channel_layer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or None (identity): rows CSM → Linear and
-            CSM → None.
+            CSM → None. Here and below, ``"none"`` is None, which ``timm.create_model`` drops.
         gate_layer: ``"iem"``, or None for mixers without exchange between their branches: row IEM → None.
         mlp_layer: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
         hidden_dim: Hidden channels of the feed-forward network; None for its default.
@@ -64,8 +70,7 @@ class LAMNet(nn.Module):
         ValueError: If an argument is out of range or the input has the wrong shape.
     """
 
-    # timm's model interface: no classifier.
-    num_classes = 0
+    num_classes = 0  # for timm: no classifier
 
     mean: Tensor
 
@@ -100,6 +105,7 @@ class LAMNet(nn.Module):
             "gate_layer": gate_layer,
             "mlp_layer": mlp_layer,
         }
+        layers = {name: None if layer == "none" else layer for name, layer in layers.items()}
         for name, layer in layers.items():
             check_choice(name, layer, LAYER_NAMES[name])
         check_divides("embed_dim", embed_dim, "the number of branches", 2)
@@ -110,7 +116,7 @@ class LAMNet(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.scale = scale
         self.in_chans = in_chans
-        self.num_features = embed_dim
+        self.num_features = self.head_hidden_size = embed_dim
         self.grad_checkpointing = False
 
         if attn_layer == "fsa":
@@ -121,7 +127,8 @@ class LAMNet(nn.Module):
             mlp = partial(DGFN, hidden_dim=hidden_dim, backend=backend)
         else:
             mlp = _find_ablation(mlp_layer, num_heads, window, hidden_dim)
-        mixer = partial(ULM, attn_layer=attention, channel_layer=channel_layer, gate_layer=gate_layer)
+        channel, gate = layers["channel_layer"], layers["gate_layer"]
+        mixer = partial(ULM, attn_layer=attention, channel_layer=channel, gate_layer=gate)
         self.blocks = nn.ModuleList(
             LAMBlock(embed_dim, depth, mixer_layer=mixer, mlp_layer=mlp, **factory) for _ in range(num_blocks)
         )
@@ -151,6 +158,26 @@ class LAMNet(nn.Module):
         """Enable or disable activation checkpointing of the blocks in training mode."""
         self.grad_checkpointing = enable
 
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of the parameters to exclude from weight decay: the residual scales α."""
+        return {name for name, _ in self.named_parameters() if name.endswith("residual.alpha")}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return timm's patterns of parameter groups: stem, one group per block, tail."""
+        return {
+            "stem": r"^conv_first",
+            "blocks": r"^blocks\.(\d+)",
+            "tail": r"^(?:conv_body|residual|upsample)",
+        }
+
+    def get_classifier(self) -> None:
+        """Return None, as there is no classifier."""
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Do nothing for ``num_classes=0``; raise ValueError otherwise, as there is no classifier."""
+        if num_classes:
+            raise ValueError(f"num_classes must be 0, as LAMNet has no classifier, got {num_classes!r}")
+
     def compile_blocks(self) -> LAMNet:
         """Compile the repeated layers in place with ``torch.compile``; all blocks share two graphs.
 
@@ -173,6 +200,10 @@ class LAMNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the upscaled images, (B, in_chans, r·H, r·W)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the features before the upsampler, (B, C, H, W)."""
         check_feature_map("x", x, self.in_chans)
         shallow = self.extract(x)
         features = shallow
@@ -181,7 +212,11 @@ class LAMNet(nn.Module):
                 features = checkpoint(block, features, use_reentrant=False)
             else:
                 features = block(features)
-        return self.reconstruct(shallow, features)
+        return self._join(shallow, features)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the upscaled images from the output of ``forward_features``."""
+        return self.upsample(features) + self.mean
 
     def extract(self, x: Tensor) -> Tensor:
         """Return the shallow features, the input of the blocks, (B, C, H, W); receptive radius 1."""
@@ -190,7 +225,10 @@ class LAMNet(nn.Module):
 
     def reconstruct(self, shallow: Tensor, features: Tensor) -> Tensor:
         """Return the upscaled images from shallow features and block output; receptive radius 2."""
-        return self.upsample(self.residual(shallow, self.conv_body(features))) + self.mean
+        return self.forward_head(self._join(shallow, features))
+
+    def _join(self, shallow: Tensor, features: Tensor) -> Tensor:
+        return self.residual(shallow, self.conv_body(features))
 
 
 def _find_ablation(name: str, *arguments: Any) -> Callable[..., nn.Module]:
@@ -205,3 +243,187 @@ def _init_weights(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": -1,  # not an argument of the model
+        "input_size": (3, 64, 64),
+        "mean": (0.0, 0.0, 0.0),  # inputs are in [0, 1]; the network subtracts its own mean
+        "std": (1.0, 1.0, 1.0),
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        "first_conv": "conv_first",
+        "classifier": None,
+        "paper_name": "Unifying Dimensions: A Linear Adaptive Approach to Lightweight Image Super-Resolution",
+        "license": "apache-2.0",
+        **kwargs,
+    }
+
+
+VARIANTS: dict[str, dict[str, int]] = {
+    "lamnet_x2": {"scale": 2, "num_blocks": 4},
+    "lamnet_x3": {"scale": 3, "num_blocks": 4},
+    "lamnet_x4": {"scale": 4, "num_blocks": 4},
+    "lamnet_large_x2": {"scale": 2, "num_blocks": 5},
+    "lamnet_large_x3": {"scale": 3, "num_blocks": 5},
+    "lamnet_large_x4": {"scale": 4, "num_blocks": 5},
+}
+"""Models of the paper: arguments of [`LAMNet`][lamnet_models.LAMNet] by name."""
+
+default_cfgs: dict[str, Any] = {
+    **{key: _cfg(file=str(path)) for key, path in packaged_weights().items()},
+    **{name: _cfg() for name in VARIANTS if not any(key.startswith(f"{name}.") for key in packaged_weights())},
+}
+"""timm's configurations by ``NAME.TAG``, grouped by name at registration."""
+
+FAMILIES = {"LAMNet": 4, "LAMNet-large": 5}
+"""Numbers of blocks of the two networks of the paper, by their names there."""
+
+
+def find_variant(scale: int, num_blocks: int) -> str | None:
+    """Return the name of the model of the paper with this scale and number of blocks, or None."""
+    return next((name for name, args in VARIANTS.items() if args == {"scale": scale, "num_blocks": num_blocks}), None)
+
+
+def default_model_for_scale(scale: int) -> str:
+    """Return the name of the smaller model of a scale.
+
+    Raises:
+        ModelError: If the paper has no model of this scale.
+    """
+    name = find_variant(scale, FAMILIES["LAMNet"])
+    if name is None:
+        raise ModelError(f"scale must be 2, 3 or 4, the scales of the paper's models, got {scale}: specify a model")
+    return name
+
+
+def build_variant(
+    name: str, pretrained: bool | str | os.PathLike = False, tag: str = "", features_only: bool = False, **kwargs: Any
+) -> LAMNet:
+    """Build a model of the paper.
+
+    Args:
+        name: Name in [`VARIANTS`][lamnet_models.lamnet.VARIANTS].
+        pretrained: Whether to load pretrained weights, or the path of a checkpoint to load.
+        tag: Tag of the weights; empty for any.
+        features_only: Must be False.
+        **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that override those of the variant, and those that
+            ``timm.create_model`` passes.
+    """
+    if features_only:
+        raise ValueError("features_only must be False: call forward_features for LAMNet's single feature map")
+    kwargs = VARIANTS[name] | kwargs
+    if kwargs.keys() & {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}:  # from timm.create_model
+        return _build_with_timm(name, pretrained, **kwargs)
+    from .pretrained import find_weights, load_pretrained  # which import this module
+
+    model = LAMNet(**kwargs)
+    # As timm.create_model, for timm's save_for_hf.
+    model.pretrained_cfg = model.default_cfg = _cfg(architecture=name, tag=tag)
+    model._model_args = {key: value for key, value in model.config.items() if key in kwargs}
+    if pretrained:
+        path = find_weights(name, tag) if pretrained is True else Path(pretrained)
+        load_pretrained(model, path)
+        model.pretrained_cfg["file"] = str(path)
+    return model
+
+
+def _build_with_timm(name: str, pretrained: bool, **kwargs: Any) -> LAMNet:
+    from timm.models import build_model_with_cfg
+
+    from .pretrained import find_weights, load_pretrained
+
+    cfg = kwargs.get("pretrained_cfg")
+    overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
+    # For hf-hub: and local-dir: timm passes a full configuration and loads the weights itself.
+    from_timm = cfg is not None and not isinstance(cfg, str)
+    if pretrained and not from_timm:
+        overlay["file"] = str(overlay.get("file") or find_weights(name, cfg or ""))
+    model = build_model_with_cfg(
+        LAMNet,
+        name,
+        pretrained and from_timm,
+        pretrained_filter_fn=_checkpoint_filter_fn,
+        pretrained_cfg_overlay=overlay,
+        kwargs_filter=("num_classes", "global_pool", "img_size"),
+        **kwargs,
+    )
+    if pretrained and not from_timm:
+        load_pretrained(model, overlay["file"])
+    return model
+
+
+def _checkpoint_filter_fn(state: dict[str, Tensor], model: LAMNet) -> dict[str, Tensor]:
+    from .checkpoint import Checkpoint, check_state
+
+    state = Checkpoint.from_state(state).state
+    check_state(model, state)
+    return state
+
+
+def lamnet_x2(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet for ×2, 828,364 parameters."""
+    return build_variant("lamnet_x2", pretrained, **kwargs)
+
+
+def lamnet_x3(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet for ×3, 837,019 parameters."""
+    return build_variant("lamnet_x3", pretrained, **kwargs)
+
+
+def lamnet_x4(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet for ×4, 849,136 parameters."""
+    return build_variant("lamnet_x4", pretrained, **kwargs)
+
+
+def lamnet_large_x2(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet-large for ×2, 1,024,028 parameters."""
+    return build_variant("lamnet_large_x2", pretrained, **kwargs)
+
+
+def lamnet_large_x3(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet-large for ×3, 1,032,683 parameters."""
+    return build_variant("lamnet_large_x3", pretrained, **kwargs)
+
+
+def lamnet_large_x4(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet-large for ×4, 1,044,800 parameters."""
+    return build_variant("lamnet_large_x4", pretrained, **kwargs)
+
+
+def _register_with_timm() -> None:
+    global default_cfgs
+    from timm.models import generate_default_cfgs, register_model
+
+    default_cfgs = generate_default_cfgs(default_cfgs)  # read by register_model
+    for model in (lamnet_x2, lamnet_x3, lamnet_x4, lamnet_large_x2, lamnet_large_x3, lamnet_large_x4):
+        register_model(model)
+
+
+class _RegisterAfterTimm(MetaPathFinder):
+    """Import hook that registers the models once timm is imported, and then removes itself.
+
+    Importing timm here would slow down every command by seconds, as it imports torchvision. timm has no plugins.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return timm's module spec with registration added to its loader, None for other modules."""
+        if name != "timm":
+            return None
+        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is not None:
+            spec.loader.exec_module = partial(self._exec_module, spec.loader.exec_module)
+        return spec
+
+    def _exec_module(self, exec_module: Callable[[Any], None], module: Any) -> None:
+        exec_module(module)
+        sys.meta_path.remove(self)
+        _register_with_timm()
+
+
+if "timm" in sys.modules:
+    _register_with_timm()
+else:
+    sys.meta_path.insert(0, _RegisterAfterTimm())

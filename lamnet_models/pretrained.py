@@ -11,6 +11,7 @@ from .checkpoint import read_checkpoint
 from .errors import CheckpointError, ModelError
 from .hub_errors import HUB_ERRORS, describe_hub_error
 from .lamnet import LAMNet
+from .weights import packaged_weights
 
 WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
 """Environment variable with a folder of checkpoints, searched before the packaged weights."""
@@ -19,13 +20,6 @@ HUB_VARIABLE = "LAMNET_HUB"
 """Environment variable with a Hugging Face repository of ``NAME.TAG.safetensors``, searched last."""
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
-
-_PACKAGED = Path(__file__).parent / "weights"
-
-
-def packaged_weights() -> dict[str, Path]:
-    """Return the packaged checkpoints by ``NAME.TAG``, best tag of each name first."""
-    return {path.name.removesuffix(".safetensors"): path for path in sorted(_PACKAGED.glob("*.safetensors"))}
 
 
 def find_weights(name: str, tag: str = "") -> Path:

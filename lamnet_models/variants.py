@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from .errors import ModelError
-from .lamnet import LAYER_NAMES, LAMNet
-from .registry import NAMES, create_model
+from .factory import create_model
+from .lamnet import LAYER_NAMES, VARIANTS, LAMNet, build_variant
 
 _SETTING_TYPES: dict[str, type | tuple[str | None, ...]] = {
     "scale": int,
@@ -102,7 +102,7 @@ def nearest_published(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
         [`SETTINGS`][lamnet_models.variants.SETTINGS].
     """
     values, differences = _flat(model.config), {}
-    for name in [name for name in NAMES if name.endswith(f"_x{model.scale}")] or NAMES:
+    for name in [name for name, args in VARIANTS.items() if args["scale"] == model.scale] or VARIANTS:
         published = _flat(_published_config(name))
         differences[name] = {key: (value, published[key]) for key, value in values.items() if value != published[key]}
     return min(differences.items(), key=lambda item: len(item[1]))
@@ -110,7 +110,7 @@ def nearest_published(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
 
 @cache
 def _published_config(name: str) -> dict[str, Any]:
-    return create_model(name, device=torch.device("meta")).config
+    return build_variant(name, device="meta").config
 
 
 def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:

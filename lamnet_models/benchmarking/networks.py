@@ -8,7 +8,8 @@ import warnings
 from torch import nn
 
 from ..errors import ModelError
-from ..registry import NAMES, create_model, resolve_model
+from ..factory import create_model, resolve_model
+from ..lamnet import VARIANTS
 from .peers import PEERS
 
 
@@ -30,4 +31,4 @@ def open_network(name: str | os.PathLike, scale: int) -> nn.Module:
                 return PEERS[name](scale).eval()
         except ImportError:
             raise ModelError(f"{name} requires spandrel: pip install 'lamnet[peers]'") from None
-    return (create_model(name) if name in NAMES else resolve_model(name)).eval()
+    return (create_model(name) if name in VARIANTS else resolve_model(name)).eval()

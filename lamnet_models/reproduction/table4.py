@@ -14,7 +14,7 @@ from ..complexity import Complexity, complexity
 from ..evaluation import evaluate
 from ..evaluation.published import Published
 from ..evaluation.published import table4 as published_rows
-from ..registry import create_model
+from ..factory import create_model
 from ..variants import format_settings
 from .ablation import Budget, train_variants
 from .printed import compare_with_printed, format_like

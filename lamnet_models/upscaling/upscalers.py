@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..factory import resolve_model, split_name
+from ..lamnet import VARIANTS
 from ..pretrained import is_checkpoint_path
-from ..registry import check_name, resolve_model
 from .sizing import SCALES, TargetSize
 from .upscaler import Upscaler
 
@@ -64,5 +65,4 @@ def model_scale(model: str | None) -> int:
         return SCALES[-1]
     if is_checkpoint_path(model) or ":" in model:
         return resolve_model(model).scale
-    check_name(model)
-    return int(model.partition(".")[0].rpartition("x")[2])
+    return VARIANTS[split_name(model)[0]]["scale"]

@@ -14,9 +14,10 @@ from lamnet_models.evaluation import PROTOCOLS, compare, evaluate, psnr, ssim
 from lamnet_models.evaluation.compare import Detail
 from lamnet_models.evaluation.ensemble import SelfEnsemble
 from lamnet_models.evaluation.published import published
+from lamnet_models.factory import published_name
+from lamnet_models.lamnet import VARIANTS
 from lamnet_models.pictures import Box
 from lamnet_models.pretrained import find_weights
-from lamnet_models.registry import NAMES, published_name
 
 
 class Nearest(nn.Module):
@@ -193,7 +194,7 @@ def test_evaluation_infinite_psnr(tmp_path):
 
 def test_evaluation_published_by_architecture(shared, tmp_path):
     model = create_model("lamnet_x4")
-    assert [published_name(create_model(name)) for name in NAMES] == list(NAMES)
+    assert [published_name(create_model(name)) for name in VARIANTS] == list(VARIANTS)
     assert published_name(create_model("lamnet_x4", embed_dim=32)) is None
     save_checkpoint(model, tmp_path / "mine.safetensors")
     result = evaluate(tmp_path / "mine.safetensors", "set5", data_dir=shared / "data/benchmarks", limit=1)

@@ -248,3 +248,19 @@ def test_complexity_independent_of_backend(backend, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setenv("LAMNET_BACKEND", backend)
     assert complexity(tiny()) == expected
+
+
+def test_forward_features_and_head():
+    model, image = tiny(), torch.rand(1, 3, 6, 7)
+    features = model.forward_features(image)
+    assert features.shape == (1, model.num_features, 6, 7)
+    assert torch.equal(model.forward_head(features), model(image))
+    assert model.num_features == model.head_hidden_size == 8
+
+
+def test_classifier_refused():
+    model = tiny()
+    assert model.get_classifier() is None
+    model.reset_classifier(0)
+    with pytest.raises(ValueError, match=r"^num_classes .*10"):
+        model.reset_classifier(10)

@@ -22,7 +22,7 @@ def test_settings_of_table_4_round_trip(name):
 
 
 def test_every_setting_changes_the_model():
-    values = dict(zip(SETTINGS, (3, 1, 32, 2, 1, 2, "mhdlsa", [1], [2], "none", False, "ffn", 9), strict=True))
+    values = dict(zip(SETTINGS, (3, 1, 32, 2, 1, 2, [1], [2], "mhdlsa", None, None, "ffn", 9), strict=True))
     config = create_variant("lamnet_x2", values, device=META).config
     expected = {**values, "window": [values.pop("window.strides"), values.pop("window.steps")]}
     assert config == {key: value for key, value in expected.items() if not key.startswith("window.")}
