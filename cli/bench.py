@@ -96,6 +96,7 @@ def bench(
     from lamnet_models.benchmarking import PEERS, draw_chart, read_psnr
     from lamnet_models.benchmarking import bench as measure
     from lamnet_models.benchmarking.peers import has_spandrel
+    from lamnet_models.names import default_model_for_scale
 
     _check_backends(chosen_backends, device.value)
     if op:
@@ -104,7 +105,7 @@ def bench(
     if windows:
         _bench_windows(pixels, rounds, threads, device.value, charts, as_json)
         return
-    names = models or [f"lamnet_x{scale}", *(PEERS if has_spandrel() else ())]
+    names = models or [default_model_for_scale(scale), *(PEERS if has_spandrel() else ())]
     reference = baseline or names[0]
     if reference not in names:
         raise typer.BadParameter(f"--baseline must be one of {', '.join(names)}, got {reference}")

@@ -26,8 +26,8 @@ def create(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Settings that override the model's: scale, in_chans, channels, num_blocks, depth, heads, attention, "
-            "window.strides, window.steps, channel_mixer, exchange, feed_forward or hidden_channels.",
+            help="Settings that override the model's: scale, in_chans, embed_dim, num_blocks, depth, num_heads, "
+            "window.strides, window.steps, attn_layer, channel_layer, gate_layer, mlp_layer or hidden_dim.",
         ),
     ] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Load pretrained weights.")] = False,

@@ -25,9 +25,9 @@ def list_models(
 
     rows = []
     for name in names.list_models(pattern):
-        model, weights = names.PUBLISHED[name], names.list_models(name, pretrained=True)
+        scale, weights = names.VARIANTS[name]["scale"], names.list_models(name, pretrained=True)
         if weights or not pretrained:
-            rows.append({"name": name, "scale": model.scale, "params": model.params, "weights": weights})
+            rows.append({"name": name, "scale": scale, "params": names.NUM_PARAMS[name], "weights": weights})
     if as_json:
         print_json(rows)
         return

@@ -88,11 +88,11 @@ def check_models(*models: str | None, baselines: tuple[str, ...] = ()) -> None:
         *models: Model names, checkpoint files or timm sources; None is skipped.
         baselines: Further valid names.
     """
-    from lamnet_models.names import check_name, is_checkpoint_path
+    from lamnet_models.names import is_checkpoint_path, split_name
 
     for model in models:
         if model is not None and model not in baselines and ":" not in model and not is_checkpoint_path(model):
-            check_name(model)
+            split_name(model)
 
 
 def parse_tile(text: str) -> int | str:

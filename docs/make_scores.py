@@ -6,7 +6,7 @@ Usage: ``python docs/make_scores.py``, with Set5 and Set14 in ``LAMNET_DATA``.
 from pathlib import Path
 
 from lamnet_models.evaluation import Evaluation, evaluate
-from lamnet_models.names import packaged_weights
+from lamnet_models.names import VARIANTS, packaged_weights, split_name
 
 DATASETS = ("set5", "set14")
 TABLE = Path(__file__).parent / "assets" / "scores.md"
@@ -22,7 +22,7 @@ def main() -> None:
     lines = ["| | " + " | ".join(DATASETS) + " |", "| --- " * (len(DATASETS) + 1) + "|"]
     results: list[Evaluation] = []
     for scale in (2, 3, 4):
-        names = [name for name in packaged_weights() if name.partition(".")[0].endswith(f"x{scale}")]
+        names = [name for name in packaged_weights() if VARIANTS[split_name(name)[0]]["scale"] == scale]
         for name in ("bicubic", *names):
             results = [evaluate(name, dataset, scale) for dataset in DATASETS]
             label = "bicubic" if name == "bicubic" else f"`{name}`"

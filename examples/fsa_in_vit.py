@@ -25,7 +25,7 @@ def build() -> nn.Module:
     )
     grid = model.patch_embed.grid_size
     for block in model.blocks:
-        block.attn = TokenAdapter(FocalSeparableAttention(model.embed_dim, heads=4, window=((1, 2), (2, 1))), grid)
+        block.attn = TokenAdapter(FocalSeparableAttention(model.embed_dim, num_heads=4, window=((1, 2), (2, 1))), grid)
     return model
 
 

@@ -9,10 +9,9 @@ from .backends.select import use_backend
 from .block import LAMBlock
 from .channel import CSM
 from .exchange import IEM
-from .factory import create_layer
-from .feedforward import DGFN, FFN, GDFN
+from .factory import create_layer, register_layer
+from .feedforward import DGFN
 from .functional import focal_aggregate
-from .local_attention import MHDLSA
 from .mixer import ULM
 from .norm import ChannelLayerNorm
 from .residual import PreNormResidual, ScaledResidual
@@ -24,10 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CSM",
     "DGFN",
-    "FFN",
-    "GDFN",
     "IEM",
-    "MHDLSA",
     "ULM",
     "ChannelLayerNorm",
     "FocalPass",
@@ -39,5 +35,6 @@ __all__ = [
     "TokenAdapter",
     "create_layer",
     "focal_aggregate",
+    "register_layer",
     "use_backend",
 ]

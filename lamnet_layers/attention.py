@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ._checks import check_choice, check_divides, check_feature_map, check_int
 from ._tiles import apply_tiled
 from .backends.select import check_backend, should_fuse
+from .factory import register_layer
 from .functional import focal_aggregate
 from .pointwise import PointwiseConv
 from .window import FocalWindow, WindowLike
@@ -28,8 +29,8 @@ class FocalPass(nn.Module):
     [`focal_aggregate`][lamnet_layers.focal_aggregate]. The original implementation has the tanh, the paper does not.
 
     Args:
-        channels: Number of channels D.
-        heads: Number of heads; divides ``channels``. The channels of a head share weights.
+        dim: Number of channels D.
+        num_heads: Number of heads; divides ``dim``. The channels of a head share weights.
         window: Focal window or pair (strides, steps); None for the default.
         axis: ``"horizontal"`` or ``"vertical"``.
         backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
@@ -45,8 +46,8 @@ class FocalPass(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        heads: int = 4,
+        dim: int,
+        num_heads: int = 4,
         window: WindowLike = None,
         axis: str = "horizontal",
         backend: str | None = None,
@@ -54,22 +55,20 @@ class FocalPass(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.heads = check_int("heads", heads, minimum=1)
-        self.channels = check_divides("channels", channels, "heads", self.heads)
+        self.num_heads = check_int("num_heads", num_heads, minimum=1)
+        self.dim = check_divides("dim", dim, "num_heads", self.num_heads)
         self.window = FocalWindow.of(window)
         check_choice("axis", axis, ("horizontal", "vertical"))
         self.axis = axis
         self.backend = check_backend(backend)
         size, radius = self.window.size, self.window.radius
         kernel, padding = ((1, size), (0, radius)) if axis == "horizontal" else ((size, 1), (radius, 0))
-        self.depthwise = nn.Conv2d(
-            channels, channels, kernel, padding=padding, groups=channels, device=device, dtype=dtype
-        )
-        self.pointwise = PointwiseConv(channels, heads * self.window.taps, device=device, dtype=dtype)
+        self.depthwise = nn.Conv2d(dim, dim, kernel, padding=padding, groups=dim, device=device, dtype=dtype)
+        self.pointwise = PointwiseConv(dim, num_heads * self.window.taps, device=device, dtype=dtype)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return the weights of each pixel's taps, in (−1, 1), (B, heads·K, H, W)."""
-        check_feature_map("x", x, self.channels)
+        """Return the weights of each pixel's taps, in (−1, 1), (B, num_heads·K, H, W)."""
+        check_feature_map("x", x, self.dim)
         return _tanh_(self.pointwise.planes(self._convolve(x)))
 
     def _convolve(self, x: Tensor) -> Tensor:
@@ -79,9 +78,9 @@ class FocalPass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the aggregated features, (B, D, H, W)."""
-        check_feature_map("x", x, self.channels)
+        check_feature_map("x", x, self.dim)
         radius = (0, None) if self.axis == "horizontal" else (None, 0)
-        return apply_tiled(self, self._aggregate, x, max(self.channels, self.heads * self.window.taps), radius)
+        return apply_tiled(self, self._aggregate, x, max(self.dim, self.num_heads * self.window.taps), radius)
 
     def _aggregate(self, x: Tensor) -> Tensor:
         dim = -1 if self.axis == "horizontal" else -2
@@ -90,14 +89,15 @@ class FocalPass(nn.Module):
 
             matrix, bias = self.pointwise.weight.flatten(1), self.pointwise.bias
             rings = list(self.window.strides), list(self.window.steps)
-            return fused.focal_pass(x, self._convolve(x), matrix, bias, *rings, self.heads, dim % 4)
-        return focal_aggregate(x, self.predict(x), self.window, heads=self.heads, dim=dim, backend=self.backend)
+            return fused.focal_pass(x, self._convolve(x), matrix, bias, *rings, self.num_heads, dim % 4)
+        return focal_aggregate(x, self.predict(x), self.window, num_heads=self.num_heads, dim=dim, backend=self.backend)
 
     def extra_repr(self) -> str:
-        """Return heads, window and axis."""
-        return f"heads={self.heads}, window={self.window}, axis={self.axis!r}"
+        """Return num_heads, window and axis."""
+        return f"num_heads={self.num_heads}, window={self.window}, axis={self.axis!r}"
 
 
+@register_layer("fsa")
 class FocalSeparableAttention(nn.Module):
     """Focal separable attention (FSA): a horizontal pass followed by a vertical pass.
 
@@ -109,8 +109,8 @@ class FocalSeparableAttention(nn.Module):
     Source: paper, section 3.2, and the spatial branch of its figure 3.
 
     Args:
-        channels: Number of channels D.
-        heads: Number of heads; divides ``channels``. The channels of a head share weights.
+        dim: Number of channels D.
+        num_heads: Number of heads; divides ``dim``. The channels of a head share weights.
         window: Focal window or pair (strides, steps); None for the default (23 pixels, 13 taps).
         backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
@@ -123,7 +123,7 @@ class FocalSeparableAttention(nn.Module):
         ValueError: If an argument is out of range or the input has the wrong shape.
 
     Example:
-        >>> attention = FocalSeparableAttention(32, heads=4)
+        >>> attention = FocalSeparableAttention(32, num_heads=4)
         >>> attention(torch.randn(1, 32, 48, 64)).shape
         torch.Size([1, 32, 48, 64])
     """
@@ -132,8 +132,8 @@ class FocalSeparableAttention(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        heads: int = 4,
+        dim: int,
+        num_heads: int = 4,
         window: WindowLike = None,
         backend: str | None = None,
         device: torch.device | str | None = None,
@@ -141,7 +141,7 @@ class FocalSeparableAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.horizontal, self.vertical = (
-            FocalPass(channels, heads, window, axis, backend, device=device, dtype=dtype)
+            FocalPass(dim, num_heads, window, axis, backend, device=device, dtype=dtype)
             for axis in ("horizontal", "vertical")
         )
         self.register_buffer("cells", torch.tensor(self.window.cells, dtype=torch.int32, device=device))
@@ -152,9 +152,9 @@ class FocalSeparableAttention(nn.Module):
         return self.horizontal.window
 
     @property
-    def heads(self) -> int:
+    def num_heads(self) -> int:
         """Number of heads."""
-        return self.horizontal.heads
+        return self.horizontal.num_heads
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended features, (B, D, H, W)."""

@@ -5,34 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_choice, check_int
-from .feedforward import DGFN, FFN, GDFN
+from ._checks import check_int
+from .factory import LayerType, create_layer, register_layer
+from .feedforward import DGFN
 from .mixer import ULM
 from .residual import PreNormResidual, ScaledResidual
-from .window import WindowLike
-
-FEED_FORWARDS = {"dgfn": DGFN, "gdfn": GDFN, "ffn": FFN}
 
 
+@register_layer("lam")
 class LAMBlock(nn.Module):
     """Linear Adaptive Mixer block: alternating token mixers and feed-forward networks.
 
     ``depth`` × (ULM sub-block, DGFN sub-block), then ``x + α·y``. Each sub-block is ``x + α·layer(LN(x))``.
 
-    Source: paper, section 3.1 and figure 3; table 4 for the alternatives.
+    Source: paper, section 3.1 and figure 3.
 
     Args:
-        channels: Number of channels C; see [`ULM`][lamnet_layers.ULM] for its divisibility.
+        dim: Number of channels C; a multiple of 8 with the default layers.
         depth: Number of mixers N, each followed by a feed-forward network.
-        heads: Number of attention heads.
-        window: Focal window or pair (strides, steps); None for the attention's default.
-        channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``.
-        exchange: Whether the mixer's branches gate each other.
-        feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``.
-        hidden_channels: Hidden channels of the feed-forward network; None for its default.
-        attention: ``"fsa"`` or ``"mhdlsa"``.
-        backend: Backend of the aggregation and of DGFN's gates, see
-            [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        mixer_layer: Token mixer: a class, a ``functools.partial`` or a name known to
+            [`create_layer`][lamnet_layers.create_layer], called with C, ``device`` and ``dtype``.
+        mlp_layer: Feed-forward network, likewise.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -41,35 +34,32 @@ class LAMBlock(nn.Module):
 
     Raises:
         ValueError: If an argument is out of range or the input has the wrong shape.
+
+    Example:
+        >>> attention = partial(FocalSeparableAttention, num_heads=2, window=((1, 2), (3, 3)))
+        >>> block = LAMBlock(64, depth=2, mixer_layer=partial(ULM, attn_layer=attention))
+        >>> block(torch.randn(1, 64, 20, 30)).shape
+        torch.Size([1, 64, 20, 30])
     """
 
     def __init__(
         self,
-        channels: int,
+        dim: int,
         depth: int = 6,
-        heads: int = 4,
-        window: WindowLike = None,
-        channel_mixer: str = "csm",
-        exchange: bool = True,
-        feed_forward: str = "dgfn",
-        hidden_channels: int | None = None,
-        attention: str = "fsa",
-        backend: str | None = None,
+        mixer_layer: LayerType = ULM,
+        mlp_layer: LayerType = DGFN,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_choice("feed_forward", feed_forward, tuple(FEED_FORWARDS))
         factory = {"device": device, "dtype": dtype}
-        backend_kwargs = {"backend": backend} if feed_forward == "dgfn" else {}  # only DGFN has kernels
-        layers = []
-        for _ in range(check_int("depth", depth, minimum=1)):
-            layers += [
-                ULM(channels, heads, window, channel_mixer, exchange, attention, backend, **factory),
-                FEED_FORWARDS[feed_forward](channels, hidden_channels, **backend_kwargs, **factory),
-            ]
-        self.layers = nn.Sequential(*(PreNormResidual(channels, layer, **factory) for layer in layers))
-        self.residual = ScaledResidual(channels, **factory)
+        layers = [
+            PreNormResidual(dim, create_layer(layer, dim, **factory), **factory)
+            for _ in range(check_int("depth", depth, minimum=1))
+            for layer in (mixer_layer, mlp_layer)
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.residual = ScaledResidual(dim, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the refined features, (B, C, H, W)."""

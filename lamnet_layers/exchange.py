@@ -1,13 +1,17 @@
 """IEM, the parameter-free exchange between the channel branch and the spatial branch."""
 
+from __future__ import annotations
+
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_feature_map
+from ._checks import check_feature_map, check_int
+from .factory import register_layer
 
 
+@register_layer("iem")
 class IEM(nn.Module):
     """Information Exchange Module: parameter-free mutual gating of two branches.
 
@@ -22,14 +26,28 @@ class IEM(nn.Module):
     Source: paper, section 3.3, equations 9 and 10. Equation 9 has a sum where the text has a mean; the original
     implementation uses the mean.
 
+    Args:
+        dim: Number of channels C of each branch; None for any.
+        device: Accepted as by other layers; there are no parameters.
+        dtype: Accepted as by other layers; there are no parameters.
+
     Shape:
         c and a, each (B, C, H, W) → (c·spatial_gate, a·channel_gate), each (B, C, H, W), any H, W ≥ 1.
     """
 
+    def __init__(
+        self,
+        dim: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim = None if dim is None else check_int("dim", dim, minimum=1)
+
     def gates(self, c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spatial gate (B, 1, H, W) and the channel gate (B, C, 1, 1), both in (0, 1)."""
-        check_feature_map("c", c)
-        check_feature_map("a", a)
+        check_feature_map("c", c, self.dim)
+        check_feature_map("a", a, self.dim)
         if a.shape != c.shape:
             raise ValueError(f"a must have the shape of c, {tuple(c.shape)}, got {tuple(a.shape)}")
         return self.gates_from_statistics(c, *self.statistics(c, a))

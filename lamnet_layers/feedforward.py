@@ -1,4 +1,4 @@
-"""Feed-forward networks: DGFN and the ablation baselines GDFN and FFN (paper, table 4)."""
+"""DGFN, the feed-forward network of the LAM block."""
 
 from __future__ import annotations
 
@@ -9,48 +9,12 @@ from torch import Tensor, nn
 from ._checks import check_feature_map, check_int
 from ._tiles import apply_tiled
 from .backends.select import check_backend, should_fuse
+from .factory import register_layer
 from .pointwise import PointwiseConv
 
 
-class _GatedFeedForward(nn.Module):
-    """Base of DGFN and GDFN: 1×1 expansion to two halves, depthwise 3×3, gate, 1×1 projection."""
-
-    gated_halves: int
-    receptive_radius = (1, 1)
-
-    def __init__(
-        self,
-        channels: int,
-        hidden_channels: int | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        self.channels = check_int("channels", channels, minimum=1)
-        hidden = channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
-        self.hidden_channels = hidden
-        self.proj_in = PointwiseConv(channels, 2 * hidden, device=device, dtype=dtype)
-        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
-        self.proj_out = PointwiseConv(self.gated_halves * hidden, channels, device=device, dtype=dtype)
-
-    @property
-    def peak_channels(self) -> int:
-        """Number of channels of the widest intermediate map."""
-        return 2 * self.hidden_channels
-
-    def _gate(self, halves: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the transformed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.channels)
-        return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
-
-    def _transform(self, x: Tensor) -> Tensor:
-        return self.proj_out(self._gate(self.depthwise(self.proj_in(x)).unflatten(1, (2, -1))))
-
-
-class DGFN(_GatedFeedForward):
+@register_layer("dgfn")
+class DGFN(nn.Module):
     """Dual-Gated Feed-forward Network: one activation gates both halves.
 
     ``x1, x2 = DWConv3×3(Conv1×1(x)); u = GELU(x1)``; ``Conv1×1(concat(u·x1, u·x2))``, with the exact (erf) GELU. The
@@ -59,8 +23,8 @@ class DGFN(_GatedFeedForward):
     Source: paper, section 3.4.
 
     Args:
-        channels: Number of channels C.
-        hidden_channels: Number of channels h of each half; ``channels`` if None.
+        dim: Number of channels C.
+        hidden_dim: Number of channels h of each half; ``dim`` if None.
         backend: ``"fused"`` runs convolution and gates in one kernel when gradients are disabled; all others use plain
             PyTorch. See [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
@@ -73,100 +37,40 @@ class DGFN(_GatedFeedForward):
         ValueError: If an argument is below 1 or the input has the wrong shape.
     """
 
-    gated_halves = 2
+    receptive_radius = (1, 1)
 
     def __init__(
         self,
-        channels: int,
-        hidden_channels: int | None = None,
+        dim: int,
+        hidden_dim: int | None = None,
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(channels, hidden_channels, device, dtype)
-        self.backend = check_backend(backend)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the transformed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.channels)
-        if not should_fuse(self.backend, x.device.type):
-            return super().forward(x)
-        from .backends import fused
-
-        return self.proj_out(fused.dual_gate(self.proj_in(x), self.depthwise.weight, self.depthwise.bias))
-
-    def _gate(self, halves: Tensor) -> Tensor:
-        halves = halves.permute(0, 3, 4, 1, 2)  # Inductor writes its output in the order of these axes
-        return (halves * F.gelu(halves[..., :1, :])).flatten(3).permute(0, 3, 1, 2)
-
-
-class GDFN(_GatedFeedForward):
-    """Gated-Dconv Feed-forward Network, cross-gate only: ``Conv1×1(GELU(x1)·x2)``.
-
-    Source: Zamir et al., "Restormer" (2022); the row DGFN → GDFN of the paper's table 4.
-
-    Args:
-        channels: Number of channels C.
-        hidden_channels: Number of channels h of each half; ``channels`` if None.
-        device: Device of the parameters.
-        dtype: Dtype of the parameters.
-
-    Shape:
-        (B, C, H, W) → (B, C, H, W).
-
-    Raises:
-        ValueError: If an argument is below 1 or the input has the wrong shape.
-    """
-
-    gated_halves = 1
-
-    def _gate(self, halves: Tensor) -> Tensor:
-        return F.gelu(halves[:, 0]) * halves[:, 1]
-
-
-class FFN(nn.Module):
-    """Pointwise Transformer feed-forward network: ``Conv1×1 C→h, GELU, Conv1×1 h→C``.
-
-    Source: the row DGFN → FFN of the paper's table 4.
-
-    Args:
-        channels: Number of channels C.
-        hidden_channels: Number of hidden channels h; 2·``channels`` if None.
-        device: Device of the parameters.
-        dtype: Dtype of the parameters.
-
-    Shape:
-        (B, C, H, W) → (B, C, H, W).
-
-    Raises:
-        ValueError: If an argument is below 1 or the input has the wrong shape.
-    """
-
-    receptive_radius = (0, 0)
-
-    def __init__(
-        self,
-        channels: int,
-        hidden_channels: int | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
         super().__init__()
-        self.channels = check_int("channels", channels, minimum=1)
-        hidden = 2 * channels if hidden_channels is None else check_int("hidden_channels", hidden_channels, minimum=1)
-        self.hidden_channels = hidden
-        self.proj_in = PointwiseConv(channels, hidden, device=device, dtype=dtype)
-        self.proj_out = PointwiseConv(hidden, channels, device=device, dtype=dtype)
+        self.dim = check_int("dim", dim, minimum=1)
+        hidden = dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
+        self.hidden_dim = hidden
+        self.backend = check_backend(backend)
+        self.proj_in = PointwiseConv(dim, 2 * hidden, device=device, dtype=dtype)
+        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(2 * hidden, dim, device=device, dtype=dtype)
 
     @property
     def peak_channels(self) -> int:
         """Number of channels of the widest intermediate map."""
-        return max(self.channels, self.hidden_channels)
+        return 2 * self.hidden_dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.channels)
-        return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
+        check_feature_map("x", x, self.dim)
+        if not should_fuse(self.backend, x.device.type):
+            return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
+        from .backends import fused
+
+        return self.proj_out(fused.dual_gate(self.proj_in(x), self.depthwise.weight, self.depthwise.bias))
 
     def _transform(self, x: Tensor) -> Tensor:
-        return self.proj_out(F.gelu(self.proj_in(x)))
+        halves = self.depthwise(self.proj_in(x)).unflatten(1, (2, -1))
+        halves = halves.permute(0, 3, 4, 1, 2)  # Inductor writes its output in the order of these axes
+        return self.proj_out((halves * F.gelu(halves[..., :1, :])).flatten(3).permute(0, 3, 1, 2))

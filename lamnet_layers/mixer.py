@@ -5,38 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_choice, check_divides, check_feature_map, check_int
+from ._checks import check_divides, check_feature_map
 from .attention import FocalSeparableAttention
 from .channel import CSM
 from .exchange import IEM
-from .local_attention import MHDLSA
+from .factory import LayerType, create_layer, register_layer
 from .pointwise import PointwiseConv
-from .window import FocalWindow, WindowLike
-
-CHANNEL_MIXERS = ("csm", "linear", "none")
-ATTENTIONS = ("fsa", "mhdlsa")
 
 
+@register_layer("ulm")
 class ULM(nn.Module):
     """Unified Linear Mixer: parallel channel and spatial branches with information exchange.
 
     ``c, s = split(Conv1×1(x)); c = CSM(c); a = FSA(s); Conv1×1(concat(IEM(c, a)))``.
 
-    Source: paper, section 3.3 and figure 3. ``attention``, ``channel_mixer`` and ``exchange`` select the ablations of
-    its table 4.
+    Source: paper, section 3.3 and figure 3.
 
     Args:
-        channels: Number of channels C; a multiple of 2·``heads``, or of 2 with ``attention="mhdlsa"``, and of 4 with
-            ``channel_mixer="csm"``.
-        heads: Number of attention heads.
-        window: Focal window or pair (strides, steps); None for the attention's default: 23 pixels in 13 cells for
-            ``"fsa"``, 7×7 pixels for ``"mhdlsa"``, which supports cells of one pixel only.
-        channel_mixer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or ``"none"`` (identity).
-        exchange: Whether the branches gate each other with [`IEM`][lamnet_layers.IEM]. IEM has no parameters, so the
-            state dict of a mixer without it contains the marker ``without_exchange``.
-        attention: Spatial branch: ``"fsa"`` ([`FocalSeparableAttention`][lamnet_layers.FocalSeparableAttention]) or
-            ``"mhdlsa"`` ([`MHDLSA`][lamnet_layers.MHDLSA]).
-        backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        dim: Number of channels C; even. The layers of the branches have C/2 channels, so the defaults need a multiple
+            of 8.
+        attn_layer: Layer of the spatial branch: a class, a ``functools.partial`` or a name known to
+            [`create_layer`][lamnet_layers.create_layer], called with C/2, ``device`` and ``dtype``.
+        channel_layer: Layer of the channel branch, likewise; None for the identity.
+        gate_layer: Layer (c, a) → (c, a) between the branches, likewise; None for no exchange. IEM has no parameters,
+            so the state dict of a mixer without exchange contains the marker ``without_exchange``.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -45,47 +37,33 @@ class ULM(nn.Module):
 
     Raises:
         ValueError: If an argument is out of range or the input has the wrong shape.
+
+    Example:
+        >>> mixer = ULM(64, attn_layer=partial(FocalSeparableAttention, num_heads=8), channel_layer="linear")
+        >>> mixer(torch.randn(1, 64, 20, 30)).shape
+        torch.Size([1, 64, 20, 30])
     """
 
     def __init__(
         self,
-        channels: int,
-        heads: int = 4,
-        window: WindowLike = None,
-        channel_mixer: str = "csm",
-        exchange: bool = True,
-        attention: str = "fsa",
-        backend: str | None = None,
+        dim: int,
+        attn_layer: LayerType = FocalSeparableAttention,
+        channel_layer: LayerType | None = CSM,
+        gate_layer: LayerType | None = IEM,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        heads = check_int("heads", heads, minimum=1)
-        check_choice("attention", attention, ATTENTIONS)
-        if attention == "fsa":
-            self.channels = check_divides("channels", channels, "2·heads", 2 * heads)
-        else:
-            self.channels = check_divides("channels", channels, "the number of branches", 2)
-        check_choice("channel_mixer", channel_mixer, CHANNEL_MIXERS)
-        check_choice("exchange", exchange, (True, False))
-        if channel_mixer == "csm":
-            check_divides("channels", channels, "the number of branches times the reduction of CSM", 4)
-        half = channels // 2
-        self.proj_in = PointwiseConv(channels, channels, device=device, dtype=dtype)
-        if channel_mixer == "csm":
-            self.channel = CSM(half, device=device, dtype=dtype)
-        elif channel_mixer == "linear":
-            self.channel = PointwiseConv(half, half, device=device, dtype=dtype)
-        else:
-            self.channel = nn.Identity()
-        if attention == "fsa":
-            self.spatial = FocalSeparableAttention(half, heads, window, backend, device=device, dtype=dtype)
-        else:
-            self.spatial = MHDLSA(half, heads, _kernel_size(window), device=device, dtype=dtype)
-        self.exchange = IEM() if exchange else None
-        if not exchange:
+        factory = {"device": device, "dtype": dtype}
+        self.dim = check_divides("dim", dim, "the number of branches", 2)
+        half = dim // 2
+        self.proj_in = PointwiseConv(dim, dim, **factory)
+        self.channel = nn.Identity() if channel_layer is None else create_layer(channel_layer, half, **factory)
+        self.spatial = create_layer(attn_layer, half, **factory)
+        self.exchange = None if gate_layer is None else create_layer(gate_layer, half, **factory)
+        if gate_layer is None:
             self.register_buffer("without_exchange", torch.tensor(True, device=device))
-        self.proj_out = PointwiseConv(channels, channels, device=device, dtype=dtype)
+        self.proj_out = PointwiseConv(dim, dim, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed features, (B, C, H, W)."""
@@ -99,7 +77,7 @@ class ULM(nn.Module):
 
         The receptive radius is that of the window.
         """
-        check_feature_map("x", x, self.channels)
+        check_feature_map("x", x, self.dim)
         c, s = self.proj_in(x).chunk(2, dim=1)
         return self.channel(c), self.spatial(s)
 
@@ -114,12 +92,3 @@ class ULM(nn.Module):
             return torch.cat((c, a), dim=1)
         # torch.cat would return planes, which the next 1×1 convolution would copy back.
         return torch.cat((c.permute(0, 2, 3, 1), a.permute(0, 2, 3, 1)), dim=3).permute(0, 3, 1, 2)
-
-
-def _kernel_size(window: WindowLike) -> int:
-    window = FocalWindow((1,), (3,)) if window is None else FocalWindow.of(window)
-    if any(stride > 1 for stride in window.strides):
-        raise ValueError(
-            f"window must have cells of one pixel for attention='mhdlsa', such as ((1,), (3,)), got {window}"
-        )
-    return window.size

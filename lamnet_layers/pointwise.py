@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .factory import register_layer
+
 
 class PointwiseConv(nn.Conv2d):
     """1×1 convolution computed as a matrix product that keeps the memory layout of its input.
@@ -49,6 +51,12 @@ class PointwiseConv(nn.Conv2d):
         batch, _, height, width = x.shape
         weight = self.weight.flatten(1).expand(batch, -1, -1)
         return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, (height, width))
+
+
+@register_layer("linear")
+def linear(dim: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PointwiseConv:
+    """Return a 1×1 convolution on ``dim`` channels."""
+    return PointwiseConv(dim, dim, device=device, dtype=dtype)
 
 
 def _is_convolution_faster(x: Tensor) -> bool:

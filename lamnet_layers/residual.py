@@ -16,7 +16,7 @@ class ScaledResidual(nn.Module):
     The original implementation has it, the paper does not.
 
     Args:
-        channels: Number of channels C.
+        dim: Number of channels C.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -24,19 +24,17 @@ class ScaledResidual(nn.Module):
         shortcut and branch, each (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If ``channels`` is below 1 or an input has the wrong shape.
+        ValueError: If ``dim`` is below 1 or an input has the wrong shape.
     """
 
-    def __init__(
-        self, channels: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, dim: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.channels = check_int("channels", channels, minimum=1)
-        self.alpha = nn.Parameter(torch.ones(channels, 1, 1, device=device, dtype=dtype))
+        self.dim = check_int("dim", dim, minimum=1)
+        self.alpha = nn.Parameter(torch.ones(dim, 1, 1, device=device, dtype=dtype))
 
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         """Return ``shortcut + α·branch``, (B, C, H, W)."""
-        check_feature_map("shortcut", shortcut, self.channels)
+        check_feature_map("shortcut", shortcut, self.dim)
         if branch.shape != shortcut.shape:
             raise ValueError(
                 f"branch must have the shape of shortcut, {tuple(shortcut.shape)}, got {tuple(branch.shape)}"
@@ -48,7 +46,7 @@ class PreNormResidual(nn.Module):
     """Pre-norm residual sub-block, ``x + α·layer(LN(x))``.
 
     Args:
-        channels: Number of channels C.
+        dim: Number of channels C.
         layer: Module (B, C, H, W) → (B, C, H, W). A local layer may have the attributes ``receptive_radius`` (rows and
             columns on each side that a pixel depends on) and ``peak_channels`` (channels of its widest map), with which
             it can be tiled.
@@ -59,20 +57,20 @@ class PreNormResidual(nn.Module):
         (B, C, H, W) → (B, C, H, W).
 
     Raises:
-        ValueError: If ``channels`` is below 1, or the input or the layer's output has the wrong shape.
+        ValueError: If ``dim`` is below 1, or the input or the layer's output has the wrong shape.
     """
 
     def __init__(
         self,
-        channels: int,
+        dim: int,
         layer: nn.Module,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.norm = ChannelLayerNorm(channels, device=device, dtype=dtype)
+        self.norm = ChannelLayerNorm(dim, device=device, dtype=dtype)
         self.layer = layer
-        self.residual = ScaledResidual(channels, device=device, dtype=dtype)
+        self.residual = ScaledResidual(dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x + α·layer(LN(x))``, (B, C, H, W)."""

@@ -23,19 +23,18 @@ if TYPE_CHECKING:
     )
     from .evaluation import compare, evaluate
     from .exporting import export
+    from .factory import create_model, resolve_model
     from .hub import push
-    from .lamnet import LAMNet
-    from .names import list_models
-    from .registry import (
-        create_model,
+    from .lamnet import (
+        LAMNet,
         lamnet_large_x2,
         lamnet_large_x3,
         lamnet_large_x4,
         lamnet_x2,
         lamnet_x3,
         lamnet_x4,
-        resolve_model,
     )
+    from .names import list_models
     from .training import train
     from .upscaling import Upscaler, upscale
 
@@ -53,19 +52,19 @@ _MODULES = {
     "Upscaler": "upscaling",
     "compare": "evaluation",
     "complexity": "cost",
-    "create_model": "registry",
+    "create_model": "factory",
     "evaluate": "evaluation",
     "export": "exporting",
-    "lamnet_large_x2": "registry",
-    "lamnet_large_x3": "registry",
-    "lamnet_large_x4": "registry",
-    "lamnet_x2": "registry",
-    "lamnet_x3": "registry",
-    "lamnet_x4": "registry",
+    "lamnet_large_x2": "lamnet",
+    "lamnet_large_x3": "lamnet",
+    "lamnet_large_x4": "lamnet",
+    "lamnet_x2": "lamnet",
+    "lamnet_x3": "lamnet",
+    "lamnet_x4": "lamnet",
     "list_models": "names",
     "load_model": "checkpoint",
     "push": "hub",
-    "resolve_model": "registry",
+    "resolve_model": "factory",
     "save_checkpoint": "checkpoint",
     "train": "training",
     "upscale": "upscaling",

@@ -12,7 +12,7 @@ from typing import Any
 def register_with_timm() -> None:
     """Register the models now if timm is loaded, otherwise right after its import."""
     if "timm" in sys.modules:
-        import_module("lamnet_models.registry")
+        _register()
     else:
         sys.meta_path.insert(0, _TimmFinder())
 
@@ -32,7 +32,11 @@ class _TimmFinder:
                 run(module)
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)
-                import_module("lamnet_models.registry")
+                _register()
 
             spec.loader.exec_module = exec_module
         return spec
+
+
+def _register() -> None:
+    import_module("lamnet_models.lamnet").register_with_timm()

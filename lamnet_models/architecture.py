@@ -26,20 +26,16 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
     Raises:
         CheckpointError: If the state dict is not a LAMNet's.
     """
-    channels, in_chans = _shape(state, "conv_first.weight", 4)[:2]
+    embed_dim, in_chans = _shape(state, "conv_first.weight", 4)[:2]
     upsampled = _shape(state, "upsample.0.weight", 4)[0]
     scale = isqrt(upsampled // max(in_chans, 1))
     if scale < 1 or scale**2 * in_chans != upsampled:
         raise CheckpointError(
             f"not a LAMNet checkpoint: upsample.0.weight must have scale² · {in_chans} outputs, got {upsampled}"
         )
-    spatial, mixer, feed_forward_prefix = (
-        "blocks.0.layers.0.layer.spatial",
-        "blocks.0.layers.0.layer",
-        "blocks.0.layers.1.layer",
-    )
-    attention = "mhdlsa" if f"{spatial}.expand.weight" in state else "fsa"
-    if attention == "fsa":
+    mixer, spatial = "blocks.0.layers.0.layer", "blocks.0.layers.0.layer.spatial"
+    attn_layer = "mhdlsa" if f"{spatial}.expand.weight" in state else "fsa"
+    if attn_layer == "fsa":
         window = _window(state, spatial)
         weights, taps = _shape(state, f"{spatial}.horizontal.pointwise.weight", 4)[0], window.taps
     else:
@@ -47,7 +43,7 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
         weights, taps = _shape(state, f"{spatial}.expand.weight", 4)[0], window.size**2
     if weights % taps:
         raise CheckpointError(f"not a LAMNet checkpoint: {weights} attention weights for a window of {taps} taps")
-    feed_forward, hidden_channels = _feed_forward(state, feed_forward_prefix)
+    mlp_layer, hidden_dim = _mlp_layer(state, "blocks.0.layers.1.layer")
     num_blocks = _count(state, r"blocks\.(\d+)\.")
     depth = (_count(state, r"blocks\.0\.layers\.(\d+)\.") + 1) // 2
     if 2 * num_blocks * depth > len(state):  # limits the model size that a few keys can request
@@ -55,16 +51,16 @@ def infer_config(state: dict[str, Tensor]) -> dict[str, Any]:
     return {
         "scale": scale,
         "in_chans": in_chans,
-        "channels": channels,
+        "embed_dim": embed_dim,
         "num_blocks": num_blocks,
         "depth": depth,
-        "heads": weights // taps,
-        "attention": attention,
+        "num_heads": weights // taps,
         "window": [list(window.strides), list(window.steps)],
-        "channel_mixer": _channel_mixer(state, mixer),
-        "exchange": f"{mixer}.without_exchange" not in state,
-        "feed_forward": feed_forward,
-        "hidden_channels": hidden_channels,
+        "attn_layer": attn_layer,
+        "channel_layer": _channel_layer(state, mixer),
+        "gate_layer": None if f"{mixer}.without_exchange" in state else "iem",
+        "mlp_layer": mlp_layer,
+        "hidden_dim": hidden_dim,
     }
 
 
@@ -102,13 +98,13 @@ def _square_window(state: dict[str, Tensor], spatial: str) -> FocalWindow:
     return FocalWindow((1,), (radius,)) if radius else FocalWindow((), ())
 
 
-def _channel_mixer(state: dict[str, Tensor], mixer: str) -> str:
+def _channel_layer(state: dict[str, Tensor], mixer: str) -> str | None:
     if f"{mixer}.channel.reduce.weight" in state:
         return "csm"
-    return "linear" if f"{mixer}.channel.weight" in state else "none"
+    return "linear" if f"{mixer}.channel.weight" in state else None
 
 
-def _feed_forward(state: dict[str, Tensor], layer: str) -> tuple[str, int]:
+def _mlp_layer(state: dict[str, Tensor], layer: str) -> tuple[str, int]:
     expanded = _shape(state, f"{layer}.proj_in.weight", 4)[0]
     if f"{layer}.depthwise.weight" not in state:
         return "ffn", expanded

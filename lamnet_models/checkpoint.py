@@ -28,6 +28,18 @@ FORMAT_VERSION = 1
 """Version of the metadata format; files of later versions are rejected."""
 
 _METADATA_KEY = "lamnet"
+
+# Older names of arguments in stored configurations: the current name, and the current values of older values.
+_CONFIG_ALIASES: dict[str, tuple[str, dict[Any, str | None]]] = {
+    "channels": ("embed_dim", {}),
+    "heads": ("num_heads", {}),
+    "hidden_channels": ("hidden_dim", {}),
+    "attention": ("attn_layer", {}),
+    "channel_mixer": ("channel_layer", {"none": None}),
+    "exchange": ("gate_layer", {True: "iem", False: None}),
+    "feed_forward": ("mlp_layer", {}),
+}
+
 _MAX_TENSORS = 20_000  # a LAMNet of the paper has about 1,000
 
 
@@ -68,7 +80,7 @@ class Checkpoint:
         config = infer_config(state)
         mismatches = [
             f"{reprlib.repr(key)} must be {config.get(key, 'absent')}, got {reprlib.repr(value)}"
-            for key, value in metadata.get("config", {}).items()
+            for key, value in update_config(metadata.get("config", {})).items()
             if key not in config or config[key] != value
         ]
         if mismatches:
@@ -101,6 +113,15 @@ class Checkpoint:
         """
         check_state(model, self.state)
         model.load_state_dict(self.state)
+
+
+def update_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored configuration with the current names and values of LAMNet's arguments."""
+    current = {}
+    for key, value in config.items():
+        name, values = _CONFIG_ALIASES.get(key, (key, {}))
+        current[name] = values.get(value, value) if isinstance(value, str | bool) else value
+    return current
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:

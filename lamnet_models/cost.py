@@ -81,10 +81,10 @@ def receptive_field(model: LAMNet) -> int:
 
     The gates depend on means over the whole image.
     """
-    feed_forward = 0 if model.config["feed_forward"] == "ffn" else 1
+    mlp_radius = model.blocks[0].layers[1].layer.receptive_radius[0]
     mixers = model.config["num_blocks"] * model.config["depth"]
     convolutions = 3  # first, after the blocks, before the pixel shuffle
-    return 2 * (mixers * (model.window.radius + feed_forward) + convolutions) + 1
+    return 2 * (mixers * (model.window.radius + mlp_radius) + convolutions) + 1
 
 
 class _Counter(TorchDispatchMode):

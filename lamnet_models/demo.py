@@ -11,9 +11,9 @@ from torch import nn
 from .datasets.samples import read_photo
 from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
+from .factory import resolve_model
 from .images import Picture
 from .pictures import Panel, best_box, grid, local_contrast
-from .registry import resolve_model
 from .upscaling import upscale
 
 MIN_SIDE = 64

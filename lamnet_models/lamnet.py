@@ -1,19 +1,33 @@
-"""LAMNet model."""
+"""LAMNet: the network, the models of the paper and their registration with timm."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lamnet_layers import FocalWindow, LAMBlock, ScaledResidual
-from lamnet_layers._checks import check_feature_map, check_int
+from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow, LAMBlock, ScaledResidual
+from lamnet_layers._checks import check_choice, check_divides, check_feature_map, check_int
 
 from .compilation import check_compiler
+from .names import VARIANTS, packaged_weights
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in the published models
+
+LAYER_NAMES: dict[str, tuple[str | None, ...]] = {
+    "attn_layer": ("fsa", "mhdlsa"),
+    "channel_layer": ("csm", "linear", None),
+    "gate_layer": ("iem", None),
+    "mlp_layer": ("dgfn", "gdfn", "ffn"),
+}
+"""Values of [`LAMNet`][lamnet_models.LAMNet]'s layer arguments. The first are those of the paper's network, the others
+rows of its table 4. ``"mhdlsa"``, ``"gdfn"`` and ``"ffn"`` are in ``lamnet_models.paper.ablations``."""
 
 
 class LAMNet(nn.Module):
@@ -30,16 +44,17 @@ class LAMNet(nn.Module):
     Args:
         scale: Scale factor r, any integer ≥ 1.
         in_chans: Number of image channels. For 3 (RGB), the mean color is subtracted.
-        channels: Width C; a multiple of 2·``heads`` and of 4; see [`ULM`][lamnet_layers.ULM] for the exceptions.
+        embed_dim: Width C; even, with ``"fsa"`` a multiple of 2·``num_heads``, and with ``"csm"`` of 4.
         num_blocks: Number of LAM blocks G.
         depth: Number of mixers N in each block.
-        heads: Number of attention heads.
+        num_heads: Number of attention heads.
         window: Focal window or pair (strides, steps); None for the attention's default.
-        channel_mixer: ``"csm"``, ``"linear"`` or ``"none"``: rows CSM → Linear and CSM → None of table 4.
-        exchange: Whether the mixers' branches gate each other; False is the row IEM → None.
-        feed_forward: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
-        hidden_channels: Hidden channels of the feed-forward network; None for its default.
-        attention: ``"fsa"`` or ``"mhdlsa"``: row FSA → MHDLSA.
+        attn_layer: ``"fsa"``, or ``"mhdlsa"``: row FSA → MHDLSA of table 4.
+        channel_layer: ``"csm"``, ``"linear"`` (one 1×1 convolution) or None (identity): rows CSM → Linear and
+            CSM → None. Here and below, ``"none"`` is None, which ``timm.create_model`` drops.
+        gate_layer: ``"iem"``, or None for mixers without exchange between their branches: row IEM → None.
+        mlp_layer: ``"dgfn"``, ``"gdfn"`` or ``"ffn"``: rows DGFN → GDFN and DGFN → FFN.
+        hidden_dim: Hidden channels of the feed-forward network; None for its default.
         backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate]. Not stored in
             checkpoints.
         device: Device of the parameters.
@@ -52,8 +67,7 @@ class LAMNet(nn.Module):
         ValueError: If an argument is out of range or the input has the wrong shape.
     """
 
-    # timm's model interface: no classifier.
-    num_classes = 0
+    num_classes = 0  # for timm: no classifier
 
     mean: Tensor
 
@@ -61,16 +75,16 @@ class LAMNet(nn.Module):
         self,
         scale: int = 4,
         in_chans: int = 3,
-        channels: int = 64,
+        embed_dim: int = 64,
         num_blocks: int = 4,
         depth: int = 6,
-        heads: int = 4,
+        num_heads: int = 4,
         window: FocalWindow | tuple | None = None,
-        channel_mixer: str = "csm",
-        exchange: bool = True,
-        feed_forward: str = "dgfn",
-        hidden_channels: int | None = None,
-        attention: str = "fsa",
+        attn_layer: str = "fsa",
+        channel_layer: str | None = "csm",
+        gate_layer: str | None = "iem",
+        mlp_layer: str = "dgfn",
+        hidden_dim: int | None = None,
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -78,52 +92,60 @@ class LAMNet(nn.Module):
         super().__init__()
         scale = check_int("scale", scale, minimum=1)
         in_chans = check_int("in_chans", in_chans, minimum=1)
-        channels = check_int("channels", channels, minimum=1)
+        embed_dim = check_int("embed_dim", embed_dim, minimum=1)
         num_blocks = check_int("num_blocks", num_blocks, minimum=1)
         depth = check_int("depth", depth, minimum=1)
-        heads = check_int("heads", heads, minimum=1)
+        num_heads = check_int("num_heads", num_heads, minimum=1)
+        layers = {
+            "attn_layer": attn_layer,
+            "channel_layer": channel_layer,
+            "gate_layer": gate_layer,
+            "mlp_layer": mlp_layer,
+        }
+        layers = {name: None if layer == "none" else layer for name, layer in layers.items()}
+        for name, layer in layers.items():
+            check_choice(name, layer, LAYER_NAMES[name])
+        check_divides("embed_dim", embed_dim, "the number of branches", 2)
+        if attn_layer == "fsa":
+            check_divides("embed_dim", embed_dim, "2·num_heads", 2 * num_heads)
+        if channel_layer == "csm":
+            check_divides("embed_dim", embed_dim, "the number of branches times the reduction of CSM", 4)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.scale = scale
         self.in_chans = in_chans
-        self.num_features = channels
+        self.num_features = self.head_hidden_size = embed_dim
         self.grad_checkpointing = False
 
+        if attn_layer == "fsa":
+            attention = partial(FocalSeparableAttention, num_heads=num_heads, window=window, backend=backend)
+        else:
+            attention = _find_ablation(attn_layer, num_heads, window, hidden_dim)
+        if mlp_layer == "dgfn":
+            mlp = partial(DGFN, hidden_dim=hidden_dim, backend=backend)
+        else:
+            mlp = _find_ablation(mlp_layer, num_heads, window, hidden_dim)
+        channel, gate = layers["channel_layer"], layers["gate_layer"]
+        mixer = partial(ULM, attn_layer=attention, channel_layer=channel, gate_layer=gate)
         self.blocks = nn.ModuleList(
-            LAMBlock(
-                channels,
-                depth,
-                heads,
-                window,
-                channel_mixer,
-                exchange,
-                feed_forward,
-                hidden_channels,
-                attention,
-                backend,
-                **factory,
-            )
-            for _ in range(num_blocks)
+            LAMBlock(embed_dim, depth, mixer_layer=mixer, mlp_layer=mlp, **factory) for _ in range(num_blocks)
         )
         self.window: FocalWindow = self.blocks[0].layers[0].layer.spatial.window
         self.config = {
             "scale": scale,
             "in_chans": in_chans,
-            "channels": channels,
+            "embed_dim": embed_dim,
             "num_blocks": num_blocks,
             "depth": depth,
-            "heads": heads,
-            "attention": attention,
+            "num_heads": num_heads,
             "window": [list(self.window.strides), list(self.window.steps)],
-            "channel_mixer": channel_mixer,
-            "exchange": bool(exchange),
-            "feed_forward": feed_forward,
-            "hidden_channels": self.blocks[0].layers[1].layer.hidden_channels,
+            **layers,
+            "hidden_dim": self.blocks[0].layers[1].layer.hidden_dim,
         }
-        self.conv_first = nn.Conv2d(in_chans, channels, 3, padding=1, **factory)
-        self.conv_body = nn.Conv2d(channels, channels, 3, padding=1, **factory)
-        self.residual = ScaledResidual(channels, **factory)
+        self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1, **factory)
+        self.conv_body = nn.Conv2d(embed_dim, embed_dim, 3, padding=1, **factory)
+        self.residual = ScaledResidual(embed_dim, **factory)
         self.upsample = nn.Sequential(
-            nn.Conv2d(channels, in_chans * scale**2, 3, padding=1, **factory), nn.PixelShuffle(scale)
+            nn.Conv2d(embed_dim, in_chans * scale**2, 3, padding=1, **factory), nn.PixelShuffle(scale)
         )
         mean = RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
         self.register_buffer("mean", torch.tensor(mean, **factory).view(-1, 1, 1), persistent=False)
@@ -132,6 +154,26 @@ class LAMNet(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enable or disable activation checkpointing of the blocks in training mode."""
         self.grad_checkpointing = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of the parameters to exclude from weight decay: the residual scales α."""
+        return {name for name, _ in self.named_parameters() if name.endswith("residual.alpha")}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return timm's patterns of parameter groups: stem, one group per block, tail."""
+        return {
+            "stem": r"^conv_first",
+            "blocks": r"^blocks\.(\d+)",
+            "tail": r"^(?:conv_body|residual|upsample)",
+        }
+
+    def get_classifier(self) -> None:
+        """Return None, as there is no classifier."""
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Do nothing for ``num_classes=0``; raise ValueError otherwise, as there is no classifier."""
+        if num_classes:
+            raise ValueError(f"num_classes must be 0, as LAMNet has no classifier, got {num_classes!r}")
 
     def compile_blocks(self) -> LAMNet:
         """Compile the repeated layers in place with ``torch.compile``; all blocks share two graphs.
@@ -155,6 +197,10 @@ class LAMNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the upscaled images, (B, in_chans, r·H, r·W)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the features before the upsampler, (B, C, H, W)."""
         check_feature_map("x", x, self.in_chans)
         shallow = self.extract(x)
         features = shallow
@@ -163,7 +209,11 @@ class LAMNet(nn.Module):
                 features = checkpoint(block, features, use_reentrant=False)
             else:
                 features = block(features)
-        return self.reconstruct(shallow, features)
+        return self._join(shallow, features)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the upscaled images from the output of ``forward_features``."""
+        return self.upsample(features) + self.mean
 
     def extract(self, x: Tensor) -> Tensor:
         """Return the shallow features, the input of the blocks, (B, C, H, W); receptive radius 1."""
@@ -172,7 +222,16 @@ class LAMNet(nn.Module):
 
     def reconstruct(self, shallow: Tensor, features: Tensor) -> Tensor:
         """Return the upscaled images from shallow features and block output; receptive radius 2."""
-        return self.upsample(self.residual(shallow, self.conv_body(features))) + self.mean
+        return self.forward_head(self._join(shallow, features))
+
+    def _join(self, shallow: Tensor, features: Tensor) -> Tensor:
+        return self.residual(shallow, self.conv_body(features))
+
+
+def _find_ablation(name: str, *arguments: Any) -> Callable[..., nn.Module]:
+    from .paper.ablations import find_layer
+
+    return find_layer(name, *arguments)
 
 
 def _init_weights(module: nn.Module) -> None:
@@ -181,3 +240,130 @@ def _init_weights(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": -1,  # not an argument of the model
+        "input_size": (3, 64, 64),
+        "mean": (0.0, 0.0, 0.0),  # inputs are in [0, 1]; the network subtracts its own mean
+        "std": (1.0, 1.0, 1.0),
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        "first_conv": "conv_first",
+        "classifier": None,
+        "paper_name": "Unifying Dimensions: A Linear Adaptive Approach to Lightweight Image Super-Resolution",
+        "license": "apache-2.0",
+        **kwargs,
+    }
+
+
+default_cfgs: dict[str, Any] = {
+    **{key: _cfg(file=str(path)) for key, path in packaged_weights().items()},
+    **{name: _cfg() for name in VARIANTS if not any(key.startswith(f"{name}.") for key in packaged_weights())},
+}
+"""timm's configurations by ``NAME.TAG``, grouped by name at registration."""
+
+
+def build_variant(
+    name: str, pretrained: bool | str | os.PathLike = False, tag: str = "", features_only: bool = False, **kwargs: Any
+) -> LAMNet:
+    """Build a model of the paper.
+
+    Args:
+        name: Name in [`VARIANTS`][lamnet_models.names.VARIANTS].
+        pretrained: Whether to load pretrained weights, or the path of a checkpoint to load.
+        tag: Tag of the weights; empty for any.
+        features_only: Must be False.
+        **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that override those of the variant, and those that
+            ``timm.create_model`` passes.
+    """
+    if features_only:
+        raise ValueError("features_only must be False: call forward_features for LAMNet's single feature map")
+    kwargs = VARIANTS[name] | kwargs
+    if kwargs.keys() & {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}:  # from timm.create_model
+        return _build_with_timm(name, pretrained, **kwargs)
+    from .pretrained import find_weights, load_pretrained  # which import this module
+
+    model = LAMNet(**kwargs)
+    # As timm.create_model, for timm's save_for_hf.
+    model.pretrained_cfg = model.default_cfg = _cfg(architecture=name, tag=tag)
+    model._model_args = {key: value for key, value in model.config.items() if key in kwargs}
+    if pretrained:
+        path = find_weights(name, tag) if pretrained is True else Path(pretrained)
+        load_pretrained(model, path)
+        model.pretrained_cfg["file"] = str(path)
+    return model
+
+
+def _build_with_timm(name: str, pretrained: bool, **kwargs: Any) -> LAMNet:
+    from timm.models import build_model_with_cfg
+
+    from .pretrained import find_weights, load_pretrained
+
+    cfg = kwargs.get("pretrained_cfg")
+    overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
+    # For hf-hub: and local-dir: timm passes a full configuration and loads the weights itself.
+    from_timm = cfg is not None and not isinstance(cfg, str)
+    if pretrained and not from_timm:
+        overlay["file"] = str(overlay.get("file") or find_weights(name, cfg or ""))
+    model = build_model_with_cfg(
+        LAMNet,
+        name,
+        pretrained and from_timm,
+        pretrained_filter_fn=_checkpoint_filter_fn,
+        pretrained_cfg_overlay=overlay,
+        kwargs_filter=("num_classes", "global_pool", "img_size"),
+        **kwargs,
+    )
+    if pretrained and not from_timm:
+        load_pretrained(model, overlay["file"])
+    return model
+
+
+def _checkpoint_filter_fn(state: dict[str, Tensor], model: LAMNet) -> dict[str, Tensor]:
+    from .checkpoint import Checkpoint, check_state
+
+    state = Checkpoint.from_state(state).state
+    check_state(model, state)
+    return state
+
+
+def lamnet_x2(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet for ×2, 828,364 parameters."""
+    return build_variant("lamnet_x2", pretrained, **kwargs)
+
+
+def lamnet_x3(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet for ×3, 837,019 parameters."""
+    return build_variant("lamnet_x3", pretrained, **kwargs)
+
+
+def lamnet_x4(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet for ×4, 849,136 parameters."""
+    return build_variant("lamnet_x4", pretrained, **kwargs)
+
+
+def lamnet_large_x2(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet-large for ×2, 1,024,028 parameters."""
+    return build_variant("lamnet_large_x2", pretrained, **kwargs)
+
+
+def lamnet_large_x3(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet-large for ×3, 1,032,683 parameters."""
+    return build_variant("lamnet_large_x3", pretrained, **kwargs)
+
+
+def lamnet_large_x4(pretrained: bool = False, **kwargs: Any) -> LAMNet:
+    """LAMNet-large for ×4, 1,044,800 parameters."""
+    return build_variant("lamnet_large_x4", pretrained, **kwargs)
+
+
+def register_with_timm() -> None:
+    """Register the models with timm, which imports torchvision: seconds."""
+    global default_cfgs
+    from timm.models import generate_default_cfgs, register_model
+
+    default_cfgs = generate_default_cfgs(default_cfgs)  # read by register_model
+    for model in (lamnet_x2, lamnet_x3, lamnet_x4, lamnet_large_x2, lamnet_large_x3, lamnet_large_x4):
+        register_model(model)

@@ -1,52 +1,50 @@
-"""Names of published models and packaged weights, available without importing torch."""
+"""Names of models and packaged weights, without torch."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .errors import ModelError
 
-
-@dataclass(frozen=True)
-class PublishedModel:
-    """Facts about a model of the paper.
-
-    Attributes:
-        scale: Scale factor.
-        params: Number of parameters.
-    """
-
-    scale: int
-    params: int
-
-
-PUBLISHED = {
-    "lamnet_x2": PublishedModel(2, 828_364),
-    "lamnet_x3": PublishedModel(3, 837_019),
-    "lamnet_x4": PublishedModel(4, 849_136),
-    "lamnet_large_x2": PublishedModel(2, 1_024_028),
-    "lamnet_large_x3": PublishedModel(3, 1_032_683),
-    "lamnet_large_x4": PublishedModel(4, 1_044_800),
+VARIANTS: dict[str, dict[str, int]] = {
+    "lamnet_x2": {"scale": 2, "num_blocks": 4},
+    "lamnet_x3": {"scale": 3, "num_blocks": 4},
+    "lamnet_x4": {"scale": 4, "num_blocks": 4},
+    "lamnet_large_x2": {"scale": 2, "num_blocks": 5},
+    "lamnet_large_x3": {"scale": 3, "num_blocks": 5},
+    "lamnet_large_x4": {"scale": 4, "num_blocks": 5},
 }
-"""Models of the paper by name."""
+"""Models of the paper: arguments of [`LAMNet`][lamnet_models.LAMNet] by name."""
+
+FAMILIES = {"LAMNet": 4, "LAMNet-large": 5}
+"""Numbers of blocks of the two networks of the paper, by their names there."""
+
+NUM_PARAMS = {
+    "lamnet_x2": 828_364,
+    "lamnet_x3": 837_019,
+    "lamnet_x4": 849_136,
+    "lamnet_large_x2": 1_024_028,
+    "lamnet_large_x3": 1_032_683,
+    "lamnet_large_x4": 1_044_800,
+}
+"""Numbers of parameters of the models of the paper."""
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
 
 _PACKAGED = Path(__file__).parent / "weights"
 
 
-def list_models(pattern: str = "lamnet*", pretrained: bool = False) -> list[str]:
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """List the models of the paper.
 
     Args:
         pattern: Shell-style pattern of names.
         pretrained: Whether to list the packaged weights, as ``NAME.TAG``, instead.
     """
-    names = packaged_weights() if pretrained else PUBLISHED
+    names = packaged_weights() if pretrained else VARIANTS
     return [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name.partition(".")[0], pattern)]
 
 
@@ -61,13 +59,35 @@ def is_checkpoint_path(source: str | os.PathLike) -> bool:
     return isinstance(source, os.PathLike) or path.suffix in _SUFFIXES or path.is_file()
 
 
-def check_name(name: str) -> None:
-    """Raise ModelError unless the model and, with a tag, its packaged weights exist."""
-    base, _, tag = name.partition(".")
-    if base not in PUBLISHED:
-        near = difflib.get_close_matches(base, PUBLISHED, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(PUBLISHED)}"
-        raise ModelError(f"no model named {base!r}: {hint}")
+def split_name(name: str) -> tuple[str, str]:
+    """Return the name in [`VARIANTS`][lamnet_models.names.VARIANTS] and the tag, empty if there is none.
+
+    Raises:
+        ModelError: If the model, or with a tag its packaged weights, do not exist.
+    """
+    variant, _, tag = name.partition(".")
+    if variant not in VARIANTS:
+        near = difflib.get_close_matches(variant, VARIANTS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(VARIANTS)}"
+        raise ModelError(f"no model named {variant!r}: {hint}")
     if tag and name not in packaged_weights():
-        tags = [key for key in packaged_weights() if key.startswith(f"{base}.")]
-        raise ModelError(f"no weights named {name!r}; packaged for {base}: {', '.join(tags) or 'none'}")
+        tags = [key for key in packaged_weights() if key.startswith(f"{variant}.")]
+        raise ModelError(f"no weights named {name!r}; packaged for {variant}: {', '.join(tags) or 'none'}")
+    return variant, tag
+
+
+def find_variant(scale: int, num_blocks: int) -> str | None:
+    """Return the name of the model of the paper with this scale and number of blocks, or None."""
+    return next((name for name, args in VARIANTS.items() if args == {"scale": scale, "num_blocks": num_blocks}), None)
+
+
+def default_model_for_scale(scale: int) -> str:
+    """Return the name of the smaller model of a scale.
+
+    Raises:
+        ModelError: If the paper has no model of this scale.
+    """
+    name = find_variant(scale, FAMILIES["LAMNet"])
+    if name is None:
+        raise ModelError(f"scale must be 2, 3 or 4, the scales of the paper's models, got {scale}: specify a model")
+    return name

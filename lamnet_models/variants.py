@@ -9,30 +9,22 @@ from typing import Any
 
 import torch
 
-from lamnet_layers.block import FEED_FORWARDS
-from lamnet_layers.mixer import ATTENTIONS, CHANNEL_MIXERS
-
 from .errors import ModelError
-from .lamnet import LAMNet
-from .names import PUBLISHED
-from .registry import create_model
+from .factory import create_model
+from .lamnet import LAYER_NAMES, LAMNet, build_variant
+from .names import VARIANTS
 
-_BOOLEANS = {"true": True, "false": False}
-
-_SETTING_TYPES: dict[str, type | tuple[str, ...]] = {
+_SETTING_TYPES: dict[str, type | tuple[str | None, ...]] = {
     "scale": int,
     "in_chans": int,
-    "channels": int,
+    "embed_dim": int,
     "num_blocks": int,
     "depth": int,
-    "heads": int,
-    "attention": ATTENTIONS,
+    "num_heads": int,
     "window.strides": list,
     "window.steps": list,
-    "channel_mixer": CHANNEL_MIXERS,
-    "exchange": bool,
-    "feed_forward": tuple(FEED_FORWARDS),
-    "hidden_channels": int,
+    **LAYER_NAMES,
+    "hidden_dim": int,
 }
 
 SETTINGS = tuple(_SETTING_TYPES)
@@ -40,7 +32,7 @@ SETTINGS = tuple(_SETTING_TYPES)
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Parse settings such as ``"channels=48"`` or ``"window.strides=1,2"``.
+    """Parse settings such as ``"embed_dim=48"`` or ``"window.strides=1,2"``.
 
     Args:
         texts: Settings ``KEY=VALUE``, with KEY in [`SETTINGS`][lamnet_models.variants.SETTINGS].
@@ -55,7 +47,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         key, sign, value = (part.strip() for part in text.partition("="))
         if not sign:
-            raise ModelError(f"settings must be KEY=VALUE, such as channels=48 or window.strides=1,2, got {text!r}")
+            raise ModelError(f"settings must be KEY=VALUE, such as embed_dim=48 or window.strides=1,2, got {text!r}")
         if key not in _SETTING_TYPES:
             near = difflib.get_close_matches(key, _SETTING_TYPES, n=1)
             hint = f"did you mean {near[0]}? Available:" if near else "available:"
@@ -83,7 +75,7 @@ def create_variant(name: str, settings: Mapping[str, Any], **kwargs: Any) -> LAM
     try:
         rings = {key: settings[f"window.{key}"] for key in ("strides", "steps") if f"window.{key}" in settings}
         if rings:
-            base = create_model(name, device=torch.device("meta"), attention=settings.get("attention", "fsa")).window
+            base = create_model(name, device=torch.device("meta"), attn_layer=settings.get("attn_layer", "fsa")).window
             arguments["window"] = (rings.get("strides", base.strides), rings.get("steps", base.steps))
         return create_model(name, **kwargs, **arguments)
     except ValueError as error:
@@ -111,7 +103,7 @@ def nearest_published(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
         [`SETTINGS`][lamnet_models.variants.SETTINGS].
     """
     values, differences = _flat(model.config), {}
-    for name in [name for name in PUBLISHED if name.endswith(f"_x{model.scale}")] or PUBLISHED:
+    for name in [name for name, args in VARIANTS.items() if args["scale"] == model.scale] or VARIANTS:
         published = _flat(_published_config(name))
         differences[name] = {key: (value, published[key]) for key, value in values.items() if value != published[key]}
     return min(differences.items(), key=lambda item: len(item[1]))
@@ -119,7 +111,7 @@ def nearest_published(model: LAMNet) -> tuple[str, dict[str, tuple[Any, Any]]]:
 
 @cache
 def _published_config(name: str) -> dict[str, Any]:
-    return create_model(name, device=torch.device("meta")).config
+    return build_variant(name, device="meta").config
 
 
 def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,23 +125,20 @@ def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def format_value(value: Any) -> str:
-    """Format the value of a setting, such as ``"1,2,4"`` or ``"false"``."""
-    if isinstance(value, bool):
-        return str(value).lower()
+    """Format the value of a setting, such as ``"1,2,4"`` or ``"none"``."""
+    if value is None:
+        return "none"
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _parse(key: str, text: str, setting_type: type | tuple[str, ...]) -> Any:
+def _parse(key: str, text: str, setting_type: type | tuple[str | None, ...]) -> Any:
     if isinstance(setting_type, tuple):
-        if text in setting_type:
-            return text
-        near = difflib.get_close_matches(text, setting_type, n=1)
+        choices = {format_value(choice): choice for choice in setting_type}
+        if text in choices:
+            return choices[text]
+        near = difflib.get_close_matches(text, choices, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ModelError(f"{key} must be one of {', '.join(setting_type)}, got {text!r}{hint}")
-    if setting_type is bool:
-        if text.lower() in _BOOLEANS:
-            return _BOOLEANS[text.lower()]
-        raise ModelError(f"{key} must be true or false, got {text!r}")
+        raise ModelError(f"{key} must be one of {', '.join(choices)}, got {text!r}{hint}")
     try:
         return [int(part) for part in text.split(",")] if setting_type is list else int(text)
     except ValueError:

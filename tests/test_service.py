@@ -212,7 +212,7 @@ def exported(tmp_path_factory):
     for module in ("onnx", "onnxruntime"):
         pytest.importorskip(module)
     torch.manual_seed(0)
-    network = LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
+    network = LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1, num_heads=2).eval()
     path = tmp_path_factory.mktemp("exported") / "small.onnx"
     export(network, path)
     return network, path

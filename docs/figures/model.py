@@ -47,12 +47,12 @@ def exact_kernel(attention: FocalSeparableAttention, x: Tensor, pixel: tuple[int
     For fixed predicted weights both passes are linear in the aggregated features, so the gradient of the output pixel
     with respect to them is the kernel.
     """
-    window, heads = attention.window, attention.horizontal.heads
+    window, heads = attention.window, attention.horizontal.num_heads
     rows = attention.horizontal.predict(x)
     columns = attention.vertical.predict(attention.horizontal(x))
     probe = torch.zeros_like(x, requires_grad=True)
-    passed = focal_aggregate(probe, rows, window, heads=heads, dim=-1)
-    out = focal_aggregate(passed, columns, window, heads=heads, dim=-2)
+    passed = focal_aggregate(probe, rows, window, num_heads=heads, dim=-1)
+    out = focal_aggregate(passed, columns, window, num_heads=heads, dim=-2)
     channel, (column, row) = head * x.shape[1] // heads, pixel
     (kernel,) = torch.autograd.grad(out[0, channel, row, column], probe)
     radius = window.radius
@@ -78,7 +78,7 @@ def write_kernels(network: LAMNet, folder: Path) -> None:
     _, image = photograph()
     block, mixer = _MIXER
     attention, (x,) = capture_inputs(network, image, FocalSeparableAttention)[block * 6 + mixer]
-    heads = range(attention.horizontal.heads)
+    heads = range(attention.horizontal.num_heads)
     kernels = [[exact_kernel(attention, x, pixel, head) for head in heads] for pixel in PIXELS.values()]
     figure = Figure(figsize=(6, 6.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.4, 4))

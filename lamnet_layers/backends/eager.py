@@ -11,16 +11,16 @@ from torch.autograd import forward_ad
 from ..window import FocalWindow
 
 
-def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int) -> Tensor:
     """Weighted sum of the cell means around each pixel, from the validated public arguments."""
     dtype = torch.promote_types(x.dtype, weights.dtype)
     aggregate = _Aggregate.apply if _supports_custom_backward(x, weights) else _aggregate
-    x, weights = _to_rows(x).unflatten(1, (heads, -1)), weights.contiguous().unflatten(1, (heads, window.taps))
+    x, weights = _to_rows(x).unflatten(1, (num_heads, -1)), weights.contiguous().unflatten(1, (num_heads, window.taps))
     return aggregate(x, weights, window, dim + 1).flatten(1, 2).to(dtype)
 
 
 def _aggregate(x: Tensor, weights: Tensor, window: FocalWindow, dim: int) -> Tensor:
-    """Aggregate x (B, heads, d, H, W) by weights (B, heads, K, H, W) in the accumulation dtype."""
+    """Aggregate x (B, num_heads, d, H, W) by weights (B, num_heads, K, H, W) in the accumulation dtype."""
     # Sums in half precision would lose digits and overflow.
     dtype = torch.promote_types(torch.promote_types(x.dtype, weights.dtype), torch.float32)
     sums = _box_sums(x.to(dtype), window, dim)

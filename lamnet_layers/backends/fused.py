@@ -11,27 +11,34 @@ from ..window import FocalWindow
 
 @torch.library.custom_op("lamnet::focal_pass", mutates_args=())
 def focal_pass(
-    x: Tensor, hidden: Tensor, matrix: Tensor, bias: Tensor, strides: list[int], steps: list[int], heads: int, dim: int
+    x: Tensor,
+    hidden: Tensor,
+    matrix: Tensor,
+    bias: Tensor,
+    strides: list[int],
+    steps: list[int],
+    num_heads: int,
+    dim: int,
 ) -> Tensor:
     """Return ``x`` aggregated with the weights ``tanh(matrix·hidden + bias)``, (B, D, H, W).
 
     Args:
         x: Features, (B, D, H, W).
         hidden: Input of the weight projection, (B, D, H, W).
-        matrix: Weight of the projection, (heads·K, D).
-        bias: Bias of the projection, (heads·K,).
+        matrix: Weight of the projection, (num_heads·K, D).
+        bias: Bias of the projection, (num_heads·K,).
         strides: Strides of the window.
         steps: Steps of the window.
-        heads: Number of heads.
+        num_heads: Number of heads.
         dim: 3 for the width, 2 for the height.
     """
     from .triton import focal_pass as kernel
 
-    return kernel.forward(x, hidden, matrix, bias, FocalWindow(strides, steps), heads, dim)
+    return kernel.forward(x, hidden, matrix, bias, FocalWindow(strides, steps), num_heads, dim)
 
 
 @focal_pass.register_fake
-def _(x: Tensor, hidden: Tensor, matrix, bias, strides, steps, heads, dim) -> Tensor:
+def _(x: Tensor, hidden: Tensor, matrix, bias, strides, steps, num_heads, dim) -> Tensor:
     return torch.empty_like(x, dtype=torch.promote_types(x.dtype, hidden.dtype))
 
 
@@ -55,7 +62,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @register_flop_formula(torch.ops.lamnet.focal_pass)
-def _(x_shape, hidden_shape, matrix_shape, bias_shape, strides, steps, heads, dim, *_, **__) -> int:
+def _(x_shape, hidden_shape, matrix_shape, bias_shape, strides, steps, num_heads, dim, *_, **__) -> int:
     batch, channels, height, width = x_shape
     return 2 * batch * height * width * channels * (matrix_shape[0] + FocalWindow(strides, steps).taps)
 

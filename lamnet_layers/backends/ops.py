@@ -13,15 +13,17 @@ from ..window import FocalWindow
 
 
 @torch.library.custom_op("lamnet::focal_aggregate", mutates_args=())
-def focal_aggregate(x: Tensor, weights: Tensor, strides: list[int], steps: list[int], heads: int, dim: int) -> Tensor:
+def focal_aggregate(
+    x: Tensor, weights: Tensor, strides: list[int], steps: list[int], num_heads: int, dim: int
+) -> Tensor:
     """Return the aggregated features; takes the validated public arguments."""
     from .triton import aggregate
 
-    return aggregate.forward(x, weights, FocalWindow(strides, steps), heads, dim)
+    return aggregate.forward(x, weights, FocalWindow(strides, steps), num_heads, dim)
 
 
 @focal_aggregate.register_fake
-def _(x: Tensor, weights: Tensor, strides: list[int], steps: list[int], heads: int, dim: int) -> Tensor:
+def _(x: Tensor, weights: Tensor, strides: list[int], steps: list[int], num_heads: int, dim: int) -> Tensor:
     return torch.empty_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
 
 
@@ -32,7 +34,7 @@ def focal_aggregate_backward(
     weights: Tensor,
     strides: list[int],
     steps: list[int],
-    heads: int,
+    num_heads: int,
     dim: int,
     needs_grad: list[bool],
 ) -> tuple[Tensor, Tensor]:
@@ -41,13 +43,13 @@ def focal_aggregate_backward(
 
     window = FocalWindow(strides, steps)
     return (
-        aggregate.grad_x(grad, weights, x, window, heads, dim) if needs_grad[0] else x.new_empty(0),
-        aggregate.grad_weights(grad, x, weights, window, heads, dim) if needs_grad[1] else weights.new_empty(0),
+        aggregate.grad_x(grad, weights, x, window, num_heads, dim) if needs_grad[0] else x.new_empty(0),
+        aggregate.grad_weights(grad, x, weights, window, num_heads, dim) if needs_grad[1] else weights.new_empty(0),
     )
 
 
 @focal_aggregate_backward.register_fake
-def _(grad, x, weights, strides, steps, heads, dim, needs_grad) -> tuple[Tensor, Tensor]:
+def _(grad, x, weights, strides, steps, num_heads, dim, needs_grad) -> tuple[Tensor, Tensor]:
     return (
         torch.empty_like(x) if needs_grad[0] else x.new_empty(0),
         torch.empty_like(weights) if needs_grad[1] else weights.new_empty(0),
@@ -103,12 +105,12 @@ def _unfold(tensor: Tensor, info) -> Tensor:
 
 
 @register_flop_formula(torch.ops.lamnet.focal_aggregate)
-def _(x_shape, weights_shape, strides, steps, heads, dim, *_, **__) -> int:
+def _(x_shape, weights_shape, strides, steps, num_heads, dim, *_, **__) -> int:
     batch, channels, height, width = x_shape
     return 2 * batch * channels * height * width * FocalWindow(strides, steps).taps
 
 
 @register_flop_formula(torch.ops.lamnet.focal_aggregate_backward)
-def _(grad_shape, x_shape, weights_shape, strides, steps, heads, dim, needs_grad, *_, **__) -> int:
+def _(grad_shape, x_shape, weights_shape, strides, steps, num_heads, dim, needs_grad, *_, **__) -> int:
     batch, channels, height, width = x_shape
     return 2 * batch * channels * height * width * FocalWindow(strides, steps).taps * sum(needs_grad)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LAMNetError
-from ..names import PUBLISHED
+from ..names import FAMILIES, VARIANTS
 
 if TYPE_CHECKING:
     from .page import Networks
@@ -88,8 +88,7 @@ def serve(
 def _networks(model: str | os.PathLike | None, service: UpscaleService) -> Networks:
     if model is not None:
         return {Path(model).name: {service.upscalers(model).default.scale: model}}
-    prefixes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
     return {
-        label: {int(name.removeprefix(prefix)): name for name in PUBLISHED if name.startswith(prefix)}
-        for label, prefix in prefixes.items()
+        label: {args["scale"]: name for name, args in VARIANTS.items() if args["num_blocks"] == num_blocks}
+        for label, num_blocks in FAMILIES.items()
     }

@@ -16,10 +16,10 @@ from PIL import Image
 
 from ..devices import resolve_device
 from ..errors import ImageError
+from ..factory import resolve_model
 from ..images import Picture, write_image
 from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
-from ..registry import resolve_model
 from ..upscaling.tiling import Progress
 from ..upscaling.upscalers import UpscalerPool
 from .uploads import read_upload, upscale_upload

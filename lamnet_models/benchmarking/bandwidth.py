@@ -84,7 +84,7 @@ def measure_aggregation(
     dim = -1 if axis == "horizontal" else -2
     inputs = x.nbytes + weights.nbytes
     if backward:
-        out = focal_aggregate(x, weights, heads=heads, dim=dim, backend=backend)
+        out = focal_aggregate(x, weights, num_heads=heads, dim=dim, backend=backend)
         gradient = torch.randn_like(out)
         bytes_moved = 2 * inputs + out.nbytes
 
@@ -94,7 +94,7 @@ def measure_aggregation(
         bytes_moved = inputs + x.nbytes
 
         def run() -> object:
-            return focal_aggregate(x, weights, heads=heads, dim=dim, backend=backend)
+            return focal_aggregate(x, weights, num_heads=heads, dim=dim, backend=backend)
 
     source = torch.empty(bytes_moved // 2, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

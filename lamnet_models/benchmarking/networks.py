@@ -8,8 +8,8 @@ import warnings
 from torch import nn
 
 from ..errors import ModelError
-from ..names import PUBLISHED
-from ..registry import create_model, resolve_model
+from ..factory import create_model, resolve_model
+from ..names import VARIANTS
 from .peers import PEERS
 
 
@@ -31,4 +31,4 @@ def open_network(name: str | os.PathLike, scale: int) -> nn.Module:
                 return PEERS[name](scale).eval()
         except ImportError:
             raise ModelError(f"{name} requires spandrel: pip install 'lamnet[peers]'") from None
-    return (create_model(name) if name in PUBLISHED else resolve_model(name)).eval()
+    return (create_model(name) if name in VARIANTS else resolve_model(name)).eval()

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..factory import published_name, resolve_model
 from ..files import file_digest
+from ..names import default_model_for_scale
 from ..pretrained import resolve_weights_path
-from ..registry import published_name, resolve_model
 from ..resize import imresize
 from ..upscaling import Upscaler
 from .ensemble import SelfEnsemble
@@ -82,7 +83,7 @@ def open_predictor(
         scale = scale or _DEFAULT_SCALE
         return Predictor(BICUBIC, scale, lambda image: imresize(image, scale))
     if model is None:
-        model = f"lamnet_x{scale or _DEFAULT_SCALE}"
+        model = default_model_for_scale(scale or _DEFAULT_SCALE)
     network = with_scale(resolve_model(model), scale)
     if isinstance(model, nn.Module):
         name, weights, digest = type(network).__name__, None, _state_digest(network)

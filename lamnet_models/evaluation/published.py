@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
+from ..names import FAMILIES, find_variant
+
 BENCHMARKS = ("set5", "set14", "bsd100", "urban100", "manga109")
 """Benchmark datasets of the paper's table 3, in its order."""
-
-_OURS = {"LAMNet": "lamnet_x{}", "LAMNet-large": "lamnet_large_x{}"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Published:
     @property
     def name(self) -> str | None:
         """Registered model name, None for models of other papers."""
-        form = _OURS.get(self.model)
-        return form and form.format(self.scale)
+        return find_variant(self.scale, FAMILIES[self.model]) if self.model in FAMILIES else None
 
     @property
     def key(self) -> str:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ..benchmarking import PEERS, open_network
 from ..datasets.samples import read_photo
 from ..evaluation.methods import with_scale
+from ..factory import resolve_model
 from ..files import atomic_path
 from ..pictures import Box
-from ..registry import resolve_model
 from .attribution import STEPS, Attribution, attribution
 from .receptive_field import ReceptiveField, receptive_field
 from .view import MIN_SIDE, prepare_input, to_tensor

@@ -15,9 +15,9 @@ from lamnet_layers import use_backend
 
 from ..devices import resolve_device, without_onednn
 from ..errors import ExportError
+from ..factory import resolve_model
 from ..files import atomic_path
 from ..lamnet import LAMNet
-from ..registry import resolve_model
 from .program import build_metadata, detached_eval_copy
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2", "aoti": ".pt2"}

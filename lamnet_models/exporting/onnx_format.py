@@ -17,8 +17,8 @@ def serialize(model: LAMNet, metadata: dict[str, str], half: bool) -> bytes:
     Raises:
         ExportError: If the package onnx is missing, or the attention is not supported.
     """
-    if model.config["attention"] != "fsa":
-        raise ExportError("ONNX export supports attention='fsa' only: use format torch or aoti")
+    if model.config["attn_layer"] != "fsa":
+        raise ExportError("ONNX export supports attn_layer='fsa' only: use format torch or aoti")
     try:
         from .onnx_network import network_to_onnx
     except ImportError:

@@ -14,11 +14,12 @@ import numpy as np
 import onnx
 from torch import Tensor, nn
 
-from lamnet_layers import CSM, DGFN, FFN, GDFN, IEM, ULM
+from lamnet_layers import CSM, DGFN, IEM, ULM
 from lamnet_layers.attention import FocalPass
 from lamnet_layers.residual import PreNormResidual
 
 from ..lamnet import LAMNet
+from ..paper.ablations import FFN, GDFN
 from .onnx_graph import Graph
 
 INPUT, OUTPUT = "image", "upscaled"
@@ -80,7 +81,7 @@ class _Writer:
         return self.op("Add", x, write(y, block.layer, block.residual.alpha.flatten()))
 
     def _mixer(self, x: str, layer: ULM, alpha: Tensor) -> str:
-        half = layer.channels // 2
+        half = layer.dim // 2
         project, bias = _matrix(layer.proj_in), layer.proj_in.bias
         c = self._channel_branch(x, layer.channel, project[:half], bias[:half])
         a = self._to_planes(self._gemm(x, project[half:], bias[half:]), half)
@@ -104,8 +105,8 @@ class _Writer:
     def _focal_pass(self, x: str, layer: FocalPass) -> str:
         taps = self.op("Tanh", self._conv(self._conv(x, layer.depthwise), layer.pointwise))
         window, axis = layer.window, 2 if layer.axis == "vertical" else 3
-        means = {length: self._cell_means(x, layer.channels, length, window.radius, axis) for _, length in window.cells}
-        taps = self.op("Reshape", taps, self.integers(0, layer.heads, window.taps, -1))
+        means = {length: self._cell_means(x, layer.dim, length, window.radius, axis) for _, length in window.cells}
+        taps = self.op("Reshape", taps, self.integers(0, layer.num_heads, window.taps, -1))
         taps = self.op("Split", taps, outputs=window.taps, axis=2, num_outputs=window.taps)
         out = None
         for weight, (first, length) in zip(taps, window.spans, strict=True):
@@ -114,10 +115,10 @@ class _Writer:
                 start - 2 * window.radius + length - 1 or np.iinfo(np.int64).max
             )  # relative to the end; 0 means up to the end
             cells = self.op("Slice", means[length], self.integers(start), self.integers(end), self.integers(axis))
-            cells = self.op("Reshape", cells, self.integers(0, layer.heads, layer.channels // layer.heads, -1))
+            cells = self.op("Reshape", cells, self.integers(0, layer.num_heads, layer.dim // layer.num_heads, -1))
             weighted = self.op("Mul", cells, weight)
             out = weighted if out is None else self.op("Add", out, weighted)
-        return self.op("Reshape", out, self._shape(self._batch, layer.channels, self._sides))
+        return self.op("Reshape", out, self._shape(self._batch, layer.dim, self._sides))
 
     def _cell_means(self, x: str, channels: int, length: int, edge: int, axis: int) -> str:
         """Write the means of ``length`` neighbors along an axis of the zero-padded image."""
@@ -146,7 +147,7 @@ class _Writer:
         project, bias = _matrix(layer.proj_in), layer.proj_in.bias
         if isinstance(layer, FFN):
             return self._concat_projection((self.op("Gelu", self._gemm(x, project, bias)),), layer.proj_out, alpha)
-        hidden, filters = layer.hidden_channels, layer.depthwise
+        hidden, filters = layer.hidden_dim, layer.depthwise
         halves = []
         for part in (slice(hidden), slice(hidden, None)):
             y = self._to_planes(self._gemm(x, project[part], bias[part]), hidden)

@@ -6,8 +6,8 @@ import os
 
 from torch import nn
 
+from ..factory import resolve_model
 from ..integrations.onnxruntime import OnnxNetwork, open_onnx
-from ..registry import resolve_model
 from .onnx_format import serialize
 from .program import build_metadata, detached_eval_copy
 

@@ -11,10 +11,10 @@ from timm.models import save_for_hf
 
 from ..checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from ..errors import HubError
+from ..factory import create_model
 from ..hub_errors import HUB_ERRORS, describe_hub_error
-from ..names import PUBLISHED, packaged_weights
+from ..names import find_variant, packaged_weights
 from ..pretrained import resolve_weights_path
-from ..registry import create_model
 from .card import write_card
 
 LICENSE = "apache-2.0"
@@ -70,9 +70,7 @@ def write_folder(checkpoint: Checkpoint, folder: str | os.PathLike, repository: 
         license: License identifier of the weights.
     """
     folder = Path(folder)
-    name = f"lamnet_{'large_' * (checkpoint.config['num_blocks'] == 5)}x{checkpoint.config['scale']}"
-    if name not in PUBLISHED:
-        name = "lamnet_x4"
+    name = find_variant(checkpoint.config["scale"], checkpoint.config["num_blocks"]) or "lamnet_x4"
     published = create_model(name, device="meta").config
     arguments = {key: value for key, value in checkpoint.config.items() if published[key] != value}
     model = create_model(name, **arguments)

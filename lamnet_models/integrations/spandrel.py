@@ -62,7 +62,7 @@ class LAMNetArchitecture(Architecture[LAMNet]):
             input_channels=model.in_chans,
             output_channels=model.in_chans,
             # IEM's gates depend on means over the whole image, so tiles change the result.
-            tiling=ModelTiling.DISCOURAGED if config["exchange"] else ModelTiling.SUPPORTED,
+            tiling=ModelTiling.DISCOURAGED if config["gate_layer"] else ModelTiling.SUPPORTED,
         )
 
 

@@ -17,6 +17,7 @@ from ..evaluation.compare import Detail
 from ..evaluation.methods import BICUBIC
 from ..files import atomic_path
 from ..images import Picture, write_image
+from ..names import FAMILIES, find_variant
 from ..pictures import Box
 from .result import Reproduction, Table
 
@@ -47,7 +48,7 @@ def figure5(
         ValueError: If the models have different scales.
         LAMNetError: If a model, dataset or image is not found.
     """
-    networks = [f"lamnet_x{scale}", f"lamnet_large_x{scale}"] if models is None else list(models)
+    networks = [find_variant(scale, num_blocks) for num_blocks in FAMILIES.values()] if models is None else list(models)
     crops = details if isinstance(details, int) else [Detail(name, Box(*box)) for name, box in details]
     result = compare(
         [BICUBIC, *networks],

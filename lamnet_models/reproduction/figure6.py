@@ -11,6 +11,7 @@ from ..datasets import KNOWN_DATASETS, open_dataset
 from ..errors import DatasetError
 from ..evaluation import evaluate
 from ..evaluation.published import BENCHMARKS, table3
+from ..names import default_model_for_scale
 from .result import Reproduction, Table
 
 
@@ -53,7 +54,7 @@ def figure6(
     printed = {name: rows[name].scores[dataset][0] for name in names}
     measured = _measure([name for name in names if name not in PEERS], dataset, scale, data, limit, on_status)
     times = bench(names, scale=scale, size=size, rounds=rounds, on_status=on_status)
-    ours = times[names.index(f"lamnet_x{scale}")]
+    ours = times[names.index(default_model_for_scale(scale))]
     quality = printed | measured
     lines = tuple(
         (

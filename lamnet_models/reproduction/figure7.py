@@ -11,7 +11,7 @@ from .ablation import Budget, train_variants
 from .result import Reproduction, Table
 from .table4 import VARIANTS
 
-_SMALL = {"channels": 32, "num_blocks": 1, "depth": 4}
+_SMALL = {"embed_dim": 32, "num_blocks": 1, "depth": 4}
 _SHOWN = ("full", "FSA → MHDLSA", "DGFN → GDFN")
 
 
@@ -42,7 +42,7 @@ def figure7(
         trained = train_variants(small, budget, train_data, Path(folder), on_status, model_args=_SMALL, patch=24)
         runs = [result.folder for result in trained.values()]
         notes = (
-            f"{budget} of training a model of {_SMALL['channels']} channels and {_SMALL['depth']} mixers on "
+            f"{budget} of training a model of {_SMALL['embed_dim']} channels and {_SMALL['depth']} mixers on "
             f"{', '.join(train_data)}: the start of training only; the paper shows 500,000 steps of the full models.",
         )
     rows = []
@@ -64,4 +64,4 @@ def figure7(
 
 def _small(arguments: dict) -> dict:
     """Return a variant's arguments without widths and groups, which the small model sets itself."""
-    return {key: value for key, value in arguments.items() if key not in ("heads", "hidden_channels")}
+    return {key: value for key, value in arguments.items() if key not in ("num_heads", "hidden_dim")}

@@ -52,7 +52,7 @@ def figure9(
     attentions = [mixers(network)[layer - 1].spatial for layer in chosen]
     if not isinstance(attentions[0], FocalSeparableAttention):
         raise ModelError(f"model must have focal separable attention for figure 9, got {model}")
-    heads = range(1, attentions[0].heads + 1)
+    heads = range(1, attentions[0].num_heads + 1)
     groups = list(heads) if groups is None else list(groups)
     for group in groups:
         if group not in heads:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..factory import resolve_model
 from ..lamnet import LAMNet
-from ..registry import resolve_model
 
 
 def open_lamnet(model: nn.Module | str | os.PathLike) -> LAMNet:

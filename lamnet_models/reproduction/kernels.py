@@ -25,7 +25,7 @@ def dynamic_kernels(attention: FocalSeparableAttention, x: Tensor, row: int, col
         horizontal weights: ``v[i]·h(row + i)[j]``, 0 outside of the image. The layer's output at the pixel is the
         sum of its neighborhood times the exact kernel.
     """
-    window, heads, height = attention.window, attention.heads, x.shape[2]
+    window, heads, height = attention.window, attention.num_heads, x.shape[2]
     spread = x.new_zeros(window.taps, window.size)
     for tap, (first, length) in enumerate(window.spans):
         start = window.radius + first

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from torch import nn
 
-from lamnet_layers import DGFN, GDFN, MHDLSA, ULM, FocalWindow
+from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow
 
 from ..cost import count_operations
+from ..paper.ablations import GDFN, MHDLSA
 
 HEIGHT, WIDTH, CHANNELS, GROUPS = 720, 1280, 64, 4
 """Sizes of the paper's example, except G, which it states as 64."""
@@ -89,11 +90,11 @@ def _swinir() -> list[ModuleCount]:
 def _dlgsanet() -> list[ModuleCount]:
     c, k, shape = CHANNELS, 7, (1, CHANNELS, HEIGHT, WIDTH)
     # The formula predicts weights at half the width; DLGSANet's text states a quarter.
-    mixer, feed_forward = MHDLSA(c, GROUPS, k, hidden_channels=c // 2), GDFN(c)
+    mixer, feed_forward = MHDLSA(c, GROUPS, k, hidden_dim=c // 2), GDFN(c)
     aggregation = {"dynamic convolution (not counted)": -(k**2) * c}
     biases = {"biases": c + GROUPS * k**2}
     return [
-        _count("DLGSANet", "token mixer", "MHDLSA, hidden_channels=32", k, mixer, shape, biases, aggregation),
+        _count("DLGSANet", "token mixer", "MHDLSA, hidden_dim=32", k, mixer, shape, biases, aggregation),
         _count("DLGSANet", "feed-forward", "GDFN", None, feed_forward, shape, {"biases": 5 * c}, {"gate": -2 * c}),
     ]
 
@@ -113,7 +114,7 @@ def _lamnet() -> list[ModuleCount]:
                 "token mixer",
                 f"ULM, window of {pixels} pixels",
                 k,
-                ULM(c, GROUPS, window),
+                ULM(c, partial(FocalSeparableAttention, num_heads=GROUPS, window=window)),
                 shape,
                 params,
                 macs,

@@ -17,7 +17,7 @@ from ..evaluation.methods import with_scale
 from ..evaluation.published import BENCHMARKS, Published
 from ..evaluation.published import table3 as published_rows
 from ..explanation.view import Differentiable
-from ..registry import create_model, resolve_model
+from ..factory import create_model, resolve_model
 from .printed import compare_with_printed, format_like
 from .result import Cell, Reproduction, Score, Table
 

@@ -14,7 +14,7 @@ from ..cost import Complexity, complexity
 from ..evaluation import evaluate
 from ..evaluation.published import Published
 from ..evaluation.published import table4 as published_rows
-from ..registry import create_model
+from ..factory import create_model
 from ..variants import format_settings
 from .ablation import Budget, train_variants
 from .printed import compare_with_printed, format_like
@@ -24,12 +24,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "window 19": {"window": [[1, 2], [3, 3]]},
     "window 13": {"window": [[1], [6]]},
-    "FSA → MHDLSA": {"attention": "mhdlsa", "heads": 6},
-    "CSM → Linear": {"channel_mixer": "linear"},
-    "CSM → None": {"channel_mixer": "none"},
-    "IEM → None": {"exchange": False},
-    "DGFN → GDFN": {"feed_forward": "gdfn", "hidden_channels": 70},
-    "DGFN → FFN": {"feed_forward": "ffn"},
+    "FSA → MHDLSA": {"attn_layer": "mhdlsa", "num_heads": 6},
+    "CSM → Linear": {"channel_layer": "linear"},
+    "CSM → None": {"channel_layer": None},
+    "IEM → None": {"gate_layer": None},
+    "DGFN → GDFN": {"mlp_layer": "gdfn", "hidden_dim": 70},
+    "DGFN → FFN": {"mlp_layer": "ffn"},
 }
 """Overridden arguments of ``lamnet_x2``, by row of the table."""
 

@@ -19,7 +19,7 @@ from ..checkpoint import save_checkpoint
 from ..datasets import Dataset, open_dataset
 from ..errors import LAMNetError, TrainingError
 from ..evaluation import evaluate
-from ..registry import create_model
+from ..factory import create_model
 from .branch import branch_state
 from .crops import extract_patches, extract_targets, sample_patches, sample_textured_patches
 from .data import center_crop, training_data

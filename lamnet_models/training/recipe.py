@@ -225,7 +225,7 @@ def load_recipe(name: str | os.PathLike) -> Recipe:
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """Parse settings such as ``"lr=5e-4"`` and ``"model_args={channels: 32}"``.
+    """Parse settings such as ``"lr=5e-4"`` and ``"model_args={embed_dim: 32}"``.
 
     Returns:
         Values by field.

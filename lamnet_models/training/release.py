@@ -14,9 +14,9 @@ from ..checkpoint import read_checkpoint, save_checkpoint
 from ..datasets import Dataset, open_dataset
 from ..errors import DatasetError, TrainingError
 from ..evaluation import Evaluation, evaluate
+from ..factory import published_name
 from ..files import atomic_path
 from ..lamnet import LAMNet
-from ..registry import published_name
 from .data import center_crop, training_data
 from .events import read_log
 from .recipe import Recipe, load_recipe

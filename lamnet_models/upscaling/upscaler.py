@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from ..compilation import compile_network
 from ..devices import resolve_device
 from ..exporting import to_onnxruntime
+from ..factory import resolve_model
 from ..images import Picture
 from ..images.pillow import from_pillow, to_pillow
 from ..images.writing import encoder_memory
 from ..lamnet import LAMNet
-from ..registry import resolve_model
+from ..names import default_model_for_scale
 from .inference import PRECISIONS, Inference
 from .memory import format_memory, host_memory, parse_memory
 from .pixels import Pixels
@@ -172,7 +173,7 @@ class Upscaler:
         limit = None if max_memory is None else parse_memory(max_memory)
         is_module = isinstance(model, nn.Module)
         target_device = None if is_module and device == "auto" else resolve_device(device)
-        network = resolve_model(f"lamnet_x{scale or 4}" if model is None else model)
+        network = resolve_model(default_model_for_scale(scale or 4) if model is None else model)
         if backend == "onnxruntime":
             network = to_onnxruntime(network)
         if scale not in (None, network.scale):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..names import check_name, is_checkpoint_path
-from ..registry import resolve_model
+from ..factory import resolve_model
+from ..names import VARIANTS, is_checkpoint_path, split_name
 from .sizing import SCALES, TargetSize
 from .upscaler import Upscaler
 
@@ -64,5 +64,4 @@ def model_scale(model: str | None) -> int:
         return SCALES[-1]
     if is_checkpoint_path(model) or ":" in model:
         return resolve_model(model).scale
-    check_name(model)
-    return int(model.partition(".")[0].rpartition("x")[2])
+    return VARIANTS[split_name(model)[0]]["scale"]

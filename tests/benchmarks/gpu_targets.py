@@ -84,9 +84,9 @@ def rows(plan: Plan, device: torch.device) -> Iterator[Row]:
         lambda: backends(plan, device, ("triton", "eager"), precisions=("bf16",), train=plan.train),
     )
     layers = {
-        "focal pass, horizontal": (FocalPass, {"channels": 32, "heads": plan.heads, "axis": "horizontal"}),
-        "focal pass, vertical": (FocalPass, {"channels": 32, "heads": plan.heads, "axis": "vertical"}),
-        "DGFN": (DGFN, {"channels": 64}),
+        "focal pass, horizontal": (FocalPass, {"dim": 32, "num_heads": plan.heads, "axis": "horizontal"}),
+        "focal pass, vertical": (FocalPass, {"dim": 32, "num_heads": plan.heads, "axis": "vertical"}),
+        "DGFN": (DGFN, {"dim": 64}),
     }
     batch, _, height, width = plan.shapes[0]
     for layer, (layer_type, arguments) in layers.items():
@@ -124,7 +124,7 @@ def against_plain(plan: Plan, device: torch.device, axis: str, backward: bool) -
     dim = DIMS[axis]
     if backward:
         inputs = x.requires_grad_(), weights.requires_grad_()
-        out = focal_aggregate(*inputs, heads=plan.heads, dim=dim, backend="triton")
+        out = focal_aggregate(*inputs, num_heads=plan.heads, dim=dim, backend="triton")
 
         def library():
             return torch.autograd.grad(out, inputs, grad, retain_graph=True)
@@ -134,7 +134,7 @@ def against_plain(plan: Plan, device: torch.device, axis: str, backward: bool) -
     else:
 
         def library():
-            return focal_aggregate(x, weights, heads=plan.heads, dim=dim, backend="triton")
+            return focal_aggregate(x, weights, num_heads=plan.heads, dim=dim, backend="triton")
 
         def plain():
             return plain_kernels.forward(x, weights, WINDOW, plan.heads, dim)
@@ -169,7 +169,7 @@ def call(plan: Plan, device: torch.device, axis: str, graph: bool = False) -> fl
     x, weights, _ = tensors(plan, plan.small, device)
 
     def run():
-        return focal_aggregate(x, weights, heads=plan.heads, dim=DIMS[axis], backend="triton")
+        return focal_aggregate(x, weights, num_heads=plan.heads, dim=DIMS[axis], backend="triton")
 
     run()
     if graph:
@@ -217,7 +217,7 @@ def fused(plan: Plan, device: torch.device, layer_type: type, arguments: dict) -
         layer_type(**arguments, backend=backend, device=device, dtype=torch.float16) for backend in ("fused", "triton")
     )
     plain.load_state_dict(layer.state_dict())
-    x = torch.randn(batch, arguments["channels"], height, width, device=device, dtype=torch.float16)
+    x = torch.randn(batch, arguments["dim"], height, width, device=device, dtype=torch.float16)
     x = x.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         return speedup(plan, device, lambda: layer(x), lambda: plain(x))

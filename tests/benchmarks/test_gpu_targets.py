@@ -15,7 +15,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 def plan(tmp_path):
     files = [str(tmp_path / name) for name in ("lamnet.safetensors", "peer.safetensors")]
     for file in files:
-        save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, window=((1,), (1,))), file)
+        save_checkpoint(LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, window=((1,), (1,))), file)
     shape, types = (1, 2, 2, 3), (torch.float32,)
     return gpu_targets.Plan((shape,), shape, *files, types, 1, size=(4, 3), train=(1, 4), mode="eager", rounds=1)
 

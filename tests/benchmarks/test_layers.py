@@ -6,8 +6,6 @@ import torch
 from lamnet_layers import (
     CSM,
     DGFN,
-    FFN,
-    GDFN,
     IEM,
     ULM,
     ChannelLayerNorm,
@@ -32,8 +30,6 @@ LAYERS = {
     "CSM": (32, CSM),
     "ULM": (64, ULM),
     "DGFN": (64, DGFN),
-    "GDFN": (64, GDFN),
-    "FFN": (64, FFN),
     "LAMBlock": (64, lambda channels: LAMBlock(channels, depth=1)),
 }
 

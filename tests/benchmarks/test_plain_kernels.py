@@ -18,7 +18,7 @@ def test_plain_kernels_match_eager(size, dim):
     x, grad = (torch.randn(2, 6, *size, device=DEVICE, dtype=torch.float64) for _ in range(2))
     weights = torch.randn(2, 3 * window.taps, *size, device=DEVICE, dtype=torch.float64)
     inputs = [x.requires_grad_(), weights.requires_grad_()]
-    out = focal_aggregate(*inputs, window, heads=3, dim=dim, backend="eager")
+    out = focal_aggregate(*inputs, window, num_heads=3, dim=dim, backend="eager")
     expected = torch.autograd.grad(out, inputs, grad)
     x, weights = (tensor.detach() for tensor in inputs)
     torch.testing.assert_close(plain_kernels.forward(x, weights, window, 3, dim), out.detach())

@@ -24,5 +24,5 @@ def tiny_model(tmp_path_factory):
     """Checkpoint file of a small ×2 model."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "x2.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1), path)
+    save_checkpoint(LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1), path)
     return path

@@ -8,7 +8,7 @@ from lamnet_models import LAMNet, save_checkpoint
 @pytest.fixture
 def network(tmp_path):
     file = tmp_path / "a.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2), file)
+    save_checkpoint(LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2), file)
     return file
 
 

@@ -109,7 +109,7 @@ def test_create_missing_folder(lamnet, tmp_path):
 
 
 def test_convert_round_trip(lamnet, tmp_path):
-    model = lamnet_models.LAMNet(scale=2, channels=16, num_blocks=1, depth=2)
+    model = lamnet_models.LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=2)
     native, original, restored = (tmp_path / name for name in ("a.safetensors", "b.pth", "c.safetensors"))
     lamnet_models.save_checkpoint(model, native)
     assert lamnet("convert", native, original)[0] == 0

@@ -21,9 +21,9 @@ def test_create_set_and_info(lamnet, tmp_path):
     assert "base" not in lamnet("info", "lamnet_x2")[1]
 
 
-@pytest.mark.parametrize("setting", ["heds=2", "heads=x", "heads=3", "heads"])
+@pytest.mark.parametrize("setting", ["num_heds=2", "num_heads=x", "num_heads=3", "num_heads"])
 def test_create_invalid_setting(lamnet, tmp_path, setting):
     code, out, err = lamnet("create", "lamnet_x2", "--set", setting, "-o", tmp_path / "my.safetensors")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "heads" in err
+    assert "num_heads" in err
     assert not list(tmp_path.iterdir())

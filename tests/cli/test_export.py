@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 @pytest.fixture
 def file(tmp_path):
     torch.manual_seed(0)
-    save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=1), tmp_path / "small.safetensors")
+    save_checkpoint(LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1), tmp_path / "small.safetensors")
     return tmp_path / "small.safetensors"
 
 

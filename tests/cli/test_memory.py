@@ -20,7 +20,7 @@ from lamnet_models.upscaling import footprint, upscaler
 def model(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "x2.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=1), path)
+    save_checkpoint(LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1), path)
     return path
 
 

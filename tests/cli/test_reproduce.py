@@ -21,7 +21,7 @@ def assert_error(result, code, *values):
 def model(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "small.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=2, heads=2), path)
+    save_checkpoint(LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=2, num_heads=2), path)
     return path
 
 

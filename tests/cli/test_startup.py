@@ -54,15 +54,12 @@ def test_usage_errors_load_no_torch(arguments, message):
     assert not {"torch", "numpy", "PIL", "timm"} & modules
 
 
-_REGISTRY = pytest.mark.xfail(reason="lamnet_models.registry imports timm", strict=True)
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
         ["convert", "{model}", "converted.pth"],
-        pytest.param(["info", "lamnet_x2"], marks=_REGISTRY),
-        pytest.param(["upscale", "photo.png", "-n", "{model}"], marks=_REGISTRY),
+        ["info", "lamnet_x2"],
+        ["upscale", "photo.png", "-n", "{model}"],
     ],
     ids=lambda arguments: arguments[0],
 )

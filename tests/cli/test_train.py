@@ -1,6 +1,12 @@
 import pytest
 
-TINY = ("model_args={channels: 8, num_blocks: 1, depth: 1, heads: 1}", "steps=4", "batch=2", "patch=8", "log_every=2")
+TINY = (
+    "model_args={embed_dim: 8, num_blocks: 1, depth: 1, num_heads: 1}",
+    "steps=4",
+    "batch=2",
+    "patch=8",
+    "log_every=2",
+)
 
 
 def test_train_eval_plot(lamnet, tmp_path):

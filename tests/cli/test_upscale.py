@@ -14,7 +14,7 @@ from lamnet_models.images import read_image
 def model(tmp_path_factory):
     """Checkpoint of a small ×2 model whose output colors are close to those of the input."""
     torch.manual_seed(0)
-    network = LAMNet(scale=2, channels=16, num_blocks=1, depth=1)
+    network = LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1)
     with torch.no_grad():
         for parameter in network.upsample.parameters():
             parameter.mul_(0.1)

@@ -17,7 +17,7 @@ def test_exact_kernel_reproduces_attention_output(docs):
     from figures.model import exact_kernel
 
     torch.manual_seed(0)
-    attention = FocalSeparableAttention(8, heads=2, window=((1, 2), (2, 1)))
+    attention = FocalSeparableAttention(8, num_heads=2, window=((1, 2), (2, 1)))
     x = torch.randn(1, 8, 24, 30)
     column, row, head, radius = 13, 11, 1, attention.window.radius
     kernel = exact_kernel(attention, x, (column, row), head)

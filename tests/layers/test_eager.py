@@ -25,7 +25,7 @@ def sample(window=SMALL, size=(4, 5), batch=2, dtype=torch.float64) -> list[Tens
 
 
 def aggregate(x: Tensor, weights: Tensor, window=SMALL, dim=-1) -> Tensor:
-    return focal_aggregate(x, weights, window, heads=HEADS, dim=dim, backend="eager")
+    return focal_aggregate(x, weights, window, num_heads=HEADS, dim=dim, backend="eager")
 
 
 def reference(x: Tensor, weights: Tensor, window=SMALL, dim=-1) -> Tensor:

@@ -48,7 +48,7 @@ def relative_error(result: Tensor, expected: Tensor) -> float:
 def test_published_window(size, dim):
     window = FocalWindow()
     x, weights = sample(window, size)
-    result = focal_aggregate(x, weights, heads=2, dim=dim)
+    result = focal_aggregate(x, weights, num_heads=2, dim=dim)
     assert result.shape == x.shape
     assert relative_error(result, definition(x, weights, window, 2, dim)) < 1e-14
 
@@ -61,7 +61,7 @@ def test_random_windows_heads_and_sizes(seed):
     heads = rng.choice((1, 2, 3, 6))
     x, weights = sample(window, (rng.randint(1, 7), rng.randint(1, 7)), heads, 6, batch=rng.randint(1, 2), seed=seed)
     for dim in (-1, -2):
-        result = focal_aggregate(x, weights, window, heads=heads, dim=dim)
+        result = focal_aggregate(x, weights, window, num_heads=heads, dim=dim)
         assert relative_error(result, definition(x, weights, window, heads, dim)) < 1e-14
 
 
@@ -70,7 +70,7 @@ def test_random_windows_heads_and_sizes(seed):
 def test_dtypes(dtype, dim):
     window = FocalWindow()
     x, weights = sample(window, dtype=dtype)
-    result = focal_aggregate(x, weights, heads=2, dim=dim)
+    result = focal_aggregate(x, weights, num_heads=2, dim=dim)
     assert result.dtype == dtype
     assert relative_error(result, definition(x, weights, window, 2, dim)) < ROUNDING[dtype]
 
@@ -87,7 +87,7 @@ def test_dtypes(dtype, dim):
 def test_mixed_dtypes_promote(x_dtype, weights_dtype, expected):
     window = FocalWindow()
     x, weights = (t.to(dtype) for t, dtype in zip(sample(window), (x_dtype, weights_dtype), strict=True))
-    result = focal_aggregate(x, weights, heads=2)
+    result = focal_aggregate(x, weights, num_heads=2)
     assert result.dtype == expected
     assert relative_error(result, definition(x, weights, window, 2, -1)) < ROUNDING[expected]
 
@@ -96,7 +96,7 @@ def test_float16_cell_sums_no_overflow():
     window = FocalWindow((8,), (1,))
     x = torch.full((1, 1, 1, 24), 60000.0, dtype=torch.float16)
     weights = torch.full((1, window.taps, 1, 24), 1 / window.taps, dtype=torch.float16)
-    result = focal_aggregate(x, weights, window, heads=1)
+    result = focal_aggregate(x, weights, window, num_heads=1)
     assert result[..., 8:-8].sub(60000).abs().max() <= 64  # float16 spacing is 32 there
 
 
@@ -113,9 +113,9 @@ LAYOUTS = {
 def test_memory_layouts(layout, dim):
     window = FocalWindow()
     x, weights = sample(window, dtype=torch.float32)
-    expected = focal_aggregate(x, weights, heads=2, dim=dim)
+    expected = focal_aggregate(x, weights, num_heads=2, dim=dim)
     for inputs in ((layout(x), weights), (x, layout(weights)), (layout(x), layout(weights))):
-        torch.testing.assert_close(focal_aggregate(*inputs, heads=2, dim=dim), expected, rtol=0, atol=0)
+        torch.testing.assert_close(focal_aggregate(*inputs, num_heads=2, dim=dim), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dim", [-1, -2])
@@ -123,20 +123,20 @@ def test_broadcast_strides(dim):
     window = FocalWindow((1, 2), (1, 1))
     x, weights = (t[:1, :, :1, :1] for t in sample(window))
     expanded = [t.expand(3, -1, 4, 5) for t in (x, weights)]
-    expected = focal_aggregate(*(t.contiguous() for t in expanded), window, heads=2, dim=dim)
-    torch.testing.assert_close(focal_aggregate(*expanded, window, heads=2, dim=dim), expected, rtol=0, atol=0)
+    expected = focal_aggregate(*(t.contiguous() for t in expanded), window, num_heads=2, dim=dim)
+    torch.testing.assert_close(focal_aggregate(*expanded, window, num_heads=2, dim=dim), expected, rtol=0, atol=0)
 
 
 def test_inputs_unchanged():
     inputs = sample(FocalWindow())
     copies = [t.clone() for t in inputs]
-    focal_aggregate(*inputs, heads=2)
+    focal_aggregate(*inputs, num_heads=2)
     assert all(map(torch.equal, inputs, copies))
 
 
 def test_empty_batch():
     x, weights = sample(FocalWindow(), batch=0)
-    assert focal_aggregate(x, weights, heads=2).shape == x.shape
+    assert focal_aggregate(x, weights, num_heads=2).shape == x.shape
 
 
 @pytest.mark.parametrize("dim", [-1, -2])
@@ -147,7 +147,7 @@ def test_first_and_second_derivatives(window, dim):
     inputs = [t.requires_grad_() for t in sample(window, (2, 2), batch=1)]
 
     def function(x: Tensor, weights: Tensor) -> Tensor:
-        return focal_aggregate(x, weights, window, heads=2, dim=dim)
+        return focal_aggregate(x, weights, window, num_heads=2, dim=dim)
 
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
@@ -157,10 +157,10 @@ def test_aggregates_single_axis():
     x, weights = sample(FocalWindow(), (5, 6))
     for dim, cross_dim in ((-1, -2), (-2, -1)):
         lines = [
-            focal_aggregate(a, b, heads=2, dim=dim)
+            focal_aggregate(a, b, num_heads=2, dim=dim)
             for a, b in zip(x.split(1, cross_dim), weights.split(1, cross_dim), strict=True)
         ]
-        torch.testing.assert_close(focal_aggregate(x, weights, heads=2, dim=dim), torch.cat(lines, cross_dim))
+        torch.testing.assert_close(focal_aggregate(x, weights, num_heads=2, dim=dim), torch.cat(lines, cross_dim))
 
 
 @pytest.mark.parametrize(
@@ -175,16 +175,16 @@ def test_aggregates_single_axis():
         ({"weights": torch.zeros(2, 26, 4, 1)}, r"^weights .*\(2, 26, 4, 1\)"),
         ({"weights": torch.zeros(2, 26, 4, 5).int()}, r"^weights .*torch\.int32"),
         ({"weights": torch.zeros(2, 26, 4, 5, device="meta")}, "^weights .*cpu.*meta"),
-        ({"heads": 3}, "channels of x .*heads = 3, got 4"),
-        ({"heads": 0}, "^heads .*0"),
-        ({"heads": 2.0}, r"^heads .*2\.0"),
+        ({"num_heads": 3}, "channels of x .*heads = 3, got 4"),
+        ({"num_heads": 0}, "^num_heads .*0"),
+        ({"num_heads": 2.0}, r"^num_heads .*2\.0"),
         ({"dim": 1}, "^dim .*got 1"),
         ({"dim": "width"}, "^dim .*'width'"),
         ({"window": 23}, "^window .*23"),
     ],
 )
 def test_invalid_arguments(changes, message):
-    arguments = {"x": torch.zeros(2, 4, 4, 5), "weights": torch.zeros(2, 26, 4, 5), "heads": 2} | changes
+    arguments = {"x": torch.zeros(2, 4, 4, 5), "weights": torch.zeros(2, 26, 4, 5), "num_heads": 2} | changes
     with pytest.raises(ValueError, match=message):
         focal_aggregate(**arguments)
 

@@ -1,12 +1,22 @@
 """Fused kernels against plain PyTorch in float64, on a GPU or in Triton's interpreter."""
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamnet_layers import DGFN, FocalPass, FocalSeparableAttention, FocalWindow, LAMBlock, focal_aggregate, use_backend
+from lamnet_layers import (
+    DGFN,
+    ULM,
+    FocalPass,
+    FocalSeparableAttention,
+    FocalWindow,
+    LAMBlock,
+    focal_aggregate,
+    use_backend,
+)
 from lamnet_layers.backends import fused
 from lamnet_layers.backends.select import BACKEND_VARIABLE, select
 
@@ -41,7 +51,7 @@ def check_pass(x, hidden, window, heads):
         plain.pointwise.weight.data.copy_(matrix[..., None, None])
         plain.pointwise.bias.data.copy_(bias)
         weights = plain.predict(hidden.double()).detach()
-        expected = focal_aggregate(x.double(), weights, window, heads=heads, dim=dim, backend="eager")
+        expected = focal_aggregate(x.double(), weights, window, num_heads=heads, dim=dim, backend="eager")
         result = fused.focal_pass(x, hidden, matrix, bias, *rings, heads, dim)
         assert_matches(result, expected, torch.promote_types(x.dtype, hidden.dtype))
 
@@ -114,10 +124,16 @@ def test_opcheck():
     torch.library.opcheck(fused.dual_gate, (x, randn(4, 1, 3, 3), randn(4)))
 
 
+def build_block(backend=None):
+    attention = partial(FocalSeparableAttention, num_heads=2, window=TINY, backend=backend)
+    mixer = partial(ULM, attn_layer=attention)
+    return LAMBlock(8, depth=1, mixer_layer=mixer, mlp_layer=partial(DGFN, backend=backend), device=DEVICE)
+
+
 @pytest.fixture
 def block():
     torch.manual_seed(0)
-    return LAMBlock(8, depth=1, heads=2, window=TINY, device=DEVICE).eval()
+    return build_block().eval()
 
 
 def test_fused_backend_is_opt_in(block, launches, monkeypatch):
@@ -146,7 +162,7 @@ def test_fused_backend_is_opt_in(block, launches, monkeypatch):
 
 def test_backend_argument_of_layers(launches):
     with torch.no_grad():
-        LAMBlock(8, depth=1, heads=2, window=TINY, backend="fused", device=DEVICE)(randn(1, 8, 2, 3).float())
+        build_block("fused")(randn(1, 8, 2, 3).float())
         assert launches == {"_focal_pass_kernel": 2, "_dual_gate_kernel": 1}
         FocalSeparableAttention(4, 2, TINY, backend="fused", device=DEVICE)(randn(1, 4, 2, 3).float())
         assert launches["_focal_pass_kernel"] == 4

@@ -13,10 +13,7 @@ from torch import Tensor, nn
 from lamnet_layers import (
     CSM,
     DGFN,
-    FFN,
-    GDFN,
     IEM,
-    MHDLSA,
     ULM,
     ChannelLayerNorm,
     FocalPass,
@@ -29,6 +26,7 @@ from lamnet_layers import (
 
 CHANNELS = 4
 WINDOW = FocalWindow((1, 2), (1, 1))  # 7 pixels, 5 taps
+ATTENTION = partial(FocalSeparableAttention, num_heads=2, window=WINDOW)
 
 LAYERS = {
     "ChannelLayerNorm": partial(ChannelLayerNorm, CHANNELS),
@@ -36,15 +34,12 @@ LAYERS = {
     "PreNormResidual": lambda **factory: PreNormResidual(CHANNELS, CSM(CHANNELS, **factory), **factory),
     "FocalPass": partial(FocalPass, CHANNELS, 2, WINDOW, axis="vertical"),
     "FocalSeparableAttention": partial(FocalSeparableAttention, CHANNELS, 2, WINDOW),
-    "MHDLSA": partial(MHDLSA, CHANNELS, 3, 3),
     "CSM": partial(CSM, CHANNELS),
     "IEM": lambda **_: IEM(),
-    "ULM": partial(ULM, CHANNELS, 2, WINDOW),
-    "ULM-MHDLSA": partial(ULM, CHANNELS, 2, ((1,), (1,)), attention="mhdlsa"),
+    "ULM": partial(ULM, CHANNELS, ATTENTION),
+    "ULM-alternatives": partial(ULM, CHANNELS, nn.Identity, "linear", None),
     "DGFN": partial(DGFN, CHANNELS),
-    "GDFN": partial(GDFN, CHANNELS, 3),
-    "FFN": partial(FFN, CHANNELS),
-    "LAMBlock": partial(LAMBlock, CHANNELS, 1, 1, WINDOW),
+    "LAMBlock": partial(LAMBlock, CHANNELS, 1, partial(ULM, attn_layer=ATTENTION)),
 }
 TWO_INPUTS = ("ScaledResidual", "IEM")
 
@@ -243,19 +238,6 @@ def test_iem_float16_large_values(autocast):
     assert_equal(results, (c.double() * exact[0], a.double() * exact[1]), 1e-3)
 
 
-@pytest.mark.parametrize(("channels", "heads", "size"), [(4, 2, 3), (7, 3, 5), (5, 5, 1), (6, 1, 3)])
-def test_mhdlsa_definition(channels, heads, size):
-    layer = MHDLSA(channels, heads, size, hidden_channels=2, dtype=torch.float64)
-    x = torch.randn(2, channels, 5, 4, dtype=torch.float64)
-    v = layer.proj_in(x)
-    kernels = layer.expand(layer.depthwise(layer.reduce(v))).view(2, heads, size**2, 20)
-    patches = nn.functional.unfold(v, size, padding=size // 2).view(2, channels, size**2, 20)
-    head_of = [head for head in range(heads) for _ in torch.arange(channels).tensor_split(heads)[head]]
-    expected = layer.proj_out((patches * kernels[:, head_of]).sum(2).view_as(v))
-    assert_equal((layer(x),), (expected,), 1e-13)
-    assert (layer.window.size, layer.proj_in.bias, layer.proj_out.bias) == (size, None, None)
-
-
 def test_scaled_residual_initial_identity():
     shortcut, branch = sample("ScaledResidual")
     torch.testing.assert_close(ScaledResidual(CHANNELS)(shortcut, branch), shortcut + branch)
@@ -270,7 +252,7 @@ def test_load_state_dict_other_window_raises(strict):
 
 
 def test_load_state_dict_exchange_mismatch_raises():
-    with_exchange, without_exchange = ULM(8), ULM(8, exchange=False)
+    with_exchange, without_exchange = ULM(8), ULM(8, gate_layer=None)
     with pytest.raises(RuntimeError, match=r"Unexpected key.*without_exchange"):
         with_exchange.load_state_dict(without_exchange.state_dict())
     with pytest.raises(RuntimeError, match=r"Missing key.*without_exchange"):
@@ -280,30 +262,26 @@ def test_load_state_dict_exchange_mismatch_raises():
 @pytest.mark.parametrize(
     ("construct", "message"),
     [
-        (lambda: ChannelLayerNorm(0), "^channels .*0"),
-        (lambda: ScaledResidual(1.5), r"^channels .*1\.5"),
-        (lambda: PreNormResidual("8", nn.Identity()), "^channels .*'8'"),
-        (lambda: FocalPass(6, heads=4), "^channels .*heads = 4, got 6"),
-        (lambda: FocalPass(8, heads=0), "^heads .*0"),
+        (lambda: ChannelLayerNorm(0), "^dim .*0"),
+        (lambda: ScaledResidual(1.5), r"^dim .*1\.5"),
+        (lambda: PreNormResidual("8", nn.Identity()), "^dim .*'8'"),
+        (lambda: FocalPass(6, num_heads=4), "^dim .*num_heads = 4, got 6"),
+        (lambda: FocalPass(8, num_heads=0), "^num_heads .*0"),
         (lambda: FocalPass(8, axis="diagonal"), "^axis .*'diagonal'"),
         (lambda: FocalPass(8, window=23), "^window .*23"),
-        (lambda: FocalSeparableAttention(6, heads=4), "^channels .*6"),
+        (lambda: FocalSeparableAttention(6, num_heads=4), "^dim .*6"),
         (lambda: FocalSeparableAttention(8, window=((1,), (0,))), r"^steps\[0\] .*0"),
-        (lambda: MHDLSA(4, heads=5), "^heads .*channels = 4, got 5"),
-        (lambda: MHDLSA(4, kernel_size=4), "^kernel_size .*4"),
-        (lambda: MHDLSA(4, hidden_channels=0), "^hidden_channels .*0"),
-        (lambda: ULM(8, attention="global"), "^attention .*'global'"),
-        (lambda: ULM(8, window=((2,), (1,)), attention="mhdlsa"), "^window .*'mhdlsa'"),
-        (lambda: ULM(7, attention="mhdlsa"), "^channels .*= 2, got 7"),
-        (lambda: CSM(3), "^channels .*= 2, got 3"),
-        (lambda: ULM(12, heads=4), "^channels .*2·heads = 8, got 12"),
-        (lambda: ULM(6, heads=1), "^channels .*= 4, got 6"),
-        (lambda: ULM(8, channel_mixer="mlp"), "^channel_mixer .*'mlp'"),
-        (lambda: DGFN(True), "^channels .*True"),
-        (lambda: GDFN(8, hidden_channels=0), "^hidden_channels .*0"),
-        (lambda: FFN(8, hidden_channels=-1), "^hidden_channels .*-1"),
+        (lambda: ULM(8, attn_layer="global"), "^layer .*'global'"),
+        (lambda: ULM(7), "^dim .*= 2, got 7"),
+        (lambda: IEM(0), "^dim .*0"),
+        (lambda: CSM(3), "^dim .*= 2, got 3"),
+        (lambda: ULM(12), "^dim .*num_heads = 4, got 6"),
+        (lambda: ULM(6, partial(FocalSeparableAttention, num_heads=1)), "^dim .*= 2, got 3"),
+        (lambda: ULM(8, channel_layer="mlp"), "^layer .*'mlp'"),
+        (lambda: DGFN(True), "^dim .*True"),
+        (lambda: DGFN(8, hidden_dim=0), "^hidden_dim .*0"),
         (lambda: LAMBlock(8, depth=0), "^depth .*0"),
-        (lambda: LAMBlock(8, feed_forward="mlp"), "^feed_forward .*'mlp'"),
+        (lambda: LAMBlock(8, mlp_layer="mlp"), "^layer .*'mlp'"),
     ],
 )
 def test_invalid_arguments(construct, message):

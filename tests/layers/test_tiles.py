@@ -8,13 +8,12 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamnet_layers import DGFN, FFN, GDFN, FocalPass, FocalWindow, LAMBlock, _tiles
+from lamnet_layers import DGFN, ULM, FocalPass, FocalSeparableAttention, FocalWindow, LAMBlock, _tiles
 
 WINDOW = FocalWindow((1, 2), (1, 1))  # 7 pixels, 5 taps
+MIXER = partial(ULM, attn_layer=partial(FocalSeparableAttention, num_heads=2, window=WINDOW))
 LAYERS = {
     "DGFN": partial(DGFN, 4),
-    "GDFN": partial(GDFN, 4, 3),
-    "FFN": partial(FFN, 4),
     "horizontal": partial(FocalPass, 4, 2, WINDOW, axis="horizontal"),
     "vertical": partial(FocalPass, 4, 2, WINDOW, axis="vertical"),
 }
@@ -107,7 +106,7 @@ def test_compiled_layers_recompile_once(monkeypatch, threads):
     monkeypatch.setattr(_tiles, "_TILING_THRESHOLD", 40 * 8 * 4)  # sizes give bands, squares and no tiling
     sizes = [(18, 5), (5, 6), (13, 17), (9, 40), (40, 9), (30, 31), (5, 64), (64, 5), (3, 4), (70, 71)]
     torch.compiler.reset()  # discard sizes marked dynamic by other tests
-    block = LAMBlock(4, 1, 2, WINDOW).eval()
+    block = LAMBlock(4, 1, MIXER).eval()
     graphs = []
     for layer in block.layers:
         layer.compile(backend=lambda graph, _: graphs.append(graph) or graph)
@@ -155,9 +154,9 @@ def test_flop_counts():
     assert totals[0] == totals[1]
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_block_tiles_norm_and_residual(exchange):
-    block = LAMBlock(4, 2, 2, WINDOW, exchange=exchange, dtype=torch.float64)
+@pytest.mark.parametrize("gate_layer", ["iem", None])
+def test_block_tiles_norm_and_residual(gate_layer):
+    block = LAMBlock(4, 2, partial(MIXER, gate_layer=gate_layer), dtype=torch.float64)
     for parameter in block.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(1, 4, 13, 17, dtype=torch.float64)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lamnet_layers import DGFN, FFN, FocalSeparableAttention, TokenAdapter, create_layer
+from lamnet_layers import DGFN, FocalSeparableAttention, TokenAdapter, create_layer
 
 
 def test_adapter_tokens_and_channels_last_maps():
@@ -22,7 +22,7 @@ def test_adapter_default_grid_is_square():
 
 
 def test_adapter_compile_and_backward():
-    adapter = TokenAdapter(FFN(8), grid=(4, 6))
+    adapter = TokenAdapter(DGFN(8), grid=(4, 6))
     x = torch.randn(2, 24, 8, requires_grad=True)
     expected = adapter(x)
     traced = torch.compile(adapter, fullgraph=True, backend="aot_eager")(x)
@@ -53,7 +53,7 @@ def test_adapter_invalid_arguments_raise():
         TokenAdapter(DGFN(4))(torch.randn(1, 36, 4), attn_mask=torch.ones(36, 36))
 
 
-@pytest.mark.parametrize("name", ["fsa", "ulm", "csm", "lam", "dgfn", "gdfn", "ffn"])
+@pytest.mark.parametrize("name", ["fsa", "ulm", "csm", "linear", "lam", "dgfn"])
 def test_create_layer_names(name):
     x = torch.randn(1, 16, 3, 5)
     layer = create_layer(name, 16, device="cpu", dtype=torch.float64)
@@ -61,8 +61,8 @@ def test_create_layer_names(name):
 
 
 def test_create_layer_arguments_and_callables():
-    assert create_layer("fsa", 16, heads=8).horizontal.heads == 8
-    assert isinstance(create_layer(FFN, 16), FFN)
+    assert create_layer("fsa", 16, num_heads=8).horizontal.num_heads == 8
+    assert isinstance(create_layer(DGFN, 16), DGFN)
     assert isinstance(create_layer(lambda channels: nn.Conv2d(channels, channels, 1), 16), nn.Conv2d)
     with pytest.raises(ValueError, match=r"^layer .*'fas'"):
         create_layer("fas", 16)

@@ -1,13 +1,22 @@
 """Triton kernels against the eager backend in float64, on a GPU or in Triton's interpreter."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from torch.autograd import gradcheck
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamnet_layers import FocalWindow, LAMBlock, focal_aggregate, use_backend
+from lamnet_layers import (
+    DGFN,
+    ULM,
+    FocalSeparableAttention,
+    FocalWindow,
+    LAMBlock,
+    focal_aggregate,
+    use_backend,
+)
 from lamnet_layers.backends import ops
 from lamnet_layers.backends.select import BACKEND_VARIABLE, select
 
@@ -28,7 +37,7 @@ def sample(size, window, heads, channels, batch=1, dtype=torch.float64, seed=0):
 
 def run(backend, x, weights, grad, window, heads, dim):
     x, weights = (tensor.detach().requires_grad_() for tensor in (x, weights))
-    out = focal_aggregate(x, weights, window, heads=heads, dim=dim, backend=backend)
+    out = focal_aggregate(x, weights, window, num_heads=heads, dim=dim, backend=backend)
     return [out.detach(), *torch.autograd.grad(out, (x, weights), grad.to(out.dtype))]
 
 
@@ -60,7 +69,7 @@ def test_dtypes(dtype, dim):
 @pytest.mark.parametrize("types", [(torch.float16, torch.float32), (torch.float32, torch.float64)])
 def test_mixed_dtypes_promote(types):
     x, weights, _ = sample((4, 5), TINY, 1, 2)
-    out = focal_aggregate(x.to(types[0]), weights.to(types[1]), TINY, heads=1, backend="triton")
+    out = focal_aggregate(x.to(types[0]), weights.to(types[1]), TINY, num_heads=1, backend="triton")
     assert out.dtype == types[1]
 
 
@@ -90,25 +99,25 @@ def test_memory_layouts(layout):
 
 def test_empty_batch(launches):
     x, weights, _ = sample((3, 4), TINY, 1, 2, batch=0)
-    assert focal_aggregate(x, weights, TINY, heads=1, backend="triton").shape == x.shape
+    assert focal_aggregate(x, weights, TINY, num_heads=1, backend="triton").shape == x.shape
     assert not launches
 
 
 def test_gradcheck():
     x, weights, _ = sample((2, 3), TINY, 1, 2)
     inputs = (x.requires_grad_(), weights.requires_grad_())
-    assert gradcheck(lambda x, w: focal_aggregate(x, w, TINY, heads=1, dim=-2, backend="triton"), inputs)
+    assert gradcheck(lambda x, w: focal_aggregate(x, w, TINY, num_heads=1, dim=-2, backend="triton"), inputs)
 
 
 def test_unneeded_gradients_not_computed(launches):
     x, weights, grad = sample((4, 5), TINY, 1, 2)
-    focal_aggregate(x, weights.requires_grad_(), TINY, heads=1, backend="triton").backward(grad)
+    focal_aggregate(x, weights.requires_grad_(), TINY, num_heads=1, backend="triton").backward(grad)
     assert set(launches) == {"_forward_kernel", "_grad_weights_kernel"}
 
 
 def test_second_derivative_raises():
     x, weights, _ = sample((4, 5), TINY, 1, 2)
-    out = focal_aggregate(x.requires_grad_(), weights, TINY, heads=1, backend="triton")
+    out = focal_aggregate(x.requires_grad_(), weights, TINY, num_heads=1, backend="triton")
     (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match=r"second derivative.*backend='eager'"):
         grad.sum().backward()
@@ -130,7 +139,7 @@ def test_vmap(in_dims):
     weights = weights if in_dims[1] is None else torch.stack([weights, 3 * weights, weights], in_dims[1])
 
     def aggregate(backend):
-        return torch.vmap(lambda x, w: focal_aggregate(x, w, TINY, heads=1, backend=backend), in_dims)(x, weights)
+        return torch.vmap(lambda x, w: focal_aggregate(x, w, TINY, num_heads=1, backend=backend), in_dims)(x, weights)
 
     torch.testing.assert_close(aggregate("triton"), aggregate("eager"))
 
@@ -140,7 +149,7 @@ def test_batched_gradients():
     inputs, grads = (x.requires_grad_(), weights.requires_grad_()), torch.stack([grad, -2 * grad])
 
     def batched(backend):
-        out = focal_aggregate(*inputs, TINY, heads=1, backend=backend)
+        out = focal_aggregate(*inputs, TINY, num_heads=1, backend=backend)
         return torch.autograd.grad(out, inputs, grads, is_grads_batched=True)
 
     for result, expected in zip(batched("triton"), batched("eager"), strict=True):
@@ -150,14 +159,15 @@ def test_batched_gradients():
 def test_flop_counts():
     x, weights, grad = sample((4, 5), TINY, 2, 4)
     with FlopCounterMode(display=False) as counter:
-        out = focal_aggregate(x.requires_grad_(), weights, TINY, heads=2, backend="triton")
+        out = focal_aggregate(x.requires_grad_(), weights, TINY, num_heads=2, backend="triton")
         out.backward(grad)
     assert counter.get_total_flops() == 2 * (2 * 4 * 4 * 5 * TINY.taps)
 
 
 def test_compile_and_export_fullgraph():
     torch.manual_seed(0)
-    block = LAMBlock(8, depth=1, heads=2, window=TINY, backend="triton").to(DEVICE).eval()
+    attention = partial(FocalSeparableAttention, num_heads=2, window=TINY, backend="triton")
+    block = LAMBlock(8, depth=1, mixer_layer=partial(ULM, attn_layer=attention)).to(DEVICE).eval()
     x = torch.randn(1, 8, 6, 7, device=DEVICE)
     with torch.no_grad():
         expected = block(x)
@@ -173,7 +183,7 @@ def test_backend_precedence(monkeypatch, launches):
 
     def count(backend=None):
         launches.clear()
-        focal_aggregate(x, weights, TINY, heads=1, backend=backend)
+        focal_aggregate(x, weights, TINY, num_heads=1, backend=backend)
         return sum(launches.values())
 
     monkeypatch.setenv(BACKEND_VARIABLE, "triton")
@@ -197,7 +207,11 @@ def test_unavailable_or_unknown_backend_raises(monkeypatch):
     with pytest.raises(RuntimeError, match="not installed"):
         select("triton", "cuda")
     assert select(None, "cuda") == "eager"
-    for call in (lambda: select("cuda", "cpu"), lambda: LAMBlock(8, backend="fast")):
+    for call in (
+        lambda: select("cuda", "cpu"),
+        lambda: FocalSeparableAttention(8, backend="fast"),
+        lambda: DGFN(8, backend="fast"),
+    ):
         with pytest.raises(ValueError, match=r"^backend .*(cuda|fast)"):
             call()
     monkeypatch.setenv(BACKEND_VARIABLE, "fast")
@@ -224,5 +238,5 @@ def test_cuda_graph():
 def test_more_than_2_31_elements(dim):
     window = FocalWindow((), ())
     x = torch.ones(1, 1, 2**16, 2**15 + 8, device=DEVICE, dtype=torch.float16)
-    out = focal_aggregate(x, x, window, heads=1, dim=dim, backend="triton")
+    out = focal_aggregate(x, x, window, num_heads=1, dim=dim, backend="triton")
     assert out.sum(dtype=torch.float64) == x.numel()

@@ -115,7 +115,7 @@ def test_of_accepts_window_pair_and_none():
     assert FocalWindow.of(window) is window
     assert FocalWindow.of(((1, 2), (1, 1))) == FocalWindow.of([[1, 2], [1, 1]]) == window
     assert FocalWindow.of(None) == FocalWindow()
-    assert FocalSeparableAttention(4, heads=1, window=window).window == window
+    assert FocalSeparableAttention(4, num_heads=1, window=window).window == window
 
 
 @pytest.mark.parametrize("window", [5, "12", ((1,),), ((1,), (1,), (1,)), {"strides": (1,), "steps": (1,)}])

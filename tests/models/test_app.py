@@ -19,7 +19,7 @@ from lamnet_models.images import Picture, read_image, write_image
 def model(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "small.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=8, num_blocks=1, depth=1), path)
+    save_checkpoint(LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1), path)
     return path
 
 

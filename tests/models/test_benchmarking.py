@@ -34,7 +34,7 @@ def test_bench_peer_bf16_is_valid(name):
 
 
 def test_bench_difference_of_altered_network(tmp_path, monkeypatch):
-    save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
+    save_checkpoint(LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
     file = str(tmp_path / "a.safetensors")
     (right,) = bench([file], size=(9, 8), rounds=2)
     assert right.valid
@@ -77,7 +77,7 @@ def test_bench_invalid_arguments():
 @pytest.mark.slow
 def test_upscaler_compiled_matches_eager():
     torch.manual_seed(0)
-    model = LAMNet(scale=2, channels=16, num_blocks=2, depth=1).eval()
+    model = LAMNet(scale=2, embed_dim=16, num_blocks=2, depth=1).eval()
     image = torch.rand(1, 3, 12, 17)
     with torch.inference_mode():
         expected = model(image)
@@ -123,7 +123,7 @@ def test_bench_backends(tmp_path, monkeypatch):
     calls = []
     dual_gate = fused.dual_gate
     monkeypatch.setattr(fused, "dual_gate", lambda *arguments: calls.append(1) or dual_gate(*arguments))
-    network = LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, window=((1,), (1,)))
+    network = LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, window=((1,), (1,)))
     save_checkpoint(network, tmp_path / "a.safetensors")
     results = bench([str(tmp_path / "a.safetensors")], size=(3, 2), rounds=2, backends=("eager", "fused"))
     assert [(result.backend, result.valid) for result in results] == [("eager", True), ("fused", True)]

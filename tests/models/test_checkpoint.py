@@ -19,7 +19,7 @@ from lamnet_models.architecture import infer_config
 from lamnet_models.checkpoint import FORMAT_VERSION, Checkpoint, read_checkpoint
 from lamnet_models.released import from_original, to_original
 
-TINY = {"scale": 2, "channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
+TINY = {"scale": 2, "embed_dim": 8, "num_blocks": 2, "depth": 1, "num_heads": 2, "window": ((1, 2), (1, 1))}
 
 VARIANTS = [
     {},
@@ -28,28 +28,28 @@ VARIANTS = [
     {"scale": 3, "in_chans": 4},
     {"in_chans": 2, "scale": 1},
     {"num_blocks": 1, "depth": 6},
-    {"channels": 24, "heads": 3},
-    {"channels": 12, "heads": 1},
+    {"embed_dim": 24, "num_heads": 3},
+    {"embed_dim": 12, "num_heads": 1},
     {"window": None},
     {"window": ((1, 2), (3, 3))},
     {"window": ((1,), (6,))},
     {"window": ((2, 1, 3), (1, 2, 1))},
     {"window": ((), ())},
-    {"channel_mixer": "linear"},
-    {"channel_mixer": "none"},
-    {"channel_mixer": "none", "channels": 6, "heads": 3, "scale": 1, "in_chans": 3},
-    {"exchange": False},
-    {"attention": "mhdlsa", "window": None},
-    {"attention": "mhdlsa", "heads": 3, "window": ((1,), (2,)), "exchange": False},
-    {"attention": "mhdlsa", "window": ((), ()), "channel_mixer": "none"},
-    {"feed_forward": "gdfn"},
-    {"feed_forward": "gdfn", "hidden_channels": 5},
-    {"feed_forward": "gdfn", "hidden_channels": 16},
-    {"feed_forward": "dgfn", "hidden_channels": 4},
-    {"feed_forward": "dgfn", "hidden_channels": 16},
-    {"feed_forward": "ffn"},
-    {"feed_forward": "ffn", "hidden_channels": 8},
-    {"exchange": False, "channel_mixer": "linear", "feed_forward": "ffn", "in_chans": 1, "window": ((5,), (2,))},
+    {"channel_layer": "linear"},
+    {"channel_layer": None},
+    {"channel_layer": None, "embed_dim": 6, "num_heads": 3, "scale": 1, "in_chans": 3},
+    {"gate_layer": None},
+    {"attn_layer": "mhdlsa", "window": None},
+    {"attn_layer": "mhdlsa", "num_heads": 3, "window": ((1,), (2,)), "gate_layer": None},
+    {"attn_layer": "mhdlsa", "window": ((), ()), "channel_layer": None},
+    {"mlp_layer": "gdfn"},
+    {"mlp_layer": "gdfn", "hidden_dim": 5},
+    {"mlp_layer": "gdfn", "hidden_dim": 16},
+    {"mlp_layer": "dgfn", "hidden_dim": 4},
+    {"mlp_layer": "dgfn", "hidden_dim": 16},
+    {"mlp_layer": "ffn"},
+    {"mlp_layer": "ffn", "hidden_dim": 8},
+    {"gate_layer": None, "channel_layer": "linear", "mlp_layer": "ffn", "in_chans": 1, "window": ((5,), (2,))},
 ]
 every_variant = pytest.mark.parametrize("changes", VARIANTS, ids=str)
 
@@ -148,9 +148,34 @@ def test_other_dtypes_load_as_float32(tmp_path, dtype):
 
 
 def test_tensor_arguments_saved_as_json(tmp_path):
-    model = LAMNet(**(TINY | {"channels": torch.tensor(8), "scale": torch.tensor(2)}))
+    model = LAMNet(**(TINY | {"embed_dim": torch.tensor(8), "scale": torch.tensor(2)}))
     save_checkpoint(model, tmp_path / "model.safetensors")
     assert load_model(tmp_path / "model.safetensors").config == model.config
+
+
+@pytest.mark.parametrize(
+    ("changes", "exchange", "channel_mixer"),
+    [({}, True, "csm"), ({"gate_layer": None, "channel_layer": None}, False, "none")],
+)
+def test_metadata_with_older_names_loads(tmp_path, changes, exchange, channel_mixer):
+    model, path = build(**changes), tmp_path / "model.safetensors"
+    save_checkpoint(model, path)
+    names = {
+        "embed_dim": "channels",
+        "num_heads": "heads",
+        "hidden_dim": "hidden_channels",
+        "attn_layer": "attention",
+        "channel_layer": "channel_mixer",
+        "gate_layer": "exchange",
+        "mlp_layer": "feed_forward",
+    }
+    config = {names.get(key, key): value for key, value in model.config.items()}
+    config |= {"exchange": exchange, "channel_mixer": channel_mixer}
+    rewrite(path, version=1, config=config)
+    assert read_checkpoint(path).config == model.config
+    assert_same(load_model(path), model)
+    rewrite(path, version=1, config=config | {"exchange": not exchange})
+    assert "gate_layer" in load_error(path)
 
 
 # Original format
@@ -158,10 +183,10 @@ def test_tensor_arguments_saved_as_json(tmp_path):
 
 @every_variant
 def test_original_format_bijection(changes):
-    if changes.get("exchange") is False:
-        pytest.skip("the original format cannot represent exchange=False")
-    if "attention" in changes:
-        pytest.skip("the original format has attention='fsa' only")
+    if "gate_layer" in changes:
+        pytest.skip("the original format cannot represent gate_layer=None")
+    if "attn_layer" in changes:
+        pytest.skip("the original format has attn_layer='fsa' only")
     state = build(**changes).state_dict()
     original = to_original(state)
     assert len(original) == len(state)
@@ -221,7 +246,7 @@ def test_original_files_without_unpublished_window_raises(tmp_path):
 
 def test_original_format_without_exchange_raises(tmp_path):
     with pytest.raises(CheckpointError, match="without_exchange"):
-        save_checkpoint(build(exchange=False), tmp_path / "model.pth", format="released")
+        save_checkpoint(build(gate_layer=None), tmp_path / "model.pth", format="released")
     assert not list(tmp_path.iterdir())
 
 
@@ -327,7 +352,7 @@ def test_load_into_other_model_raises(saved):
     with pytest.raises(CheckpointError, match=r"upsample\.0\.weight \(12, 8, 3, 3\) instead of \(27,"):
         checkpoint.load_into(build(scale=3))
     with pytest.raises(CheckpointError, match=r"missing: .*without_exchange"):
-        checkpoint.load_into(build(exchange=False))
+        checkpoint.load_into(build(gate_layer=None))
     with pytest.raises(CheckpointError, match=r"\(2, 1\), \(1, 1\): blocks\.0\.layers\.0\.layer\.spatial"):
         checkpoint.load_into(build(window=((2, 1), (1, 1))))
     target = build()
@@ -545,20 +570,20 @@ def test_metadata_not_an_object_raises(saved, text):
         ("scale", "2"),
         ("scale", [2]),
         ("scale", None),
-        ("channels", 10**15),
-        ("channels", 10**30),
+        ("embed_dim", 10**15),
+        ("embed_dim", 10**30),
         ("in_chans", 10**12),
         ("num_blocks", 10**9),
         ("depth", 10**9),
-        ("heads", 4),
+        ("num_heads", 4),
         ("window", [[1], [10**9]]),
         ("window", [[10**9], [1]]),
         ("window", "1" * 10000),
-        ("exchange", False),
-        ("exchange", "no"),
-        ("feed_forward", "ffn"),
-        ("hidden_channels", 10**9),
-        ("channel_mixer", {}),
+        ("gate_layer", None),
+        ("gate_layer", "no"),
+        ("mlp_layer", "ffn"),
+        ("hidden_dim", 10**9),
+        ("channel_layer", {}),
         ("device", "cuda"),
         ("color\nspace", "lab"),
     ],

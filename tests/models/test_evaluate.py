@@ -14,10 +14,10 @@ from lamnet_models.evaluation import PROTOCOLS, compare, evaluate, psnr, ssim
 from lamnet_models.evaluation.compare import Detail
 from lamnet_models.evaluation.ensemble import SelfEnsemble
 from lamnet_models.evaluation.published import published
-from lamnet_models.names import PUBLISHED
+from lamnet_models.factory import published_name
+from lamnet_models.names import VARIANTS
 from lamnet_models.pictures import Box
 from lamnet_models.pretrained import find_weights
-from lamnet_models.registry import published_name
 
 
 class Nearest(nn.Module):
@@ -35,7 +35,7 @@ class Nearest(nn.Module):
 @pytest.fixture
 def small(tmp_path):
     torch.manual_seed(0)
-    model = create_model("lamnet_x2", channels=16, num_blocks=1, depth=1)
+    model = create_model("lamnet_x2", embed_dim=16, num_blocks=1, depth=1)
     save_checkpoint(model, tmp_path / "small.safetensors")
     return tmp_path / "small.safetensors"
 
@@ -194,8 +194,8 @@ def test_evaluation_infinite_psnr(tmp_path):
 
 def test_evaluation_published_by_architecture(shared, tmp_path):
     model = create_model("lamnet_x4")
-    assert [published_name(create_model(name)) for name in PUBLISHED] == list(PUBLISHED)
-    assert published_name(create_model("lamnet_x4", channels=32)) is None
+    assert [published_name(create_model(name)) for name in VARIANTS] == list(VARIANTS)
+    assert published_name(create_model("lamnet_x4", embed_dim=32)) is None
     save_checkpoint(model, tmp_path / "mine.safetensors")
     result = evaluate(tmp_path / "mine.safetensors", "set5", data_dir=shared / "data/benchmarks", limit=1)
     assert result.published == (32.51, 0.8983)
@@ -218,7 +218,7 @@ def test_compare(build_dataset, small):
     with pytest.raises(DatasetError, match=r"box of img_000 .*60,0,16,16"):
         compare(["bicubic"], "set5", 2, root, details=[Detail("img_000", Box(60, 0, 16, 16))])
     with pytest.raises(ValueError, match=r"models .*×2, .*×3"):
-        compare([small, create_model("lamnet_x3", channels=16, num_blocks=1, depth=1)], "set5", None, root)
+        compare([small, create_model("lamnet_x3", embed_dim=16, num_blocks=1, depth=1)], "set5", None, root)
     with pytest.raises(ValueError, match="models"):
         compare([], "set5")
 

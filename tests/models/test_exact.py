@@ -23,9 +23,9 @@ CPU = torch.device("cpu")
 
 def build(**changes):
     torch.manual_seed(0)
-    if changes.get("attention") == "mhdlsa":  # supports only cells of one pixel
+    if changes.get("attn_layer") == "mhdlsa":  # supports only cells of one pixel
         changes["window"] = ((1,), (2,))
-    arguments = {"scale": 2, "channels": 16, "num_blocks": 2, "depth": 1, "heads": 2, "dtype": torch.float64}
+    arguments = {"scale": 2, "embed_dim": 16, "num_blocks": 2, "depth": 1, "num_heads": 2, "dtype": torch.float64}
     model = LAMNet(**(arguments | changes)).eval()
     with torch.no_grad():  # perturb the initial weights, with which all gates are 0.5
         for parameter in model.parameters():
@@ -53,10 +53,10 @@ SIDES = st.one_of(st.sampled_from([1, 2, 23, 31, 53]), st.integers(1, 60))
 VARIANTS = st.fixed_dictionaries(
     {
         "window": st.sampled_from([None, ((1,), (6,)), ((1, 2), (3, 3)), ((5,), (2,))]),
-        "exchange": st.booleans(),
-        "attention": st.sampled_from(["fsa", "mhdlsa"]),
-        "channel_mixer": st.sampled_from(["csm", "linear", "none"]),
-        "feed_forward": st.sampled_from(["dgfn", "gdfn", "ffn"]),
+        "gate_layer": st.sampled_from(["iem", None]),
+        "attn_layer": st.sampled_from(["fsa", "mhdlsa"]),
+        "channel_layer": st.sampled_from(["csm", "linear", None]),
+        "mlp_layer": st.sampled_from(["dgfn", "gdfn", "ffn"]),
         "scale": st.sampled_from([1, 2, 3]),
         "in_chans": st.sampled_from([1, 3, 5]),
         "num_blocks": st.sampled_from([1, 2]),
@@ -141,7 +141,7 @@ def test_scratch_folder_avoids_memory_backed_folder(monkeypatch):
 
 @pytest.fixture
 def small():
-    return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
+    return LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1, num_heads=2).eval()
 
 
 def test_tile_for_auto_short_memory_is_exact(monkeypatch, small):

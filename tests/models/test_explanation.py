@@ -38,7 +38,7 @@ class Blur(nn.Module):
 
 def tiny():
     torch.manual_seed(0)
-    return LAMNet(scale=2, channels=8, num_blocks=1, depth=2, heads=2).eval()
+    return LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=2, num_heads=2).eval()
 
 
 def photo(height=80, width=96):
@@ -105,10 +105,10 @@ def test_differentiable_keeps_network_unchanged():
     Differentiable(model)
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
-    gray = to_tensor(photo(), LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, in_chans=1))
+    gray = to_tensor(photo(), LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, in_chans=1))
     assert gray.shape == (1, 1, 80, 96)
     with pytest.raises(ModelError, match=r"in_chans .*\b4"):
-        to_tensor(photo(), LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, in_chans=4))
+        to_tensor(photo(), LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, in_chans=4))
 
 
 def test_differentiable_peers(tmp_path):

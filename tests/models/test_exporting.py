@@ -17,7 +17,7 @@ import onnx  # noqa: E402
 from lamnet_models.exporting import to_onnxruntime  # noqa: E402
 from lamnet_models.integrations.onnxruntime import OnnxNetwork, load_onnx  # noqa: E402
 
-SMALL = {"scale": 2, "channels": 16, "num_blocks": 1, "depth": 1}
+SMALL = {"scale": 2, "embed_dim": 16, "num_blocks": 1, "depth": 1}
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def test_aoti_package(tmp_path, small):
     "arguments",
     [
         {"in_chans": 1},
-        {"channels": 32, "heads": 2, "scale": 1},
-        {"channel_mixer": "linear", "feed_forward": "ffn"},
-        {"channel_mixer": "none", "feed_forward": "gdfn", "hidden_channels": 70},
-        {"exchange": False, "window": ((1,), (6,))},
+        {"embed_dim": 32, "num_heads": 2, "scale": 1},
+        {"channel_layer": "linear", "mlp_layer": "ffn"},
+        {"channel_layer": None, "mlp_layer": "gdfn", "hidden_dim": 70},
+        {"gate_layer": None, "window": ((1,), (6,))},
         {"window": ((3, 1), (1, 2)), "scale": 5},
         {"window": ((), ())},
     ],
@@ -210,7 +210,7 @@ def test_exported_file_as_model(tmp_path, small):
     assert abs(torch_output.astype(int) - onnx_output).max() <= 8
     tiled = Upscaler(str(tmp_path / "a.onnx"), tile=8, tile_pad=4)(picture)
     assert tiled.shape == onnx_output.shape
-    with pytest.raises(ValueError, match="^tile must"):
+    with pytest.raises(ValueError, match=r"^tile must"):
         Upscaler(tmp_path / "a.onnx", tile="exact")
     half = to_onnxruntime(small, half=True)
     assert half(torch.rand(1, 3, 5, 5)).dtype == torch.float32
@@ -263,7 +263,7 @@ def test_bench_onnxruntime_mode(small, tmp_path):
 
 
 def test_onnx_mhdlsa_raises(tmp_path):
-    model = LAMNet(scale=2, channels=8, num_blocks=1, depth=1, heads=2, attention="mhdlsa")
-    with pytest.raises(ExportError, match="attention='fsa'"):
+    model = LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, attn_layer="mhdlsa")
+    with pytest.raises(ExportError, match="attn_layer='fsa'"):
         export(model, tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())

@@ -36,7 +36,7 @@ def _patch_aggregation(patch: pytest.MonkeyPatch, aggregate: Callable[[Tensor, T
     patch.setattr(
         attention,
         "focal_aggregate",
-        lambda x, weights, window, *, heads, dim, backend: aggregate(x, weights, window, heads, dim),
+        lambda x, weights, window, *, num_heads, dim, backend: aggregate(x, weights, window, num_heads, dim),
     )
 
 
@@ -80,7 +80,7 @@ def unbiased_variance(model, patch):
 def taps_reversed(model, patch):
     def aggregate(x, weights, window, heads, dim):
         reverse = weights.unflatten(1, (heads, -1)).flip(2).flatten(1, 2)
-        return focal_aggregate(x, reverse, window, heads=heads, dim=dim)
+        return focal_aggregate(x, reverse, window, num_heads=heads, dim=dim)
 
     _patch_aggregation(patch, aggregate)
 
@@ -88,7 +88,7 @@ def taps_reversed(model, patch):
 def heads_interleaved(model, patch):
     def aggregate(x, weights, window, heads, dim):
         by_head = x.unflatten(1, (-1, heads)).transpose(1, 2).flatten(1, 2)
-        result = focal_aggregate(by_head, weights, window, heads=heads, dim=dim)
+        result = focal_aggregate(by_head, weights, window, num_heads=heads, dim=dim)
         return result.unflatten(1, (heads, -1)).transpose(1, 2).flatten(1, 2)
 
     _patch_aggregation(patch, aggregate)
@@ -103,7 +103,7 @@ def divisor_of_valid_pixels_only(model, patch):
         factor = (lengths / valid.clamp(min=1)).T.to(x.dtype)
         factor = factor[:, None, :] if dim == -1 else factor[:, :, None]
         scaled = weights.unflatten(1, (heads, -1)) * factor
-        return focal_aggregate(x, scaled.flatten(1, 2), window, heads=heads, dim=dim)
+        return focal_aggregate(x, scaled.flatten(1, 2), window, num_heads=heads, dim=dim)
 
     _patch_aggregation(patch, aggregate)
 

@@ -217,7 +217,7 @@ def image():
 def file(tmp_path):
     """Checkpoint with an architecture not in the paper, and training metadata."""
     torch.manual_seed(0)
-    model = LAMNet(scale=2, channels=16, num_blocks=1, depth=1, window=((1, 2), (3, 3)), exchange=False).eval()
+    model = LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1, window=((1, 2), (3, 3)), gate_layer=None).eval()
     save_checkpoint(model, tmp_path / "source.safetensors", training={"data": "10 | photographs", "psnr": 30.126})
     return tmp_path / "source.safetensors"
 
@@ -267,7 +267,7 @@ def test_push_packaged_weights(hub, image):
 
 
 def test_model_card_without_psnr(hub, tmp_path):
-    save_checkpoint(LAMNet(scale=8, channels=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
+    save_checkpoint(LAMNet(scale=8, embed_dim=16, num_blocks=1, depth=1), tmp_path / "a.safetensors")
     push(tmp_path / "a.safetensors", "user/a", license="mit")
     assert "model-index" not in hub.repositories["user/a"]["README.md"].decode()
     assert create_model("hf-hub:user/a", pretrained=True).scale == 8

@@ -7,7 +7,7 @@ from torch import nn
 from lamnet_layers import FocalWindow
 from lamnet_models import LAMNet, complexity
 
-TINY = {"channels": 8, "num_blocks": 2, "depth": 1, "heads": 2, "window": ((1, 2), (1, 1))}
+TINY = {"embed_dim": 8, "num_blocks": 2, "depth": 1, "num_heads": 2, "window": ((1, 2), (1, 1))}
 
 
 def tiny(**changes) -> LAMNet:
@@ -47,14 +47,14 @@ def test_complexity_table_3(num_blocks, scale, params, macs):
     [
         ({"window": ((1, 2), (3, 3))}, 822220, 822, "184G"),
         ({"window": ((1,), (6,))}, 813004, 813, "182G"),
-        ({"channel_mixer": "linear"}, 827980, 828, "185G"),
-        ({"channel_mixer": "none"}, 802636, 803, "180G"),
-        ({"exchange": False}, 828364, 828, "185G"),
+        ({"channel_layer": "linear"}, 827980, 828, "185G"),
+        ({"channel_layer": None}, 802636, 803, "180G"),
+        ({"gate_layer": None}, 828364, 828, "185G"),
         # The paper does not give the width; 70 is nearest, with the count truncated to 760K.
-        ({"feed_forward": "gdfn", "hidden_channels": 70}, 760876, 760, "169.6G"),
-        ({"feed_forward": "ffn"}, 797644, 798, "179G"),
+        ({"mlp_layer": "gdfn", "hidden_dim": 70}, 760876, 760, "169.6G"),
+        ({"mlp_layer": "ffn"}, 797644, 798, "179G"),
         # Printed as 839K and 186G. The paper gives neither width nor groups; 6 groups is nearest.
-        ({"attention": "mhdlsa", "heads": 6}, 837724, 838, "186.7G"),
+        ({"attn_layer": "mhdlsa", "num_heads": 6}, 837724, 838, "186.7G"),
     ],
     ids=str,
 )
@@ -67,7 +67,7 @@ def test_complexity_table_4(arguments, params, thousands, macs):
 
 def test_complexity_manual_count():
     height, width, c, k, p = 6, 7, 8, 5, 7
-    cost = complexity(tiny(scale=2, num_blocks=1, exchange=False), (height, width))
+    cost = complexity(tiny(scale=2, num_blocks=1, gate_layer=None), (height, width))
     mixer = 2 * c * c + 2 * (c // 2) * (c // 4) + 2 * (c // 2) * (p + 2 * k)
     feed_forward = 2 * c * c + 9 * 2 * c + 2 * c * c
     convolutions = 9 * (3 * c + c * c + 3 * 4 * c)
@@ -101,10 +101,10 @@ def test_complexity_other_network():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"feed_forward": "ffn"}, {"window": ((), ())}, {"depth": 2, "window": ((3,), (1,))}], ids=str
+    "changes", [{}, {"mlp_layer": "ffn"}, {"window": ((), ())}, {"depth": 2, "window": ((3,), (1,))}], ids=str
 )
 def test_receptive_field_equals_gradient_support(changes):
-    model = tiny(scale=1, exchange=False, **changes).double()
+    model = tiny(scale=1, gate_layer=None, **changes).double()
     field = complexity(model, (8, 8)).receptive_field
     side = field + 4
     image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
@@ -119,15 +119,15 @@ def test_receptive_field_equals_gradient_support(changes):
         *({"scale": scale} for scale in (1, 2, 3, 4, 5)),
         {"in_chans": 1},
         {"in_chans": 4},
-        {"channels": 24, "heads": 3},
-        {"channels": 12, "heads": 1, "depth": 2},
+        {"embed_dim": 24, "num_heads": 3},
+        {"embed_dim": 12, "num_heads": 1, "depth": 2},
         {"window": ((), ())},
         {"window": FocalWindow()},
-        {"channel_mixer": "linear"},
-        {"channel_mixer": "none", "channels": 6, "heads": 3},
-        {"exchange": False},
-        {"feed_forward": "gdfn", "hidden_channels": 5},
-        {"feed_forward": "ffn"},
+        {"channel_layer": "linear"},
+        {"channel_layer": None, "embed_dim": 6, "num_heads": 3},
+        {"gate_layer": None},
+        {"mlp_layer": "gdfn", "hidden_dim": 5},
+        {"mlp_layer": "ffn"},
     ],
     ids=str,
 )
@@ -205,20 +205,20 @@ def test_export_dynamic_size():
         ({"scale": 0}, "^scale .*0"),
         ({"scale": 2.0}, r"^scale .*2\.0"),
         ({"in_chans": True}, "^in_chans .*True"),
-        ({"channels": 10}, "^channels .*2·heads = 4, got 10"),
-        ({"channels": 6, "heads": 1}, "^channels .*= 4, got 6"),
+        ({"embed_dim": 10}, "^embed_dim .*2·num_heads = 4, got 10"),
+        ({"embed_dim": 6, "num_heads": 1}, "^embed_dim .*= 4, got 6"),
         ({"num_blocks": "4"}, "^num_blocks .*'4'"),
         ({"depth": 0}, "^depth .*0"),
-        ({"heads": -1}, "^heads .*-1"),
+        ({"num_heads": -1}, "^num_heads .*-1"),
         ({"window": 23}, "^window .*23"),
         ({"window": ((1,), (1, 2))}, "^strides and steps"),
-        ({"attention": "local"}, "^attention .*'local'"),
-        ({"attention": "mhdlsa"}, "^window .*'mhdlsa'"),
-        ({"attention": "mhdlsa", "window": None, "heads": 5}, "^heads .*channels = 4, got 5"),
-        ({"channel_mixer": "conv"}, "^channel_mixer .*'conv'"),
-        ({"exchange": "no"}, "^exchange .*'no'"),
-        ({"feed_forward": None}, "^feed_forward .*None"),
-        ({"hidden_channels": 0}, "^hidden_channels .*0"),
+        ({"attn_layer": "local"}, "^attn_layer .*'local'"),
+        ({"attn_layer": "mhdlsa"}, "^window .*'mhdlsa'"),
+        ({"attn_layer": "mhdlsa", "window": None, "num_heads": 5}, "^num_heads .*dim = 4, got 5"),
+        ({"channel_layer": "conv"}, "^channel_layer .*'conv'"),
+        ({"gate_layer": "no"}, "^gate_layer .*'no'"),
+        ({"mlp_layer": None}, "^mlp_layer .*None"),
+        ({"hidden_dim": 0}, "^hidden_dim .*0"),
     ],
 )
 def test_invalid_arguments(changes, message):
@@ -248,3 +248,19 @@ def test_complexity_independent_of_backend(backend, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setenv("LAMNET_BACKEND", backend)
     assert complexity(tiny()) == expected
+
+
+def test_forward_features_and_head():
+    model, image = tiny(), torch.rand(1, 3, 6, 7)
+    features = model.forward_features(image)
+    assert features.shape == (1, model.num_features, 6, 7)
+    assert torch.equal(model.forward_head(features), model(image))
+    assert model.num_features == model.head_hidden_size == 8
+
+
+def test_classifier_refused():
+    model = tiny()
+    assert model.get_classifier() is None
+    model.reset_classifier(0)
+    with pytest.raises(ValueError, match=r"^num_classes .*10"):
+        model.reset_classifier(10)

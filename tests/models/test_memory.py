@@ -82,7 +82,7 @@ def test_parse_memory_invalid(text):
 
 @pytest.fixture
 def small():
-    return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
+    return LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1, num_heads=2).eval()
 
 
 def test_upscaler_max_memory_below_minimum(small):
@@ -125,7 +125,7 @@ def test_estimate_memory_scaling(small):
 
     exact = TilingMode(256, is_exact=True)
     assert need().compute == pytest.approx(need(shape=(1, 3, 1000, 250)).compute, rel=0.1)
-    assert 1.6 < need(channels=32).compute / need().compute < 2
+    assert 1.6 < need(embed_dim=32).compute / need().compute < 2
     assert need(depth=9, num_blocks=4).compute == pytest.approx(need(depth=2, num_blocks=2).compute)
     assert need(exact).compute == need(exact, (1, 3, 5000, 5000)).compute < need().compute
     assert need(exact).features == 3 * 16 * 4 * 500 * 500
@@ -139,7 +139,7 @@ def test_estimate_memory_scaling(small):
     [(0, "whole", 64, (320, 400)), ("exact", "exact", 32, (480, 640))],
 )
 def test_estimate_process_memory_within_20_percent(tile, mode, channels, size):
-    model = {"scale": 4, "channels": channels, "num_blocks": 1, "depth": 1}
+    model = {"scale": 4, "embed_dim": channels, "num_blocks": 1, "depth": 1}
     result = run_child(model=model, size=size, tile=tile)
     assert abs(result["estimated"][mode] / result["peak"] - 1) < 0.2
 
@@ -152,7 +152,7 @@ def test_upscale_24_megapixels_under_max_memory(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
     del y, x, pixels
     torch.manual_seed(0)
-    network = LAMNet(2, channels=4, num_blocks=1, depth=1, heads=1, window=((1,), (1,)), hidden_channels=4)
+    network = LAMNet(2, embed_dim=4, num_blocks=1, depth=1, num_heads=1, window=((1,), (1,)), hidden_dim=4)
     save_checkpoint(network, tmp_path / "x2.safetensors")
     command = ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.jpg")]
     command += ["-n", str(tmp_path / "x2.safetensors"), "--scale", "1.5"]  # ×2, then downscaled

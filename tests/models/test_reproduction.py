@@ -21,7 +21,7 @@ from lamnet_models.reproduction.modules import CHANNELS, GROUPS, count_modules
 from lamnet_models.reproduction.printed import compare_with_printed
 from lamnet_models.reproduction.table4 import VARIANTS
 
-SMALL = {"model_args": {"channels": 16, "num_blocks": 1, "depth": 1}, "batch": 1, "patch": 8}
+SMALL = {"model_args": {"embed_dim": 16, "num_blocks": 1, "depth": 1}, "batch": 1, "patch": 8}
 
 
 def column(result, name, table=0):
@@ -33,7 +33,7 @@ def column(result, name, table=0):
 def small_model(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_checkpoint(LAMNet(scale=2, channels=16, num_blocks=1, depth=3, heads=2), path)
+    save_checkpoint(LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=3, num_heads=2), path)
     return path
 
 
@@ -204,7 +204,7 @@ def test_figure_8(tmp_path):
 @pytest.mark.parametrize(("row", "col"), [(9, 8), (0, 0), (17, 3), (2, 15)])
 def test_dynamic_kernels_match_attention(row, col):
     torch.manual_seed(0)
-    attention = FocalSeparableAttention(6, heads=2, window=((1, 2), (2, 1)), dtype=torch.float64)
+    attention = FocalSeparableAttention(6, num_heads=2, window=((1, 2), (2, 1)), dtype=torch.float64)
     x = torch.randn(1, 6, 18, 20, dtype=torch.float64)
     product, exact = dynamic_kernels(attention, x, row, col)
     window = torch.nn.functional.pad(x, (4, 4, 4, 4))[0, :, row : row + 9, col : col + 9].unflatten(0, (2, 3))
@@ -243,7 +243,7 @@ def test_figures_9_and_10(small_model, tmp_path):
 
 
 def test_figures_9_and_10_unsupported_models():
-    other = LAMNet(2, channels=16, num_blocks=1, depth=1, attention="mhdlsa", feed_forward="ffn")
+    other = LAMNet(2, embed_dim=16, num_blocks=1, depth=1, attn_layer="mhdlsa", mlp_layer="ffn")
     with pytest.raises(ModelError, match="focal separable attention"):
         ITEMS["figure9"](model=other)
     with pytest.raises(ModelError, match="DGFN"):

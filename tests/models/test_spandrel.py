@@ -79,10 +79,10 @@ def test_spandrel_loads_every_variant(tmp_path):
     install()
     for options in (
         {"in_chans": 1},
-        {"channels": 32, "heads": 2},
-        {"channel_mixer": "linear", "feed_forward": "ffn"},
-        {"exchange": False, "window": ((1,), (6,))},
-        {"attention": "mhdlsa", "heads": 6},
+        {"embed_dim": 32, "num_heads": 2},
+        {"channel_layer": "linear", "mlp_layer": "ffn"},
+        {"gate_layer": None, "window": ((1,), (6,))},
+        {"attn_layer": "mhdlsa", "num_heads": 6},
     ):
         model = create_model("lamnet_x2", num_blocks=1, depth=2, **options)
         descriptor = spandrel.MAIN_REGISTRY.load(model.state_dict())
@@ -90,13 +90,13 @@ def test_spandrel_loads_every_variant(tmp_path):
         assert descriptor.model.config == model.config
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_descriptor_fields(exchange):
+@pytest.mark.parametrize("gate_layer", ["iem", None])
+def test_descriptor_fields(gate_layer):
     install()
-    state = create_model("lamnet_x2", num_blocks=1, depth=1, exchange=exchange).state_dict()
+    state = create_model("lamnet_x2", num_blocks=1, depth=1, gate_layer=gate_layer).state_dict()
     descriptor = spandrel.ModelLoader("cpu").load_from_state_dict(state)
     assert (descriptor.purpose, descriptor.input_channels, descriptor.output_channels) == ("SR", 3, 3)
-    assert descriptor.tiling == (spandrel.ModelTiling.DISCOURAGED if exchange else spandrel.ModelTiling.SUPPORTED)
+    assert descriptor.tiling == (spandrel.ModelTiling.DISCOURAGED if gate_layer else spandrel.ModelTiling.SUPPORTED)
     assert descriptor.size_requirements.none
     for height, width in ((1, 1), (1, 7), (13, 5)):
         assert descriptor(torch.rand(1, 3, height, width)).shape == (1, 3, 2 * height, 2 * width)

@@ -42,7 +42,7 @@ from lamnet_models.training.state import load_state
 from lamnet_models.training.store import open_store
 
 TINY = {
-    "model_args": {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1},
+    "model_args": {"embed_dim": 8, "num_blocks": 1, "depth": 1, "num_heads": 1},
     "data": ["sample"],
     "steps": 4,
     "batch": 2,
@@ -104,9 +104,9 @@ def test_recipe_save_round_trip(tmp_path):
 
 
 def test_parse_settings():
-    assert parse_settings(["lr=5e-4", "model_args={channels: 8}", "compile=true"]) == {
+    assert parse_settings(["lr=5e-4", "model_args={embed_dim: 8}", "compile=true"]) == {
         "lr": "5e-4",
-        "model_args": {"channels": 8},
+        "model_args": {"embed_dim": 8},
         "compile": True,
     }
 
@@ -255,7 +255,7 @@ def test_initialize_as_interpolation(scale):
 
 def test_initialize_from_partial_match(tmp_path):
     torch.manual_seed(0)
-    small = {"channels": 8, "depth": 1, "heads": 1}
+    small = {"embed_dim": 8, "depth": 1, "num_heads": 1}
     source = create_model("lamnet_x2", num_blocks=2, **small)
     save_checkpoint(source, tmp_path / "x2.safetensors")
     other_scale = create_model("lamnet_x3", num_blocks=2, **small)
@@ -613,7 +613,7 @@ def test_train_target_weight(tmp_path, photos):
 
 def test_create_optimizer_fused():
     torch.manual_seed(0)
-    networks = [create_model("lamnet_x2", num_blocks=1, depth=1, channels=16, heads=1) for _ in range(2)]
+    networks = [create_model("lamnet_x2", num_blocks=1, depth=1, embed_dim=16, num_heads=1) for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())
     optimizers = [create_optimizer(networks[0], Recipe(steps=1)), torch.optim.Adam(networks[1].parameters(), 1e-3)]
     assert optimizers[0].param_groups[0]["fused"]

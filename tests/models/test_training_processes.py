@@ -20,7 +20,7 @@ from lamnet_models import TrainingError, train
 from lamnet_models.training.events import NullCallback, read_log
 from lamnet_models.training.processes import join_processes
 
-NARROW = "model_args={channels: 8, num_blocks: 1, depth: 1, heads: 1}"
+NARROW = "model_args={embed_dim: 8, num_blocks: 1, depth: 1, num_heads: 1}"
 SHORT = ["batch=4", "patch=8", "log_every=1", "valid_every=0", "valid_crop=32", "data=[sample]"]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -205,7 +205,7 @@ def test_train_folder_without_locks(tmp_path, monkeypatch):
 
     messages = []
     monkeypatch.setattr(FileLock, "acquire", acquire)
-    settings = {"model_args": {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1}, "data": ["sample"]}
+    settings = {"model_args": {"embed_dim": 8, "num_blocks": 1, "depth": 1, "num_heads": 1}, "data": ["sample"]}
     train("quick", tmp_path, callback=Recorder(), steps=1, batch=1, patch=8, valid_crop=32, **settings)
     assert [text for text in messages if "warning" in text and "No locks available" in text] == messages[:1]
     with pytest.raises(TrainingError, match="--resume"):

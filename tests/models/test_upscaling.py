@@ -409,6 +409,6 @@ def test_upscale_invalid_image(image, message):
 
 def test_precision_fp16_on_cpu_terminates():
     """oneDNN's float16 depthwise convolutions of 16 channels never return on some CPUs."""
-    model = LAMNet(scale=2, channels=32, num_blocks=1, depth=1)
+    model = LAMNet(scale=2, embed_dim=32, num_blocks=1, depth=1)
     image = np.zeros((24, 32, 3), np.uint8)
     assert Upscaler(model, precision="fp16")(image).shape == (48, 64, 3)

@@ -22,7 +22,7 @@ def test_settings_of_table_4_round_trip(name):
 
 
 def test_every_setting_changes_the_model():
-    values = dict(zip(SETTINGS, (3, 1, 32, 2, 1, 2, "mhdlsa", [1], [2], "none", False, "ffn", 9), strict=True))
+    values = dict(zip(SETTINGS, (3, 1, 32, 2, 1, 2, [1], [2], "mhdlsa", None, None, "ffn", 9), strict=True))
     config = create_variant("lamnet_x2", values, device=META).config
     expected = {**values, "window": [values.pop("window.strides"), values.pop("window.steps")]}
     assert config == {key: value for key, value in expected.items() if not key.startswith("window.")}
@@ -30,7 +30,7 @@ def test_every_setting_changes_the_model():
 
 def test_partial_window_completed():
     assert create_variant("lamnet_x4", parse_settings(["window.steps=1,1,1"]), device=META).window.size == 15
-    local = parse_settings(["attention=mhdlsa", "window.steps=2"])
+    local = parse_settings(["attn_layer=mhdlsa", "window.steps=2"])
     assert create_variant("lamnet_x4", local, device=META).window.size == 5
 
 
@@ -44,18 +44,18 @@ def test_nearest_published_same_scale():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["channels"], "KEY=VALUE.*'channels'"),
-        (["windw.steps=1"], r"'windw\.steps': did you mean window\.steps\?.* scale, .*, hidden_channels"),
+        (["embed_dim"], "KEY=VALUE.*'embed_dim'"),
+        (["windw.steps=1"], r"'windw\.steps': did you mean window\.steps\?.* scale, .*, hidden_dim"),
         (["zzz=1"], "'zzz'.* scale, "),
         (["depth=2", "depth=3"], "^depth .*twice"),
         (["depth=two"], "^depth .*'two'"),
         (["window.steps=1;2"], r"^window\.steps .*'1;2'"),
-        (["exchange=maybe"], "^exchange .*'maybe'"),
-        (["feed_forward=gdnf"], "^feed_forward .*'gdnf'.*did you mean"),
-        (["channels=10"], "lamnet_x2: channels .*got 10"),
+        (["gate_layer=maybe"], "^gate_layer .*'maybe'"),
+        (["mlp_layer=gdnf"], "^mlp_layer .*'gdnf'.*did you mean"),
+        (["embed_dim=10"], "lamnet_x2: embed_dim .*got 10"),
         (["window.strides=1,2"], "strides and steps"),
         (["window.steps=1,0,1"], r"steps\[1\] .*0"),
-        (["channels=10000000000"], "lamnet_x2"),
+        (["embed_dim=10000000000"], "lamnet_x2"),
     ],
 )
 def test_invalid_settings(texts, message):

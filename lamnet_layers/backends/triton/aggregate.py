@@ -182,31 +182,31 @@ def _grad_weights_kernel(
         tl.store(grad_weights + tap * out_strides[1], total, mask=inside)
 
 
-def forward(x: Tensor, weights: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+def forward(x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int) -> Tensor:
     """Return the aggregated features, (B, D, H, W), in the memory layout of ``x``."""
     out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
-    _launch(_forward_kernel, x, weights, out, x.shape, window, heads, dim)
+    _launch(_forward_kernel, x, weights, out, x.shape, window, num_heads, dim)
     return out
 
 
-def grad_x(grad: Tensor, weights: Tensor, like: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
+def grad_x(grad: Tensor, weights: Tensor, like: Tensor, window: FocalWindow, num_heads: int, dim: int) -> Tensor:
     """Return the gradient of the features, (B, D, H, W), in dtype and layout of ``like``."""
     out = torch.empty_like(like)
-    _launch(_grad_x_kernel, grad, weights, out, like.shape, window, heads, dim)
+    _launch(_grad_x_kernel, grad, weights, out, like.shape, window, num_heads, dim)
     return out
 
 
-def grad_weights(grad: Tensor, x: Tensor, like: Tensor, window: FocalWindow, heads: int, dim: int) -> Tensor:
-    """Return the gradient of the weights, (B, heads·K, H, W), in dtype and layout of ``like``."""
+def grad_weights(grad: Tensor, x: Tensor, like: Tensor, window: FocalWindow, num_heads: int, dim: int) -> Tensor:
+    """Return the gradient of the weights, (B, num_heads·K, H, W), in dtype and layout of ``like``."""
     out = torch.empty_like(like)
-    _launch(_grad_weights_kernel, grad, x, out, x.shape, window, heads, dim)
+    _launch(_grad_weights_kernel, grad, x, out, x.shape, window, num_heads, dim)
     return out
 
 
-def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: FocalWindow, heads: int, dim: int):
+def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: FocalWindow, num_heads: int, dim: int):
     if 0 in shape:
         return
-    programs, constants = launch_config(shape, window, heads, dim, chunked=kernel is not _grad_weights_kernel)
+    programs, constants = launch_config(shape, window, num_heads, dim, chunked=kernel is not _grad_weights_kernel)
     tensors = (first, second, out)
     with torch.cuda.device_of(first):
         kernel[(programs,)](
@@ -221,25 +221,31 @@ def _launch(kernel, first: Tensor, second: Tensor, out: Tensor, shape, window: F
 
 
 def launch_config(
-    shape, window: FocalWindow, heads: int, dim: int, chunked: bool = True
+    shape, window: FocalWindow, num_heads: int, dim: int, chunked: bool = True
 ) -> tuple[int, dict[str, object]]:
     """Return the number of programs and the kernel's compile-time constants.
 
     Args:
         shape: Shape of the features, (B, D, H, W).
         window: Focal window.
-        heads: Number of heads.
+        num_heads: Number of heads.
         dim: 3 for the width, 2 for the height.
         chunked: Whether the channels of a head are split into blocks, one program each.
     """
     batch, channels, height, width = shape
-    per_head = channels // heads
+    per_head = channels // num_heads
     block = min(_MAX_CHANNELS, triton.next_power_of_2(per_head))
     tile_h, tile_w = _TILES[dim]
     tiles = triton.cdiv(height, tile_h) * triton.cdiv(width, tile_w)
     chunks = triton.cdiv(per_head, block) if chunked else 1
-    constants = {"HEADS": heads, "CHANNELS": per_head, "CELLS": window.spans, "HORIZONTAL": dim == 3, "BLOCK": block}
-    return tiles * chunks * heads * batch, constants | {"TILE_H": tile_h, "TILE_W": tile_w}
+    constants = {
+        "HEADS": num_heads,
+        "CHANNELS": per_head,
+        "CELLS": window.spans,
+        "HORIZONTAL": dim == 3,
+        "BLOCK": block,
+    }
+    return tiles * chunks * num_heads * batch, constants | {"TILE_H": tile_h, "TILE_W": tile_w}
 
 
 def index_dtype(*tensors: Tensor) -> tl.dtype:

@@ -1,6 +1,6 @@
 """Triton kernel that fuses the weight projection, tanh and aggregation of a focal pass.
 
-The map of weights (heads·K channels, the largest of the layer) is never written to memory.
+The map of weights (num_heads·K channels, the largest of the layer) is never written to memory.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def _focal_pass_kernel(
 
 
 def forward(
-    x: Tensor, hidden: Tensor, matrix: Tensor, bias: Tensor, window: FocalWindow, heads: int, dim: int
+    x: Tensor, hidden: Tensor, matrix: Tensor, bias: Tensor, window: FocalWindow, num_heads: int, dim: int
 ) -> Tensor:
     """Return ``x`` aggregated with ``tanh(matrix·hidden + bias)``, (B, D, H, W)."""
     out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, hidden.dtype))
     if out.numel() == 0:
         return out
-    programs, constants = launch_config(x.shape, window, heads, dim)
+    programs, constants = launch_config(x.shape, window, num_heads, dim)
     with torch.cuda.device_of(x):
         _focal_pass_kernel[(programs,)](
             x,

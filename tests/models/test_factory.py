@@ -8,11 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import timm
 import torch
-from timm.models import save_for_hf
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from timm.models import group_parameters, save_for_hf
+from timm.optim import param_groups_layer_decay
 
 import lamnet_models
 from lamnet_models import CheckpointError, LAMNet, ModelError, create_model, resolve_model, save_checkpoint
-from lamnet_models.names import PUBLISHED, packaged_weights
+from lamnet_models.names import NUM_PARAMS, VARIANTS, default_model_for_scale, find_variant, packaged_weights
 from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
 TAGGED = "lamnet_x4.photos310_v1"
@@ -30,16 +33,15 @@ def image():
 
 
 def test_timm_lists_all_models():
-    names = {f"lamnet_{size}x{scale}" for size in ("", "large_") for scale in (2, 3, 4)}
-    assert set(timm.list_models("lamnet*")) == names == set(lamnet_models.list_models())
+    assert set(timm.list_models("lamnet*")) == VARIANTS.keys() == set(lamnet_models.list_models())
+    assert set(timm.list_models(module="lamnet")) == VARIANTS.keys()
     assert lamnet_models.list_models("*large*") == ["lamnet_large_x2", "lamnet_large_x3", "lamnet_large_x4"]
     assert TAGGED in timm.list_models("lamnet*", pretrained=True)
 
 
-def test_published_facts_match_the_models():
-    for name, facts in PUBLISHED.items():
-        model = create_model(name, device="meta")
-        assert (facts.scale, facts.params) == (model.scale, sum(p.numel() for p in model.parameters()))
+def test_num_params_match_models():
+    for name in VARIANTS:
+        assert NUM_PARAMS[name] == sum(p.numel() for p in create_model(name, device="meta").parameters())
 
 
 def test_packaged_weights_load_and_have_cards(image):
@@ -57,12 +59,77 @@ def test_timm_create_model_equal(image):
     assert torch.equal(model(image), create_model(TAGGED, pretrained=True)(image))
 
 
+TIMM_FIRST = "import timm, lamnet_models"
+TIMM_LAST = """
+import importlib.util, sys
+import lamnet_models
+assert lamnet_models.create_model("lamnet_x2", pretrained=True).scale == 2
+assert not {"timm", "torchvision"} & sys.modules.keys(), "imported timm"
+importlib.util.find_spec("timm")  # must not use up the import hook
+import timm
+"""
+
+
+@pytest.mark.parametrize("imports", [TIMM_FIRST, TIMM_LAST], ids=["timm first", "timm last"])
+def test_timm_registration_in_either_import_order(imports):
+    code = f"""
+{imports}
+import sys
+assert timm.list_models(module="lamnet") == lamnet_models.list_models(), timm.list_models("lamnet*")
+assert not any(type(finder).__module__.startswith("lamnet") for finder in sys.meta_path)
+assert type(timm.create_model("lamnet_x4", pretrained=True)) is lamnet_models.LAMNet
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+
+
+def test_timm_transform_keeps_brightness():
+    for model in (create_model("lamnet_x4"), timm.create_model("lamnet_x4")):
+        config = resolve_data_config(model=model)
+        assert (config["mean"], config["std"], config["crop_pct"]) == ((0.0,) * 3, (1.0,) * 3, 1.0)
+        image = create_transform(**config)(Image.new("RGB", (64, 64), (255, 128, 0)))
+        torch.testing.assert_close(image.mean((1, 2)), torch.tensor([1, 128 / 255, 0]))
+
+
+def test_timm_arguments(image):
+    assert timm.create_model("lamnet_x2", num_classes=10).num_classes == 0
+    assert timm.create_model("lamnet_x2", gate_layer="none").config["gate_layer"] is None  # timm drops None
+    with pytest.raises(ValueError, match=r"^features_only "):
+        timm.create_model("lamnet_x2", features_only=True)
+    with pytest.raises(ValueError, match=r"^features_only "):
+        create_model("lamnet_x2", features_only=True)
+
+
+def test_timm_parameter_groups():
+    model = create_model("lamnet_x2")
+    groups = group_parameters(model, model.group_matcher())
+    assert len(groups) == 1 + 4 + 1
+    assert all(name.startswith("blocks.0.") for name in groups[1])
+    assert set(groups[5]) == {
+        "conv_body.weight",
+        "conv_body.bias",
+        "residual.alpha",
+        "upsample.0.weight",
+        "upsample.0.bias",
+    }
+    alphas = {name for name, parameter in model.named_parameters() if parameter.dim() == 3}
+    assert model.no_weight_decay() == alphas
+    decayed = param_groups_layer_decay(model, 0.1, model.no_weight_decay(), layer_decay=0.5)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    options = {names[parameter]: group for group in decayed for parameter in group["params"]}
+    assert options["conv_first.weight"]["lr_scale"] == 0.5**5
+    assert options["upsample.0.weight"]["lr_scale"] == 1
+    assert all(options[name]["weight_decay"] == 0 for name in alphas)
+
+
 def test_pretrained_model_in_eval_mode():
     assert not create_model("lamnet_x4", pretrained=True).training
     assert create_model("lamnet_x4").training
 
 
-@pytest.mark.parametrize("arguments", [{}, {"in_chans": 1, "window": ((1,), (6,)), "channels": 16, "exchange": False}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"in_chans": 1, "window": ((1,), (6,)), "embed_dim": 16, "gate_layer": None}]
+)
 def test_local_dir_round_trip(tmp_path, arguments):
     model = create_model("lamnet_x2", num_blocks=1, depth=1, **arguments).eval()
     save_for_hf(model, tmp_path, safe_serialization=True)
@@ -126,8 +193,19 @@ def test_create_model_errors(name, arguments, error, message):
     assert "\n" not in str(raised.value)
 
 
+def test_variants_match_models():
+    for name, arguments in VARIANTS.items():
+        model = getattr(lamnet_models, name)(device="meta")
+        assert {key: model.config[key] for key in arguments} == arguments
+        assert find_variant(model.scale, model.config["num_blocks"]) == name
+    assert [default_model_for_scale(scale) for scale in (2, 3, 4)] == ["lamnet_x2", "lamnet_x3", "lamnet_x4"]
+    assert find_variant(5, 4) is None
+    with pytest.raises(ModelError, match=r"^scale .*got 5"):
+        default_model_for_scale(5)
+
+
 def test_resolve_model(tmp_path, image):
-    model = LAMNet(scale=2, channels=16, num_blocks=1, depth=1).eval()
+    model = LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1).eval()
     assert resolve_model(model) is model
     save_checkpoint(model, tmp_path / "a.safetensors")
     assert torch.equal(resolve_model(tmp_path / "a.safetensors")(image), model(image))
@@ -172,7 +250,7 @@ def test_configured_hub_searched_last(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
         "from lamnet_models import CheckpointError, load_model\n"
-        "from lamnet_models.names import PUBLISHED, packaged_weights\n"
+        "from lamnet_models.names import packaged_weights\n"
         "from lamnet_models.pretrained import resolve_weights_path\n"
         "assert resolve_weights_path('lamnet_x3') in packaged_weights().values()\n"
         "assert load_model(resolve_weights_path('lamnet_x2.new')).scale == 2\n"
