@@ -80,6 +80,7 @@ _SUBPACKAGES = (
     "hub",
     "images",
     "integrations",
+    "paper",
     "reproduction",
     "training",
     "upscaling",

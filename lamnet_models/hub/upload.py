@@ -13,7 +13,7 @@ from ..checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from ..errors import HubError
 from ..factory import create_model
 from ..hub_errors import HUB_ERRORS, describe_hub_error
-from ..names import find_variant, packaged_weights
+from ..names import FAMILIES, find_variant, packaged_weights
 from ..pretrained import resolve_weights_path
 from .card import write_card
 
@@ -70,7 +70,8 @@ def write_folder(checkpoint: Checkpoint, folder: str | os.PathLike, repository: 
         license: License identifier of the weights.
     """
     folder = Path(folder)
-    name = find_variant(checkpoint.config["scale"], checkpoint.config["num_blocks"]) or "lamnet_x4"
+    scale, num_blocks = checkpoint.config["scale"], checkpoint.config["num_blocks"]
+    name = find_variant(scale, num_blocks) or find_variant(scale, FAMILIES["LAMNet"]) or "lamnet_x4"
     published = create_model(name, device="meta").config
     arguments = {key: value for key, value in checkpoint.config.items() if published[key] != value}
     model = create_model(name, **arguments)

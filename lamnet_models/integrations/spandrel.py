@@ -55,7 +55,7 @@ class LAMNetArchitecture(Architecture[LAMNet]):
             checkpoint.state,
             architecture=self,
             purpose="SR" if model.scale > 1 else "Restoration",
-            tags=[f"{config['channels']}nf", f"{config['num_blocks']}nb", f"{model.window.size}w"],
+            tags=[f"{config['embed_dim']}nf", f"{config['num_blocks']}nb", f"{model.window.size}w"],
             supports_half=True,
             supports_bfloat16=True,
             scale=model.scale,
