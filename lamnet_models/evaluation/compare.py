@@ -111,7 +111,7 @@ def compare(
         hr, lr = opened.read(pair)
         outputs = [predictor.upscale(lr) for predictor in predictors]
         box = detail.box or best_box(_error_spread(outputs, hr), side)
-        if box.cut(hr).shape[:2] != (box.height, box.width):
+        if box.crop(hr).shape[:2] != (box.height, box.width):
             raise DatasetError(
                 f"box of {pair.name} must be inside its {hr.shape[1]}×{hr.shape[0]} pixels, got "
                 f"{box.left},{box.top},{box.width},{box.height}"
@@ -121,10 +121,10 @@ def compare(
             [
                 Panel(hr, (pair.name, f"{opened.name} x{opened.scale}"), box),
                 *(
-                    Panel(box.cut(output), (predictor.name, f"{psnr(box.cut(output), box.cut(hr), 0, channel):.2f} dB"))
-                    for predictor, output in zip(predictors, outputs, strict=True)
+                    Panel(crop, (predictor.name, f"{psnr(crop, box.crop(hr), 0, channel):.2f} dB"))
+                    for predictor, crop in zip(predictors, map(box.crop, outputs), strict=True)
                 ),
-                Panel(box.cut(hr), ("original", "PSNR")),
+                Panel(box.crop(hr), ("original", "PSNR")),
             ]
         )
     return Comparison(evaluations, tuple(chosen), grid(rows) if rows else None)

@@ -1,16 +1,16 @@
 """Measure the packaged weights on images with JPEG artifacts and noise.
 
-Usage: ``python docs/make_artefacts.py``. Each sample photograph is downscaled by 4 with ``imresize``, as in training,
-degraded, and upscaled.
+Usage: ``python docs/_generate/artifacts.py``. Each sample photograph is downscaled by 4 with ``imresize``, as in
+training, degraded, and upscaled.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from assets import ASSETS, table, write_lines
 from PIL import Image
 
 from lamnet_models import Upscaler
@@ -19,7 +19,6 @@ from lamnet_models.evaluation import imresize, psnr
 from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Box, Panel, grid
 
-ASSETS = Path(__file__).parent / "assets"
 MODEL, SCALE = "lamnet_x4", 4
 SHOWN, BOX = "astronaut", Box(136, 40, 160, 160)
 
@@ -51,8 +50,8 @@ DEGRADATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     **{f"noise of {sigma} levels": noise(sigma) for sigma in (2, 5, 10, 20)},
 }
 PICTURES = {
-    "artefacts-jpeg.webp": ("no degradation", "JPEG, quality 90", "JPEG, quality 50"),
-    "artefacts-noise.webp": ("noise of 5 levels", "noise of 20 levels"),
+    "artifacts-jpeg.webp": ("no degradation", "JPEG, quality 90", "JPEG, quality 50"),
+    "artifacts-noise.webp": ("noise of 5 levels", "noise of 20 levels"),
 }
 
 
@@ -77,13 +76,14 @@ def main() -> None:
                         Panel(BOX.crop(image), (name, f"{method}  {scores[method]:.2f} dB"))
                         for method, image in results.items()
                     ),
-                    Panel(BOX.cut(hr), ("original",)),
+                    Panel(BOX.crop(hr), ("original",)),
                 ]
-    rows = ["| degradation of the LR image | bicubic | LAMNet | difference |", "| --- | --- | --- | --- |"]
+    rows = []
     for name, pairs in gains.items():
         bicubic, network = np.mean(pairs, axis=0)
-        rows.append(f"| {name} | {bicubic:.2f} dB | {network:.2f} dB | {network - bicubic:+.2f} dB |")
-    (ASSETS / "artefacts.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        rows.append((name, f"{bicubic:.2f} dB", f"{network:.2f} dB", f"{network - bicubic:+.2f} dB"))
+    columns = ("degradation of the LR image", "bicubic", "LAMNet", "difference")
+    write_lines("artifacts.md", table(columns, rows))
     for file, names in PICTURES.items():
         write_image(ASSETS / file, grid([shown[name] for name in names]), quality=85)
 

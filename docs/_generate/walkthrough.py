@@ -1,4 +1,7 @@
-"""Run the commands of docs/your-photos.md on sample photographs, with a shorter training."""
+"""Make the transcript of docs/your-photos.md: run its commands on sample photographs, with a shorter training.
+
+Usage: ``python docs/_generate/walkthrough.py``; takes about five minutes.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from assets import ASSETS, write_lines
 from PIL import Image
 
 from lamnet_models.datasets.samples import SAMPLES, sample_path
 
-PAGE = Path(__file__).parent / "your-photos.md"
+PAGE = ASSETS.parent / "your-photos.md"
+_MINUTES = 3
 _INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install .\n"
 _MARKER = "@@ block"
 _SHELL = """
@@ -65,3 +71,17 @@ def walk(blocks: list[str], home: Path, settings: str) -> list[str]:
     if process.returncode:
         raise RuntimeError(f"exit code {process.returncode}\n{process.stdout}\n{process.stderr}")
     return [part.strip("\n") for part in process.stdout.split(f"{_MARKER}\n")[1:]]
+
+
+def main() -> None:
+    """Run the commands and write the transcript."""
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        write_photographs(home / "Pictures", 192)
+        outputs = walk(commands(), home, f"minutes={_MINUTES}")
+    transcripts = [output.replace("minutes=30", f"minutes={_MINUTES}").replace(folder, "~") for output in outputs]
+    write_lines("walkthrough.md", ["\n\n".join(f"```console\n{transcript}\n```" for transcript in transcripts)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,18 +1,16 @@
 """Make the tables and the figure of docs/large-images.md.
 
-Usage: ``python docs/make_memory.py``; takes minutes.
+Usage: ``python docs/_generate/memory.py``; takes minutes.
 """
 
 import multiprocessing
-import platform
 import statistics
 import time
 import warnings
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 import torch
+from assets import ASSETS, machine, table, write_lines
 from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models import LAMNet, Upscaler, create_model
@@ -25,7 +23,6 @@ from lamnet_models.upscaling.footprint import estimate_process_memory
 
 configure_allocator()
 
-ASSETS = Path(__file__).parent / "assets"
 PHOTO, MODEL, ROUNDS = "chelsea", "lamnet_x4", 7
 SIDE = 320
 DOWNSCALE = 0.6  # keeps the run to minutes instead of an hour
@@ -64,16 +61,16 @@ def run_in_child(mode: str) -> tuple[int, np.ndarray]:
 
 
 def modes_table(runs: dict[str, tuple[int, np.ndarray]]) -> list[str]:
-    """Return the rows of the table of memory and differences by mode."""
-    lines = ["| `--tile` | memory | largest difference | mean difference |", "| --- " * 4 + "|"]
+    """Return the table of memory and differences by mode."""
+    rows = []
     for mode, (memory, pixels) in runs.items():
         difference = np.abs(pixels.astype(int) - runs["`0`"][1])
-        lines.append(f"| {mode} | {memory / 1e9:.2f} GB | {difference.max()} | {difference.mean():.4f} |")
-    return lines
+        rows.append((mode, f"{memory / 1e9:.2f} GB", difference.max(), f"{difference.mean():.4f}"))
+    return table(("`--tile`", "memory", "largest difference", "mean difference"), rows)
 
 
 def times_table() -> list[str]:
-    """Return the rows of the table of times of a network with two blocks of one mixer each."""
+    """Return the table of times of a network with two blocks of one mixer each."""
     torch.set_num_threads(1)
     network = LAMNet(scale=4, num_blocks=2, depth=1)
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
@@ -84,21 +81,21 @@ def times_table() -> list[str]:
             start = time.process_time()
             upscaler(pixels)
             seconds[tile].append(time.process_time() - start)
-    lines = ["| `--tile` | time | time / whole |", "| --- | --- | --- |"]
+    rows = []
     for tile, measured in seconds.items():
         ratio = statistics.median(tiled / whole for tiled, whole in zip(measured[1:], seconds[0][1:], strict=True))
-        lines.append(f"| `{tile}` | {statistics.median(measured[1:]):.1f} s | {ratio:.2f} |")
-    return lines
+        rows.append((f"`{tile}`", f"{statistics.median(measured[1:]):.1f} s", f"{ratio:.2f}"))
+    return table(("`--tile`", "time", "time / whole"), rows)
 
 
 def sizes_table() -> list[str]:
-    """Return the rows of the table of memory estimates for larger images."""
+    """Return the table of memory estimates for larger images."""
     model = create_model(MODEL, device="meta")
-    lines = ["| input | whole image | exact tiles | exact tiles, memory-mapped | files |", "| --- " * 5 + "|"]
+    rows = []
     for width, height in SIZES:
         sizes = [f"{size / 1e9:.2f} GB" for size in estimate_process_memory(model, height, width).values()]
-        lines.append(f"| {width}×{height} | {' | '.join(sizes)} |")
-    return lines
+        rows.append((f"{width}×{height}", *sizes))
+    return table(("input", "whole image", "exact tiles", "exact tiles, memory-mapped", "files"), rows)
 
 
 def seams(runs: dict[str, tuple[int, np.ndarray]]) -> list[Panel]:
@@ -120,8 +117,6 @@ def seams(runs: dict[str, tuple[int, np.ndarray]]) -> list[Panel]:
 
 def main() -> None:
     """Write the tables and the figure."""
-    threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    machine = f"{platform.machine()} with {capability}; torch {torch.__version__}; {date.today()}"
     runs = {mode: run_in_child(mode) for mode in MODES}
     panels = seams(runs)
     write_image(ASSETS / "seams.png", grid([panels[:2], panels[2:]]))
@@ -130,19 +125,19 @@ def main() -> None:
         "memory-modes": [
             *modes_table(runs),
             "",
-            f"`{MODEL}` on `{PHOTO}`, {width}×{height} pixels, in float32, {threads} threads; one process "
-            f"per run; differences in levels of 255; {machine}.",
+            f"`{MODEL}` on `{PHOTO}`, {width}×{height} pixels, in float32; one process per run; "
+            f"differences in levels of 255; {machine()}.",
         ],
         "memory-sizes": sizes_table(),
         "memory-times": [
             *times_table(),
             "",
             f"CPU time of one thread for {SIDE}×{SIDE} pixels, median of {ROUNDS} interleaved rounds, "
-            f"on a network with two of the 24 identical mixers of `{MODEL}`; {machine}.",
+            f"on a network with two of the 24 identical mixers of `{MODEL}`; {machine()}.",
         ],
     }
     for name, lines in tables.items():
-        (ASSETS / f"{name}.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        write_lines(f"{name}.md", lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from mkdocs.structure.files import File
 
 from lamnet_models.pretrained import packaged_weights
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "typer", "lamnet_cli.main", "utils", "docs", "--name", "lamnet")
 _MARKER = re.compile(r"^<!-- (commands|cards|file (\S+)) -->$", re.MULTILINE)
 

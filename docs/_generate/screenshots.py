@@ -1,6 +1,6 @@
 """Make the screenshots of docs/app.md with Chromium.
 
-Usage: ``python docs/make_app_screenshots.py``.
+Usage: ``python docs/_generate/screenshots.py``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from assets import ASSETS
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from lamnet_models.datasets.samples import sample_path
 
-ASSETS = Path(__file__).parent / "assets"
 VIEWS = {"app-desktop": (1180, 760, "light"), "app-phone": (390, 1000, "dark")}
 
 

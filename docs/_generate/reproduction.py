@@ -1,6 +1,6 @@
 """Make the tables and figures of docs/reproduce.md and docs/explain.md.
 
-Usage: ``python docs/make_reproduction.py [ITEM]...``, with Set5 and Set14 in ``LAMNET_DATA``. Makes all items by
+Usage: ``python docs/_generate/reproduction.py [ITEM]...``, with Set5 and Set14 in ``LAMNET_DATA``. Makes all items by
 default, in half an hour on two CPU cores. Each item is the output of ``lamnet reproduce ITEM``, except that figure 5
 uses the sample photographs.
 """
@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from assets import ASSETS
 from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models.explanation import explain
 from lamnet_models.reproduction import ITEMS, reproduce
 
 configure_allocator()
-
-ASSETS = Path(__file__).parent / "assets"
 
 
 def write(item: str) -> None:
