@@ -17,7 +17,7 @@ from PIL import Image
 from ..devices import resolve_device
 from ..errors import ImageError
 from ..images import Picture, write_image
-from ..images.pillow import from_pillow, to_pillow
+from ..images.picture import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from ..upscaling.tiling import Progress

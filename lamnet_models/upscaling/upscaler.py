@@ -13,8 +13,8 @@ from ..compilation import compile_network
 from ..devices import resolve_device
 from ..exporting import to_onnxruntime
 from ..images import Picture
-from ..images.pillow import from_pillow, to_pillow
-from ..images.writing import encoder_memory
+from ..images.picture import from_pillow, to_pillow
+from ..images.write import encoder_memory
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from .inference import PRECISIONS, Inference

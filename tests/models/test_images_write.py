@@ -155,7 +155,7 @@ def test_write_failure_keeps_existing_file(tmp_path, monkeypatch, dtype):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(images.writing, "_write", fail)
+    monkeypatch.setattr(images.write, "_write", fail)
     with pytest.raises(ImageError, match=r"a\.png: .*No space left on device"):
         write_image(path, Picture(noise(3, dtype)))
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]

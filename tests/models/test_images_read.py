@@ -379,3 +379,125 @@ def test_read_tiff_unsupported_by_libvips(tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", noise(3, size=(32, 32)), photometric="rgb", compression="lzma")
     for name in ("a.tif", "b.tif"):
         np.testing.assert_array_equal(read_image(tmp_path / name).pixels, noise(3, size=(32, 32)))
+
+
+# BMP files of every header and depth
+
+WIDTH, HEIGHT = 7, 5
+GRAYS = b"".join(bytes((i, i, i, 0)) for i in range(256))
+
+
+def bmp(bits, body, *, compression=0, size=40, masks=b"", palette=b"", colors=0, height=HEIGHT, extra=b""):
+    if size == 12:
+        header = struct.pack("<IHHHH", 12, WIDTH, height, 1, bits)
+    else:
+        header = struct.pack("<IiiHHIIiiII", size, WIDTH, height, 1, bits, compression, 0, 2835, 2835, colors, 0)
+        header = (header + masks).ljust(size, b"\0") if size > 40 else header + masks
+    start = 14 + len(header) + len(palette) + len(extra)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + palette + extra + body
+
+
+def rows(bits, seed=0):
+    stride = (WIDTH * bits + 31) // 32 * 4
+    return np.random.default_rng(seed).integers(0, 256, stride * HEIGHT, np.uint8).tobytes()
+
+
+def read(tmp_path, data):
+    (tmp_path / "a.bmp").write_bytes(data)
+    return read_image(tmp_path / "a.bmp").pixels
+
+
+ALPHA = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+PALETTE = np.random.default_rng(1).integers(0, 256, 1024, np.uint8).tobytes()
+RUNS = b"".join(bytes((4, i, 0, 3, 1, 2, 3, 0, 0, 0)) for i in range(5)) + b"\0\1"
+COMMON = {
+    "1 bit": bmp(1, rows(1), palette=PALETTE[:8]),
+    "4 bits": bmp(4, rows(4), palette=PALETTE[:64]),
+    "8 bits": bmp(8, rows(8), palette=PALETTE),
+    "OS/2": bmp(8, rows(8), size=12, palette=PALETTE[:768]),
+    "OS/2 24 bits": bmp(24, rows(24), size=12),
+    "OS/2 version 2": bmp(24, rows(24), size=64),
+    "16 bits": bmp(16, rows(16)),
+    "565": bmp(16, rows(16), compression=3, masks=struct.pack("<III", 0xF800, 0x7E0, 0x1F)),
+    "24 bits": bmp(24, rows(24)),
+    "32 bits": bmp(32, rows(32)),
+    "top down": bmp(24, rows(24), height=-HEIGHT),
+    "version 4": bmp(32, rows(32), size=108, compression=3, masks=ALPHA),
+    "version 5": bmp(32, rows(32), size=124, compression=3, masks=ALPHA),
+    "gap": bmp(24, rows(24), extra=b"x" * 40),
+    "runs": bmp(8, RUNS, compression=1, palette=PALETTE),
+}
+
+
+@pytest.mark.parametrize("kind", COMMON)
+def test_read_bmp_matches_pillow(tmp_path, kind):
+    pixels = read(tmp_path, COMMON[kind])
+    assert pixels.shape == (HEIGHT, WIDTH, 4 if kind in ("version 4", "version 5") else 3)
+    with Image.open(io.BytesIO(COMMON[kind])) as image:
+        np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGBA" if pixels.shape[2] == 4 else "RGB")))
+
+
+def test_read_bmp_565_values(tmp_path):
+    row = struct.pack("<H", 0b10000_000001_11111) * WIDTH + b"\0\0"
+    data = bmp(16, row * HEIGHT, compression=3, masks=struct.pack("<III", 0xF800, 0x7E0, 0x1F))
+    assert np.abs(read(tmp_path, data)[2, 3] - np.array([132, 4, 255])).max() <= 1
+
+
+def test_read_bmp_bottom_up_and_top_down(tmp_path):
+    body = rows(24)
+    np.testing.assert_array_equal(read(tmp_path, bmp(24, body)), read(tmp_path, bmp(24, body, height=-HEIGHT))[::-1])
+    pixels = np.frombuffer(body, np.uint8).reshape(HEIGHT, -1)[::-1, : 3 * WIDTH].reshape(HEIGHT, WIDTH, 3)[..., ::-1]
+    np.testing.assert_array_equal(read(tmp_path, bmp(24, body)), pixels)
+
+
+UNSUPPORTED = {
+    "2 bits": bmp(2, rows(2), palette=PALETTE[:16]),
+    "4444": bmp(16, rows(16), size=124, compression=3, masks=struct.pack("<IIII", 0xF00, 0xF0, 0xF, 0xF000)),
+    "10 bits": bmp(32, rows(32), compression=3, masks=struct.pack("<III", 0xFFC, 0x3FF000, 0xFFC00000)),
+    "alpha bitfields": bmp(32, rows(32), compression=6, masks=ALPHA),
+    "OS/2 RLE24": bmp(24, bytes((WIDTH, 1, 2, 3, 0, 0)) * HEIGHT + b"\0\1", compression=4, size=64),
+    "JPEG": bmp(0, b"\xff\xd8\xff", compression=4),
+    "5 bits": bmp(5, rows(8)),
+}
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_read_bmp_unsupported_by_pillow(tmp_path, kind):
+    with pytest.raises(ImageError, match="damaged, truncated or unsupported"):
+        read(tmp_path, UNSUPPORTED[kind])
+
+
+def test_read_bmp_zero_alpha_is_padding(tmp_path):
+    data = bmp(32, bytes((1, 2, 3, 0)) * WIDTH * HEIGHT, size=124, compression=3, masks=ALPHA)
+    assert read(tmp_path, data)[0, 0].tolist() == [3, 2, 1]
+
+
+def test_read_bmp_rle4(tmp_path):
+    body = bytes((7, 0x98, 0, 0)) * 5 + b"\0\1"
+    with pytest.raises(ImageError, match="4-bit"):
+        read(tmp_path, bmp(4, body, compression=2, palette=PALETTE[:64]))
+
+
+def test_read_bmp_gray_palette(tmp_path):
+    assert read(tmp_path, bmp(8, rows(8), palette=GRAYS)).shape == (HEIGHT, WIDTH, 1)
+
+
+def test_read_bmp_index_beyond_palette(tmp_path):
+    pixels = read(tmp_path, bmp(8, bytes((0, 1, 2, 200, 0, 0, 0, 0)) * 5, palette=PALETTE[:12], colors=3))
+    assert pixels[0, 3].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (bmp(24, rows(24)[:-8]), "truncated"),
+        (bmp(8, b"\7\1\0\0", compression=1, palette=GRAYS), "truncated"),
+        (bmp(24, rows(24))[:30], "truncated|unsupported"),
+        (bmp(24, rows(24), height=0), "damaged"),
+        (bmp(8, b"", height=10**9, palette=GRAYS), "decompression bomb"),
+        (bmp(8, b"", height=10**7, palette=GRAYS), "truncated"),
+    ],
+)
+def test_read_bmp_invalid(tmp_path, data, reason):
+    with pytest.raises(ImageError, match=reason):
+        read(tmp_path, data)
