@@ -14,7 +14,7 @@ from assets import ASSETS, table, write_lines
 from PIL import Image
 
 from lamnet_models import Upscaler
-from lamnet_models.datasets.samples import SAMPLES, sample_path
+from lamnet_models.datasets.catalog import SAMPLES, sample_path
 from lamnet_models.evaluation import imresize, psnr
 from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Box, Panel, grid

@@ -14,8 +14,8 @@ from assets import ASSETS, machine, table, write_lines
 from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models import LAMNet, Upscaler, create_model
-from lamnet_models.benchmarking.memory import track_peak_memory
-from lamnet_models.datasets.samples import sample_path
+from lamnet_models.benchmarking.timing import track_peak_memory
+from lamnet_models.datasets.catalog import sample_path
 from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Panel, grid
 from lamnet_models.resize import imresize

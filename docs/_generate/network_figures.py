@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lamnet_layers import DGFN, IEM, FocalSeparableAttention, focal_aggregate
 from lamnet_models import LAMNet, create_model
-from lamnet_models.datasets.samples import sample_path
+from lamnet_models.datasets.catalog import sample_path
 from lamnet_models.evaluation import imresize
 from lamnet_models.images import Picture, read_rgb, write_image
 from lamnet_models.upscaling import upscale

@@ -16,6 +16,9 @@ from ..errors import CheckpointError, LAMNetError
 if TYPE_CHECKING:
     import onnxruntime
 
+METADATA = "lamnet"
+"""Metadata key of the JSON description of an exported program."""
+
 
 class OnnxNetwork(nn.Module):
     """Network that runs in ONNX Runtime, with the interface of LAMNet.
@@ -104,7 +107,7 @@ def open_onnx(source: str | bytes, threads: int | None = None) -> OnnxNetwork:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         scale, in_chans = int(metadata["scale"]), int(metadata["in_chans"])
-        num_features = int(json.loads(metadata["lamnet"])["config"]["channels"])
+        num_features = int(json.loads(metadata[METADATA])["config"]["channels"])
     except (KeyError, ValueError, TypeError):
         raise CheckpointError("not an exported LAMNet: its metadata is missing") from None
     return OnnxNetwork(session, scale, in_chans, num_features)

@@ -30,7 +30,7 @@ configure_allocator()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
-from lamnet_models.benchmarking.memory import track_peak_memory
+from lamnet_models.benchmarking.timing import track_peak_memory
 from lamnet_models.upscaling.footprint import estimate_process_memory
 from lamnet_models.upscaling.memory import used_memory
 

@@ -1,4 +1,4 @@
-"""Benchmark datasets: names, spellings, sizes."""
+"""Known datasets: names, spellings, locations, and the bundled sample photographs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from platformdirs import user_cache_path
+
+from ..errors import ImageError
+from ..images import read_rgb
 
 
 @dataclass(frozen=True)
@@ -73,3 +81,51 @@ def suggest_dataset(name: str) -> str:
     """Return a hint for an unknown dataset name."""
     near = difflib.get_close_matches(name.lower(), KNOWN_DATASETS, n=1)
     return f"did you mean {near[0]}?" if near else f"use {', '.join(KNOWN_DATASETS)} or a folder of images"
+
+
+DATA_VARIABLE = "LAMNET_DATA"
+"""Environment variable with the dataset roots, separated as in ``PATH``; the first is the download folder."""
+
+
+def dataset_roots(data_dir: str | os.PathLike | None = None) -> list[Path]:
+    """Return the folders searched for datasets.
+
+    Args:
+        data_dir: The only root; by default, the folders in ``LAMNET_DATA``, then the user's cache.
+    """
+    if data_dir is not None:
+        return [Path(data_dir)]
+    configured = os.environ.get(DATA_VARIABLE, "").split(os.pathsep)
+    return [*(Path(folder).expanduser() for folder in configured if folder), user_cache_path("lamnet") / "data"]
+
+
+_FILES = {
+    "astronaut": "astronaut.png",
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "motorcycle": "motorcycle_left.png",
+}
+
+SAMPLES = tuple(_FILES)
+"""Names of the sample photographs."""
+
+
+def sample_path(name: str) -> Path:
+    """Return the path of a sample photograph."""
+    return Path(skimage.data.__file__).parent / _FILES[name]
+
+
+def read_photo(photo: str | os.PathLike) -> np.ndarray:
+    """Read a sample photograph by name, or an image file.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ImageError: If the file does not exist or cannot be read.
+    """
+    if photo in SAMPLES:
+        photo = sample_path(photo)
+    elif not Path(photo).exists():
+        raise ImageError(f"{photo}: no such file, and not a sample; samples are {', '.join(SAMPLES)}")
+    return read_rgb(photo)

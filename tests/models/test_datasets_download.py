@@ -3,17 +3,15 @@
 import hashlib
 import http.server
 import io
-import sys
 import tarfile
 import threading
 
 import pytest
 
 from lamnet_models import DatasetError
+from lamnet_models.datasets import download as download_module
 from lamnet_models.datasets import fetch, open_dataset, verify
 from lamnet_models.datasets.download import ATTEMPTS, RemoteFile, download
-
-fetch_module = sys.modules["lamnet_models.datasets.fetch"]  # the package has a function of that name
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -172,8 +170,10 @@ def edsr(server, build_dataset, tmp_path, monkeypatch):
     for name, count in (("Set5", 5), ("B100", 3)):
         build_dataset("EDSR", name, count=count, root=tmp_path / "origin")
     server.files["benchmark.tar"] = packed(tmp_path / "origin")
-    monkeypatch.setattr(fetch_module, "_EDSR", remote(server, "benchmark.tar"))
-    monkeypatch.setattr(fetch_module, "SOURCES", [source for source in fetch_module.SOURCES if source.name == "edsr"])
+    monkeypatch.setattr(download_module, "_EDSR", remote(server, "benchmark.tar"))
+    monkeypatch.setattr(
+        download_module, "SOURCES", [source for source in download_module.SOURCES if source.name == "edsr"]
+    )
     return server
 
 
@@ -213,13 +213,13 @@ def test_fetch_failure_leaves_no_partial_dataset(edsr, tmp_path):
 def test_fetch_archive_without_dataset(edsr, tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     edsr.files["benchmark.tar"] = packed(tmp_path / "other")
-    monkeypatch.setattr(fetch_module, "_EDSR", remote(edsr, "benchmark.tar"))
+    monkeypatch.setattr(download_module, "_EDSR", remote(edsr, "benchmark.tar"))
     with pytest.raises(DatasetError, match=r"benchmark\.tar .*benchmark/Set5"):
         fetch("set5", tmp_path / "data")
 
 
 def test_fetch_checks_free_space(edsr, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch_module, "_EDSR", remote(edsr, "benchmark.tar", size=10**18))
+    monkeypatch.setattr(download_module, "_EDSR", remote(edsr, "benchmark.tar", size=10**18))
     with pytest.raises(DatasetError, match="MB"):
         fetch("set5", tmp_path / "data")
     assert not edsr.ranges

@@ -12,14 +12,21 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..benchmarking import PEERS, open_network
-from ..datasets.samples import read_photo
+from ..datasets.catalog import read_photo
 from ..evaluation.methods import with_scale
 from ..files import atomic_path
 from ..pictures import Box
 from ..registry import resolve_model
-from .attribution import STEPS, Attribution, attribution
-from .receptive_field import ReceptiveField, receptive_field
-from .view import MIN_SIDE, prepare_input, to_tensor
+from .attribution import (
+    MIN_SIDE,
+    STEPS,
+    Attribution,
+    ReceptiveField,
+    attribution,
+    prepare_input,
+    receptive_field,
+    to_tensor,
+)
 
 FIELD_SIDE = 96
 """Side in LR pixels of the images on which receptive fields are measured."""

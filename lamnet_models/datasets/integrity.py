@@ -1,15 +1,54 @@
-"""Dataset integrity check."""
+"""Integrity of datasets: manifests of downloads, and checks of images."""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatasetError, ImageError
-from .catalogue import known_dataset
+from ..files import file_digest
+from .catalog import known_dataset
 from .dataset import open_dataset
-from .manifest import check_manifest
+
+_MANIFEST = ".lamnet-manifest.json"
+
+
+def write_manifest(folder: Path, sources: list[dict]) -> None:
+    """Write the sources and SHA-256 digests of a folder's files.
+
+    Args:
+        folder: The folder.
+        sources: Description of each downloaded file.
+    """
+    files = {str(file.relative_to(folder)): file_digest(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    content = {"sources": sources, "sha256": files}
+    (folder / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def check_manifest(folder: Path) -> list[str] | None:
+    """Return one line per file that differs from its download, or None without a manifest.
+
+    Args:
+        folder: The folder of the manifest, or one below it.
+    """
+    for root in (folder, *folder.parents):
+        if (root / _MANIFEST).is_file():
+            break
+    else:
+        return None
+    try:
+        digests = json.loads((root / _MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        expected = {root / name: digest for name, digest in digests.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [f"{root / _MANIFEST}: damaged"]
+    missing = [f"{file}: missing" for file in expected if not file.is_file()]
+    return missing + [
+        f"{file}: changed since the download"
+        for file, digest in expected.items()
+        if file.is_file() and file_digest(file) != digest
+    ]
 
 
 @dataclass(frozen=True)
