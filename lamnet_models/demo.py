@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from .datasets.samples import read_photo
+from .datasets.catalog import read_photo
 from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
 from .factory import resolve_model

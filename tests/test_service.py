@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, Upscaler, export
-from lamnet_models.datasets.samples import sample_path
+from lamnet_models.datasets.catalog import sample_path
 from lamnet_models.images import Picture, read_image, write_image
 
 SERVICE = Path(__file__).resolve().parents[1] / "examples" / "service" / "service.py"

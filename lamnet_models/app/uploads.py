@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import ImageError
+from ..errors import ImageError, one_line
 from ..images import WRITABLE, Picture, read_image
-from ..images.messages import one_line
 from ..upscaling.files import run_jobs
 from ..upscaling.plan import Job
 from ..upscaling.steps import Result

@@ -18,7 +18,7 @@ from ..devices import resolve_device
 from ..errors import ImageError
 from ..factory import resolve_model
 from ..images import Picture, write_image
-from ..images.pillow import from_pillow, to_pillow
+from ..images.picture import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..upscaling.tiling import Progress
 from ..upscaling.upscalers import UpscalerPool

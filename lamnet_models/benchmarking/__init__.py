@@ -1,11 +1,17 @@
 """Benchmarks of latency and memory, with interleaved measurements for stable ratios."""
 
-from .bandwidth import AGGREGATION_SIZES, OperatorMeasurement, copy_bandwidth, measure_aggregation
-from .chart import draw_chart, read_psnr
-from .measure import MODES, PRECISIONS, Measurement, bench
-from .networks import open_network
-from .peers import PEERS
-from .windows import MIXERS, WINDOW_SIDES, WindowMeasurement, draw_windows, measure_windows
+from .layers import (
+    AGGREGATION_SIZES,
+    MIXERS,
+    WINDOW_SIDES,
+    OperatorMeasurement,
+    WindowMeasurement,
+    draw_windows,
+    measure_aggregation,
+    measure_windows,
+)
+from .measure import MODES, PRECISIONS, Measurement, bench, draw_chart, read_psnr
+from .peers import PEERS, open_network
 
 __all__ = [
     "AGGREGATION_SIZES",
@@ -18,7 +24,6 @@ __all__ = [
     "OperatorMeasurement",
     "WindowMeasurement",
     "bench",
-    "copy_bandwidth",
     "draw_chart",
     "draw_windows",
     "measure_aggregation",

@@ -1,13 +1,16 @@
-"""Benchmark of networks: latency, throughput, memory, and ratios to a baseline."""
+"""Benchmark of networks: latency, throughput, memory, ratios to a baseline; chart of latency and quality."""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +19,12 @@ from lamnet_layers.backends.select import set_backend
 
 from ..compilation import compile_network
 from ..devices import resolve_device
+from ..errors import LAMNetError
 from ..exporting import to_onnxruntime
+from ..files import atomic_path
 from ..lamnet import LAMNet
-from .memory import peak_memory, peak_memory_in_child
-from .networks import open_network
-from .timing import limited_threads, time_interleaved
+from .peers import open_network
+from .timing import limited_threads, peak_memory, peak_memory_in_child, time_interleaved
 
 MODES = ("eager", "compiled", "onnxruntime")
 """Execution modes: eager, ``torch.compile``, or exported to ONNX Runtime on the CPU."""
@@ -241,3 +245,71 @@ def _training_step(
         optimizer.step()
 
     return step
+
+
+def draw_chart(
+    results: Sequence[Measurement],
+    path: str | os.PathLike,
+    scale: int = 4,
+    psnr: Mapping[str, float] | None = None,
+) -> None:
+    """Write a bubble chart of measurements; the area of a bubble is the number of parameters.
+
+    Args:
+        results: The measurements; the horizontal axis is time.
+        path: File to write, ``.png``, ``.svg`` or ``.pdf``.
+        scale: Scale factor of peer networks.
+        psnr: PSNR in dB by network for the vertical axis; networks without one are skipped. If None, the vertical axis
+            is throughput in images per second.
+    """
+    from matplotlib.figure import Figure  # pyplot would look for a display
+
+    plotted = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for result in plotted:
+        parameters = sum(parameter.numel() for parameter in open_network(result.name, scale).parameters())
+        x, y = 1000 * result.median, psnr[result.name] if psnr else result.images / result.median
+        axes.scatter(x, y, s=parameters / 1500, alpha=0.6)
+        label = f"{Path(result.name).name}\n{result.mode}, {result.precision}, {parameters / 1000:,.0f}K"
+        axes.annotate(label, (x, y), fontsize=7, ha="center", va="center")
+    axes.set_xscale("log")
+    axes.margins(0.2)
+    axes.set_xlabel("median latency (ms); area: parameters")
+    if psnr:
+        axes.set_ylabel("PSNR (dB)")
+    else:
+        axes.set_yscale("log")
+        axes.set_ylabel("images per second")
+    axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def read_psnr(paths: Iterable[str | os.PathLike]) -> dict[str, float]:
+    """Read PSNR in dB by network from JSON output of ``lamnet eval`` or ``lamnet compare``.
+
+    Args:
+        paths: The files; JSON objects that map names to numbers are accepted, too.
+
+    Raises:
+        LAMNetError: If a file cannot be read, has another format, or the values of a network conflict.
+    """
+    psnr: dict[str, float] = {}
+    for path in paths:
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "evaluations" not in content:
+                pairs = list(content.items())
+            else:
+                rows = content["evaluations"] if isinstance(content, dict) else content
+                pairs = [(row["model"], row["psnr"]) for row in rows]
+            values = [(str(name), float(value)) for name, value in pairs]
+        except OSError as error:
+            raise LAMNetError(f"{path}: cannot read ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError):
+            raise LAMNetError(f"{path}: not the output of lamnet eval --json or lamnet compare --json") from None
+        for name, value in values:
+            if psnr.setdefault(name, value) != value:
+                raise LAMNetError(f"{path}: conflicting PSNR of {name}; pass results of one dataset")
+    return psnr

@@ -18,7 +18,7 @@ from typing import IO
 from platformdirs import user_cache_path
 
 from ..errors import DatasetError
-from .folders import sub_folders
+from .layouts import sub_folders
 
 _ENDINGS = r"\.(tar|tar\.gz|tgz|zip)"
 _MAX_BYTES = 64 * 2**30

@@ -13,12 +13,19 @@ from ..errors import DatasetError
 from ..images import read_rgb
 from ..resize import imresize
 from .archives import unpack_matching
-from .catalogue import SAMPLE, KnownDataset, known_dataset, suggest_dataset
-from .folders import describe_folder, images_in
-from .layouts import ANY_NAME, DEPTH, LAYOUTS, Match, describe_layouts, find_matches
-from .pairs import Pair, pair_images
-from .places import dataset_roots
-from .samples import sample_pairs
+from .catalog import SAMPLE, SAMPLES, KnownDataset, dataset_roots, known_dataset, sample_path, suggest_dataset
+from .layouts import (
+    ANY_NAME,
+    DEPTH,
+    LAYOUTS,
+    Match,
+    Pair,
+    describe_folder,
+    describe_layouts,
+    find_matches,
+    images_in,
+    pair_images,
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def open_dataset(
     text = os.fspath(dataset)
     known = None if isinstance(dataset, os.PathLike) or os.sep in text else known_dataset(text)
     if known is SAMPLE:
-        pairs = sample_pairs()
+        pairs = tuple(Pair(name, sample_path(name), None) for name in SAMPLES)
         return Dataset(known.name, scale, pairs[0].hr.parent, "scikit-image", pairs, lr_border=lr_border)
     is_folder = Path(text).is_dir()
     match = _find(known.pattern if known else re.escape(text), scale, data_dir) if known or not is_folder else None

@@ -1,12 +1,57 @@
-"""Detection of the folder layouts of published HR/LR datasets."""
+"""Folder layouts of published HR/LR datasets: detection, and pairing of files."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from .folders import has_images, sub_folders
+from ..images import READABLE
+
+
+@lru_cache(maxsize=4096)
+def _listing(folder: Path, _modified: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Return the subfolders and image files of a folder, sorted by name, without hidden ones."""
+    with os.scandir(folder) as entries:
+        visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    folders = tuple(folder / e.name for e in visible if e.is_dir())
+    images = tuple(folder / e.name for e in visible if e.is_file() and os.path.splitext(e.name)[1].lower() in READABLE)
+    return folders, images
+
+
+def _list(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    try:
+        return _listing(folder, folder.stat().st_mtime_ns)
+    except OSError:  # missing or unreadable
+        return (), ()
+
+
+def sub_folders(folder: Path) -> tuple[Path, ...]:
+    """Return the direct subfolders of a folder, sorted by name; empty if it cannot be read."""
+    return _list(folder)[0]
+
+
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """Return the image files directly in a folder, sorted by name; empty if it cannot be read."""
+    return _list(folder)[1]
+
+
+def has_images(folder: Path) -> bool:
+    """Return whether a folder directly contains image files."""
+    return bool(images_in(folder))
+
+
+def describe_folder(folder: Path, limit: int = 6) -> str:
+    """Return a short description of a folder's contents."""
+    if not folder.is_dir():
+        return "no such folder" if not folder.exists() else "not a folder"
+    folders, images = _list(folder)
+    names = [f"{path.name}/" for path in folders[:limit]] + (["…"] if len(folders) > limit else [])
+    if images:
+        names.append(f"{len(images)} images")
+    return ", ".join(names) or "neither folders nor images"
 
 
 @dataclass(frozen=True)
@@ -112,3 +157,50 @@ def _walk(home: Path, pattern: str, set_pattern: str, scale: int) -> list[tuple[
             if (match := regex.fullmatch(child.name))
         ]
     return reached
+
+
+_LR_ENDINGS = ("", "x{s}", "_x{s}", "_LRBI_x{s}", "_LR_x{s}", "_LR", "_SRF_{s}_LR", "_bicubic_x{s}")
+_HR_ENDING = r"(_SRF_{s})?_HR(_x{s})?$"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An HR image and its LR image.
+
+    Attributes:
+        name: Name without the layout's suffixes.
+        hr: HR file.
+        lr: LR file, None if the LR image is synthesized.
+    """
+
+    name: str
+    hr: Path
+    lr: Path | None
+
+
+def pair_images(match: Match, scale: int) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """Return the pairs of a dataset, and one line per image without a partner.
+
+    Args:
+        match: Location of the dataset.
+        scale: Scale factor.
+    """
+    hr_files, lr_files = images_in(match.hr), images_in(match.lr) if match.lr else ()
+    if match.hr == match.lr:  # one folder, distinguished by suffix
+        lr_files = tuple(file for file in lr_files if file.stem.endswith("_LR"))
+        hr_files = tuple(file for file in hr_files if file.stem.endswith("_HR"))
+    by_stem = {file.stem.casefold(): file for file in lr_files}
+    ending = _HR_ENDING.format(s=scale)
+    pairs, problems = [], []
+    for file in hr_files:
+        name = re.sub(ending, "", file.stem) or file.stem
+        candidates = [f"{base}{end.format(s=scale)}" for base in (name, file.stem) for end in _LR_ENDINGS]
+        partner = next((by_stem.pop(c.casefold()) for c in candidates if c.casefold() in by_stem), None)
+        if match.lr and not partner:
+            problems.append(f"{file}: LR image missing in {match.lr} (such as {candidates[1]}.png)")
+        else:
+            pairs.append(Pair(name, file, partner))
+    problems += [f"{file}: HR image missing in {match.hr}" for file in by_stem.values()]
+    names = [pair.name for pair in pairs]
+    unique = tuple(Pair(p.hr.name, p.hr, p.lr) if names.count(p.name) > 1 else p for p in pairs)
+    return unique, tuple(problems)

@@ -121,10 +121,8 @@ def compare(
             [
                 Panel(hr, (pair.name, f"{opened.name} x{opened.scale}"), box),
                 *(
-                    Panel(
-                        box.crop(output), (predictor.name, f"{psnr(box.crop(output), box.crop(hr), 0, channel):.2f} dB")
-                    )
-                    for predictor, output in zip(predictors, outputs, strict=True)
+                    Panel(crop, (predictor.name, f"{psnr(crop, box.crop(hr), 0, channel):.2f} dB"))
+                    for predictor, crop in zip(predictors, map(box.crop, outputs), strict=True)
                 ),
                 Panel(box.crop(hr), ("original", "PSNR")),
             ]

@@ -1,9 +1,16 @@
 """Explanation of networks: attribution maps and effective receptive fields."""
 
-from .attribution import Attribution, attribution, gini
-from .explain import Explanation, NetworkExplanation, explain
-from .receptive_field import ReceptiveField, receptive_field
-from .view import Differentiable, prepare_input, to_tensor
+from .attribution import (
+    Attribution,
+    Differentiable,
+    ReceptiveField,
+    attribution,
+    gini,
+    prepare_input,
+    receptive_field,
+    to_tensor,
+)
+from .explanation import Explanation, NetworkExplanation, explain
 
 __all__ = [
     "Attribution",

@@ -1,8 +1,10 @@
-"""Local attribution maps (LAM): contribution of input pixels to an output patch."""
+"""Attribution maps and effective receptive fields of any network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +12,104 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..pictures import Box
-from .view import Differentiable
+from ..datasets.catalog import read_photo
+from ..errors import ImageError, ModelError
+from ..pictures import Box, best_box, local_contrast
+from ..resize import imresize
+
+MIN_SIDE = 16
+"""Minimum width and height in pixels of an input."""
+
+
+def prepare_input(
+    photo: str | os.PathLike | np.ndarray,
+    scale: int,
+    side: int,
+    at: tuple[int, int] | None = None,
+    downscale: bool = True,
+) -> np.ndarray:
+    """Crop a photograph and downscale it to a network's input.
+
+    Args:
+        photo: An image file, the name of a sample photograph, or (H, W, 3) uint8.
+        scale: The network's scale factor.
+        side: Width and height in pixels of the input, limited by the photograph.
+        at: Column and row of its center, in the photograph's pixels; by default the region with most fine structure.
+        downscale: Whether to downscale the photograph by ``scale`` first, as in training.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ImageError: If the photograph cannot be read, or has less than 16×16 pixels after downscaling.
+        ValueError: If ``at`` is outside.
+    """
+    image = photo if isinstance(photo, np.ndarray) else read_photo(photo)
+    factor = scale if downscale else 1
+    if min(image.shape[:2]) // factor < MIN_SIDE:
+        minimum = MIN_SIDE * factor
+        raise ImageError(f"image must have at least {minimum}×{minimum} pixels, got {image.shape[1]}×{image.shape[0]}")
+    height, width = (length // factor * factor for length in image.shape[:2])
+    image = image[:height, :width]
+    size = min(side * factor, width), min(side * factor, height)
+    if at is None:
+        box = best_box(local_contrast(image), side * factor)
+        left, top = box.left, box.top
+    elif not (0 <= at[0] < width and 0 <= at[1] < height):
+        raise ValueError(f"at must be inside the image of {width}×{height} pixels, got {at[0]},{at[1]}")
+    else:
+        left, top = at[0] - size[0] // 2, at[1] - size[1] // 2
+    left = min(max(left, 0), width - size[0]) // factor * factor
+    top = min(max(top, 0), height - size[1]) // factor * factor
+    crop = np.ascontiguousarray(Box(left, top, *size).crop(image))
+    return imresize(crop, 1 / scale) if downscale else crop
+
+
+def to_tensor(pixels: np.ndarray, model: nn.Module) -> Tensor:
+    """Convert pixels to a network's input, (1, C, H, W) in [0, 1]; gray for one channel.
+
+    The tensor is float32, on the device of the network.
+
+    Raises:
+        ModelError: If the network has neither 1 nor 3 input channels.
+    """
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    if model.in_chans == 1:
+        image = image.mean(1, keepdim=True)
+    elif model.in_chans != 3:
+        raise ModelError(f"in_chans of the network must be 1 or 3, got {model.in_chans}")
+    parameter = next(model.parameters(), image)
+    return image.to(parameter.device, torch.float32)
+
+
+class Differentiable(nn.Module):
+    """Differentiable copy of any network.
+
+    Models loaded by spandrel run without gradients, so the network inside is called, with inputs padded to the sizes it
+    requires. The original network is unchanged.
+
+    Args:
+        model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.scale, self.in_chans = model.scale, model.in_chans
+        descriptor = getattr(model, "descriptor", None)  # of a spandrel model
+        self.model = copy.deepcopy(model if descriptor is None else model.network)
+        requirements = descriptor and descriptor.size_requirements
+        self.multiple = requirements.multiple_of if requirements else 1
+        self.minimum = requirements.minimum if requirements else 1
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the SR images, (B, C, r·H, r·W)."""
+        height, width = x.shape[2:]
+        pads = [max(-side % self.multiple, self.minimum - side) for side in (width, height)]
+        if any(pads):
+            x = F.pad(x, (0, pads[0], 0, pads[1]), "replicate")
+        return self.model(x)[..., : self.scale * height, : self.scale * width]
+
 
 SIGMA = 1.2
 """Standard deviation in pixels of the blur at the start of the path, the LAM paper's for ×4."""
@@ -129,3 +227,64 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
     padded = F.pad(image, (radius,) * 4, "replicate")
     blurred = F.conv2d(padded, kernel, groups=image.shape[1])
     return F.conv2d(blurred, kernel.mT, groups=image.shape[1])
+
+
+SHARES = (0.5, 0.9, 0.99)
+"""Shares of the gradient for which the extent is reported."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReceptiveField:
+    """An effective receptive field.
+
+    Attributes:
+        map: Mean magnitude of the gradient of the output's center by input pixel, (H, W), divided by the largest.
+        extent: Side in pixels of the smallest centered square that contains a share of the gradient, by share.
+    """
+
+    map: np.ndarray
+    extent: dict[float, int]
+
+
+def receptive_field(
+    model: nn.Module, images: Iterable[Tensor], on_status: Callable[[str], None] | None = None
+) -> ReceptiveField:
+    """Compute the effective receptive field of a network.
+
+    ``mean_images(sum_channels(|∂y/∂x|))``, with y the sum over channels of the r×r output pixels of the central pixel
+    of the input x.
+
+    Source: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks" (2016); the
+    extents are those of Ding et al., "Scaling Up Your Kernels to 31×31" (2022).
+
+    Args:
+        model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
+        images: (1, C, H, W) each, all of one size.
+        on_status: Called with status lines.
+
+    Raises:
+        ValueError: If ``images`` is empty.
+    """
+    network = Differentiable(model)
+    total, count = None, 0
+    for image in images:
+        if on_status:
+            on_status(f"receptive field, image {count + 1}")
+        image = image.detach().clone().requires_grad_()
+        row, column = (side // 2 * network.scale for side in image.shape[2:])
+        output = network(image)[..., row : row + network.scale, column : column + network.scale].sum()
+        (gradient,) = torch.autograd.grad(output, image)
+        seen = gradient.abs().sum((0, 1)).double()
+        total, count = seen if total is None else total + seen, count + 1
+    if total is None:
+        raise ValueError("images must not be empty")
+    field = (total / total.max().clamp(min=torch.finfo(total.dtype).tiny)).cpu().numpy()
+    return ReceptiveField(field, {share: _extent(field, share) for share in SHARES})
+
+
+def _extent(field: np.ndarray, share: float) -> int:
+    """Return the side of the smallest centered square that contains a share of the sum."""
+    rows, columns = (np.abs(np.arange(side) - side // 2) for side in field.shape)
+    distance = np.maximum(rows[:, None], columns)
+    cumulated = np.cumsum(np.bincount(distance.ravel(), weights=field.ravel()))
+    return 2 * int(np.searchsorted(cumulated, share * cumulated[-1] * (1 - 1e-12))) + 1

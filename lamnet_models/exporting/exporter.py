@@ -1,11 +1,12 @@
-"""Export of a network to a program, with verification against PyTorch."""
+"""Export of a network to a program, with verification against PyTorch; conversion to ONNX Runtime in memory."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 
 from lamnet_layers import use_backend
 
+from ..compilation import check_compiler
 from ..devices import resolve_device, without_onednn
 from ..errors import ExportError
 from ..factory import resolve_model
 from ..files import atomic_path
+from ..integrations.onnxruntime import METADATA, OnnxNetwork, load_onnx, open_onnx
 from ..lamnet import LAMNet
-from .program import build_metadata, detached_eval_copy
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2", "aoti": ".pt2"}
 """Formats and their extensions: ONNX, ``torch.export``'s archive, AOTInductor's package."""
@@ -90,12 +92,12 @@ def export(
     if format != "aoti" and target_device.type != "cpu":
         raise ValueError(f"device must be 'cpu' for {format}, which runs on any device, got {str(device)!r}")
     on_status = on_status or (lambda _: None)
-    network = detached_eval_copy(resolve_model(model))
-    module = import_module(f".{format}_format", __package__)
+    network = _detached_eval_copy(resolve_model(model))
+    write, load = _PROGRAMS[format]
     with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), without_onednn(half):
         on_status(f"writing {format}")
-        module.write(detached_eval_copy(network).to(target_device), temporary, build_metadata(network, half), half)
-        run = module.load(temporary)
+        write(_detached_eval_copy(network).to(target_device), temporary, _build_metadata(network, half), half)
+        run = load(temporary)
         differences = {}
         for size in SIZES:
             on_status("comparing at " + "×".join(map(str, size)))
@@ -107,6 +109,27 @@ def export(
                 f"{TOLERANCES[half]:.0e})"
             )
     return Export(path, format, half, differences)
+
+
+def to_onnxruntime(
+    model: nn.Module | str | os.PathLike, *, half: bool = False, threads: int | None = None
+) -> OnnxNetwork:
+    """Return a network that runs in ONNX Runtime, without an intermediate file.
+
+    Args:
+        model: LAMNet, checkpoint file, name of a pretrained model, or exported file.
+        half: Whether weights and images are float16; ignored for an exported file.
+        threads: Number of threads; None for that of PyTorch.
+
+    Raises:
+        ExportError: If the network is not a LAMNet, or the package onnx is missing.
+        LAMNetError: If the model is unknown, or ONNX Runtime is missing.
+    """
+    network = resolve_model(model)
+    if isinstance(network, OnnxNetwork):
+        return network
+    network = _detached_eval_copy(network)
+    return open_onnx(_serialize_onnx(network, _build_metadata(network, half), half), threads)
 
 
 def _format_of(path: Path, format: str | None) -> str:
@@ -132,3 +155,102 @@ def _difference(
     if result.shape != expected.shape:
         return float("inf")
     return ((result - expected).abs().max() / expected.abs().max()).nan_to_num(float("inf")).item()
+
+
+def _detached_eval_copy(model: nn.Module) -> LAMNet:
+    """Return an uncompiled float32 copy on the CPU, in evaluation mode, with the default backend.
+
+    Raises:
+        ExportError: If the network is not a LAMNet.
+    """
+    if not isinstance(model, LAMNet):
+        raise ExportError(f"model must be a LAMNet, got {type(model).__name__}")
+    copy = LAMNet(**model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy.eval()
+
+
+def _build_metadata(model: LAMNet, half: bool) -> dict[str, str]:
+    """Return the metadata of a program by key."""
+    description = {"version": version("lamnet"), "half": half, "config": model.config}
+    mean = [round(value, 4) for value in model.mean.flatten().tolist()]
+    return {
+        METADATA: json.dumps(description),
+        "scale": str(model.scale),
+        "in_chans": str(model.in_chans),
+        "mean": json.dumps(mean),  # informative: the program subtracts it
+    }
+
+
+def _serialize_onnx(model: LAMNet, metadata: dict[str, str], half: bool) -> bytes:
+    """Return the contents of the ONNX file of a network.
+
+    Raises:
+        ExportError: If the package onnx is missing, or the attention is not supported.
+    """
+    if model.config["attn_layer"] != "fsa":
+        raise ExportError("ONNX export supports attn_layer='fsa' only: use format torch or aoti")
+    try:
+        from .onnx import network_to_onnx
+    except ImportError:
+        raise ExportError("ONNX export needs the package onnx: pip install 'lamnet[onnx]'") from None
+    with torch.no_grad():
+        return network_to_onnx(model, metadata, half).SerializeToString()
+
+
+def _write_onnx(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> None:
+    """Write the ONNX graph and its weights to one file."""
+    path.write_bytes(_serialize_onnx(model, metadata, half))
+
+
+def _trace(model: LAMNet, half: bool) -> torch.export.ExportedProgram:
+    """Trace a network with dynamic batch, height and width; changes its dtype if ``half``."""
+    weight = model.to(torch.float16 if half else torch.float32).conv_first.weight
+    image = torch.rand(2, model.in_chans, 24, 32).to(weight)
+    dynamic_shape = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(model, (image,), dynamic_shapes=(dynamic_shape,), strict=False)
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):  # checks of dtype and device, which would bind it to this device
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
+
+
+def _write_torch(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> None:
+    """Write the ``torch.export`` archive, with the metadata as extra files."""
+    torch.export.save(_trace(model, half), path, extra_files=metadata)
+
+
+def _load_torch(path: Path) -> Callable[[Tensor], Tensor]:
+    """Load an archive as a callable."""
+    return torch.export.load(path).module()
+
+
+def _write_aoti(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> None:
+    """Compile a network and write the package.
+
+    Raises:
+        LAMNetError: If no working C++ compiler is installed.
+    """
+    import torch._inductor
+
+    check_compiler(header="cmath")
+    # As in `compile_blocks`: the layers choose their memory layouts.
+    options = {"aot_inductor.metadata": metadata, "layout_optimization": False}
+    torch._inductor.aoti_compile_and_package(_trace(model, half), package_path=str(path), inductor_configs=options)
+
+
+def _load_aoti(path: Path) -> Callable[[Tensor], Tensor]:
+    """Load a package as a callable."""
+    import torch._inductor
+
+    return torch._inductor.aoti_load_package(str(path))
+
+
+_PROGRAMS: dict[str, tuple[Callable[..., None], Callable[[Path], Callable[[Tensor], Tensor]]]] = {
+    "onnx": (_write_onnx, load_onnx),
+    "torch": (_write_torch, _load_torch),
+    "aoti": (_write_aoti, _load_aoti),
+}
+"""Writer and loader of each format."""

@@ -2,8 +2,7 @@
 
 from .formats import READABLE, WRITABLE, unsupported_reason
 from .picture import Picture
-from .reading import read_image
-from .rgb import read_rgb
-from .writing import write_image
+from .read import read_image, read_rgb
+from .write import write_image
 
 __all__ = ["READABLE", "WRITABLE", "Picture", "read_image", "read_rgb", "unsupported_reason", "write_image"]

@@ -1,12 +1,23 @@
-"""Capabilities of image file formats."""
+"""Capabilities of image file formats, and optional HEIC support by pillow-heif."""
 
 from __future__ import annotations
 
+import importlib.util
+import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
-from . import heif
+from ..errors import ImageError
+
+HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
+"""Whether HEIC files can be read and written."""
+
+HEIF_MISSING = "HEIC requires pillow-heif: pip install 'lamnet[heic]'"
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_SHARED_BRANDS = (b"mif1", b"msf1")  # also used by AVIF
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ FORMATS = {
 FRAME_FORMATS = {extension: form for extension, form in FORMATS.items() if form.frames} | {".gif": _GIF}
 """Formats with several images per file, by extension; GIF, limited to 256 colors, is written for animations only."""
 
-WRITABLE = tuple(extension for extension, form in FORMATS.items() if form is not _HEIC or heif.IS_INSTALLED)
+WRITABLE = tuple(extension for extension, form in FORMATS.items() if form is not _HEIC or HAS_HEIF)
 """Lowercase extensions of writable files."""
 
 ALIASES = {".apng": ".png", ".dib": ".bmp", ".heif": ".heic", ".jfif": ".jpg", ".jpe": ".jpg"}
@@ -88,8 +99,8 @@ def unsupported_reason(
         return f"{FORMATS[extension.lower()].name} supports only one image per file"
     if form is None:
         return f"extension must be one of {', '.join(known)}, got {extension or 'none'}"
-    if form is _HEIC and not heif.IS_INSTALLED:
-        return heif.MISSING
+    if form is _HEIC and not HAS_HEIF:
+        return HEIF_MISSING
     if channels in (2, 4) and not form.alpha:
         return f"{form.name} does not support transparency"
     if np.dtype(dtype).itemsize > 1 and not form.deep:
@@ -99,3 +110,29 @@ def unsupported_reason(
     if height * width > form.max_pixels:
         return f"{form.name} supports at most {form.max_pixels:,} pixels, got {width:,}x{height:,}"
     return None
+
+
+def heif_formats(file: io.BufferedReader) -> tuple[str, ...]:
+    """Return ``("HEIF",)`` if a file may be HEIC, after registering the format, else ``()``.
+
+    Raises:
+        ImageError: If the file is HEIC and pillow-heif is missing.
+    """
+    file.seek(0)
+    head = file.read(12)
+    if head[4:8] != b"ftyp" or head[8:] not in (*_HEIC_BRANDS, *_SHARED_BRANDS):
+        return ()
+    if HAS_HEIF:
+        register_heif()
+        return ("HEIF",)
+    if head[8:] in _HEIC_BRANDS:
+        raise ImageError(HEIF_MISSING)
+    return ()
+
+
+def register_heif() -> None:
+    """Register the format with Pillow."""
+    if "HEIF" not in Image.OPEN:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)

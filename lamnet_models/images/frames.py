@@ -14,16 +14,23 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from ..errors import ImageError
+from ..errors import ImageError, error_reason, one_line
 from ..files import atomic_path
-from . import png, tiff
 from .formats import FRAME_FORMATS
-from .limits import check_pixels
-from .messages import one_line, reason
 from .metadata import ORIENTATION, exif_of
-from .picture import Picture
-from .pillow import from_pillow, to_pillow
-from .reading import animation_length, decoding, detect_format, open_file, open_for_decoding, open_with_pillow
+from .picture import Picture, from_pillow, to_pillow
+from .read import (
+    animation_length,
+    check_pixels,
+    decoding,
+    detect_format,
+    open_file,
+    open_for_decoding,
+    open_with_pillow,
+    png_frame_count,
+    read_tiff,
+    tiff_page_count,
+)
 
 _XMP = 700  # TIFF tag
 
@@ -54,10 +61,10 @@ def frame_count(path: str | os.PathLike) -> int:
     with open_for_decoding(path) as file:
         file_format = detect_format(file)
         if file_format == "PNG":
-            return png.frame_count(png.small_chunks(file))
+            return png_frame_count(file)
         if file_format == "TIFF":
-            return tiff.page_count(file)
-        return 1 if file_format == "BMP" else animation_length(open_with_pillow(file))
+            return tiff_page_count(file)
+        return animation_length(open_with_pillow(file))
 
 
 @contextmanager
@@ -101,7 +108,7 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
             else:
                 _write_animation(file, path.suffix.lower(), frames, quality)
     except (OSError, ValueError, RuntimeError, StopIteration) as error:
-        raise ImageError(f"{one_line(path)}: cannot write ({reason(error)})") from None
+        raise ImageError(f"{one_line(path)}: cannot write ({error_reason(error)})") from None
 
 
 def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:
@@ -114,8 +121,8 @@ def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pi
 
 
 def _pages(file: io.BufferedReader) -> Frames:
-    count = tiff.page_count(file)
-    return Frames(count, (tiff.read_tiff(file, page) for page in range(count)))
+    count = tiff_page_count(file)
+    return Frames(count, (read_tiff(file, page) for page in range(count)))
 
 
 def _animation(file: io.BufferedReader) -> Frames:

@@ -1,17 +1,17 @@
-"""libvips input and output of 16-bit PNG and TIFF, and of large images."""
+"""libvips images: opening, decoding, and conversion from and to arrays."""
 
 from __future__ import annotations
 
 import io
 import os
+import threading
 from typing import Any
 
 import numpy as np
 import pyvips
 
-from .picture import Picture
-
-_UNKNOWN_DPI = 72.0  # default of readers; libvips always writes a resolution
+_HARMLESS = "tag is not read from file"  # warning about an unknown tag
+_errors_lock = threading.Lock()  # libvips has one error buffer for all threads
 
 
 def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image:
@@ -33,22 +33,33 @@ def open_image(file: io.BufferedIOBase, page: int | None = None) -> pyvips.Image
     return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
 
 
-def save_image(file: io.BufferedIOBase, picture: Picture, extension: str, quality: int = 95) -> None:
-    """Write a picture as PNG, TIFF or JPEG, row by row, without copying its pixels."""
-    across, down = picture.dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
-    image = from_pixels(picture.pixels, picture.icc_profile)
-    image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimeter
-    for name, data in (("exif-data", picture.exif), ("xmp-data", picture.xmp)):
-        if data:
-            image.set_type(pyvips.GValue.blob_type, name, data)
-    options: dict[str, Any] = {"filter": "all"}  # PNG: adaptive filters, the default of encoders
-    if extension in (".jpg", ".jpeg"):
-        options = {"Q": quality, "subsample_mode": "off"}
-    elif extension != ".png":
-        options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": picture.pixels.nbytes > 2**31}
-    keep = "icc|exif|xmp" if picture.exif else "icc|xmp"  # otherwise libvips generates EXIF data
-    target = pyvips.Target.new_to_descriptor(file.fileno())
-    image.write_to_target(target, extension, keep=keep, **options)
+def decode(image: pyvips.Image) -> np.ndarray:
+    """Return an image's pixels, (H, W, C).
+
+    Raises pyvips.Error for damaged tiles, too: libvips only logs these, leaves them black and continues.
+    """
+
+    def stop_at_damage(image: pyvips.Image, _: object) -> None:
+        if _error_log():
+            image.set_kill(True)
+
+    image = image.copy()
+    image.set_progress(True)
+    image.signal_connect("eval", stop_at_damage)
+    with _errors_lock:
+        pyvips.vips_lib.vips_error_clear()
+        pixels = to_pixels(image)
+        errors = _error_log()
+        pyvips.vips_lib.vips_error_clear()
+    if errors:
+        raise pyvips.Error("damaged tiles", errors)
+    return pixels
+
+
+def _error_log() -> str:
+    """Return the content of libvips' error buffer, without harmless lines."""
+    log = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
+    return "\n".join(line for line in log.splitlines() if line and _HARMLESS not in line)
 
 
 def from_pixels(pixels: np.ndarray, icc_profile: bytes | None = None, cmyk: bool = False) -> pyvips.Image:

@@ -8,16 +8,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from .costs import table1, table2
-from .figure5 import figure5
-from .figure6 import figure6
-from .figure7 import figure7
-from .figure8 import figure8
-from .figure9 import figure9
-from .figure10 import figure10
+from .figures import figure5, figure6, figure7, figure8, figure9, figure10
 from .result import Reproduction
-from .table3 import table3
-from .table4 import table4
+from .tables import table1, table2, table3, table4
 
 ITEMS: dict[str, Callable[..., Reproduction]] = {
     "table1": table1,

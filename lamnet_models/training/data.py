@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..datasets import Dataset, Pair, open_dataset
-from ..datasets.folders import images_in, sub_folders
-from ..datasets.layouts import ANY_NAME, find_matches
-from ..datasets.pairs import pair_images
+from ..datasets.layouts import ANY_NAME, find_matches, images_in, pair_images, sub_folders
 from ..errors import TrainingError
 
 

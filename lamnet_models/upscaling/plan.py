@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ImageError
-from ..images import WRITABLE, heif
-from ..images.formats import ALIASES, FORMATS, FRAME_FORMATS
-from ..images.messages import one_line
+from ..errors import ImageError, one_line
+from ..images import WRITABLE
+from ..images.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
 from .sources import Source, find_sources, path_key
 
 
@@ -68,7 +67,7 @@ def plan_jobs(
     extension = None if ext == "auto" else f".{ext.lower().removeprefix('.')}"
     if extension not in (None, *writable):
         if extension in FORMATS:
-            raise ValueError(f"ext {ext!r} is not available: {heif.MISSING}")
+            raise ValueError(f"ext {ext!r} is not available: {HEIF_MISSING}")
         raise ValueError(f"ext must be one of auto, {', '.join(known[1:] for known in writable)}, got {ext!r}")
     if os.path.basename(suffix) != suffix:
         raise ValueError(f"suffix must not contain a path separator, got {suffix!r}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import LAMNetError
 from ..images import Picture
-from ..images.pillow import from_pillow, to_pillow
+from ..images.picture import from_pillow, to_pillow
 from ..resize import imresize
 from .memory import host_memory
 from .scratch import empty

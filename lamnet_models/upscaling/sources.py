@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ImageError
+from ..errors import ImageError, error_reason, one_line
 from ..images import READABLE
-from ..images.messages import one_line, reason
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _walk(top: Path, recursive: bool, exclude: Path | None) -> Iterator[Source]:
     excluded = None if exclude is None or path_key(exclude) == path_key(top) else path_key(exclude)
 
     def fail(error: OSError) -> None:
-        raise ImageError(f"{one_line(error.filename)}: cannot be listed ({reason(error)})") from None
+        raise ImageError(f"{one_line(error.filename)}: cannot be listed ({error_reason(error)})") from None
 
     for folder, folders, names in os.walk(top, onerror=fail):
         parent = Path(folder)

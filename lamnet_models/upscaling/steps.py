@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from ..errors import ImageError, LAMNetError
+from ..errors import ImageError, LAMNetError, error_reason, one_line
 from ..images import Picture, read_image, unsupported_reason, write_image
 from ..images.frames import Frames, frame_count, open_frames, write_frames
-from ..images.messages import one_line, reason
 from .plan import Job
 from .sizing import resize_image
 from .sources import path_key
@@ -196,7 +195,7 @@ def _failure(job: Job | Result, error: Exception) -> Result:
     if isinstance(error, ImageError):
         return Result(job.source, error=str(error))
     if isinstance(error, LAMNetError | MemoryError | ValueError | OSError):
-        return Result(job.source, error=f"{one_line(job.source)}: {reason(error)}")
+        return Result(job.source, error=f"{one_line(job.source)}: {error_reason(error)}")
     raise error
 
 
@@ -210,4 +209,4 @@ def _make_folder(folder: Path, within: Path | None) -> None:
                 raise ImageError(f"{one_line(folder)}: refusing to write outside {one_line(within)} through a link")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImageError(f"{one_line(folder)}: cannot be created ({reason(error)})") from None
+        raise ImageError(f"{one_line(folder)}: cannot be created ({error_reason(error)})") from None

@@ -14,8 +14,8 @@ from ..devices import resolve_device
 from ..exporting import to_onnxruntime
 from ..factory import resolve_model
 from ..images import Picture
-from ..images.pillow import from_pillow, to_pillow
-from ..images.writing import encoder_memory
+from ..images.picture import from_pillow, to_pillow
+from ..images.write import encoder_memory
 from ..lamnet import LAMNet
 from ..names import default_model_for_scale
 from .inference import PRECISIONS, Inference

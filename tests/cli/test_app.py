@@ -19,7 +19,7 @@ import pyvips
 from PIL import Image
 
 from lamnet_models import Upscaler
-from lamnet_models.datasets.samples import sample_path
+from lamnet_models.datasets.catalog import sample_path
 from lamnet_models.images import Picture, read_image, write_image
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -16,10 +16,11 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture(scope="session")
 def docs():
-    """Documentation folder, added to ``sys.path``."""
-    sys.path.insert(0, str(DOCS))
+    """Documentation folder, with its generators importable."""
+    generators = str(DOCS / "_generate")
+    sys.path.insert(0, generators)
     yield DOCS
-    sys.path.remove(str(DOCS))
+    sys.path.remove(generators)
 
 
 @pytest.fixture(scope="session")

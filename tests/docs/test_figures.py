@@ -6,7 +6,8 @@ from lamnet_layers import FocalSeparableAttention
 
 
 def test_drawings_match_committed_files(docs):
-    from make_figures import ASSETS, drawings
+    from assets import ASSETS
+    from diagrams import drawings
 
     generated = drawings()
     assert len(generated) >= 6
@@ -14,7 +15,7 @@ def test_drawings_match_committed_files(docs):
 
 
 def test_exact_kernel_reproduces_attention_output(docs):
-    from figures.model import exact_kernel
+    from network_figures import exact_kernel
 
     torch.manual_seed(0)
     attention = FocalSeparableAttention(8, num_heads=2, window=((1, 2), (2, 1)))

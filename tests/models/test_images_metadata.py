@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamnet_models.images import Picture, read_image, write_image, writing
+from lamnet_models.images import Picture, read_image, write, write_image
 from lamnet_models.images.metadata import descriptive_exif
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
@@ -38,7 +38,7 @@ def test_write_keeps_metadata(tmp_path, monkeypatch, source, extension, dtype, l
     if dtype == np.uint16 and extension not in (".png", ".tif"):
         pytest.skip("8-bit format")
     path = tmp_path / f"a{extension}"
-    monkeypatch.setattr(writing, "STREAMING_THRESHOLD", 0 if large else 1 << 40)  # large images are written row by row
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0 if large else 1 << 40)  # large images are written row by row
     write_image(path, source.with_pixels(np.zeros((64, 48, 3), dtype)))
     back = read_image(path)
     assert back.xmp == XMP

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, LAMNetError, Upscaler, save_checkpoint
-from lamnet_models.images import Picture, read_image, write_image, writing
+from lamnet_models.images import Picture, read_image, write, write_image
 from lamnet_models.upscaling import memory, strategy
 from lamnet_models.upscaling.footprint import TilingMode, estimate_memory
 from lamnet_models.upscaling.memory import parse_memory
@@ -30,7 +30,7 @@ configure_allocator()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
-from lamnet_models.benchmarking.memory import track_peak_memory
+from lamnet_models.benchmarking.timing import track_peak_memory
 from lamnet_models.upscaling.footprint import estimate_process_memory
 from lamnet_models.upscaling.memory import used_memory
 
@@ -185,7 +185,7 @@ def test_upscaler_exact_memory_independent_of_image_size():
 def test_write_image_by_rows_gives_same_pixels(monkeypatch, tmp_path, extension, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 50, channels), np.uint8)
     write_image(tmp_path / f"a{extension}", Picture(pixels))
-    monkeypatch.setattr(writing, "STREAMING_THRESHOLD", 0)
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0)
     write_image(tmp_path / f"b{extension}", Picture(pixels))
     at_once, by_rows = (read_image(tmp_path / f"{name}{extension}").pixels for name in "ab")
     np.testing.assert_array_equal(at_once, by_rows)

@@ -15,11 +15,9 @@ from lamnet_models.evaluation.published import table3 as published_table3
 from lamnet_models.evaluation.published import table4 as published_table4
 from lamnet_models.reproduction import ITEMS, Score, Table, item_options, reproduce
 from lamnet_models.reproduction.ablation import Budget
-from lamnet_models.reproduction.costs import MACS, PARAMS, K
 from lamnet_models.reproduction.kernels import dynamic_kernels, rank, sparsity
-from lamnet_models.reproduction.modules import CHANNELS, GROUPS, count_modules
-from lamnet_models.reproduction.printed import compare_with_printed
-from lamnet_models.reproduction.table4 import VARIANTS
+from lamnet_models.reproduction.result import compare_with_printed
+from lamnet_models.reproduction.tables import CHANNELS, GROUPS, MACS, PARAMS, VARIANTS, K, count_modules
 
 SMALL = {"model_args": {"embed_dim": 16, "num_blocks": 1, "depth": 1}, "batch": 1, "patch": 8}
 
@@ -189,7 +187,7 @@ def test_figure_7_from_logs(tmp_path):
     result = ITEMS["figure7"](runs=[tmp_path / "run"])
     assert result.tables[0].rows == (("run", 20, "32.00", "32.00", "sample"),)
     result.draw(tmp_path / "figure7.svg")
-    with pytest.raises(TrainingError, match=r"^run must.*log\.jsonl"):
+    with pytest.raises(TrainingError, match=r"run .*log\.jsonl"):
         ITEMS["figure7"](runs=[tmp_path])
 
 

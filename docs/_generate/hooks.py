@@ -1,0 +1,64 @@
+"""MkDocs hooks that generate the command reference, the model cards and repository pages."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from mkdocs.structure.files import File
+
+from lamnet_models.names import packaged_weights
+
+_ROOT = Path(__file__).resolve().parents[2]
+_COMMAND = (sys.executable, "-m", "typer", "lamnet_cli.main", "utils", "docs", "--name", "lamnet")
+_MARKER = re.compile(r"^<!-- (commands|cards|file (\S+)) -->$", re.MULTILINE)
+
+
+def on_config(config):
+    """Add the model cards to the navigation."""
+    sections = (
+        entry for part in config.nav for section in part.values() if isinstance(section, list) for entry in section
+    )
+    cards = next(entry["Model cards"] for entry in sections if "Model cards" in entry)
+    cards += [{name: f"weights/{name}.md"} for name in packaged_weights()]
+    return config
+
+
+def on_files(files, config, **_):
+    """Add a page for each model card."""
+    for name, path in packaged_weights().items():
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        page = re.sub(r"\A#+ .*\n", f"# {name}\n", card)
+        files.append(File.generated(config, f"weights/{name}.md", content=page))
+    return files
+
+
+def on_page_markdown(markdown: str, **_) -> str:
+    """Replace each marker by the command reference, the table of cards, or a repository file."""
+    return _MARKER.sub(lambda match: _render(match[1], match[2]), markdown)
+
+
+def _render(marker: str, path: str | None) -> str:
+    if marker == "commands":
+        return _commands()
+    if marker == "cards":
+        return _cards()
+    text = (_ROOT / path).read_text(encoding="utf-8")
+    return text.replace("](docs/", "](")  # links are relative to the repository root
+
+
+def _commands() -> str:
+    reference = subprocess.run(_COMMAND, check=True, capture_output=True, text=True).stdout
+    reference = "## " + reference.partition("\n## ")[2]
+    return re.sub(r"^Example: (.+)$", r"```bash\n\1\n```", reference, flags=re.MULTILINE)
+
+
+def _cards() -> str:
+    rows = []
+    for name, path in packaged_weights().items():
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        scores = dict(re.findall(r"^\| (\w+) \| [^|]* \| ([^|]*) \| `lamnet eval", card, re.MULTILINE))
+        rows.append({"weights": f"[{name}](weights/{name}.md)", **scores})
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
