@@ -22,6 +22,9 @@ from .transparency import fill_transparent
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Autocast dtypes by name; None: the network's own dtype."""
 
+DTYPE_NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+"""Names of the dtypes of networks and autocast."""
+
 _TOLERANCE = 1e-3
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -41,7 +44,9 @@ class Inference:
     planner: TilePlanner
 
     @torch.no_grad()
-    def upscale(self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None) -> Pixels:
+    def upscale(
+        self, source: Pixels, half: torch.dtype | None = None, progress: Progress | None = None
+    ) -> tuple[Pixels, TilePlan]:
         """Upscale images, including alpha.
 
         Args:
@@ -51,8 +56,8 @@ class Inference:
             progress: Called after each tile with the number of tiles done and their total.
 
         Returns:
-            (B, C, scale·H, scale·W) with the dtype and device of ``source``, in memory or, if memory is short, in a
-            temporary file deleted with it.
+            The result, (B, C, scale·H, scale·W) with the dtype and device of ``source``, in memory or, if memory is
+            short, in a temporary file deleted with it; and the plan that ran.
 
         Raises:
             ValueError: If the values are out of range or the number of channels does not fit.
@@ -78,7 +83,7 @@ class Inference:
             for index, (part, into) in enumerate(parts):
                 part_progress = progress and _partial_progress(progress, index, len(parts))
                 plan = self._run(part, into, plan, plans, half, part_progress)
-        return out
+        return out, plan
 
     def _run(
         self,

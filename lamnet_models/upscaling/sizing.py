@@ -22,7 +22,7 @@ from .scratch import empty
 SCALES = (2, 3, 4)
 """Upscaling factors of the published models."""
 
-ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
+ImageT = TypeVar("ImageT")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from ..images.messages import one_line, reason
 from .plan import Job
 from .sizing import resize_image
 from .sources import path_key
+from .strategy import TilePlan
 from .upscalers import UpscalerPool
 
 
@@ -30,8 +32,8 @@ class Result:
         skipped: Whether the target existed and was kept.
         size: Width and height of the output in pixels.
         frames: Number of frames in the output.
-        tile: Side of the tiles, or ``"exact"``; 0: the whole image at once.
-        notes: Warnings of a job that succeeded.
+        tile: Side of the tiles that ran, or ``"exact"``; 0: the whole image at once. For several frames, the smallest.
+        notes: Warnings of a job that succeeded, such as of an out-of-memory fallback to smaller tiles.
     """
 
     source: Path
@@ -124,18 +126,18 @@ class JobRunner:
         self, job: Job, picture: Picture, progress: Callable[[int, int], None] | None
     ) -> tuple[Result, Picture]:
         target = self._target(job, picture)
-        sr, tile = self._upscale_picture(picture, progress)
-        return Result(job.source, target, size=(sr.width, sr.height), tile=tile), sr
+        sr, plan = self._upscale_picture(picture, progress)
+        return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option), sr
 
     def _upscale_frames(self, job: Job, progress: Callable[[int, int], None] | None) -> Result:
         sizes: list[tuple[int, int]] = []
-        tiles: list[int | str] = []
+        plans: list[TilePlan] = []
 
         def upscale_all(frames: Frames, pictures: Iterator[Picture]) -> Iterator[Picture]:
             for index, picture in enumerate(pictures):
-                sr, tile = self._upscale_picture(picture, None)
+                sr, plan = self._upscale_picture(picture, None)
                 sizes.append((sr.width, sr.height))
-                tiles.append(tile)
+                plans.append(plan)
                 yield sr
                 if progress:
                     progress(index + 1, frames.count)
@@ -145,16 +147,16 @@ class JobRunner:
             target = self._target(job, first, multi_frame=True)
             pictures = upscale_all(frames, chain([first], frames.pictures))
             write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
-        return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tiles[0])
+        smallest = min(plans, key=lambda plan: plan.mode.tile or math.inf)
+        return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=smallest.tile_option)
 
     def _upscale_picture(
         self, picture: Picture, progress: Callable[[int, int], None] | None
-    ) -> tuple[Picture, int | str]:
+    ) -> tuple[Picture, TilePlan]:
         height, width = self.upscalers.result_size(picture.height, picture.width)
         upscaler = self.upscalers.for_size(picture.height, picture.width)
-        tile = upscaler.tile_for(picture.height, picture.width)
-        sr = upscaler(picture if self.options.metadata else picture.without_metadata(), progress=progress)
-        return resize_image(sr, height, width, upscaler.max_memory), tile
+        output = upscaler.run(picture if self.options.metadata else picture.without_metadata(), progress=progress)
+        return resize_image(output.image, height, width, upscaler.max_memory), output.plan
 
     def _existing_result(self, job: Job) -> Result | None:
         """Return the result of a skipped job; raise ImageError if the target may not be replaced."""

@@ -36,6 +36,11 @@ class TilePlan:
     result_in_file: bool = False
 
     @property
+    def tile_option(self) -> int | str:
+        """Value of the argument ``tile`` that selects this plan: 0, a side in pixels, or ``"exact"``."""
+        return "exact" if self.mode.is_exact else self.mode.tile
+
+    @property
     def in_files(self) -> dict[str, int]:
         """Names and bytes of the data stored in files."""
         files = {"features": self.features_in_file and self.estimate.features}

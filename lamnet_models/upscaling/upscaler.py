@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
+from typing import Generic
 
 import numpy as np
 import torch
@@ -17,11 +19,11 @@ from ..images.pillow import from_pillow, to_pillow
 from ..images.writing import encoder_memory
 from ..lamnet import LAMNet
 from ..registry import resolve_model
-from .inference import PRECISIONS, Inference
+from .inference import DTYPE_NAMES, PRECISIONS, Inference
 from .memory import format_memory, host_memory, parse_memory
 from .pixels import Pixels
 from .sizing import ImageT, TargetSize, image_size, resize_image
-from .strategy import TilePlanner
+from .strategy import TilePlan, TilePlanner
 from .tiling import Progress
 
 BACKENDS = ("torch", "onnxruntime")
@@ -91,6 +93,21 @@ def upscale(
     result = size.result(*shape, upscaler.scale)
     sr = upscaler(image, progress=progress)
     return sr if size.is_network_size else resize_image(sr, *result, upscaler.max_memory)
+
+
+@dataclass(frozen=True)
+class UpscaleOutput(Generic[ImageT]):
+    """SR image, and how it was computed.
+
+    Attributes:
+        image: SR image, of the type of the input.
+        plan: Tile plan that ran, after any out-of-memory fallback.
+        precision: Precision of the computation: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"fp64"``.
+    """
+
+    image: ImageT
+    plan: TilePlan
+    precision: str
 
 
 class Upscaler:
@@ -195,15 +212,6 @@ class Upscaler:
             raise ValueError(f"max_memory must be at least {format_memory(minimum)}, got {max_memory!r}")
         self._inference = Inference(self.model, target_device, self._planner)
 
-    def tile_for(self, height: int, width: int) -> int | str:
-        """Return the planned tile side for an image size, or ``"exact"``; 0: the whole image.
-
-        With ``tile="auto"``, the plan depends on the free memory. If memory runs out during the computation, smaller
-        tiles are used, with a warning.
-        """
-        mode = next(self._planner.plans((1, self.model.in_chans, height, width))).mode
-        return "exact" if mode.is_exact else mode.tile
-
     def encoding_error(self, extension: str, height: int, width: int) -> str | None:
         """Return an error message if encoding a result exceeds ``max_memory``, otherwise None."""
         need = encoder_memory(extension, height, width)
@@ -213,29 +221,49 @@ class Upscaler:
 
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
         """Upscale an image; ``progress`` is called with the number of tiles done and their total."""
+        return self.run(image, progress=progress).image
+
+    def run(self, image: ImageT, *, progress: Progress | None = None) -> UpscaleOutput[ImageT]:
+        """Upscale an image and return the result with the tile plan and the precision that ran.
+
+        With ``tile="auto"``, the plan depends on the free memory. If memory runs out during the computation, smaller
+        tiles are used, with a warning.
+
+        Args:
+            image: The image.
+            progress: Called after each tile with the number of tiles done and their total.
+
+        Raises:
+            ValueError: If the image's type, shape or values are out of range.
+            LAMNetError: If memory is short or the result is not finite.
+        """
         if isinstance(image, Picture):
-            return image.with_pixels(self._array(image.pixels, progress))
+            output = self._run_array(image.pixels, progress)
+            return replace(output, image=image.with_pixels(output.image))
         if isinstance(image, Image.Image):
-            picture = from_pillow(image)
-            result = to_pillow(self(picture, progress=progress))
+            output = self.run(from_pillow(image), progress=progress)
+            result = to_pillow(output.image)
             result.info.update({key: image.info[key] for key in ("exif", "xmp") if key in image.info})
-            return result
+            return replace(output, image=result)
+        if isinstance(image, np.ndarray) and image.ndim == 2:
+            output = self._run_array(image[..., None], progress)
+            return replace(output, image=output.image[..., 0])
         if isinstance(image, np.ndarray):
-            return self._array(image[..., None], progress)[..., 0] if image.ndim == 2 else self._array(image, progress)
+            return self._run_array(image, progress)
         if isinstance(image, Tensor):
-            return self._tensor(image, progress)
+            return self._run_tensor(image, progress)
         raise ValueError(f"image must be an array, Pillow image, tensor or Picture, got {type(image).__name__}")
 
-    def _array(self, pixels: np.ndarray, progress: Progress | None) -> np.ndarray:
+    def _run_array(self, pixels: np.ndarray, progress: Progress | None) -> UpscaleOutput[np.ndarray]:
         if pixels.ndim != 3 or 0 in pixels.shape:
             raise ValueError(f"image must have shape (H, W) or (H, W, C), none of them 0, got {pixels.shape}")
         dtype = pixels.dtype
         if dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
             raise ValueError(f"image must be uint8, uint16 or floating-point, got {dtype}")
-        half = self._autocast_dtype(is_8bit=dtype == np.uint8)
-        return self._inference.upscale(Pixels.from_array(pixels), half, progress).to_array()
+        output = self._run(Pixels.from_array(pixels), progress)
+        return replace(output, image=output.image.to_array())
 
-    def _tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
+    def _run_tensor(self, image: Tensor, progress: Progress | None) -> UpscaleOutput[Tensor]:
         if image.dim() not in (3, 4) or 0 in image.shape:
             raise ValueError(
                 f"image must have shape (C, H, W) or (B, C, H, W), none of them 0, got {tuple(image.shape)}"
@@ -243,10 +271,14 @@ class Upscaler:
         if not image.is_floating_point():
             raise ValueError(f"image must be floating-point in [0, 1] if it is a tensor, got {image.dtype}")
         batch = image.detach() if image.dim() == 4 else image.detach()[None]
-        result = self._inference.upscale(Pixels(batch), self._autocast_dtype(is_8bit=False), progress).data
-        return result if image.dim() == 4 else result[0]
+        output = self._run(Pixels(batch), progress)
+        return replace(output, image=output.image.data if image.dim() == 4 else output.image.data[0])
 
-    def _autocast_dtype(self, is_8bit: bool) -> torch.dtype | None:
-        if self._precision == "auto":
-            return torch.float16 if is_8bit and self.device.type == "cuda" else None
-        return PRECISIONS[self._precision]
+    def _run(self, source: Pixels, progress: Progress | None) -> UpscaleOutput[Pixels]:
+        precision = self._precision
+        if precision == "auto":
+            precision = "fp16" if source.data.dtype == torch.uint8 and self.device.type == "cuda" else "fp32"
+        half = PRECISIONS[precision]
+        out, plan = self._inference.upscale(source, half, progress)
+        dtype = half or next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
+        return UpscaleOutput(out, plan, DTYPE_NAMES[dtype])

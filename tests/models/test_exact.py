@@ -144,14 +144,15 @@ def small():
     return LAMNet(scale=2, channels=16, num_blocks=1, depth=1, heads=2).eval()
 
 
-def test_tile_for_auto_short_memory_is_exact(monkeypatch, small):
+def test_run_auto_short_memory_is_exact(monkeypatch, small):
     image = torch.rand(1, 3, 300, 40)
     whole = Upscaler(small, tile=0)(image)
     upscaler = Upscaler(small)
-    assert upscaler.tile_for(300, 40) == 0
+    assert upscaler.run(image).plan.tile_option == 0
     monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
-    assert upscaler.tile_for(300, 40) == "exact"
-    torch.testing.assert_close(upscaler(image), whole, rtol=0, atol=1e-5)
+    output = upscaler.run(image)
+    assert output.plan.tile_option == "exact"
+    torch.testing.assert_close(output.image, whole, rtol=0, atol=1e-5)
 
 
 def test_upscaler_out_of_memory_falls_back_to_smaller_exact_tiles(monkeypatch, small):
