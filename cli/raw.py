@@ -15,7 +15,7 @@ from .output import check_output, print_note
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.upscalers import UpscalerPool
+    from lamnet_models.upscaling.upscaler import UpscalerPool
 
 
 def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: UpscalerPool, overwrite: bool) -> None:
@@ -27,7 +27,7 @@ def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: Upscal
         upscalers: UpscalerPool to use.
         overwrite: Whether the file may exist.
     """
-    from lamnet_models.upscaling.raw import upscale_raw
+    from lamnet_models.upscaling.video import upscale_raw
 
     to_stdout = output is None or str(output) == "-"
     if to_stdout and sys.stdout.isatty():
@@ -40,7 +40,7 @@ def upscale_stream(size: tuple[int, int], output: Path | None, upscalers: Upscal
     task = progress.add_task("frames", total=None)
     with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter("always", RuntimeWarning)
-        upscale_raw(sys.stdin.buffer, sink, size, upscalers, lambda done: progress.update(task, completed=done))
+        upscale_raw(sys.stdin.buffer, sink, size, upscalers, lambda done, _: progress.update(task, completed=done))
     for message in dict.fromkeys(str(warning.message) for warning in recorded):
         print_note(message)
 

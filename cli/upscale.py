@@ -18,8 +18,7 @@ from .progress import JobBars
 from .stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.plan import Job
-    from lamnet_models.upscaling.steps import Result
+    from lamnet_models.upscaling.files import Job, Result
 
 
 class Backend(str, Enum):
@@ -125,11 +124,9 @@ def upscale(
         check_output(report, overwrite=True)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
     from lamnet_models import ImageError
-    from lamnet_models.upscaling.files import run_jobs
-    from lamnet_models.upscaling.plan import plan_jobs
+    from lamnet_models.upscaling.files import Options, plan_jobs, run_jobs
     from lamnet_models.upscaling.sizing import TargetSize
-    from lamnet_models.upscaling.steps import Options
-    from lamnet_models.upscaling.upscalers import UpscalerPool, model_scale
+    from lamnet_models.upscaling.upscaler import UpscalerPool, model_scale
 
     try:
         target_size = TargetSize(scale, width, height)
@@ -147,7 +144,7 @@ def upscale(
                 max_memory=max_memory,
                 compile=compile,
             )
-            default = upscalers.default.scale
+            default = upscalers.scale
         jobs: list[Job] = []
         if not is_raw:
             name_suffix = target_size.suffix(default) if suffix is None else suffix
@@ -169,7 +166,7 @@ def upscale(
     )
     results = []
     with sigterm_as_interrupt(), _open_report(report) as write_row, JobBars(len(jobs)) as bars:
-        for result in run_jobs(jobs, upscalers, options, lambda job, *steps: bars.update(job.source.name, *steps)):
+        for result in run_jobs(jobs, upscalers, options, progress=bars.update, on_status=bars.start):
             results.append(result)
             bars.finish(len(results))
             write_row(result)
@@ -184,7 +181,8 @@ def _print_result(result: Result, as_json: bool) -> None:
     for note in result.notes:
         print_note(f"{result.source}: {note}")
     if result.error:
-        print_error(result.error)
+        hint = "; --overwrite replaces it, --skip-existing keeps it" if result.exists else ""
+        print_error(result.error + hint)
     elif as_json:
         return
     elif result.skipped:

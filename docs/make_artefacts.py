@@ -77,7 +77,7 @@ def main() -> None:
                         Panel(BOX.crop(image), (name, f"{method}  {scores[method]:.2f} dB"))
                         for method, image in results.items()
                     ),
-                    Panel(BOX.cut(hr), ("original",)),
+                    Panel(BOX.crop(hr), ("original",)),
                 ]
     rows = ["| degradation of the LR image | bicubic | LAMNet | difference |", "| --- | --- | --- | --- |"]
     for name, pairs in gains.items():

@@ -87,7 +87,7 @@ def serve(
 
 def _networks(model: str | os.PathLike | None, service: UpscaleService) -> Networks:
     if model is not None:
-        return {Path(model).name: {service.upscalers(model).default.scale: model}}
+        return {Path(model).name: {service.upscalers(model).scale: model}}
     prefixes = {"LAMNet": "lamnet_x", "LAMNet-large": "lamnet_large_x"}
     return {
         label: {int(name.removeprefix(prefix)): name for name in NAMES if name.startswith(prefix)}

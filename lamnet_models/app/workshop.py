@@ -21,7 +21,7 @@ from ..images.pillow import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..registry import resolve_model
 from ..upscaling.tiling import Progress
-from ..upscaling.upscalers import UpscalerPool
+from ..upscaling.upscaler import UpscalerPool
 from .uploads import read_upload, upscale_upload
 
 PREVIEW_SIDE = 4096

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ..upscaling.memory import used_memory
+from ..upscaling.planner import used_memory
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:

@@ -57,7 +57,7 @@ def compare(
     *,
     details: int | list[Detail] = 3,
     side: int = 64,
-    on_image: Callable[[str, ImageResult], None] | None = None,
+    on_image: Callable[[ImageResult], None] | None = None,
     device: str = "auto",
     precision: str = "fp32",
     tile: int | str = 0,
@@ -73,7 +73,7 @@ def compare(
         data_dir: Dataset root.
         details: Crops to show, or the number of crops where the models differ most, each of another image.
         side: Width and height in pixels of automatically chosen crops.
-        on_image: Called for each image with the model's name and its result.
+        on_image: Called with the result of each image of each model.
         device: Device to compute on.
         precision: Computation dtype.
         tile: Tile side in pixels.
@@ -95,9 +95,7 @@ def compare(
         evaluate(
             predictor,
             opened,
-            precision=precision,
-            tile=tile,
-            on_image=on_image and (lambda result, name=predictor.name: on_image(name, result)),
+            on_image=on_image,
             **options,
         )
         for predictor in predictors
@@ -109,9 +107,9 @@ def compare(
     rows, chosen = [], []
     for detail, pair in zip(crops, pairs, strict=True):
         hr, lr = opened.read(pair)
-        outputs = [predictor.upscale(lr) for predictor in predictors]
+        outputs = [predictor.run(lr).image for predictor in predictors]
         box = detail.box or best_box(_error_spread(outputs, hr), side)
-        if box.cut(hr).shape[:2] != (box.height, box.width):
+        if box.crop(hr).shape[:2] != (box.height, box.width):
             raise DatasetError(
                 f"box of {pair.name} must be inside its {hr.shape[1]}×{hr.shape[0]} pixels, got "
                 f"{box.left},{box.top},{box.width},{box.height}"
@@ -121,10 +119,12 @@ def compare(
             [
                 Panel(hr, (pair.name, f"{opened.name} x{opened.scale}"), box),
                 *(
-                    Panel(box.cut(output), (predictor.name, f"{psnr(box.cut(output), box.cut(hr), 0, channel):.2f} dB"))
+                    Panel(
+                        box.crop(output), (predictor.name, f"{psnr(box.crop(output), box.crop(hr), 0, channel):.2f} dB")
+                    )
                     for predictor, output in zip(predictors, outputs, strict=True)
                 ),
-                Panel(box.cut(hr), ("original", "PSNR")),
+                Panel(box.crop(hr), ("original", "PSNR")),
             ]
         )
     return Comparison(evaluations, tuple(chosen), grid(rows) if rows else None)

@@ -18,6 +18,8 @@ from ..pretrained import resolve_weights_path
 from ..registry import published_name, resolve_model
 from ..resize import imresize
 from ..upscaling import Upscaler
+from ..upscaling.planner import TilePlan
+from ..upscaling.upscaler import UpscaleOutput
 from .ensemble import SelfEnsemble
 
 BICUBIC = "bicubic"
@@ -33,7 +35,7 @@ class Predictor:
     Attributes:
         name: Name for tables.
         scale: Scale factor.
-        upscale: (H, W, 3) uint8 → (s·H, s·W, 3) uint8.
+        run: (H, W, 3) uint8 → SR image, (s·H, s·W, 3) uint8, with the tile plan and precision that ran.
         weights: File name of the weights, None without a file.
         weights_sha256: SHA-256 of the file, or of a module's tensors; None without weights.
         device: Device it runs on.
@@ -42,7 +44,7 @@ class Predictor:
 
     name: str
     scale: int
-    upscale: Callable[[np.ndarray], np.ndarray]
+    run: Callable[[np.ndarray], UpscaleOutput[np.ndarray]]
     weights: str | None = None
     weights_sha256: str | None = None
     device: str = "cpu"
@@ -80,7 +82,7 @@ def open_predictor(
         if self_ensemble:
             raise ValueError("self_ensemble must be False for bicubic interpolation, got True")
         scale = scale or _DEFAULT_SCALE
-        return Predictor(BICUBIC, scale, lambda image: imresize(image, scale))
+        return Predictor(BICUBIC, scale, lambda image: UpscaleOutput(imresize(image, scale), TilePlan(), "fp64"))
     if model is None:
         model = f"lamnet_x{scale or _DEFAULT_SCALE}"
     network = with_scale(resolve_model(model), scale)
@@ -101,7 +103,7 @@ def open_predictor(
     return Predictor(
         f"{name} (self-ensemble)" if self_ensemble else name,
         upscaler.scale,
-        upscaler,
+        upscaler.run,
         weights,
         digest,
         str(upscaler.device),

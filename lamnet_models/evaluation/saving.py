@@ -52,9 +52,9 @@ class ImageSaver:
         error = (rgb_to_y(result.sr) - rgb_to_y(result.hr)) ** 2
         box = best_box(error, _SIDE)
         scale = result.hr.shape[0] // result.lr.shape[0]
-        hr = box.cut(result.hr)
+        hr = box.crop(result.hr)
         panels = [Panel(result.hr, (result.score.name, f"{result.score.psnr:.2f} dB overall"), box)]
         for name, image in (("bicubic", imresize(result.lr, scale)), (self._model, result.sr)):
-            crop: np.ndarray = box.cut(image)
+            crop: np.ndarray = box.crop(image)
             panels.append(Panel(crop, (name, f"{psnr(crop, hr):.2f} dB")))
         return [*panels, Panel(hr, ("original", "PSNR of the crop"))]

@@ -59,7 +59,7 @@ def prepare_input(
         left, top = at[0] - size[0] // 2, at[1] - size[1] // 2
     left = min(max(left, 0), width - size[0]) // factor * factor
     top = min(max(top, 0), height - size[1]) // factor * factor
-    crop = np.ascontiguousarray(Box(left, top, *size).cut(image))
+    crop = np.ascontiguousarray(Box(left, top, *size).crop(image))
     return imresize(crop, 1 / scale) if downscale else crop
 
 

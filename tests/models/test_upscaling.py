@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from lamnet_models import LAMNet, save_checkpoint
 from lamnet_models.errors import LAMNetError
 from lamnet_models.images import Picture
-from lamnet_models.upscaling import Upscaler, inference, strategy, upscale
-from lamnet_models.upscaling.strategy import TilePlanner
-from lamnet_models.upscaling.transparency import fill_transparent
+from lamnet_models.upscaling import Upscaler, planner, upscale
+from lamnet_models.upscaling.pixels import fill_transparent
+from lamnet_models.upscaling.planner import TilePlanner
+from lamnet_models.upscaling.precision import PRECISIONS
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -259,10 +260,10 @@ def tile_that_ran(shape, dtype=np.uint8, **options):
 
 @pytest.mark.filterwarnings("ignore:memory is short")
 def test_run_auto_tile_depends_on_memory(monkeypatch):
-    side = strategy.AUTO_TILE
-    monkeypatch.setattr(strategy, "host_memory", lambda device: 10**15)
+    side = planner.AUTO_TILE
+    monkeypatch.setattr(planner, "host_memory", lambda device: 10**15)
     assert tile_that_ran((side + 1, 10)) == 0
-    monkeypatch.setattr(strategy, "host_memory", lambda device: 10**6)
+    monkeypatch.setattr(planner, "host_memory", lambda device: 10**6)
     assert tile_that_ran((side + 1, 10)) == side
     assert tile_that_ran((side, 10)) == 0
     assert tile_that_ran((65, 10), tile=64) == 64
@@ -274,10 +275,10 @@ def test_run_auto_tile_depends_on_channels_and_bit_depth(monkeypatch):
     height, width = 300, 40
     whole = TilePlanner(Nearest(), torch.device("cpu"), 0, 32)
     need = next(whole.plans((1, 3, height, width), 1)).estimate.host(True)
-    monkeypatch.setattr(strategy, "host_memory", lambda device: need)
+    monkeypatch.setattr(planner, "host_memory", lambda device: need)
     assert tile_that_ran((height, width, 3)) == 0
-    assert tile_that_ran((height, width, 4)) == strategy.AUTO_TILE
-    assert tile_that_ran((height, width, 3), np.uint16) == strategy.AUTO_TILE
+    assert tile_that_ran((height, width, 4)) == planner.AUTO_TILE
+    assert tile_that_ran((height, width, 3), np.uint16) == planner.AUTO_TILE
 
 
 @pytest.mark.parametrize("image", [noise(5, 6), noise(5, 6, 4), torch.rand(3, 5, 6), Image.new("LA", (6, 5))])
@@ -338,7 +339,7 @@ def test_precision_half_uses_autocast(precision):
     network.conv_first.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     image = torch.rand(1, 3, 12, 12)
     result = upscale(image, network, precision=precision)
-    assert dtypes == [inference.PRECISIONS[precision]]
+    assert dtypes == [PRECISIONS[precision]]
     assert result.dtype == torch.float32
     assert 0 < (result - upscale(image, network, precision="fp32")).abs().max() < 0.02
     assert dtypes[1:] == [torch.float32]
