@@ -91,15 +91,7 @@ def compare(
     opened = open_dataset(dataset, predictors[0].scale, data_dir, options.get("lr_border", "mirror"))
     crops = details if isinstance(details, list) else []
     pairs = [_find_pair(opened, detail) for detail in crops]  # validated before the evaluation
-    evaluations = tuple(
-        evaluate(
-            predictor,
-            opened,
-            on_image=on_image,
-            **options,
-        )
-        for predictor in predictors
-    )
+    evaluations = tuple(evaluate(predictor, opened, on_image=on_image, **options) for predictor in predictors)
     if isinstance(details, int):
         crops = [Detail(name) for name in _rank_by_spread(evaluations)[:details]]
         pairs = [_find_pair(opened, detail) for detail in crops]

@@ -386,7 +386,7 @@ class UpscalerPool:
         return self._loaded[scale]
 
     def run(self, image: ImageT, *, progress: Progress | None = None) -> UpscaleOutput[ImageT]:
-        """Upscale an image to the target size; see [`Upscaler.run`][lamnet_models.Upscaler.run].
+        """Upscale an image to the target size; see [`Upscaler`][lamnet_models.Upscaler].
 
         Args:
             image: The image.
