@@ -19,8 +19,7 @@ from ..errors import DatasetError, ImageError
 from ..upscaling.planner import TilePlan
 from ..upscaling.upscaler import UpscaleOutput
 from .methods import Predictor, open_predictor
-from .metrics import psnr, ssim
-from .protocol import Protocol, resolve_protocol
+from .metrics import Protocol, psnr, resolve_protocol, ssim
 from .result import Evaluation, ImageScore, mean, versions
 
 _PREFETCH = 2

@@ -12,8 +12,7 @@ from torch import nn
 from lamnet_models import DatasetError, ModelError, create_model, save_checkpoint, upscale
 from lamnet_models.evaluation import PROTOCOLS, compare, evaluate, psnr, ssim
 from lamnet_models.evaluation.compare import Detail
-from lamnet_models.evaluation.ensemble import SelfEnsemble
-from lamnet_models.evaluation.methods import open_predictor
+from lamnet_models.evaluation.methods import SelfEnsemble, open_predictor
 from lamnet_models.evaluation.published import published
 from lamnet_models.pictures import Box
 from lamnet_models.pretrained import find_weights
