@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from .options import Device, DeviceName, Json, Overwrite, Precision, PrecisionName, Tile, parse_size, parse_tile
 from .output import check_output, print_error, print_json, print_note
-from .progress import JobBars
+from .progress import JobBars, progress_bar
 from .stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from lamnet_models.upscaling.files import Job, Result
+    from lamnet_models.upscaling.upscaler import UpscalerPool
 
 
 class Backend(str, Enum):
@@ -155,10 +157,8 @@ def upscale(
         _print_plan(jobs, as_json)
         return
     if is_raw:
-        from .raw import upscale_stream
-
         with sigterm_as_interrupt():
-            upscale_stream(parse_size("--size", size), output, upscalers, overwrite)
+            _upscale_raw(parse_size("--size", size), output, upscalers, overwrite)
         return
 
     options = Options(
@@ -175,6 +175,44 @@ def upscale(
         print_json([_to_dict(result) for result in results])
     if any(result.error for result in results):
         raise typer.Exit(1)
+
+
+def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: UpscalerPool, overwrite: bool) -> None:
+    """Upscale raw frames from standard input to standard output or a file.
+
+    Args:
+        size: Width and height of the input frames.
+        output: Output file; ``-`` or None for standard output.
+        upscalers: Networks to upscale with.
+        overwrite: Whether the file may exist.
+    """
+    from lamnet_models.upscaling.video import upscale_raw
+
+    to_stdout = output is None or str(output) == "-"
+    if to_stdout and sys.stdout.isatty():
+        raise typer.BadParameter(
+            "refusing to write raw video to a terminal: pipe it to a program such as ffmpeg, or set -o FILE"
+        )
+    if not to_stdout:
+        check_output(output, overwrite)
+    progress = progress_bar()
+    task = progress.add_task("frames", total=None)
+    with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as recorded:
+        warnings.simplefilter("always", RuntimeWarning)
+        upscale_raw(sys.stdin.buffer, sink, size, upscalers, lambda done, _: progress.update(task, completed=done))
+    for message in dict.fromkeys(str(warning.message) for warning in recorded):
+        print_note(message)
+
+
+@contextmanager
+def _sink(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    from lamnet_models.files import atomic_path
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        yield file
 
 
 def _print_result(result: Result, as_json: bool) -> None:

@@ -30,7 +30,7 @@ def test_info_estimates_memory(lamnet, monkeypatch):
     assert memory["whole"] > memory["exact"] > memory["exact_in_files"] > 0
     assert memory["files"] == 1920 * 1080 * (3 * 64 * 4 + 16 * 3)
     shown = lamnet("info", "lamnet_x4", "--size", "1920x1080")[1]
-    assert f"{memory['whole'] / 1e9:.2f} GB for the whole image" in shown
+    assert f"{memory['whole'] / 1e9:.2f} GB without tiling" in shown
 
 
 @pytest.mark.parametrize(("limit", "message"), [("4X", "got '4X'"), ("10M", "got '10M'")])
