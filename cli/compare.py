@@ -87,10 +87,10 @@ def compare(
     with progress_bar() as progress:
         tasks = {}
 
-        def show(name: str, step: evaluation.ImageResult) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=step.total)
-            progress.update(tasks[name], completed=step.done)
+        def show(image: evaluation.ImageResult) -> None:
+            if image.model not in tasks:
+                tasks[image.model] = progress.add_task(image.model, total=image.total)
+            progress.update(tasks[image.model], completed=image.done)
 
         try:
             result = evaluation.compare(

@@ -125,8 +125,6 @@ def evaluate(
                 border=border,
                 protocol=protocol.value,
                 channel=channel.value,
-                tile=sides,
-                precision=precision.value,
                 on_image=show,
             )
             progress.remove_task(task)

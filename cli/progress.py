@@ -57,7 +57,6 @@ class JobBars:
     def __init__(self, count: int) -> None:
         self._bars = progress_bar()
         self._total = self._bars.add_task("files", total=count, visible=count > 1)
-        self._name: str | None = None
         self._current = self._bars.add_task("", total=None)
 
     def __enter__(self) -> JobBars:
@@ -67,11 +66,12 @@ class JobBars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def update(self, name: str, done: int, total: int) -> None:
-        """Show the progress of the current job."""
-        if name != self._name:
-            self._bars.reset(self._current, description=name, total=None)
-            self._name = name
+    def start(self, name: str) -> None:
+        """Show the name of the current job."""
+        self._bars.reset(self._current, description=name, total=None)
+
+    def update(self, done: int, total: int) -> None:
+        """Show the progress of the current job; total 0: unknown."""
         self._bars.update(self._current, completed=done, total=total or None)
 
     def finish(self, done: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -25,12 +26,12 @@ from .options import (
     parse_tile,
 )
 from .output import check_output, print_error, print_json, print_note
-from .progress import JobBars
+from .progress import JobBars, progress_bar
 from .stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.plan import Job
-    from lamnet_models.upscaling.steps import Result
+    from lamnet_models.upscaling.files import Job, Result
+    from lamnet_models.upscaling.upscaler import UpscalerPool
 
 
 class Backend(str, Enum):
@@ -137,11 +138,9 @@ def upscale(
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
     check_models(model)
     from lamnet_models import ImageError
-    from lamnet_models.upscaling.files import run_jobs
-    from lamnet_models.upscaling.plan import plan_jobs
+    from lamnet_models.upscaling.files import Options, plan_jobs, run_jobs
     from lamnet_models.upscaling.sizing import TargetSize
-    from lamnet_models.upscaling.steps import Options
-    from lamnet_models.upscaling.upscalers import UpscalerPool, model_scale
+    from lamnet_models.upscaling.upscaler import UpscalerPool, model_scale
 
     try:
         target_size = TargetSize(scale, width, height)
@@ -159,7 +158,7 @@ def upscale(
                 max_memory=max_memory,
                 compile=compile,
             )
-            default = upscalers.default.scale
+            default = upscalers.scale
         jobs: list[Job] = []
         if not is_raw:
             name_suffix = target_size.suffix(default) if suffix is None else suffix
@@ -170,10 +169,8 @@ def upscale(
         _print_plan(jobs, as_json)
         return
     if is_raw:
-        from .raw import upscale_stream
-
         with sigterm_as_interrupt():
-            upscale_stream(parse_size("--size", size), output, upscalers, overwrite)
+            _upscale_raw(parse_size("--size", size), output, upscalers, overwrite)
         return
 
     options = Options(
@@ -181,7 +178,7 @@ def upscale(
     )
     results = []
     with sigterm_as_interrupt(), _open_report(report) as write_row, JobBars(len(jobs)) as bars:
-        for result in run_jobs(jobs, upscalers, options, lambda job, *steps: bars.update(job.source.name, *steps)):
+        for result in run_jobs(jobs, upscalers, options, progress=bars.update, on_status=bars.start):
             results.append(result)
             bars.finish(len(results))
             write_row(result)
@@ -192,11 +189,50 @@ def upscale(
         raise typer.Exit(1)
 
 
+def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: UpscalerPool, overwrite: bool) -> None:
+    """Upscale raw frames from standard input to standard output or a file.
+
+    Args:
+        size: Width and height of the input frames.
+        output: Output file; ``-`` or None for standard output.
+        upscalers: Networks to upscale with.
+        overwrite: Whether the file may exist.
+    """
+    from lamnet_models.upscaling.video import upscale_raw
+
+    to_stdout = output is None or str(output) == "-"
+    if to_stdout and sys.stdout.isatty():
+        raise typer.BadParameter(
+            "refusing to write raw video to a terminal: pipe it to a program such as ffmpeg, or set -o FILE"
+        )
+    if not to_stdout:
+        check_output(output, overwrite)
+    progress = progress_bar()
+    task = progress.add_task("frames", total=None)
+    with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as recorded:
+        warnings.simplefilter("always", RuntimeWarning)
+        upscale_raw(sys.stdin.buffer, sink, size, upscalers, lambda done, _: progress.update(task, completed=done))
+    for message in dict.fromkeys(str(warning.message) for warning in recorded):
+        print_note(message)
+
+
+@contextmanager
+def _sink(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    from lamnet_models.files import atomic_path
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        yield file
+
+
 def _print_result(result: Result, as_json: bool) -> None:
     for note in result.notes:
         print_note(f"{result.source}: {note}")
     if result.error:
-        print_error(result.error)
+        hint = "; --overwrite replaces it, --skip-existing keeps it" if result.exists else ""
+        print_error(result.error + hint)
     elif as_json:
         return
     elif result.skipped:

@@ -19,7 +19,7 @@ from lamnet_models.datasets.catalog import sample_path
 from lamnet_models.images import read_rgb, write_image
 from lamnet_models.pictures import Panel, grid
 from lamnet_models.resize import imresize
-from lamnet_models.upscaling.footprint import estimate_process_memory
+from lamnet_models.upscaling.planner import estimate_process_memory
 
 configure_allocator()
 

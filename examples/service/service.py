@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from work import Worker
 
 from lamnet_models import LAMNetError
-from lamnet_models.upscaling.steps import Result
-from lamnet_models.upscaling.upscalers import UpscalerPool
+from lamnet_models.upscaling.files import Result
+from lamnet_models.upscaling.upscaler import UpscalerPool
 
 Ext = Literal["auto", "png", "jpg", "webp", "tiff"]
 
@@ -87,7 +87,7 @@ def create_app(upscalers: UpscalerPool, *, max_bytes: int, max_pending: int) -> 
 
     @app.get("/health")
     async def health() -> dict[str, object]:
-        return {"status": "ok", "scale": upscalers.default.scale, "pending": worker.pending}
+        return {"status": "ok", "scale": upscalers.scale, "pending": worker.pending}
 
     @app.post("/upscale")
     async def upscale(request: Request, file: UploadFile, ext: Ext = "auto") -> Response:

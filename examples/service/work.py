@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 
 from lamnet_models.app.uploads import upscale_upload
-from lamnet_models.upscaling.steps import Result
-from lamnet_models.upscaling.upscalers import UpscalerPool
+from lamnet_models.upscaling.files import Result
+from lamnet_models.upscaling.upscaler import UpscalerPool
 
 
 class Worker:

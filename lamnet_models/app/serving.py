@@ -87,7 +87,7 @@ def serve(
 
 def _networks(model: str | os.PathLike | None, service: UpscaleService) -> Networks:
     if model is not None:
-        return {Path(model).name: {service.upscalers(model).default.scale: model}}
+        return {Path(model).name: {service.upscalers(model).scale: model}}
     return {
         label: {args["scale"]: name for name, args in VARIANTS.items() if args["num_blocks"] == num_blocks}
         for label, num_blocks in FAMILIES.items()

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from ..errors import ImageError, one_line
 from ..images import WRITABLE, Picture, read_image
-from ..upscaling.files import run_jobs
-from ..upscaling.plan import Job
-from ..upscaling.steps import Result
+from ..upscaling.files import Job, Result, run_jobs
 from ..upscaling.tiling import Progress
-from ..upscaling.upscalers import UpscalerPool
+from ..upscaling.upscaler import UpscalerPool
 
 
 def read_upload(source: Path) -> Picture:
@@ -50,9 +48,8 @@ def upscale_upload(
     suffix = source_suffix if ext == "auto" else f".{ext}"
     if suffix.lower() not in WRITABLE:
         raise ValueError(f"ext must be one of auto, {', '.join(known[1:] for known in WRITABLE)}, got {ext!r}")
-    target = folder / f"{source.stem}_x{upscalers.default.scale}{suffix}"
-    job_progress = progress and (lambda _, done, total: progress(done, total) if total else None)
-    (result,) = run_jobs([Job(source, target, allow_png=ext == "auto")], upscalers, progress=job_progress)
+    target = folder / f"{source.stem}_x{upscalers.scale}{suffix}"
+    (result,) = run_jobs([Job(source, target, allow_png=ext == "auto")], upscalers, progress=progress)
     if result.error:
         raise ImageError(_without_folders(result.error, source.parent, folder))
     return result

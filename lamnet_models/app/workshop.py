@@ -21,7 +21,7 @@ from ..images import Picture, write_image
 from ..images.picture import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..upscaling.tiling import Progress
-from ..upscaling.upscalers import UpscalerPool
+from ..upscaling.upscaler import UpscalerPool
 from .uploads import read_upload, upscale_upload
 
 PREVIEW_SIDE = 4096

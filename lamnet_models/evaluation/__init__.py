@@ -3,8 +3,7 @@
 from ..resize import imresize
 from .compare import Comparison, compare
 from .evaluate import ImageResult, evaluate
-from .metrics import psnr, rgb_to_y, ssim
-from .protocol import PROTOCOLS, Protocol
+from .metrics import PROTOCOLS, Protocol, psnr, rgb_to_y, ssim
 from .result import Evaluation, ImageScore
 
 __all__ = [

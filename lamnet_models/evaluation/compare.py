@@ -57,7 +57,7 @@ def compare(
     *,
     details: int | list[Detail] = 3,
     side: int = 64,
-    on_image: Callable[[str, ImageResult], None] | None = None,
+    on_image: Callable[[ImageResult], None] | None = None,
     device: str = "auto",
     precision: str = "fp32",
     tile: int | str = 0,
@@ -73,7 +73,7 @@ def compare(
         data_dir: Dataset root.
         details: Crops to show, or the number of crops where the models differ most, each of another image.
         side: Width and height in pixels of automatically chosen crops.
-        on_image: Called for each image with the model's name and its result.
+        on_image: Called with the result of each image of each model.
         device: Device to compute on.
         precision: Computation dtype.
         tile: Tile side in pixels.
@@ -91,17 +91,7 @@ def compare(
     opened = open_dataset(dataset, predictors[0].scale, data_dir, options.get("lr_border", "mirror"))
     crops = details if isinstance(details, list) else []
     pairs = [_find_pair(opened, detail) for detail in crops]  # validated before the evaluation
-    evaluations = tuple(
-        evaluate(
-            predictor,
-            opened,
-            precision=precision,
-            tile=tile,
-            on_image=on_image and (lambda result, name=predictor.name: on_image(name, result)),
-            **options,
-        )
-        for predictor in predictors
-    )
+    evaluations = tuple(evaluate(predictor, opened, on_image=on_image, **options) for predictor in predictors)
     if isinstance(details, int):
         crops = [Detail(name) for name in _rank_by_spread(evaluations)[:details]]
         pairs = [_find_pair(opened, detail) for detail in crops]
@@ -109,7 +99,7 @@ def compare(
     rows, chosen = [], []
     for detail, pair in zip(crops, pairs, strict=True):
         hr, lr = opened.read(pair)
-        outputs = [predictor.upscale(lr) for predictor in predictors]
+        outputs = [predictor.run(lr).image for predictor in predictors]
         box = detail.box or best_box(_error_spread(outputs, hr), side)
         if box.crop(hr).shape[:2] != (box.height, box.width):
             raise DatasetError(

@@ -16,9 +16,10 @@ from torch import nn
 
 from ..datasets import Dataset, Pair, open_dataset
 from ..errors import DatasetError, ImageError
+from ..upscaling.planner import TilePlan
+from ..upscaling.upscaler import UpscaleOutput
 from .methods import Predictor, open_predictor
-from .metrics import psnr, ssim
-from .protocol import Protocol, resolve_protocol
+from .metrics import Protocol, psnr, resolve_protocol, ssim
 from .result import Evaluation, ImageScore, mean, versions
 
 _PREFETCH = 2
@@ -30,6 +31,7 @@ class ImageResult:
     """Result on one image.
 
     Attributes:
+        model: Name of the model.
         score: Metrics.
         done: Images processed so far, including skipped ones.
         total: Images in the dataset.
@@ -38,6 +40,7 @@ class ImageResult:
         lr: LR image, (H, W, 3) uint8.
     """
 
+    model: str
     score: ImageScore
     done: int
     total: int
@@ -57,10 +60,10 @@ def evaluate(
     protocol: str = "standard",
     channel: str | None = None,
     lr_border: str = "mirror",
-    tile: int | str = 0,
-    device: torch.device | str = "auto",
-    precision: str = "fp32",
-    self_ensemble: bool = False,
+    tile: int | str | None = None,
+    device: torch.device | str | None = None,
+    precision: str | None = None,
+    self_ensemble: bool | None = None,
     on_image: Callable[[ImageResult], None] | None = None,
 ) -> Evaluation:
     """Evaluate a model on a dataset with the protocol used in papers.
@@ -71,7 +74,8 @@ def evaluate(
     Args:
         model: ``"bicubic"``; a model name; a checkpoint file in our format, the original format or any that spandrel
             reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of ``scale``, or
-            ``"lamnet_x4"``.
+            ``"lamnet_x4"``. Or a predictor from ``open_predictor``, which excludes ``scale``, ``tile``, ``device``,
+            ``precision`` and ``self_ensemble``.
         dataset: Name in any spelling, or a folder; see [`open_dataset`][lamnet_models.datasets.open_dataset].
         scale: Scale factor; by default the network's own, 4 for bicubic interpolation.
         data_dir: Dataset root.
@@ -81,31 +85,33 @@ def evaluate(
             configurations.
         channel: ``"y"``, the protocols' default: luma; ``"rgb"``: all channels.
         lr_border: Edge rule for synthesized LR images: ``"mirror"`` or ``"replicate"``.
-        tile: Tile side in pixels; 0: the whole image; see [`Upscaler`][lamnet_models.Upscaler].
-        device: Device to compute on.
-        precision: Computation dtype.
-        self_ensemble: Whether to average over eight flips and rotations.
-        on_image: Called for each image, in the dataset's order.
+        tile: Tile side in pixels, see [`Upscaler`][lamnet_models.Upscaler]; None: 0, the whole image.
+        device: Device to compute on; None: ``"auto"``.
+        precision: Precision of the computation; None: ``"fp32"``.
+        self_ensemble: Whether to average over eight flips and rotations; None: False.
+        on_image: Called with the result of each image, in the dataset's order.
 
     Returns:
         Mean metrics, metrics per image, and the settings needed to repeat the evaluation.
 
     Raises:
-        ValueError: If an argument is out of range, or the network has another scale.
+        ValueError: If an argument is out of range or excluded by a predictor, or the network has another scale.
         DatasetError: If the dataset is not found, or none of its images can be evaluated.
         LAMNetError: If the model is not found, or memory is too small.
     """
     rules = resolve_protocol(protocol, border, channel)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit must be an integer of at least 1, got {limit!r}")
-    predictor = model
-    if not isinstance(predictor, Predictor):
-        predictor = open_predictor(
-            model, scale, tile=tile, device=device, precision=precision, self_ensemble=self_ensemble
-        )
+    options = {"scale": scale, "tile": tile, "device": device, "precision": precision, "self_ensemble": self_ensemble}
+    options = {name: value for name, value in options.items() if value is not None}
+    if isinstance(model, Predictor):
+        for name, value in options.items():
+            raise ValueError(f"{name} must be None with a predictor, got {value!r}; pass it to open_predictor")
+    predictor = model if isinstance(model, Predictor) else open_predictor(model, **options)
     opened = open_dataset(dataset, predictor.scale, data_dir, lr_border).head(limit)
     begin = time.perf_counter()
     scores: list[ImageScore] = []
+    plans: list[TilePlan] = []
     skipped = list(opened.problems)
     digest = hashlib.sha256()
     total = len(opened.pairs)
@@ -113,13 +119,15 @@ def evaluate(
         if isinstance(outcome, str):
             skipped.append(outcome)
             continue
-        score, sr, hr, lr = outcome
+        score, output, hr, lr = outcome
         scores.append(score)
+        plans.append(output.plan)
+        precision = output.precision
         for image in (hr, lr):
             digest.update(f"{score.name} {image.shape}\n".encode())
             digest.update(np.ascontiguousarray(image))
         if on_image:
-            on_image(ImageResult(score, done, total, sr, hr, lr))
+            on_image(ImageResult(predictor.name, score, done, total, output.image, hr, lr))
     if not scores:
         raise DatasetError(f"no image of {opened.name} could be evaluated; first problem: {skipped[0]}")
     return Evaluation(
@@ -141,14 +149,14 @@ def evaluate(
         weights_sha256=predictor.weights_sha256,
         device=predictor.device,
         precision=precision,
-        tile=tile,
+        tile=TilePlan.smallest(plans).tile_option,
         versions=versions(),
         seconds=time.perf_counter() - begin,
         forward_seconds=sum(score.seconds for score in scores),
     )
 
 
-_Outcome = tuple[ImageScore, np.ndarray, np.ndarray, np.ndarray]
+_Outcome = tuple[ImageScore, UpscaleOutput[np.ndarray], np.ndarray, np.ndarray]
 
 
 def _predict_images(predictor: Predictor, dataset: Dataset, rules: Protocol) -> Iterator[_Outcome | str]:
@@ -173,9 +181,9 @@ def _predict_images(predictor: Predictor, dataset: Dataset, rules: Protocol) -> 
                     behind.append(str(error))
                 else:
                     begin = time.perf_counter()
-                    sr = predictor.upscale(lr)
+                    output = predictor.run(lr)
                     seconds = time.perf_counter() - begin
-                    behind.append(pool.submit(_measure, pair, sr, hr, lr, rules, dataset.scale, seconds))
+                    behind.append(pool.submit(_measure, pair, output, hr, lr, rules, dataset.scale, seconds))
                 while len(behind) > _PREFETCH:
                     yield _result(behind.popleft())
             while behind:
@@ -191,7 +199,7 @@ def _result(item: Future | str) -> _Outcome | str:
 
 def _measure(
     pair: Pair,
-    sr: np.ndarray,
+    output: UpscaleOutput[np.ndarray],
     hr: np.ndarray,
     lr: np.ndarray,
     rules: Protocol,
@@ -202,11 +210,11 @@ def _measure(
     try:
         score = ImageScore(
             pair.name,
-            psnr(sr, hr, border, rules.channel),
-            ssim(sr, hr, border, rules.channel),
+            psnr(output.image, hr, border, rules.channel),
+            ssim(output.image, hr, border, rules.channel),
             (hr.shape[1], hr.shape[0]),
             seconds,
         )
     except ValueError as error:
         return f"{pair.hr}: {error}"
-    return score, sr, hr, lr
+    return score, output, hr, lr

@@ -19,7 +19,8 @@ from ..names import default_model_for_scale
 from ..pretrained import resolve_weights_path
 from ..resize import imresize
 from ..upscaling import Upscaler
-from .ensemble import SelfEnsemble
+from ..upscaling.planner import TilePlan
+from ..upscaling.upscaler import UpscaleOutput
 
 BICUBIC = "bicubic"
 """Name of the bicubic baseline."""
@@ -34,7 +35,7 @@ class Predictor:
     Attributes:
         name: Name for tables.
         scale: Scale factor.
-        upscale: (H, W, 3) uint8 → (s·H, s·W, 3) uint8.
+        run: (H, W, 3) uint8 → SR image, (s·H, s·W, 3) uint8, with the tile plan and precision that ran.
         weights: File name of the weights, None without a file.
         weights_sha256: SHA-256 of the file, or of a module's tensors; None without weights.
         device: Device it runs on.
@@ -43,7 +44,7 @@ class Predictor:
 
     name: str
     scale: int
-    upscale: Callable[[np.ndarray], np.ndarray]
+    run: Callable[[np.ndarray], UpscaleOutput[np.ndarray]]
     weights: str | None = None
     weights_sha256: str | None = None
     device: str = "cpu"
@@ -81,7 +82,7 @@ def open_predictor(
         if self_ensemble:
             raise ValueError("self_ensemble must be False for bicubic interpolation, got True")
         scale = scale or _DEFAULT_SCALE
-        return Predictor(BICUBIC, scale, lambda image: imresize(image, scale))
+        return Predictor(BICUBIC, scale, lambda image: UpscaleOutput(imresize(image, scale), TilePlan(), "fp64"))
     if model is None:
         model = default_model_for_scale(scale or _DEFAULT_SCALE)
     network = with_scale(resolve_model(model), scale)
@@ -102,12 +103,38 @@ def open_predictor(
     return Predictor(
         f"{name} (self-ensemble)" if self_ensemble else name,
         upscaler.scale,
-        upscaler,
+        upscaler.run,
         weights,
         digest,
         str(upscaler.device),
         published_name(network),
     )
+
+
+class SelfEnsemble(nn.Module):
+    """Average of a network's outputs over the eight flips and rotations of an image.
+
+    Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution" (2017), section 3.4.
+
+    Args:
+        model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.scale = model.scale
+        self.in_chans = model.in_chans
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the SR images, (B, C, r·H, r·W)."""
+        views = []
+        for turns in range(4):
+            for mirrored in (False, True):
+                view = torch.rot90(x.flip(-1) if mirrored else x, turns, (-2, -1))
+                output = torch.rot90(self.model(view), -turns, (-2, -1))
+                views.append(output.flip(-1) if mirrored else output)
+        return torch.stack(views).mean(dim=0)
 
 
 class FixedScale(nn.Module):

@@ -55,9 +55,9 @@ class Evaluation:
         dataset_sha256: Digest of the names and pixels of all evaluated images.
         weights: File name of the weights, None without a file.
         weights_sha256: SHA-256 of that file or, for a module, of its tensors.
-        device: Device of the evaluation.
-        precision: Computation dtype.
-        tile: Tile side in pixels; 0 for whole images.
+        device: Device of the computation.
+        precision: Precision of the computation, as it ran.
+        tile: Tile side in pixels that ran, or ``"exact"``; 0: whole images. The smallest of all images.
         versions: Versions of Python and packages.
         seconds: Total time.
         forward_seconds: Time of all forward passes.

@@ -74,7 +74,7 @@ def figure5(
         details=crops,
         side=48,
         limit=limit,
-        on_image=on_status and (lambda name, image: on_status(f"{name}, image {image.done} of {image.total}")),
+        on_image=on_status and (lambda image: on_status(f"{image.model}, image {image.done} of {image.total}")),
     )
     first = result.evaluations[0]
     rows = tuple((each.model, f"{each.psnr:.2f}", f"{each.ssim:.4f}") for each in result.evaluations)

@@ -1,5 +1,6 @@
 """Upscale images, files and folders with a super-resolution network."""
 
-from .upscaler import Upscaler, upscale
+from .planner import TilePlan
+from .upscaler import UpscaleOutput, Upscaler, upscale
 
-__all__ = ["Upscaler", "upscale"]
+__all__ = ["TilePlan", "UpscaleOutput", "Upscaler", "upscale"]

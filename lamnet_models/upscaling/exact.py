@@ -12,9 +12,8 @@ from lamnet_layers import ULM
 from lamnet_layers.residual import PreNormResidual
 
 from ..lamnet import LAMNet
-from .pixels import Pixels
+from .pixels import Pixels, empty
 from .precision import Autocast
-from .scratch import empty
 from .tiling import Cell, Progress, cells
 
 EXACT_TILES = (256, 128, 64)

@@ -1,4 +1,4 @@
-"""Autocast with fp32 fallback on overflow."""
+"""Precisions, and autocast with fp32 fallback on overflow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from torch import Tensor
 
 from ..devices import without_onednn
 from ..errors import LAMNetError
+
+PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""Autocast dtypes by name; None: the network's own dtype."""
+
+DTYPE_NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+"""Names of the dtypes of networks and autocast."""
 
 
 class Autocast:
@@ -24,6 +30,7 @@ class Autocast:
 
     Attributes:
         device: Device of the computation.
+        half: Autocast dtype; None: disabled.
         overflowed: Whether any image has been recomputed.
     """
 
@@ -31,7 +38,7 @@ class Autocast:
         self.device = device
         self.overflowed = False
         self._dtype = dtype
-        self._half = half
+        self.half = half
 
     def __call__(self, compute: Callable[..., Tensor], *sources: Tensor) -> Tensor:
         """Return ``compute(*sources)`` as float32 or float64.
@@ -44,17 +51,17 @@ class Autocast:
         with self._autocast():
             out = compute(*sources)
         out = out.to(torch.promote_types(out.dtype, torch.float32))
-        if self._half and (overflow := ~out.isfinite().flatten(1).all(1)).any():
+        if self.half and (overflow := ~out.isfinite().flatten(1).all(1)).any():
             self.overflowed = True
             out[overflow] = compute(*(source[overflow] for source in sources)).to(out.dtype)
         return out
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:
-        on_cpu, enabled = self.device.type == "cpu", self._half is not None
+        on_cpu, enabled = self.device.type == "cpu", self.half is not None
         with (
-            without_onednn(on_cpu and self._half == torch.float16),
-            torch.autocast(self.device.type, self._half, enabled=enabled),
+            without_onednn(on_cpu and self.half == torch.float16),
+            torch.autocast(self.device.type, self.half, enabled=enabled),
         ):
             yield
 

@@ -16,13 +16,13 @@ from ..errors import LAMNetError
 from ..images import Picture
 from ..images.picture import from_pillow, to_pillow
 from ..resize import imresize
-from .memory import host_memory
-from .scratch import empty
+from .pixels import empty
+from .planner import host_memory
 
 SCALES = (2, 3, 4)
 """Upscaling factors of the published models."""
 
-ImageT = TypeVar("ImageT", np.ndarray, Image.Image, Tensor, Picture)
+ImageT = TypeVar("ImageT")
 
 
 @dataclass(frozen=True)
@@ -73,26 +73,25 @@ class TargetSize:
         factor = max(result[0] / height, result[1] / width)
         return next((scale for scale in SCALES if scale >= factor), SCALES[-1])
 
-    def result(self, height: int, width: int, scale: int, max_scale: int | None = None) -> tuple[int, int]:
+    def result(self, height: int, width: int, scale: int) -> tuple[int, int]:
         """Return height and width of the result for an image; the aspect ratio is kept.
 
         Args:
             height: Rows of the image.
             width: Columns of the image.
-            scale: Scale of the network.
-            max_scale: Largest possible upscaling factor; None: ``scale``.
+            scale: Largest scale of the network.
 
         Raises:
-            LAMNetError: If the result is not larger than the image, or exceeds ``max_scale``.
+            LAMNetError: If the result is not larger than the image, or exceeds ``scale``.
         """
         if self.is_network_size:
             return scale * height, scale * width
-        result, max_scale = self._target(height, width, scale), max_scale or scale
+        result = self._target(height, width, scale)
         sizes = f"{width}x{height} pixels to {result[1]}x{result[0]}"
         if result[0] * result[1] <= height * width:
             raise LAMNetError(f"cannot upscale {sizes}: the target size must be larger than the image")
-        if result[0] > max_scale * height or result[1] > max_scale * width:
-            raise LAMNetError(f"cannot upscale {sizes}: the factor must be at most {max_scale}; upscale twice")
+        if result[0] > scale * height or result[1] > scale * width:
+            raise LAMNetError(f"cannot upscale {sizes}: the factor must be at most {scale}; upscale twice")
         return result
 
     def _target(self, height: int, width: int, scale: int) -> tuple[int, int]:

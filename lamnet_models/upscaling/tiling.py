@@ -12,7 +12,7 @@ from torch import Tensor
 from .pixels import Pixels
 
 Progress = Callable[[int, int], None]
-"""Called after each unit of work, such as a tile, with the number of units done and their total."""
+"""Called after each unit of work, such as a tile, with the number of units done and their total; 0: unknown."""
 
 
 def forward_tiled(

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -11,25 +16,28 @@ from torch import Tensor, nn
 
 from ..compilation import compile_network
 from ..devices import resolve_device
+from ..errors import LAMNetError
 from ..exporting import to_onnxruntime
-from ..factory import resolve_model
+from ..factory import create_model, resolve_model
 from ..images import Picture
 from ..images.picture import from_pillow, to_pillow
-from ..images.write import encoder_memory
 from ..lamnet import LAMNet
-from ..names import default_model_for_scale
-from .inference import PRECISIONS, Inference
-from .memory import format_memory, host_memory, parse_memory
-from .pixels import Pixels
-from .sizing import ImageT, TargetSize, image_size, resize_image
-from .strategy import TilePlanner
-from .tiling import Progress
+from ..names import VARIANTS, default_model_for_scale, is_checkpoint_path, split_name
+from .exact import forward_exact
+from .pixels import Pixels, fill_transparent, scratch_folder
+from .planner import TilePlan, TilePlanner, format_memory, parse_memory
+from .precision import DTYPE_NAMES, PRECISIONS, Autocast
+from .sizing import SCALES, ImageT, TargetSize, image_size, resize_image
+from .tiling import Progress, forward_tiled
 
 BACKENDS = ("torch", "onnxruntime")
 """Available inference backends."""
 
 TILE_PAD = 32
 """Default of ``tile_pad``, in pixels."""
+
+_TOLERANCE = 1e-3
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def upscale(
@@ -76,11 +84,9 @@ def upscale(
         ValueError: If an argument is out of range.
         LAMNetError: If the model does not exist or memory is short.
     """
-    shape, size = image_size(image), TargetSize(scale, width, height)
-    network_scale = size.network_scale(*shape) if model is None or size.is_network_size else None
-    upscaler = Upscaler(
+    upscalers = UpscalerPool(
         model,
-        scale=network_scale,
+        TargetSize(scale, width, height),
         tile=tile,
         tile_pad=tile_pad,
         device=device,
@@ -89,9 +95,22 @@ def upscale(
         compile=compile,
         backend=backend,
     )
-    result = size.result(*shape, upscaler.scale)
-    sr = upscaler(image, progress=progress)
-    return sr if size.is_network_size else resize_image(sr, *result, upscaler.max_memory)
+    return upscalers.run(image, progress=progress).image
+
+
+@dataclass(frozen=True)
+class UpscaleOutput(Generic[ImageT]):
+    """SR image, and how it was computed.
+
+    Attributes:
+        image: SR image, of the type of the input.
+        plan: Tile plan that ran, after any out-of-memory fallback.
+        precision: Precision of the computation: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"fp64"``.
+    """
+
+    image: ImageT
+    plan: TilePlan
+    precision: str
 
 
 class Upscaler:
@@ -154,23 +173,7 @@ class Upscaler:
         compile: bool = False,
         backend: str = "torch",
     ) -> None:
-        if tile not in ("auto", "exact") and not (isinstance(tile, int) and tile >= 0):
-            raise ValueError(
-                f"tile must be 'auto', 'exact', 0 (the whole image) or a positive number of pixels, got {tile!r}"
-            )
-        if not isinstance(tile_pad, int) or tile_pad < 0:
-            raise ValueError(f"tile_pad must be an integer of at least 0, got {tile_pad!r}")
-        if precision not in ("auto", *PRECISIONS):
-            raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
-        if backend not in BACKENDS:
-            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-        needs_torch = compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
-        if backend == "onnxruntime" and needs_torch:
-            raise ValueError(
-                "backend 'onnxruntime' runs on the CPU in float32 and does not support device, precision and compile; "
-                "omit them"
-            )
-        limit = None if max_memory is None else parse_memory(max_memory)
+        self.max_memory = _check_options(tile, tile_pad, device, precision, max_memory, compile, backend)
         is_module = isinstance(model, nn.Module)
         target_device = None if is_module and device == "auto" else resolve_device(device)
         network = resolve_model(default_model_for_scale(scale or 4) if model is None else model)
@@ -190,53 +193,54 @@ class Upscaler:
         self.scale: int = network.scale
         self.device = target_device
         self._precision = precision
-        self.max_memory = limit
-        self._planner = TilePlanner(self.model, target_device, tile, tile_pad, limit)
-        if limit is not None and limit < (minimum := self._planner.min_memory()):
-            raise ValueError(f"max_memory must be at least {format_memory(minimum)}, got {max_memory!r}")
-        self._inference = Inference(self.model, target_device, self._planner)
-
-    def tile_for(self, height: int, width: int) -> int | str:
-        """Return the planned tile side for an image size, or ``"exact"``; 0: the whole image.
-
-        With ``tile="auto"``, the plan depends on the free memory. If memory runs out during the computation, smaller
-        tiles are used, with a warning.
-        """
-        mode = next(self._planner.plans((1, self.model.in_chans, height, width))).mode
-        return "exact" if mode.is_exact else mode.tile
-
-    def encoding_error(self, extension: str, height: int, width: int) -> str | None:
-        """Return an error message if encoding a result exceeds ``max_memory``, otherwise None."""
-        need = encoder_memory(extension, height, width)
-        if self.max_memory is None or need <= host_memory(self.max_memory):
-            return None
-        return f"encoding {width}x{height} pixels needs {format_memory(need)} of memory, more than max_memory leaves"
+        self._planner = TilePlanner(self.model, target_device, tile, tile_pad, self.max_memory)
+        _check_max_memory(self._planner, max_memory)
 
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
         """Upscale an image; ``progress`` is called with the number of tiles done and their total."""
+        return self.run(image, progress=progress).image
+
+    def run(self, image: ImageT, *, progress: Progress | None = None) -> UpscaleOutput[ImageT]:
+        """Upscale an image and return the result with the tile plan and the precision that ran.
+
+        With ``tile="auto"``, the plan depends on the free memory. If memory runs out during the computation, smaller
+        tiles are used, with a warning.
+
+        Args:
+            image: The image.
+            progress: Called after each tile with the number of tiles done and their total.
+
+        Raises:
+            ValueError: If the image's type, shape or values are out of range.
+            LAMNetError: If memory is short or the result is not finite.
+        """
         if isinstance(image, Picture):
-            return image.with_pixels(self._array(image.pixels, progress))
+            output = self._run_array(image.pixels, progress)
+            return replace(output, image=image.with_pixels(output.image))
         if isinstance(image, Image.Image):
-            picture = from_pillow(image)
-            result = to_pillow(self(picture, progress=progress))
+            output = self.run(from_pillow(image), progress=progress)
+            result = to_pillow(output.image)
             result.info.update({key: image.info[key] for key in ("exif", "xmp") if key in image.info})
-            return result
+            return replace(output, image=result)
+        if isinstance(image, np.ndarray) and image.ndim == 2:
+            output = self._run_array(image[..., None], progress)
+            return replace(output, image=output.image[..., 0])
         if isinstance(image, np.ndarray):
-            return self._array(image[..., None], progress)[..., 0] if image.ndim == 2 else self._array(image, progress)
+            return self._run_array(image, progress)
         if isinstance(image, Tensor):
-            return self._tensor(image, progress)
+            return self._run_tensor(image, progress)
         raise ValueError(f"image must be an array, Pillow image, tensor or Picture, got {type(image).__name__}")
 
-    def _array(self, pixels: np.ndarray, progress: Progress | None) -> np.ndarray:
+    def _run_array(self, pixels: np.ndarray, progress: Progress | None) -> UpscaleOutput[np.ndarray]:
         if pixels.ndim != 3 or 0 in pixels.shape:
             raise ValueError(f"image must have shape (H, W) or (H, W, C), none of them 0, got {pixels.shape}")
         dtype = pixels.dtype
         if dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
             raise ValueError(f"image must be uint8, uint16 or floating-point, got {dtype}")
-        half = self._autocast_dtype(is_8bit=dtype == np.uint8)
-        return self._inference.upscale(Pixels.from_array(pixels), half, progress).to_array()
+        output = self._run(Pixels.from_array(pixels), progress)
+        return replace(output, image=output.image.to_array())
 
-    def _tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
+    def _run_tensor(self, image: Tensor, progress: Progress | None) -> UpscaleOutput[Tensor]:
         if image.dim() not in (3, 4) or 0 in image.shape:
             raise ValueError(
                 f"image must have shape (C, H, W) or (B, C, H, W), none of them 0, got {tuple(image.shape)}"
@@ -244,10 +248,250 @@ class Upscaler:
         if not image.is_floating_point():
             raise ValueError(f"image must be floating-point in [0, 1] if it is a tensor, got {image.dtype}")
         batch = image.detach() if image.dim() == 4 else image.detach()[None]
-        result = self._inference.upscale(Pixels(batch), self._autocast_dtype(is_8bit=False), progress).data
-        return result if image.dim() == 4 else result[0]
+        output = self._run(Pixels(batch), progress)
+        return replace(output, image=output.image.data if image.dim() == 4 else output.image.data[0])
 
-    def _autocast_dtype(self, is_8bit: bool) -> torch.dtype | None:
+    @torch.no_grad()
+    def _run(self, source: Pixels, progress: Progress | None) -> UpscaleOutput[Pixels]:
+        """Upscale images (B, C, H, W), including alpha; if memory is short, the result is in a temporary file."""
+        if source.data.is_floating_point():
+            low, high = (bound.item() for bound in source.data.aminmax())
+            if not -_TOLERANCE <= low <= high <= 1 + _TOLERANCE:  # also rejects NaN
+                raise ValueError(f"image must have values in [0, 1], got values from {low:g} to {high:g}")
+        channels, in_chans = source.shape[1], self.model.in_chans
+        if channels != in_chans and not (channels <= 4 and in_chans in (1, 3)):
+            raise ValueError(f"image must have the model's {in_chans} channels, got {channels} channels")
+        plans = self._planner.plans(source.shape, source.data.dtype.itemsize)
+        plan = next(plans)
+        if files := plan.in_files:
+            sizes = " and ".join(f"{name} ({size / 1e9:.2f} GB)" for name, size in files.items())
+            warnings.warn(
+                f"memory is short: {sizes} stored temporarily in {scratch_folder()}", RuntimeWarning, stacklevel=2
+            )
+        out = source.empty_upscaled(self.scale, plan.result_in_file)
+        half = self._autocast_dtype(source.data.dtype)
+        dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
+        parts = _split_alpha(source, out, in_chans)
+        with _eval_mode(self.model):
+            for index, (part, into) in enumerate(parts):
+                autocast = Autocast(self.device, dtype, half)
+                part_progress = progress and _partial_progress(progress, index, len(parts))
+                plan = self._run_plans(autocast, part, into, plan, plans, part_progress)
+        return UpscaleOutput(out, plan, DTYPE_NAMES[half or dtype])
+
+    def _autocast_dtype(self, dtype: torch.dtype) -> torch.dtype | None:
         if self._precision == "auto":
-            return torch.float16 if is_8bit and self.device.type == "cuda" else None
+            return torch.float16 if dtype == torch.uint8 and self.device.type == "cuda" else None
         return PRECISIONS[self._precision]
+
+    def _run_plans(
+        self,
+        autocast: Autocast,
+        source: Pixels,
+        out: Pixels,
+        plan: TilePlan,
+        fallbacks: Iterator[TilePlan],
+        progress: Progress | None,
+    ) -> TilePlan:
+        """Run a plan, or its fallbacks when out of memory; return the plan that succeeded."""
+        while not self._run_plan(autocast, source, out, plan, progress):
+            if (smaller := next(fallbacks, None)) is None:
+                size = f"{source.shape[3]}x{source.shape[2]} pixels" if plan.tile == 0 else plan
+                raise LAMNetError(f"out of memory on {self.device} with {size}; use smaller tiles")
+            warnings.warn(f"out of memory with {plan}: using {smaller}", RuntimeWarning, stacklevel=3)
+            plan = smaller
+        if autocast.overflowed:
+            warnings.warn(f"{str(autocast.half)[6:]} overflowed: recomputed in float32", RuntimeWarning, stacklevel=3)
+        return plan
+
+    def _run_plan(
+        self, autocast: Autocast, source: Pixels, out: Pixels, plan: TilePlan, progress: Progress | None
+    ) -> bool:
+        """Run a plan; return False if memory ran out."""
+
+        def forward(image: Tensor) -> Tensor:
+            return autocast.check(autocast(self.model, image))
+
+        try:
+            if plan.is_exact:
+                in_file = plan.features_in_file
+                forward_exact(self.model, source, out, autocast, tile=plan.tile, in_file=in_file, progress=progress)
+            else:
+                forward_tiled(forward, source, out, self.scale, plan.tile, self._planner.tile_pad, progress)
+            return True
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return False  # the retry runs outside this handler, whose traceback would keep the tensors alive
+
+
+class UpscalerPool:
+    """Upscalers for a target size, one per network scale.
+
+    If the network's scale depends on the image, each network is loaded on first use, otherwise by the constructor. The
+    constructor checks all arguments in both cases.
+
+    Args:
+        model: As for [`Upscaler`][lamnet_models.Upscaler]. None: for each image, the model with the smallest sufficient
+            scale of ``lamnet_x2``, ``lamnet_x3`` and ``lamnet_x4``.
+        size: Target size; None: the model's own scale.
+        **options: Other arguments of [`Upscaler`][lamnet_models.Upscaler].
+
+    Attributes:
+        size: Target size.
+        scale: The network's upscaling factor; the largest possible one if it depends on the image.
+        max_memory: Limit of the process's memory in bytes; None: no limit.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        LAMNetError: If the model does not exist.
+    """
+
+    def __init__(
+        self, model: nn.Module | str | os.PathLike | None = None, size: TargetSize | None = None, **options: Any
+    ) -> None:
+        self.size = size or TargetSize()
+        self.scale = SCALES[-1]
+        self.max_memory = _check_options(**options)
+        self._options = options
+        self._loaded: dict[int, Upscaler] = {}
+        self._fixed: Upscaler | None = None
+        if model is not None or self.size.is_network_size:
+            scale = self.size.scale if self.size.is_network_size else None
+            self._fixed = Upscaler(model, scale=scale and int(scale), **options)
+            self.scale = self._fixed.scale
+            return
+        if self.size.scale is not None and self.size.scale > self.scale:
+            raise ValueError(f"scale must be at most {self.scale}, got {self.size.scale:g}; upscale twice")
+        if self.max_memory is not None:
+            network = create_model(default_model_for_scale(SCALES[0]), device=torch.device("meta"))
+            planner = TilePlanner(network, torch.device("cpu"), "auto", TILE_PAD, self.max_memory)
+            _check_max_memory(planner, options["max_memory"])
+
+    def result_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of the result for an image of this size.
+
+        Raises:
+            LAMNetError: If the result is not larger than the image, or exceeds the largest scale.
+        """
+        return self.size.result(height, width, self.scale)
+
+    def for_size(self, height: int, width: int) -> Upscaler:
+        """Return the upscaler with the smallest sufficient scale for an image of this size."""
+        if self._fixed:
+            return self._fixed
+        scale = self.size.network_scale(height, width)
+        if scale not in self._loaded:
+            self._loaded[scale] = Upscaler(scale=scale, **self._options)
+        return self._loaded[scale]
+
+    def run(self, image: ImageT, *, progress: Progress | None = None) -> UpscaleOutput[ImageT]:
+        """Upscale an image to the target size; see [`Upscaler`][lamnet_models.Upscaler].
+
+        Args:
+            image: The image.
+            progress: Called after each tile with the number of tiles done and their total.
+
+        Raises:
+            ValueError: If the image's type, shape or values are out of range.
+            LAMNetError: If the result is not larger than the image or too large, memory is short, or the result is not
+                finite.
+        """
+        height, width = image_size(image)
+        result = self.result_size(height, width)
+        upscaler = self.for_size(height, width)
+        output = upscaler.run(image, progress=progress)
+        return replace(output, image=resize_image(output.image, *result, upscaler.max_memory))
+
+
+def model_scale(model: str | None) -> int:
+    """Return the scale of a model from its name or its checkpoint metadata.
+
+    Raises:
+        LAMNetError: If the model does not exist.
+    """
+    if model is None:
+        return SCALES[-1]
+    if is_checkpoint_path(model) or ":" in model:
+        return resolve_model(model).scale
+    return VARIANTS[split_name(model)[0]]["scale"]
+
+
+def _check_options(
+    tile: int | str = "auto",
+    tile_pad: int = TILE_PAD,
+    device: torch.device | str = "auto",
+    precision: str = "auto",
+    max_memory: int | str | None = None,
+    compile: bool = False,
+    backend: str = "torch",
+) -> int | None:
+    """Check the arguments of ``Upscaler`` that do not depend on the network; return ``max_memory`` in bytes."""
+    if tile not in ("auto", "exact") and not (isinstance(tile, int) and tile >= 0):
+        raise ValueError(
+            f"tile must be 'auto', 'exact', 0 (the whole image) or a positive number of pixels, got {tile!r}"
+        )
+    if not isinstance(tile_pad, int) or tile_pad < 0:
+        raise ValueError(f"tile_pad must be an integer of at least 0, got {tile_pad!r}")
+    if precision not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    needs_torch = compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
+    if backend == "onnxruntime" and needs_torch:
+        raise ValueError(
+            "backend 'onnxruntime' runs on the CPU in float32 and does not support device, precision and compile; "
+            "omit them"
+        )
+    if backend == "onnxruntime" and tile == "exact":
+        raise ValueError("tile must be a number of pixels with backend 'onnxruntime', got 'exact'")
+    resolve_device(device)
+    return None if max_memory is None else parse_memory(max_memory)
+
+
+def _check_max_memory(planner: TilePlanner, max_memory: int | str | None) -> None:
+    if planner.max_memory is not None and planner.max_memory < (minimum := planner.min_memory()):
+        raise ValueError(f"max_memory must be at least {format_memory(minimum)}, got {max_memory!r}")
+
+
+def _split_alpha(source: Pixels, out: Pixels, in_chans: int) -> list[tuple[Pixels, Pixels]]:
+    """Return pairs of network input and output: color and, unless it is constant, alpha."""
+    channels = source.shape[1]
+    if channels == in_chans or channels in (1, 3):
+        return [_match_channels(source, out, in_chans)]
+    color, alpha = (slice(None, -1), slice(-1, None))
+    alpha_values = source.channels(alpha).read()
+    if bool((alpha_values == alpha_values.flatten()[0]).all()):
+        out.data[:, alpha] = source.data[0, -1, 0, 0]
+        return [_match_channels(source.channels(color), out.channels(color), in_chans)]
+    filled = Pixels(fill_transparent(source.channels(color).read(), alpha_values))
+    return [
+        _match_channels(filled, out.channels(color), in_chans),
+        _match_channels(source.channels(alpha), out.channels(alpha), in_chans),
+    ]
+
+
+def _match_channels(source: Pixels, out: Pixels, in_chans: int) -> tuple[Pixels, Pixels]:
+    channels = source.shape[1]
+    if channels > in_chans:  # each channel as a separate image
+        return source.split_channels(), out.split_channels()
+    return (source, out) if channels == in_chans else (source.repeat_channels(in_chans), out.as_luma())
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _partial_progress(progress: Progress, index: int, parts: int) -> Progress:
+    return lambda done, total: progress(index * total + done, parts * total)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, save_checkpoint
-from lamnet_models.upscaling import footprint, upscaler
+from lamnet_models.upscaling import files, planner
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +25,12 @@ def model(tmp_path_factory):
 
 
 def test_info_estimates_memory(lamnet, monkeypatch):
-    monkeypatch.setattr(footprint, "used_memory", lambda: 2**28)  # varies between the two calls
+    monkeypatch.setattr(planner, "used_memory", lambda: 2**28)  # varies between the two calls
     memory = json.loads(lamnet("info", "lamnet_x4", "--size", "1920x1080", "--json")[1])["memory"]
     assert memory["whole"] > memory["exact"] > memory["exact_in_files"] > 0
     assert memory["files"] == 1920 * 1080 * (3 * 64 * 4 + 16 * 3)
     shown = lamnet("info", "lamnet_x4", "--size", "1920x1080")[1]
-    assert f"{memory['whole'] / 1e9:.2f} GB" in shown
+    assert f"{memory['whole'] / 1e9:.2f} GB without tiling" in shown
 
 
 @pytest.mark.parametrize(("limit", "message"), [("4X", "got '4X'"), ("10M", "got '10M'")])
@@ -60,7 +60,7 @@ def test_upscale_max_memory_rejects_only_large_image(lamnet, tmp_path, model):
 
 def test_upscale_max_memory_falls_back_to_png(lamnet, tmp_path, model, monkeypatch):
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.webp")
-    monkeypatch.setattr(upscaler, "host_memory", lambda limit: 28_000)
+    monkeypatch.setattr(files, "host_memory", lambda limit: 28_000)
     arguments = ("upscale", tmp_path / "a.webp", "-n", model, "--max-memory", "16G")
     code, _, err = lamnet(*arguments, "--ext", "webp")
     assert code == 1

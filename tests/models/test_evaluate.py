@@ -12,12 +12,13 @@ from torch import nn
 from lamnet_models import DatasetError, ModelError, create_model, save_checkpoint, upscale
 from lamnet_models.evaluation import PROTOCOLS, compare, evaluate, psnr, ssim
 from lamnet_models.evaluation.compare import Detail
-from lamnet_models.evaluation.ensemble import SelfEnsemble
+from lamnet_models.evaluation.methods import SelfEnsemble, open_predictor
 from lamnet_models.evaluation.published import published
 from lamnet_models.factory import published_name
 from lamnet_models.names import VARIANTS
 from lamnet_models.pictures import Box
 from lamnet_models.pretrained import find_weights
+from lamnet_models.upscaling import planner, upscaler
 
 
 class Nearest(nn.Module):
@@ -79,6 +80,7 @@ def test_evaluate_limit_and_on_image(build_dataset):
     result = evaluate(Nearest(), "set5", 2, build_dataset(count=5), limit=3, on_image=images.append)
     assert [score.name for score in result.images] == ["img_000", "img_001", "img_002"]
     assert [(image.done, image.total) for image in images] == [(1, 3), (2, 3), (3, 3)]
+    assert images[0].model == "Nearest"
     assert images[0].sr.shape == images[0].hr.shape
 
 
@@ -170,6 +172,50 @@ def test_evaluate_invalid_arguments(arguments, word):
         evaluate(**{"model": "bicubic", "dataset": "sample", **arguments})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    {"scale": 2, "tile": 0, "device": "cpu", "precision": "fp32", "self_ensemble": False}.items(),
+)
+def test_evaluate_predictor_excludes_options(build_dataset, small, name, value):
+    with pytest.raises(ValueError, match=f"^{name} "):
+        evaluate(open_predictor(small), "set5", data_dir=build_dataset(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "record"),
+    [
+        ({}, ("fp32", 0)),
+        ({"precision": "bf16", "tile": 8}, ("bf16", 8)),
+        ({"precision": "auto", "tile": "auto"}, ("fp32", 0)),
+        ({"tile": 4000}, ("fp32", 0)),
+    ],
+)
+def test_evaluation_records_what_ran(build_dataset, options, record):
+    root = build_dataset()
+    by_options = evaluate(Nearest(), "set5", 2, root, device="cpu", **options)
+    by_predictor = evaluate(open_predictor(Nearest(), 2, device="cpu", **options), "set5", data_dir=root)
+    for result in (by_options, by_predictor):
+        assert (result.precision, result.tile) == record
+        assert result.device == "cpu"
+        values = result.to_dict()
+        assert (values["precision"], values["tile"], values["device"]) == (*record, "cpu")
+
+
+def test_evaluation_records_out_of_memory_fallback(build_dataset, small, monkeypatch):
+    attempt = upscaler.forward_tiled
+
+    def limited(forward, source, out, scale, tile, *arguments):
+        if tile == 0:
+            raise torch.OutOfMemoryError("out of memory")
+        attempt(forward, source, out, scale, tile, *arguments)
+
+    monkeypatch.setattr(upscaler, "forward_tiled", limited)
+    monkeypatch.setattr(planner, "EXACT_TILES", (16,))
+    with pytest.warns(RuntimeWarning, match="out of memory"):
+        result = evaluate(small, "set5", data_dir=build_dataset(), tile="auto")
+    assert result.tile == "exact"
+
+
 def test_evaluation_is_reproducible_and_json(build_dataset, small):
     root = build_dataset()
     result = evaluate(small, "set5", data_dir=root)
@@ -206,7 +252,13 @@ def test_evaluation_published_by_architecture(shared, tmp_path):
 
 def test_compare(build_dataset, small):
     root = build_dataset(count=4)
-    result = compare(["bicubic", small, Nearest()], "set5", 2, root, details=2, side=16)
+    seen = []
+    result = compare(["bicubic", small, Nearest()], "set5", 2, root, details=2, side=16, on_image=seen.append)
+    assert [(image.model, image.done) for image in seen[3:6]] == [
+        ("bicubic", 4),
+        ("small.safetensors", 1),
+        ("small.safetensors", 2),
+    ]
     assert [evaluation.model for evaluation in result.evaluations] == ["bicubic", "small.safetensors", "Nearest"]
     assert len(result.details) == 2
     assert result.picture.width > 5 * 240

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamnet_models import LAMNet, LAMNetError, Upscaler
-from lamnet_models.upscaling import exact, scratch, strategy
+from lamnet_models.upscaling import exact, pixels, planner
 from lamnet_models.upscaling.exact import forward_exact
 from lamnet_models.upscaling.pixels import Pixels
 from lamnet_models.upscaling.precision import Autocast
@@ -84,10 +84,10 @@ def test_upscaler_exact_equals_whole_for_every_dtype(size, tile, changes, channe
     channels = channels if model.in_chans in (1, 3) else model.in_chans
     image = np.random.default_rng(0).random((*size, channels), dtype=np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strategy, "EXACT_TILES", (tile,))
-        for pixels in (image, (255 * image).astype(np.uint8), (65535 * image).astype(np.uint16)):
-            top = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-            difference = Upscaler(model, tile="exact")(pixels) / top - Upscaler(model, tile=0)(pixels) / top
+        patch.setattr(planner, "EXACT_TILES", (tile,))
+        for values in (image, (255 * image).astype(np.uint8), (65535 * image).astype(np.uint16)):
+            top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+            difference = Upscaler(model, tile="exact")(values) / top - Upscaler(model, tile=0)(values) / top
             assert np.abs(difference).max() <= 1e-4 + (0 if top == 1 else 1.01 / top)  # plus one level for integers
             assert (difference != 0).mean() < 0.01 or top != 255
 
@@ -113,7 +113,7 @@ def test_forward_exact_progress_counts_tiles_of_all_layers():
 def test_upscaler_short_memory_uses_unlinked_files(monkeypatch, tmp_path):
     model, image, seen = build(), torch.rand(1, 3, 80, 30, dtype=torch.float64), []
     whole = Upscaler(model, tile=0)(image)
-    monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
+    monkeypatch.setattr(planner, "host_memory", lambda _: 0)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.warns(RuntimeWarning, match=rf"features \(0.00 GB\) and result \(0.00 GB\).*{tmp_path}"):
@@ -129,14 +129,14 @@ def test_upscaler_short_memory_uses_unlinked_files(monkeypatch, tmp_path):
 def test_scratch_folder_avoids_memory_backed_folder(monkeypatch):
     disk = SimpleNamespace(mountpoint=tempfile.gettempdir(), fstype="ext4")
     monkeypatch.setattr(
-        scratch.psutil, "disk_partitions", lambda all: [SimpleNamespace(mountpoint="/", fstype=""), disk]
+        pixels.psutil, "disk_partitions", lambda all: [SimpleNamespace(mountpoint="/", fstype=""), disk]
     )
     monkeypatch.delenv("TMPDIR", raising=False)
-    assert scratch.scratch_folder() == Path(tempfile.gettempdir())
+    assert pixels.scratch_folder() == Path(tempfile.gettempdir())
     disk.fstype = "tmpfs"
-    assert scratch.scratch_folder() == Path("/var/tmp")
+    assert pixels.scratch_folder() == Path("/var/tmp")
     monkeypatch.setenv("TMPDIR", "/somewhere")  # set explicitly
-    assert scratch.scratch_folder() == Path(tempfile.gettempdir())
+    assert pixels.scratch_folder() == Path(tempfile.gettempdir())
 
 
 @pytest.fixture
@@ -144,14 +144,15 @@ def small():
     return LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1, num_heads=2).eval()
 
 
-def test_tile_for_auto_short_memory_is_exact(monkeypatch, small):
+def test_run_auto_short_memory_is_exact(monkeypatch, small):
     image = torch.rand(1, 3, 300, 40)
     whole = Upscaler(small, tile=0)(image)
     upscaler = Upscaler(small)
-    assert upscaler.tile_for(300, 40) == 0
-    monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
-    assert upscaler.tile_for(300, 40) == "exact"
-    torch.testing.assert_close(upscaler(image), whole, rtol=0, atol=1e-5)
+    assert upscaler.run(image).plan.tile_option == 0
+    monkeypatch.setattr(planner, "host_memory", lambda _: 0)
+    output = upscaler.run(image)
+    assert output.plan.tile_option == "exact"
+    torch.testing.assert_close(output.image, whole, rtol=0, atol=1e-5)
 
 
 def test_upscaler_out_of_memory_falls_back_to_smaller_exact_tiles(monkeypatch, small):

@@ -13,12 +13,10 @@ from PIL import Image
 
 from lamnet_models import LAMNet, LAMNetError, Upscaler, save_checkpoint
 from lamnet_models.images import Picture, read_image, write, write_image
-from lamnet_models.upscaling import memory, strategy
-from lamnet_models.upscaling.footprint import TilingMode, estimate_memory
-from lamnet_models.upscaling.memory import parse_memory
+from lamnet_models.upscaling import planner
+from lamnet_models.upscaling.planner import estimate_memory, parse_memory
 
 M = 2**20
-WHOLE = TilingMode()
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit of private memory")
 
 # Upscales noise, or runs the command, in a separate process, limited to "room" bytes beyond its memory after the
@@ -31,8 +29,8 @@ import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
 from lamnet_models.benchmarking.timing import track_peak_memory
-from lamnet_models.upscaling.footprint import estimate_process_memory
-from lamnet_models.upscaling.memory import used_memory
+from lamnet_models.upscaling.planner import estimate_process_memory
+from lamnet_models.upscaling.planner import used_memory
 
 arguments = json.loads(sys.argv[1])
 allowed = used_memory() + arguments.get("room", 0)
@@ -94,16 +92,15 @@ def test_upscaler_max_memory_below_minimum(small):
 
 def set_free_memory(monkeypatch, megabytes):
     """Let the planner see a process without memory in use; return the limit that leaves ``megabytes`` free."""
-    monkeypatch.setattr(memory, "used_memory", lambda: 0)
-    monkeypatch.setattr(strategy, "used_memory", lambda: 0)
-    return memory.RESERVE + megabytes * M
+    monkeypatch.setattr(planner, "used_memory", lambda: 0)
+    return planner.RESERVE + megabytes * M
 
 
 def test_plans_under_max_memory(monkeypatch, small):
     def planned(megabytes, tile="auto", model=small):
         limit = set_free_memory(monkeypatch, megabytes)
-        plan = next(strategy.TilePlanner(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
-        return str(plan.mode), list(plan.in_files)
+        plan = next(planner.TilePlanner(model, torch.device("cpu"), tile, 32, limit).plans((1, 3, 2000, 1500)))
+        return str(plan), list(plan.in_files)
 
     assert planned(3000) == ("the whole image", [])
     assert planned(800) == ("exact tiles of 256 pixels", [])
@@ -120,10 +117,10 @@ def test_plans_under_max_memory(monkeypatch, small):
 
 
 def test_estimate_memory_scaling(small):
-    def need(mode=WHOLE, shape=(1, 3, 500, 500), **changes):
-        return estimate_memory(LAMNet(**(small.config | changes), device="meta"), mode, shape)
+    def need(tiling=(0, False), shape=(1, 3, 500, 500), **changes):
+        return estimate_memory(LAMNet(**(small.config | changes), device="meta"), shape, *tiling)
 
-    exact = TilingMode(256, is_exact=True)
+    exact = (256, True)
     assert need().compute == pytest.approx(need(shape=(1, 3, 1000, 250)).compute, rel=0.1)
     assert 1.6 < need(embed_dim=32).compute / need().compute < 2
     assert need(depth=9, num_blocks=4).compute == pytest.approx(need(depth=2, num_blocks=2).compute)
@@ -194,7 +191,7 @@ def test_write_image_by_rows_gives_same_pixels(monkeypatch, tmp_path, extension,
 def test_upscaler_result_in_file_is_writable_array(monkeypatch, tmp_path, small):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
     expected = Upscaler(small, tile="exact")(pixels)
-    monkeypatch.setattr(strategy, "host_memory", lambda _: 0)
+    monkeypatch.setattr(planner, "host_memory", lambda _: 0)
     with pytest.warns(RuntimeWarning, match=r"memory is short: features .* and result .* stored"):
         result = Upscaler(small)(pixels)
     np.testing.assert_array_equal(result, expected)

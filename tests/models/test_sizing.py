@@ -9,9 +9,9 @@ from torch import nn
 from lamnet_models.errors import LAMNetError
 from lamnet_models.images import Picture
 from lamnet_models.resize import imresize
-from lamnet_models.upscaling import upscale
+from lamnet_models.upscaling import upscale, upscaler
 from lamnet_models.upscaling.sizing import TargetSize
-from lamnet_models.upscaling.upscalers import UpscalerPool, model_scale
+from lamnet_models.upscaling.upscaler import UpscalerPool, model_scale
 
 
 class Nearest(nn.Module):
@@ -113,6 +113,35 @@ def test_pool_uses_smallest_sufficient_scale():
     upscalers = UpscalerPool(None, TargetSize(width=150))
     assert [upscalers.for_size(10, width).scale for width in (40, 60, 100)] == [4, 3, 2]
     assert upscalers.for_size(10, 40) is upscalers.for_size(20, 40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"tile": -1}, "tile"),
+        ({"tile_pad": 0.5}, "tile_pad"),
+        ({"precision": "fp8"}, "precision"),
+        ({"device": "abacus"}, "device"),
+        ({"backend": "abacus"}, "backend"),
+        ({"backend": "onnxruntime", "tile": "exact"}, "tile"),
+        ({"max_memory": "4X"}, "max_memory"),
+        ({"max_memory": "10M"}, "max_memory"),
+    ],
+)
+@pytest.mark.parametrize("size", [TargetSize(), TargetSize(2.5), TargetSize(width=150)])
+def test_pool_invalid_argument_raises_in_constructor(size, arguments, name):
+    with pytest.raises(ValueError, match=rf"^{name}\b"):
+        UpscalerPool(None, size, **arguments)
+
+
+def test_pool_loads_networks_on_demand(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(upscaler, "resolve_model", lambda name: loaded.append(name) or Nearest())
+    upscalers = UpscalerPool(None, TargetSize(width=79), max_memory="100G")
+    assert (loaded, upscalers.scale) == ([], 4)
+    for _ in range(2):
+        assert upscalers.run(noise(10, 20, 3)).image.shape == (40, 79, 3)
+    assert loaded == ["lamnet_x4"]
 
 
 def test_pool_scale_out_of_range():

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from lamnet_models import LAMNet, save_checkpoint
 from lamnet_models.errors import LAMNetError
 from lamnet_models.images import Picture
-from lamnet_models.upscaling import Upscaler, inference, strategy, upscale
-from lamnet_models.upscaling.transparency import fill_transparent
+from lamnet_models.upscaling import Upscaler, planner, upscale
+from lamnet_models.upscaling.pixels import fill_transparent
+from lamnet_models.upscaling.planner import TilePlanner
+from lamnet_models.upscaling.precision import PRECISIONS
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -252,15 +254,52 @@ def test_upscale_lamnet_tiled_is_close_to_whole():
     assert 0 < error < 1e-3
 
 
-def test_tile_for_auto_depends_on_memory(monkeypatch):
+def tile_that_ran(shape, dtype=np.uint8, **options):
+    return Upscaler(Nearest(), **options).run(noise(*shape, dtype=dtype)).plan.tile_option
+
+
+@pytest.mark.filterwarnings("ignore:memory is short")
+def test_run_auto_tile_depends_on_memory(monkeypatch):
+    side = planner.AUTO_TILE
+    monkeypatch.setattr(planner, "host_memory", lambda device: 10**15)
+    assert tile_that_ran((side + 1, 10)) == 0
+    monkeypatch.setattr(planner, "host_memory", lambda device: 10**6)
+    assert tile_that_ran((side + 1, 10)) == side
+    assert tile_that_ran((side, 10)) == 0
+    assert tile_that_ran((65, 10), tile=64) == 64
+    assert tile_that_ran((64, 10), tile=64) == 0
+
+
+@pytest.mark.filterwarnings("ignore:memory is short")
+def test_run_auto_tile_depends_on_channels_and_bit_depth(monkeypatch):
+    height, width = 300, 40
+    whole = TilePlanner(Nearest(), torch.device("cpu"), 0, 32)
+    need = next(whole.plans((1, 3, height, width), 1)).estimate.host(True)
+    monkeypatch.setattr(planner, "host_memory", lambda device: need)
+    assert tile_that_ran((height, width, 3)) == 0
+    assert tile_that_ran((height, width, 4)) == planner.AUTO_TILE
+    assert tile_that_ran((height, width, 3), np.uint16) == planner.AUTO_TILE
+
+
+@pytest.mark.parametrize("image", [noise(5, 6), noise(5, 6, 4), torch.rand(3, 5, 6), Image.new("LA", (6, 5))])
+def test_run_image_equals_call(image):
     upscaler = Upscaler(Nearest())
-    monkeypatch.setattr(strategy, "host_memory", lambda device: 10**15)
-    assert upscaler.tile_for(5000, 5000) == 0
-    monkeypatch.setattr(strategy, "host_memory", lambda device: 10**6)
-    assert upscaler.tile_for(5000, 5000) == strategy.AUTO_TILE
-    assert upscaler.tile_for(strategy.AUTO_TILE, 10) == 0
-    assert Upscaler(Nearest(), tile=64).tile_for(65, 10) == 64
-    assert Upscaler(Nearest(), tile=64).tile_for(64, 10) == 0
+    output = upscaler.run(image)
+    assert type(output.image) is type(image)
+    np.testing.assert_array_equal(np.asarray(output.image), np.asarray(upscaler(image)))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "ran"),
+    [
+        ("auto", torch.float32, "fp32"),
+        ("bf16", torch.float32, "bf16"),
+        ("fp32", torch.float64, "fp64"),
+        ("fp32", torch.bfloat16, "bf16"),
+    ],
+)
+def test_run_precision_is_the_dtype_that_ran(precision, dtype, ran):
+    assert Upscaler(Nearest().to(dtype), precision=precision).run(noise(5, 6)).precision == ran
 
 
 class Greedy(Nearest):
@@ -273,8 +312,9 @@ class Greedy(Nearest):
 def test_upscale_out_of_memory_falls_back_or_fails():
     pixels = noise(400, 300)
     with pytest.warns(RuntimeWarning, match="out of memory with the whole image.*tiles of 256"):
-        result = upscale(pixels, Greedy())
-    np.testing.assert_array_equal(result, repeated(pixels))
+        output = Upscaler(Greedy()).run(pixels)
+    assert output.plan.tile_option == 256
+    np.testing.assert_array_equal(output.image, repeated(pixels))
     with pytest.raises(LAMNetError, match="out of memory on cpu with 300x400 pixels"):
         upscale(pixels, Greedy(), tile=0)
     with pytest.raises(LAMNetError, match="tiles of 390 pixels"):
@@ -299,7 +339,7 @@ def test_precision_half_uses_autocast(precision):
     network.conv_first.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     image = torch.rand(1, 3, 12, 12)
     result = upscale(image, network, precision=precision)
-    assert dtypes == [inference.PRECISIONS[precision]]
+    assert dtypes == [PRECISIONS[precision]]
     assert result.dtype == torch.float32
     assert 0 < (result - upscale(image, network, precision="fp32")).abs().max() < 0.02
     assert dtypes[1:] == [torch.float32]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import ImageError
-from .sizing import resize_image
-from .upscalers import UpscalerPool
+from .tiling import Progress
+from .upscaler import UpscalerPool
 
 
 def upscale_raw(
@@ -18,7 +17,7 @@ def upscale_raw(
     sink: BinaryIO,
     size: tuple[int, int],
     upscalers: UpscalerPool,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Upscale raw RGB frames, 8 bits per channel, top row first, until the stream ends.
 
@@ -30,7 +29,7 @@ def upscale_raw(
         sink: Stream for output frames.
         size: Width and height of the input frames.
         upscalers: Networks and target size.
-        progress: Called after each frame with the number of frames done.
+        progress: Called after each frame with the number of frames done and 0, as their total is unknown.
 
     Returns:
         The number of frames written.
@@ -41,20 +40,18 @@ def upscale_raw(
         OSError: If writing to the sink fails.
     """
     width, height = size
-    upscaler = upscalers.for_size(height, width)
-    result = upscalers.result_size(height, width)
     count = 0
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         pending_read, pending_write = reader.submit(_read_frame, source, height, width), None
         while len(data := pending_read.result()) == 3 * height * width:
             pending_read = reader.submit(_read_frame, source, height, width)
             pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            upscaled = resize_image(upscaler(pixels), *result)
+            upscaled = upscalers.run(pixels).image
             _wait(pending_write)
             pending_write = writer.submit(sink.write, upscaled.data)
             count += 1
             if progress:
-                progress(count)
+                progress(count, 0)
         _wait(pending_write)
     sink.flush()
     if data:
