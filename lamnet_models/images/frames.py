@@ -153,10 +153,11 @@ def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
     first = next(frames.pictures)
     with tifffile.TiffWriter(file, bigtiff=frames.count * first.pixels.nbytes > 2**31) as writer:
         for picture in chain([first], frames.pictures):
+            is_gray = picture.channels == 1
             writer.write(
-                picture.pixels,
+                picture.pixels[..., 0] if is_gray else picture.pixels,
                 photometric="rgb" if picture.channels > 2 else "minisblack",
-                planarconfig="contig",
+                planarconfig=None if is_gray else "contig",
                 extrasamples=["unassalpha"] if picture.channels in (2, 4) else None,
                 compression="adobe_deflate",
                 iccprofile=picture.icc_profile,

@@ -6,8 +6,8 @@ import tifffile
 from PIL import Image
 
 from lamnet_models.errors import ImageError
-from lamnet_models.images import read_image
-from lamnet_models.images.frames import frame_count, open_frames, write_frames
+from lamnet_models.images import Picture, read_image
+from lamnet_models.images.frames import Frames, frame_count, open_frames, write_frames
 
 DURATIONS = (40, 80, 120)
 
@@ -88,6 +88,15 @@ def test_write_frames_tiff_pages(tmp_path, dtype):
         np.testing.assert_array_equal(result, page)
     with open_frames(tmp_path / "b.tif") as frames:
         assert next(frames.pictures).dpi == pytest.approx((300, 150))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_write_frames_tiff_channels(tmp_path, channels):
+    pages = [blocks(index)[..., :1].repeat(channels, 2) for index in range(2)]
+    write_frames(tmp_path / "a.tif", Frames(2, map(Picture, pages)))
+    with open_frames(tmp_path / "a.tif") as frames:
+        for page, result in zip(pages, frames.pictures, strict=True):
+            np.testing.assert_array_equal(result.pixels, page)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
