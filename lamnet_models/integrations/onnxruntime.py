@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import update_config
 from ..errors import CheckpointError, LAMNetError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def open_onnx(source: str | bytes, threads: int | None = None) -> OnnxNetwork:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         scale, in_chans = int(metadata["scale"]), int(metadata["in_chans"])
-        num_features = int(json.loads(metadata[METADATA])["config"]["channels"])
+        num_features = int(update_config(json.loads(metadata[METADATA])["config"])["embed_dim"])
     except (AttributeError, KeyError, ValueError, TypeError):
         raise CheckpointError("not an exported LAMNet: its metadata is missing") from None
     return OnnxNetwork(session, scale, in_chans, num_features)

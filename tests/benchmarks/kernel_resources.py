@@ -166,7 +166,7 @@ def _inputs(size: tuple[int, int], dtype: torch.dtype) -> Iterator[tuple[str, nn
     yield "channels_last", network, torch.zeros(1, 3, *size)
     for layer in network.modules():
         if hasattr(layer, "backend"):
-            yield "contiguous", layer, torch.zeros(1, layer.channels, *size, dtype=dtype)
+            yield "contiguous", layer, torch.zeros(1, layer.dim, *size, dtype=dtype)
 
 
 def _inspect(binary) -> dict[str, object]:

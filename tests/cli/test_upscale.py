@@ -113,7 +113,7 @@ def test_upscale_tiled(lamnet, tmp_path, model, colors):
         (["none.png"], 1, "no such file"),
         (["a.png", "-n", "lamnt_x2"], 2, "did you mean lamnet_x2"),
         (["a.png", "-n", "none.safetensors"], 1, "no such file"),
-        (["a.png", "-s", "5"], 2, "lamnet_x5"),
+        (["a.png", "-s", "5"], 2, "scale"),
         (["a.png", "--tile", "12px"], 2, "--tile"),
         (["a.png", "--ext", "gif"], 2, "ext"),
         (["a.png", "--suffix", "../x"], 2, "suffix"),

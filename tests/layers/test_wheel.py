@@ -20,7 +20,7 @@ USE = """
 import json, sys
 import lamnet_layers as layers, torch
 
-names = "fsa ulm csm lam dgfn gdfn ffn".split()
+names = "fsa ulm csm lam dgfn".split()
 model = torch.nn.Sequential(*(layers.create_layer(name, 8) for name in names))
 tokens = torch.randn(2, 30, 8, requires_grad=True)
 layers.TokenAdapter(model, grid=(5, 6))(tokens).square().mean().backward()

@@ -29,10 +29,11 @@ import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
 from lamnet_models.benchmarking.timing import track_peak_memory
-from lamnet_models.upscaling.planner import estimate_process_memory
-from lamnet_models.upscaling.planner import used_memory
+from lamnet_models.upscaling.planner import estimate_process_memory, used_memory
 
 arguments = json.loads(sys.argv[1])
+if "model" in arguments:  # what the first call imports and allocates is not part of the measurement
+    Upscaler(LAMNet(**arguments["model"]))(np.zeros((8, 8, 3), np.uint8))
 allowed = used_memory() + arguments.get("room", 0)
 with track_peak_memory() as peak:
     if "command" in arguments:

@@ -278,7 +278,7 @@ def small_disk(tmp_path):
 
 def test_train_full_disk_keeps_states(small_disk):
     run = small_disk / "run"
-    model_args = {"channels": 8, "num_blocks": 1, "depth": 1, "heads": 1}
+    model_args = {"embed_dim": 8, "num_blocks": 1, "depth": 1, "num_heads": 1}
     settings = {"model_args": model_args, "batch": 4, "patch": 8, "log_every": 1, "data": ["sample"]}
     settings |= {"valid_every": 0, "valid_crop": 32, "save_every": 1}
     train("quick", run, steps=2, **settings)
