@@ -207,12 +207,13 @@ def results(folder):
 @pytest.mark.parametrize("action", ["closed", "cancelled"])
 def test_page_cancelled_request_stops(action, browser, server, page, tmp_path):
     address, folder = server
-    Image.open(sample_path("coffee")).resize((560, 400)).save(tmp_path / f"{action}.png")
+    # Large enough to take longer than the server needs to notice a closed page.
+    Image.open(sample_path("coffee")).resize((1680, 1200)).save(tmp_path / f"{action}.png")
     Image.new("RGB", (8, 8), "teal").save(tmp_path / "next.png")
     other = browser.new_page()
     other.goto(address)
     upload(other, tmp_path / f"{action}.png")
-    other.get_by_text("560 × 400 pixels").wait_for()
+    other.get_by_text("1680 × 1200 pixels").wait_for()
     upscale(other, 4)
     other.get_by_text(re.compile(r"Upscaling - [1-9]")).first.wait_for(timeout=1000 * DEADLINE)
     if action == "cancelled":
