@@ -6,7 +6,7 @@ Importing the package registers the models with timm. Names and subpackages are 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._timm_hook import register_with_timm
+from ._timm_hook import install_timm_hook
 
 if TYPE_CHECKING:
     from .checkpoint import load_model, save_checkpoint
@@ -131,4 +131,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_SUBPACKAGES})
 
 
-register_with_timm()
+install_timm_hook()

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 
-def register_with_timm() -> None:
-    """Register the models now if timm is loaded, otherwise right after its import."""
+def install_timm_hook() -> None:
+    """Register the models with timm: now if timm is loaded, otherwise right after its import."""
     if "timm" in sys.modules:
         _register()
     else:

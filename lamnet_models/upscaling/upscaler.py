@@ -351,16 +351,15 @@ class UpscalerPool:
         self, model: nn.Module | str | os.PathLike | None = None, size: TargetSize | None = None, **options: Any
     ) -> None:
         self.size = size or TargetSize()
-        self.scale = SCALES[-1]
-        self.max_memory = _check_options(**options)
         self._options = options
         self._loaded: dict[int, Upscaler] = {}
         self._fixed: Upscaler | None = None
         if model is not None or self.size.is_network_size:
             scale = self.size.scale if self.size.is_network_size else None
             self._fixed = Upscaler(model, scale=scale and int(scale), **options)
-            self.scale = self._fixed.scale
+            self.scale, self.max_memory = self._fixed.scale, self._fixed.max_memory
             return
+        self.scale, self.max_memory = SCALES[-1], _check_options(**options)
         if self.size.scale is not None and self.size.scale > self.scale:
             raise ValueError(f"scale must be at most {self.scale}, got {self.size.scale:g}; upscale twice")
         if self.max_memory is not None:
