@@ -101,7 +101,9 @@ def _empty_kernel():
     pass
 
 
-def measure(arch: int, dtypes=DTYPES, sizes=SIZES, wide_offsets: bool = False) -> list[Resources]:
+def measure(
+    arch: int, dtypes=DTYPES, sizes=SIZES, wide_offsets: bool = False, contiguous: bool = True
+) -> list[Resources]:
     """Return the resources of each kernel that the published network launches. To be called ``in_process``.
 
     Args:
@@ -109,6 +111,7 @@ def measure(arch: int, dtypes=DTYPES, sizes=SIZES, wide_offsets: bool = False) -
         dtypes: Data types; half precision by autocast, as in training and upscaling.
         sizes: Heights and widths of the images.
         wide_offsets: Whether to compile for offsets of 64 bits, as for feature maps of 2³¹ elements and more.
+        contiguous: Whether to also run the network's layers by themselves, on contiguous tensors.
 
     Raises:
         NotImplementedError: If Triton cannot compile for the architecture.
@@ -139,7 +142,7 @@ def measure(arch: int, dtypes=DTYPES, sizes=SIZES, wide_offsets: bool = False) -
     ):
         for dtype in dtypes:
             for size in sizes:
-                for layout, module, x in _inputs(size, dtype):
+                for layout, module, x in _inputs(size, dtype, contiguous):
                     case = (str(dtype).removeprefix("torch."), layout, size)
                     with torch.autocast("cpu", dtype) if dtype != torch.float32 else nullcontext():
                         with torch.no_grad():
@@ -161,11 +164,11 @@ def names() -> set[str]:
     return {f"{module}.{function.__name__}" for module, function in functions if function.__name__ not in called}
 
 
-def _inputs(size: tuple[int, int], dtype: torch.dtype) -> Iterator[tuple[str, nn.Module, Tensor]]:
+def _inputs(size: tuple[int, int], dtype: torch.dtype, contiguous: bool) -> Iterator[tuple[str, nn.Module, Tensor]]:
     network = LAMNet(num_blocks=1, depth=1)  # the published blocks and layers repeat these
     yield "channels_last", network, torch.zeros(1, 3, *size)
     for layer in network.modules():
-        if hasattr(layer, "backend"):
+        if contiguous and hasattr(layer, "backend"):
             yield "contiguous", layer, torch.zeros(1, layer.dim, *size, dtype=dtype)
 
 

@@ -16,17 +16,13 @@ def compile_kernels(*args):
     return results
 
 
-@pytest.mark.parametrize(
-    ("arch", "dtypes", "sizes"),
-    [
-        (90, (torch.bfloat16,), SIZES),
-        *(pytest.param(arch, DTYPES, SIZES, marks=pytest.mark.slow) for arch in ARCHITECTURES),
-    ],
-)
-def test_kernels_do_not_spill(arch, dtypes, sizes):
-    assert not [result for result in compile_kernels(arch, dtypes, sizes) if result.spilled]
-
-
+# Slow, as other versions of Triton allocate registers differently: a new one must not fail the default run.
 @pytest.mark.slow
-def test_kernels_compile_with_wide_offsets():
-    compile_kernels(90, (torch.bfloat16,), SIZES, True)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_kernels_do_not_spill(arch):
+    assert not [result for result in compile_kernels(arch, DTYPES, SIZES) if result.spilled]
+
+
+@pytest.mark.parametrize("contiguous", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_kernels_compile_with_wide_offsets(contiguous):
+    compile_kernels(90, (torch.bfloat16,), SIZES, True, contiguous)
