@@ -234,12 +234,13 @@ def main() -> None:
     """Print the table, and write it to a file if one is named."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--arch", type=int, nargs="+", default=ARCHITECTURES, help="compute capabilities, such as 90")
+    parser.add_argument("--size", type=int, nargs=2, action="append", metavar=("HEIGHT", "WIDTH"), help="of the images")
     parser.add_argument("-o", "--output", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()
     results = []
     for arch in arguments.arch:
         try:
-            results += in_process(measure, arch, DTYPES, SIZES)
+            results += in_process(measure, arch, DTYPES, [tuple(size) for size in arguments.size or SIZES])
         except NotImplementedError as error:
             print(error, file=sys.stderr)
     targets = " / ".join(f"sm_{arch}" for arch in sorted({result.arch for result in results}))
