@@ -18,7 +18,7 @@ from ...window import FocalWindow
 # tile also reads the rows above and below it.
 _TILES = {3: (4, 64), 2: (16, 16)}
 _NUM_WARPS = 8  # a pixel per thread: with two, registers spill (tests/benchmarks/kernel_resources.py)
-_MAX_CHANNELS = 8  # of a head in one program: more do not fit in the registers beside a tile
+_MAX_CHANNELS = 8  # of a head, per program; more would spill registers
 
 
 @triton.jit
