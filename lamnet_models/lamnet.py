@@ -258,9 +258,10 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
+_packaged = packaged_weights()
 default_cfgs: dict[str, Any] = {
-    **{key: _cfg(file=str(path)) for key, path in packaged_weights().items()},
-    **{name: _cfg() for name in VARIANTS if not any(key.startswith(f"{name}.") for key in packaged_weights())},
+    **{key: _cfg(file=str(path)) for key, path in _packaged.items()},
+    **{name: _cfg() for name in VARIANTS if not any(key.startswith(f"{name}.") for key in _packaged)},
 }
 """timm's configurations by ``NAME.TAG``, grouped by name at registration."""
 
