@@ -148,12 +148,12 @@ def bench(
 
 
 def _check_backends(backends: list[str | None], device: str) -> None:
-    from lamnet_layers.backends.select import select
+    from lamnet_layers.backend import select_backend
     from lamnet_models.devices import resolve_device
 
     for backend in backends:
         try:
-            select(backend, resolve_device(device).type)
+            select_backend(backend, resolve_device(device).type)
         except (ValueError, RuntimeError) as error:
             raise typer.BadParameter(str(error)) from None
 

@@ -18,7 +18,7 @@ def env(as_json: Json = False) -> None:
 
     import torch
 
-    from lamnet_layers.backends.select import BACKEND_VARIABLE, select, triton_unavailable_reason
+    from lamnet_layers.backend import BACKEND_VARIABLE, select_backend, unavailable_reason
     from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     report = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
@@ -31,9 +31,9 @@ def env(as_json: Json = False) -> None:
     report["mps"] = "available" if torch.backends.mps.is_available() else "not available"
     report["triton"] = version("triton") if find_spec("triton") else "not installed"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reason = triton_unavailable_reason(device)
+    reason = unavailable_reason("triton", device)
     try:
-        backend = select(None, device)
+        backend = select_backend(None, device)
         report["focal_aggregate"] = f"{backend} on {device}; kernels: {reason or 'available'}"
         off = f"off; enable with {BACKEND_VARIABLE}=fused"
         report["fused kernels"] = "on, inference only" if backend == "fused" else off

@@ -4,18 +4,14 @@ All layers map feature maps (B, C, H, W) to feature maps of the same shape. Laye
 ``dtype=``. ``TokenAdapter`` applies a layer to tokens; ``create_layer`` creates a layer by name.
 """
 
-from .attention import FocalPass, FocalSeparableAttention
-from .backends.select import use_backend
-from .block import LAMBlock
-from .channel import CSM
-from .exchange import IEM
+from .adapters import TokenAdapter
+from .backend import available_backends, set_backend, unavailable_reason, use_backend
+from .block import ChannelLayerNorm, LAMBlock, PreNormResidual, ScaledResidual
 from .factory import create_layer, register_layer
-from .feedforward import DGFN
+from .feed_forward import DGFN
+from .focal_attention import FocalPass, FocalSeparableAttention
 from .functional import focal_aggregate
-from .mixer import ULM
-from .norm import ChannelLayerNorm
-from .residual import PreNormResidual, ScaledResidual
-from .tokens import TokenAdapter
+from .mixer import CSM, IEM, ULM
 from .window import FocalWindow
 
 __version__ = "0.1.0"
@@ -33,8 +29,11 @@ __all__ = [
     "PreNormResidual",
     "ScaledResidual",
     "TokenAdapter",
+    "available_backends",
     "create_layer",
     "focal_aggregate",
     "register_layer",
+    "set_backend",
+    "unavailable_reason",
     "use_backend",
 ]

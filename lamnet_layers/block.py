@@ -1,15 +1,128 @@
-"""LAM block, the repeated block of LAMNet."""
+"""LAM block, the repeated block of LAMNet, with its norm and residual connections."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import check_int
+from .chunking import apply_chunked
 from .factory import LayerType, create_layer, register_layer
-from .feedforward import DGFN
+from .feed_forward import DGFN
 from .mixer import ULM
-from .residual import PreNormResidual, ScaledResidual
+from .validation import check_feature_map, check_int
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer norm over the channels of each pixel, with biased variance and affine parameters.
+
+    Args:
+        dim: Number of channels C.
+        eps: Added to the variance.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W), in channels-last memory format.
+
+    Raises:
+        ValueError: If ``dim`` is below 1 or the input has the wrong shape.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        eps: float = 1e-5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim = check_int("dim", dim, minimum=1)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(dim, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized features, (B, C, H, W)."""
+        check_feature_map("x", x, self.dim)
+        normalized = F.layer_norm(x.permute(0, 2, 3, 1), (self.dim,), self.weight, self.bias, self.eps)
+        return normalized.permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        """Return channels and eps."""
+        return f"{self.dim}, eps={self.eps}"
+
+
+class ScaledResidual(nn.Module):
+    """Scaled residual, ``shortcut + α·branch``, with one α per channel, initialized to 1.
+
+    The original implementation has it, the paper does not.
+
+    Args:
+        dim: Number of channels C.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
+
+    Shape:
+        shortcut and branch, each (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If ``dim`` is below 1 or an input has the wrong shape.
+    """
+
+    def __init__(self, dim: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.dim = check_int("dim", dim, minimum=1)
+        self.alpha = nn.Parameter(torch.ones(dim, 1, 1, device=device, dtype=dtype))
+
+    def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
+        """Return ``shortcut + α·branch``, (B, C, H, W)."""
+        check_feature_map("branch", branch, self.dim)
+        if shortcut.shape != branch.shape:
+            raise ValueError(
+                f"shortcut must have the shape of branch, {tuple(branch.shape)}, got {tuple(shortcut.shape)}"
+            )
+        return torch.addcmul(shortcut, self.alpha, branch)
+
+
+class PreNormResidual(nn.Module):
+    """Pre-norm residual sub-block, ``x + α·layer(LN(x))``.
+
+    Args:
+        dim: Number of channels C.
+        layer: Module (B, C, H, W) → (B, C, H, W). A layer with the attributes ``receptive_radius`` (rows and columns on
+            each side that a pixel depends on) and ``peak_channels`` (channels of its widest map) can be chunked.
+        device: Device of the norm's parameters and of α.
+        dtype: Dtype of those parameters.
+
+    Shape:
+        (B, C, H, W) → (B, C, H, W).
+
+    Raises:
+        ValueError: If ``dim`` is below 1, or the input or the layer's output has the wrong shape.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        layer: nn.Module,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = ChannelLayerNorm(dim, device=device, dtype=dtype)
+        self.layer = layer
+        self.residual = ScaledResidual(dim, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x + α·layer(LN(x))``, (B, C, H, W)."""
+        return self.residual(x, self.layer(self.norm(x)))
+
+    def forward_chunked(self, x: Tensor) -> Tensor:
+        """Return ``forward(x)``, chunk by chunk for large maps on a CPU if the layer can be chunked."""
+        if not hasattr(self.layer, "peak_channels"):
+            return self(x)
+        return apply_chunked((self,), self, x, self.layer.peak_channels, self.layer.receptive_radius)
 
 
 @register_layer("lam")
@@ -65,5 +178,5 @@ class LAMBlock(nn.Module):
         """Return the refined features, (B, C, H, W)."""
         features = x
         for layer in self.layers:
-            features = layer.forward_tiled(features)
+            features = layer.forward_chunked(features)
         return self.residual(x, features)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import nn
 
-from ._checks import check_choice
+from .validation import check_choice
 
 LayerType: TypeAlias = str | Callable[..., nn.Module]
 """Types accepted as a layer: a registered name, or a class or other callable ``(dim, **kwargs) → module``."""

@@ -1,12 +1,16 @@
-"""Functional interface of the focal aggregation: argument checks and dispatch to a backend."""
+"""Functional interface: argument checks, and the choice of the implementation."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, is_grad_enabled, nn
 
-from ._checks import check_choice, check_divides, check_feature_map, check_int
-from .backends import eager
-from .backends.select import select
+from .backend import select_backend
+from .chunking import apply_chunked, has_hooks
+from .conv import PointwiseConv
+from .ops import dual_gate as _dual_gate
+from .ops import focal_aggregate as _focal_aggregate
+from .ops import focal_pass as _focal_pass
+from .validation import check_choice, check_divides, check_feature_map, check_int
 from .window import FocalWindow, WindowLike
 
 
@@ -46,12 +50,9 @@ def focal_aggregate(
         ValueError: If a shape, dtype, head count or axis is invalid.
         RuntimeError: If the requested backend cannot run.
     """
-    window = FocalWindow.of(window)
     check_feature_map("x", x)
+    window, num_heads, dim = _check_pass(x, window, num_heads, dim)
     check_feature_map("weights", weights)
-    check_choice("dim", dim, (-1, -2, 2, 3))
-    num_heads = check_int("num_heads", num_heads, minimum=1)
-    check_divides("the number of channels of x", x.shape[1], "num_heads", num_heads)
     expected = (x.shape[0], num_heads * window.taps, *x.shape[2:])
     if weights.shape != expected:
         raise ValueError(
@@ -60,8 +61,109 @@ def focal_aggregate(
         )
     if weights.device != x.device:
         raise ValueError(f"weights must be on the device of x, {x.device}, got {weights.device}")
-    if select(backend, x.device.type) != "eager":
-        from .backends import ops
+    return _aggregate(x, weights, window, num_heads, dim, select_backend(backend, x.device.type))
 
-        return ops.focal_aggregate(x, weights, list(window.strides), list(window.steps), num_heads, dim % 4)
-    return eager.focal_aggregate(x, weights, window, num_heads, dim % 4)
+
+def focal_pass(
+    x: Tensor,
+    depthwise: nn.Module,
+    pointwise: nn.Module,
+    window: WindowLike = None,
+    *,
+    num_heads: int = 4,
+    dim: int = -1,
+    backend: str | None = None,
+) -> Tensor:
+    """Return one pass of focal separable attention: weight prediction and aggregation along one axis.
+
+    ``focal_aggregate(x, tanh(pointwise(depthwise(x))))``. The original implementation has the tanh, the paper does not.
+
+    On a CPU and without gradients, large maps are processed in chunks.
+
+    Source: paper, section 3.2.
+
+    Args:
+        x: Features, (B, D, H, W), floating point, any strides.
+        depthwise: Depthwise convolution along the axis, (B, D, H, W) → (B, D, H, W).
+        pointwise: 1×1 convolution that predicts the weights, (B, D, H, W) → (B, num_heads·K, H, W).
+        window: Focal window or pair (strides, steps); None for the default.
+        num_heads: Number of heads; divides D. The channels of a head share weights.
+        dim: Aggregation axis: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
+        backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate]. ``"fused"`` computes projection, tanh and
+            aggregation in one kernel when gradients are disabled and ``pointwise`` is a convolution without hooks.
+
+    Returns:
+        (B, D, H, W).
+
+    Raises:
+        ValueError: If a shape, dtype, head count or axis is invalid.
+        RuntimeError: If the requested backend cannot run.
+    """
+    check_feature_map("x", x, getattr(depthwise, "in_channels", None))
+    window, num_heads, dim = _check_pass(x, window, num_heads, dim)
+    backend = select_backend(backend, x.device.type)
+    fuse = _can_fuse(backend, pointwise)
+
+    def compute(x: Tensor) -> Tensor:
+        hidden = _focal_pass.convolve(x, depthwise, dim)
+        if not fuse:
+            weights = _focal_pass.predict(hidden, pointwise)
+            return _aggregate(x, weights, window, num_heads, dim, backend)
+        from .ops.triton.focal_pass import focal_pass as operator
+
+        matrix, rings = pointwise.weight.flatten(1), (list(window.strides), list(window.steps))
+        return operator(x, hidden, matrix, pointwise.bias, *rings, num_heads, dim)
+
+    channels = max(x.shape[1], num_heads * window.taps)
+    radius = (0, window.radius) if dim == 3 else (window.radius, 0)
+    return apply_chunked((depthwise, pointwise), compute, x, channels, radius)
+
+
+def dual_gate(x: Tensor, depthwise: nn.Module, *, backend: str | None = None) -> Tensor:
+    """Return ``concat(u·x1, u·x2)`` with ``x1, x2 = depthwise(x)`` and ``u = GELU(x1)``.
+
+    Source: paper, section 3.4.
+
+    Args:
+        x: Features, (B, 2h, H, W), floating point.
+        depthwise: Depthwise 3×3 convolution, (B, 2h, H, W) → (B, 2h, H, W).
+        backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate]. ``"fused"`` computes convolution and gates in
+            one kernel when gradients are disabled and ``depthwise`` is a convolution without hooks; all others use
+            plain PyTorch.
+
+    Returns:
+        (B, 2h, H, W).
+
+    Raises:
+        ValueError: If ``x`` is not a feature map with an even number of channels.
+        RuntimeError: If the requested backend cannot run.
+    """
+    check_feature_map("x", x, getattr(depthwise, "in_channels", None))
+    check_divides("the number of channels of x", x.shape[1], "the number of halves", 2)
+    if not _can_fuse(select_backend(backend, x.device.type), depthwise):
+        return _dual_gate.eager(x, depthwise)
+    from .ops.triton.dual_gate import dual_gate as operator
+
+    return operator(x, depthwise.weight, depthwise.bias)
+
+
+def _check_pass(x: Tensor, window: WindowLike, num_heads: int, dim: int) -> tuple[FocalWindow, int, int]:
+    check_choice("dim", dim, (-1, -2, 2, 3))
+    num_heads = check_int("num_heads", num_heads, minimum=1)
+    check_divides("the number of channels of x", x.shape[1], "num_heads", num_heads)
+    return FocalWindow.of(window), num_heads, dim % 4
+
+
+def _aggregate(x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int, backend: str) -> Tensor:
+    if backend == "eager":
+        return _focal_aggregate.eager(x, weights, window, num_heads, dim)
+    from .ops.triton.focal_aggregate import focal_aggregate as operator
+
+    return operator(x, weights, list(window.strides), list(window.steps), num_heads, dim)
+
+
+def _can_fuse(backend: str, convolution: nn.Module) -> bool:
+    # The kernels read the parameters. Hooks, and layers that replace a convolution, must see its input.
+    if backend != "fused" or is_grad_enabled():
+        return False
+    return type(convolution) in (nn.Conv2d, PointwiseConv) and not has_hooks(convolution)

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
 
-from ._checks import check_int
+from .validation import check_int
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from lamnet_layers.backends.select import set_backend
+from lamnet_layers import set_backend
 
 from .lamnet import LAMNet
 
@@ -81,10 +81,9 @@ def receptive_field(model: LAMNet) -> int:
 
     The gates depend on means over the whole image.
     """
-    mlp_radius = model.blocks[0].layers[1].layer.receptive_radius[0]
-    mixers = model.config["num_blocks"] * model.config["depth"]
+    layers = sum(max(layer.layer.receptive_radius) for block in model.blocks for layer in block.layers)
     convolutions = 3  # first, after the blocks, before the pixel shuffle
-    return 2 * (mixers * (model.window.radius + mlp_radius) + convolutions) + 1
+    return 2 * (layers + convolutions) + 1
 
 
 class _Counter(TorchDispatchMode):

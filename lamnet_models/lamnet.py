@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow, LAMBlock, ScaledResidual
-from lamnet_layers._checks import check_choice, check_divides, check_feature_map, check_int
+from lamnet_layers.validation import check_choice, check_divides, check_feature_map, check_int
 
 from .compilation import check_compiler
 from .names import VARIANTS, packaged_weights

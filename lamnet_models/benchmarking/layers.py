@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamnet_layers import FocalSeparableAttention, FocalWindow, focal_aggregate
-from lamnet_layers._checks import check_int
+from lamnet_layers.validation import check_int
 
 from ..cost import count_operations
 from ..devices import resolve_device

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lamnet_layers.backends.select import set_backend
+from lamnet_layers import set_backend
 
 from ..compilation import compile_network
 from ..devices import resolve_device

@@ -11,9 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from lamnet_layers import CSM, DGFN, IEM, ULM
-from lamnet_layers.attention import FocalPass
-from lamnet_layers.residual import PreNormResidual
+from lamnet_layers import CSM, DGFN, IEM, ULM, FocalPass, PreNormResidual
 
 from ..lamnet import LAMNet
 from ..paper.ablations import FFN, GDFN

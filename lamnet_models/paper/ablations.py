@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamnet_layers import FocalWindow
-from lamnet_layers._checks import check_feature_map, check_int
-from lamnet_layers.pointwise import PointwiseConv
+from lamnet_layers.conv import PointwiseConv
+from lamnet_layers.validation import check_feature_map, check_int
 from lamnet_layers.window import WindowLike
 
 
@@ -80,7 +80,7 @@ class MHDLSA(nn.Module):
         self.proj_in = nn.Conv2d(dim, dim, 1, bias=False, **factory)
         self.reduce = PointwiseConv(dim, hidden, **factory)
         self.depthwise = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, **factory)
-        self.expand = PointwiseConv(hidden, num_heads * kernel_size**2, **factory)
+        self.expand = PointwiseConv(hidden, num_heads * kernel_size**2, contiguous=True, **factory)
         self.proj_out = nn.Conv2d(dim, dim, 1, bias=False, **factory)
 
     @property
@@ -89,9 +89,14 @@ class MHDLSA(nn.Module):
         radius = self.kernel_size // 2
         return FocalWindow((1,), (radius,)) if radius else FocalWindow((), ())
 
+    @property
+    def receptive_radius(self) -> tuple[int, int]:
+        """Rows and columns on each side that a pixel depends on."""
+        return (self.window.radius, self.window.radius)
+
     def predict(self, v: Tensor) -> Tensor:
         """Return per-pixel kernels, (B, G·K², H, W); channel g·K² + k is tap k of head g, row-major."""
-        return self.expand.planes(self.depthwise(self.reduce(v)))
+        return self.expand(self.depthwise(self.reduce(v)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended features, (B, D, H, W)."""

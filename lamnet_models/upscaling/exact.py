@@ -8,8 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lamnet_layers import ULM
-from lamnet_layers.residual import PreNormResidual
+from lamnet_layers import ULM, PreNormResidual
 
 from ..lamnet import LAMNet
 from .pixels import Pixels, empty
@@ -72,7 +71,7 @@ def _run(model: LAMNet, source: Pixels, out: Pixels, tiles: _TileRunner, maps: l
                 _run_exchanging_mixer(tiles, layer, features, free[0], target)
             else:
                 target = free[0]
-                tiles.run(_radius(layer), layer.forward_tiled, features, into=target)
+                tiles.run(_radius(layer), layer.forward_chunked, features, into=target)
             features = target
         tiles.run(0, block.residual, block_input, features, into=block_input)
 
@@ -113,9 +112,7 @@ def _has_exchange(layer: PreNormResidual) -> bool:
 
 
 def _radius(layer: PreNormResidual) -> int:
-    if isinstance(layer.layer, ULM):
-        return layer.layer.spatial.window.radius
-    return layer.layer.receptive_radius[0]
+    return max(layer.layer.receptive_radius)
 
 
 class _FeatureMap:

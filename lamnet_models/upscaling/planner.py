@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from lamnet_layers._tiles import treat_meta_as
+from lamnet_layers.chunking import treat_meta_as
 
 from ..errors import LAMNetError
 from ..lamnet import LAMNet

@@ -36,9 +36,8 @@ from triton.runtime import driver
 from triton.runtime.errors import PTXASError
 from triton.runtime.jit import JITFunction, KernelInterface
 
-from lamnet_layers import use_backend
-from lamnet_layers.backends import select
-from lamnet_layers.backends import triton as package
+from lamnet_layers import backend, use_backend
+from lamnet_layers.ops import triton as package
 from lamnet_models import LAMNet
 
 ARCHITECTURES = (80, 90, 100)
@@ -137,7 +136,7 @@ def measure(
         raise NotImplementedError(f"triton {triton.__version__} cannot compile for sm_{arch}: {error}") from None
     with (
         mock.patch.object(JITFunction, "run", compile_only),
-        mock.patch.object(select, "triton_unavailable_reason", return_value=None),
+        mock.patch.object(backend, "unavailable_reason", return_value=None),
         use_backend("fused"),
     ):
         for dtype in dtypes:

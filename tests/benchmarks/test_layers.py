@@ -15,8 +15,8 @@ from lamnet_layers import (
     focal_aggregate,
     use_backend,
 )
-from lamnet_layers.backends.select import BACKENDS
-from lamnet_layers.pointwise import PointwiseConv
+from lamnet_layers.backend import BACKENDS
+from lamnet_layers.conv import PointwiseConv
 
 HEIGHT, WIDTH = 180, 320  # upscaled to 1280×720 at ×4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 KERNELS = {
-    "aggregate": ("_forward_kernel", "_grad_x_kernel", "_grad_weights_kernel"),
+    "focal_aggregate": ("_forward_kernel", "_grad_x_kernel", "_grad_weights_kernel"),
     "focal_pass": ("_focal_pass_kernel",),
     "dual_gate": ("_dual_gate_kernel",),
 }
@@ -34,7 +34,7 @@ def launches(monkeypatch):
             return self.kernel[grid]
 
     for file, names in KERNELS.items():
-        module = importlib.import_module(f"lamnet_layers.backends.triton.{file}")
+        module = importlib.import_module(f"lamnet_layers.ops.triton.{file}")
         for name in names:
             monkeypatch.setattr(module, name, CountingKernel(name, getattr(module, name)))
     return counts

@@ -1,13 +1,18 @@
-"""Focal aggregation against its definition, pixel by pixel."""
+"""Functions against their definitions: focal aggregation pixel by pixel, passes and gates by the naive references."""
 
 import gc
 import random
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lamnet_layers import FocalWindow, focal_aggregate
+from lamnet_layers import DGFN, FocalPass, FocalWindow, LAMBlock, focal_aggregate
+from lamnet_layers.functional import dual_gate, focal_pass
+from lamnet_layers.ops import dual_gate as gate_reference
+from lamnet_layers.ops import focal_aggregate as reference
+from lamnet_layers.ops import focal_pass as pass_reference
+from lamnet_layers.validation import check_feature_map as check
 
 SIZES = [(1, 1), (1, 6), (6, 1), (2, 3), (5, 4), (3, 27)]
 # One rounding of the result: half a ULP of the largest value, plus a margin for float32 sums.
@@ -61,8 +66,12 @@ def test_random_windows_heads_and_sizes(seed):
     heads = rng.choice((1, 2, 3, 6))
     x, weights = sample(window, (rng.randint(1, 7), rng.randint(1, 7)), heads, 6, batch=rng.randint(1, 2), seed=seed)
     for dim in (-1, -2):
-        result = focal_aggregate(x, weights, window, num_heads=heads, dim=dim)
-        assert relative_error(result, definition(x, weights, window, heads, dim)) < 1e-14
+        expected = definition(x, weights, window, heads, dim)
+        for result in (
+            focal_aggregate(x, weights, window, num_heads=heads, dim=dim),
+            reference.naive(x, weights, window, heads, dim % 4),
+        ):
+            assert relative_error(result, expected) < 1e-14
 
 
 @pytest.mark.parametrize("dim", [-1, -2])
@@ -187,6 +196,47 @@ def test_invalid_arguments(changes, message):
     arguments = {"x": torch.zeros(2, 4, 4, 5), "weights": torch.zeros(2, 26, 4, 5), "num_heads": 2} | changes
     with pytest.raises(ValueError, match=message):
         focal_aggregate(**arguments)
+
+
+@pytest.mark.parametrize("axis", ["horizontal", "vertical"])
+def test_focal_pass_matches_naive(axis):
+    torch.manual_seed(0)
+    layer = FocalPass(6, 2, ((1, 3), (2, 1)), axis, dtype=torch.float64)
+    x, dim = torch.randn(2, 6, 7, 9, dtype=torch.float64), 3 if axis == "horizontal" else 2
+    convolutions = layer.depthwise, layer.pointwise
+    result = focal_pass(x, *convolutions, layer.window, num_heads=2, dim=dim)
+    hidden, weight, bias = layer.depthwise(x), layer.pointwise.weight, layer.pointwise.bias
+    expected = pass_reference.naive(x, hidden, weight, bias, layer.window, 2, dim)
+    assert relative_error(result, expected) < 1e-14
+    assert torch.equal(layer(x), result)
+    for name, value in {"num_heads": 4, "dim": 0, "window": 3}.items():
+        with pytest.raises(ValueError, match=name):
+            focal_pass(x, *convolutions, **{"num_heads": 2, name: value})
+    with pytest.raises(ValueError, match=r"^x .*6 channels"):
+        focal_pass(x[:, :5], *convolutions, layer.window, num_heads=2)
+
+
+def test_dual_gate_matches_naive():
+    torch.manual_seed(0)
+    convolution = DGFN(3, dtype=torch.float64).depthwise
+    x = torch.randn(2, 6, 7, 9, dtype=torch.float64)
+    result = dual_gate(x, convolution)
+    assert relative_error(result, gate_reference.naive(x, convolution.weight, convolution.bias)) < 1e-14
+    with pytest.raises(ValueError, match=r"^x .*6 channels"):
+        dual_gate(x[:, :4], convolution)
+    with pytest.raises(ValueError, match=r"channels of x .*multiple"):
+        dual_gate(x[:, :5], nn.Identity())
+
+
+def test_each_tensor_is_validated_once(monkeypatch):
+    validated = []
+    for module in ("block", "functional", "mixer", "feed_forward", "focal_attention"):
+        monkeypatch.setattr(
+            f"lamnet_layers.{module}.check_feature_map", lambda name, x, *_: validated.append(x) or check(name, x)
+        )
+    LAMBlock(16, depth=2)(torch.rand(1, 16, 5, 6))
+    assert len(validated) == 2 * 11 + 1  # norms, residuals, ULM, CSM, two passes, IEM, DGFN, gate; last residual
+    assert len({id(x) for x in validated}) == len(validated)
 
 
 def test_no_tensors_leaked():

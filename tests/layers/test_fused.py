@@ -1,5 +1,6 @@
-"""Fused kernels against plain PyTorch in float64, on a GPU or in Triton's interpreter."""
+"""Fused kernels against the naive references in float64, on a GPU or in Triton's interpreter."""
 
+import importlib
 from copy import deepcopy
 from functools import partial
 
@@ -10,17 +11,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from lamnet_layers import (
     DGFN,
     ULM,
-    FocalPass,
     FocalSeparableAttention,
     FocalWindow,
     LAMBlock,
-    focal_aggregate,
+    set_backend,
     use_backend,
 )
-from lamnet_layers.backends import fused
-from lamnet_layers.backends.select import BACKEND_VARIABLE, select
+from lamnet_layers.backend import BACKEND_VARIABLE, select_backend
+from lamnet_layers.ops import dual_gate as gate_reference
+from lamnet_layers.ops import focal_pass as pass_reference
 
 pytest.importorskip("triton")
+focal_pass = importlib.import_module("lamnet_layers.ops.triton.focal_pass").focal_pass
+dual_gate = importlib.import_module("lamnet_layers.ops.triton.dual_gate").dual_gate
 pytestmark = pytest.mark.usefixtures("launches", "poisoned")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,25 +48,18 @@ def check_pass(x, hidden, window, heads):
     channels, taps = x.shape[1], heads * window.taps
     matrix, bias = (randn(*shape, dtype=hidden.dtype, seed=1) / 2 for shape in ((taps, channels), (taps,)))
     rings = list(window.strides), list(window.steps)
-    for dim, axis in ((3, "horizontal"), (2, "vertical")):
-        plain = FocalPass(channels, heads, window, axis, "eager", DEVICE, torch.float64)
-        plain.depthwise = torch.nn.Identity()
-        plain.pointwise.weight.data.copy_(matrix[..., None, None])
-        plain.pointwise.bias.data.copy_(bias)
-        weights = plain.predict(hidden.double()).detach()
-        expected = focal_aggregate(x.double(), weights, window, num_heads=heads, dim=dim, backend="eager")
-        result = fused.focal_pass(x, hidden, matrix, bias, *rings, heads, dim)
+    for dim in (3, 2):
+        exact = (tensor.double() for tensor in (x, hidden, matrix[..., None, None], bias))
+        expected = pass_reference.naive(*exact, window, heads, dim)
+        result = focal_pass(x, hidden, matrix, bias, *rings, heads, dim)
         assert_matches(result, expected, torch.promote_types(x.dtype, hidden.dtype))
 
 
 def check_gate(x, dtype=torch.float64):
     channels = x.shape[1]
     weight, bias = randn(channels, 1, 3, 3, dtype=dtype, seed=1), randn(channels, dtype=dtype, seed=2)
-    x1, x2 = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), padding=1, groups=channels).chunk(
-        2, 1
-    )
-    gate = torch.nn.functional.gelu(x1)
-    assert_matches(fused.dual_gate(x, weight, bias), torch.cat((gate * x1, gate * x2), 1), x.dtype)
+    expected = gate_reference.naive(x.double(), weight.double(), bias.double())
+    assert_matches(dual_gate(x, weight, bias), expected, x.dtype)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -113,15 +109,15 @@ def test_memory_layouts(layout):
 
 def test_empty_batch(launches):
     empty = randn(0, 4, 3, 2)
-    assert fused.focal_pass(empty, empty, randn(10, 4), randn(10), [1, 2], [1, 1], 2, 3).shape == empty.shape
-    assert fused.dual_gate(empty, randn(4, 1, 3, 3), randn(4)).shape == empty.shape
+    assert focal_pass(empty, empty, randn(10, 4), randn(10), [1, 2], [1, 1], 2, 3).shape == empty.shape
+    assert dual_gate(empty, randn(4, 1, 3, 3), randn(4)).shape == empty.shape
     assert not launches
 
 
 def test_opcheck():
     x = randn(1, 4, 3, 5)
-    torch.library.opcheck(fused.focal_pass, (x, x + 1, randn(10, 4), randn(10), [1, 2], [1, 1], 2, 3))
-    torch.library.opcheck(fused.dual_gate, (x, randn(4, 1, 3, 3), randn(4)))
+    torch.library.opcheck(focal_pass, (x, x + 1, randn(10, 4), randn(10), [1, 2], [1, 1], 2, 3))
+    torch.library.opcheck(dual_gate, (x, randn(4, 1, 3, 3), randn(4)))
 
 
 def build_block(backend=None):
@@ -153,9 +149,7 @@ def test_fused_backend_is_opt_in(block, launches, monkeypatch):
         assert launches == fused_launches
         launches.clear()
         eager = deepcopy(block)
-        for module in eager.modules():
-            if isinstance(module, (FocalPass, DGFN)):
-                module.backend = "eager"
+        set_backend(eager, "eager")
         eager(x)
         assert not launches
 
@@ -214,8 +208,8 @@ def test_vmap():
     matrix, bias, weight = randn(10, 4), randn(10), randn(4, 1, 3, 3)
 
     def compute(x, hidden):
-        aggregated = fused.focal_pass(x, hidden, matrix, bias, [1, 2], [1, 1], 2, 3)
-        return fused.dual_gate(aggregated, weight, bias[:4])
+        aggregated = focal_pass(x, hidden, matrix, bias, [1, 2], [1, 1], 2, 3)
+        return dual_gate(aggregated, weight, bias[:4])
 
     expected = torch.stack([compute(*pair) for pair in zip(x, hidden, strict=True)])
     torch.testing.assert_close(torch.vmap(compute)(x, hidden), expected)
@@ -234,7 +228,7 @@ def test_flop_counts(block):
 def test_unavailable_backend_raises(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
-    assert select(None, "cpu") == "eager"
+    assert select_backend(None, "cpu") == "eager"
     with torch.no_grad(), pytest.raises(RuntimeError, match=r"'fused' .*cpu"):
         DGFN(4, backend="fused")(torch.zeros(1, 4, 2, 2))
 
@@ -250,3 +244,28 @@ def test_cuda_graph(block):
         x.neg_()
         graph.replay()
         torch.testing.assert_close(out, block(x))
+
+
+@pytest.mark.parametrize("kind", ["hook", "replacement"])
+def test_hooked_or_replaced_convolutions_are_called(block, launches, kind):
+    attention, mlp = block.layers[0].layer.spatial.horizontal, block.layers[1].layer
+    calls = []
+    if kind == "hook":
+        for convolution in (attention.pointwise, mlp.depthwise):
+            convolution.register_forward_hook(lambda module, *_: calls.append(module))
+    else:
+
+        class Adapter(torch.nn.Module):
+            def __init__(self, base):
+                super().__init__()
+                self.base, self.weight, self.bias = base, base.weight, base.bias
+
+            def forward(self, x):
+                calls.append(self)
+                return self.base(x)
+
+        attention.pointwise, mlp.depthwise = Adapter(attention.pointwise), Adapter(mlp.depthwise)
+    with torch.no_grad(), use_backend("fused"):
+        block(randn(1, 8, 4, 5, dtype=torch.float32))
+    assert len(calls) == 2
+    assert launches == {"_forward_kernel": 1, "_focal_pass_kernel": 1}

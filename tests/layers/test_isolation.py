@@ -154,7 +154,7 @@ def test_imports_one_directional(package):
 
 def test_layers_import_only_torch_and_stdlib():
     allowed = {"torch", "lamnet_layers", "__future__", *sys.stdlib_module_names}
-    kernels = "lamnet_layers/backends/triton/"  # imported lazily, if Triton is installed
+    kernels = "lamnet_layers/ops/triton/"  # imported lazily, if Triton is installed
     for location, name in imports("lamnet_layers"):
         module = name.partition(".")[0]
         assert module in allowed or (module == "triton" and location.startswith(kernels)), f"{location}: {name}"

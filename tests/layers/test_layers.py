@@ -302,14 +302,14 @@ def test_invalid_arguments(construct, message):
     ids=["dimensions", "empty", "dtype", "not a tensor", "channels"],
 )
 def test_invalid_inputs(name, wrong, message):
-    argument = {"ScaledResidual": "shortcut", "IEM": "(c|a)"}.get(name, "x")
-    other_inputs = sample(name)[1:]
+    argument = {"ScaledResidual": "branch", "IEM": "(c|a)"}.get(name, "x")
+    inputs = [*sample(name)[1:], wrong] if name == "ScaledResidual" else [wrong, *sample(name)[1:]]
     with pytest.raises(ValueError, match=f"^{argument} must .*{message}"):
-        LAYERS[name]()(wrong, *other_inputs)
+        LAYERS[name]()(*inputs)
 
 
 @pytest.mark.parametrize(
-    ("layer", "name"), [(ScaledResidual(CHANNELS), "branch"), (IEM(), "a")], ids=["residual", "IEM"]
+    ("layer", "name"), [(ScaledResidual(CHANNELS), "shortcut"), (IEM(), "a")], ids=["residual", "IEM"]
 )
 def test_mismatched_shapes_not_broadcast(layer, name):
     x = torch.zeros(2, CHANNELS, 5, 6)

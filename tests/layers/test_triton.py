@@ -1,5 +1,6 @@
-"""Triton kernels against the eager backend in float64, on a GPU or in Triton's interpreter."""
+"""Triton kernels against the naive reference in float64, on a GPU or in Triton's interpreter."""
 
+import importlib
 import itertools
 from functools import partial
 
@@ -17,10 +18,11 @@ from lamnet_layers import (
     focal_aggregate,
     use_backend,
 )
-from lamnet_layers.backends import ops
-from lamnet_layers.backends.select import BACKEND_VARIABLE, select
+from lamnet_layers.backend import BACKEND_VARIABLE, available_backends, select_backend, unavailable_reason
+from lamnet_layers.ops import focal_aggregate as reference
 
 pytest.importorskip("triton")
+ops = importlib.import_module("lamnet_layers.ops.triton.focal_aggregate")
 pytestmark = pytest.mark.usefixtures("launches", "poisoned")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,20 +37,22 @@ def sample(size, window, heads, channels, batch=1, dtype=torch.float64, seed=0):
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(DEVICE, dtype) for shape in shapes]
 
 
-def run(backend, x, weights, grad, window, heads, dim):
+def run(function, x, weights, grad):
     x, weights = (tensor.detach().requires_grad_() for tensor in (x, weights))
-    out = focal_aggregate(x, weights, window, num_heads=heads, dim=dim, backend=backend)
+    out = function(x, weights)
     return [out.detach(), *torch.autograd.grad(out, (x, weights), grad.to(out.dtype))]
 
 
 def assert_matches(x, weights, grad, window, heads, dim):
-    results = run("triton", x, weights, grad, window, heads, dim)
-    expected = run("eager", x.double(), weights.double(), grad.double(), window, heads, dim)
+    kernel = partial(focal_aggregate, window=window, num_heads=heads, dim=dim, backend="triton")
+    naive = partial(reference.naive, window=window, num_heads=heads, dim=dim % 4)
+    results = run(kernel, x, weights, grad)
+    expected = run(naive, x.double(), weights.double(), grad.double())
     tolerance = TOLERANCE[torch.promote_types(x.dtype, weights.dtype)]
-    for result, reference in zip(results, expected, strict=True):
-        error = (result.double() - reference).abs()
-        assert error.max() <= tolerance * reference.abs().max()  # NaN fails too
-        assert error.mean() <= tolerance / 3 * reference.abs().max()
+    for result, exact in zip(results, expected, strict=True):
+        error = (result.double() - exact).abs()
+        assert error.max() <= tolerance * exact.abs().max()  # NaN fails too
+        assert error.mean() <= tolerance / 3 * exact.abs().max()
     assert [result.dtype for result in results[1:]] == [x.dtype, weights.dtype]
 
 
@@ -200,15 +204,18 @@ def test_backend_precedence(monkeypatch, launches):
 def test_unavailable_or_unknown_backend_raises(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
-    assert select(None, "cpu") == "eager"
+    assert select_backend(None, "cpu") == "eager"
+    assert available_backends("cpu") == ("eager",)
     with pytest.raises(RuntimeError, match=r"'triton' .*cpu"):
-        select("triton", "cpu")
-    monkeypatch.setattr("lamnet_layers.backends.select.find_spec", lambda name: None)
+        select_backend("triton", "cpu")
+    monkeypatch.setattr("lamnet_layers.backend.find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="not installed"):
-        select("triton", "cuda")
-    assert select(None, "cuda") == "eager"
+        select_backend("triton", "cuda")
+    assert unavailable_reason("eager", "cuda") is None
+    assert select_backend(None, "cuda") == "eager"
     for call in (
-        lambda: select("cuda", "cpu"),
+        lambda: select_backend("cuda", "cpu"),
+        lambda: unavailable_reason("cuda"),
         lambda: FocalSeparableAttention(8, backend="fast"),
         lambda: DGFN(8, backend="fast"),
     ):
@@ -216,7 +223,7 @@ def test_unavailable_or_unknown_backend_raises(monkeypatch):
             call()
     monkeypatch.setenv(BACKEND_VARIABLE, "fast")
     with pytest.raises(ValueError, match=BACKEND_VARIABLE):
-        select(None, "cpu")
+        select_backend(None, "cpu")
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")

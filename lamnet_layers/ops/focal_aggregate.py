@@ -1,18 +1,34 @@
-"""Eager backend: focal aggregation in plain PyTorch, the reference on all devices."""
+"""Focal aggregation: naive reference and eager implementation in plain PyTorch.
+
+Both take the validated arguments of the public function, with the dimension as 2 (height) or 3 (width).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from ..window import FocalWindow
 
 
-def focal_aggregate(x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int) -> Tensor:
-    """Weighted sum of the cell means around each pixel, from the validated public arguments."""
+def naive(x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int) -> Tensor:
+    """Weighted sum of the cell means around each pixel, by definition: the reference of all implementations."""
+    size, radius = x.shape[dim], window.radius
+    padded = F.pad(x, (radius, radius, 0, 0) if dim == 3 else (0, 0, radius, radius))
+    weights = weights.unflatten(1, (num_heads, window.taps)).repeat_interleave(x.shape[1] // num_heads, dim=1)
+    out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
+    for tap, (first, length) in enumerate(window.spans):
+        cell = [padded.narrow(dim, radius + first + step, size) for step in range(length)]
+        out = out + weights[:, :, tap] * torch.stack(cell).mean(0)
+    return out
+
+
+def eager(x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int) -> Tensor:
+    """Weighted sum of the cell means around each pixel, from box sums."""
     dtype = torch.promote_types(x.dtype, weights.dtype)
     aggregate = _Aggregate.apply if _supports_custom_backward(x, weights) else _aggregate
     x, weights = _to_rows(x).unflatten(1, (num_heads, -1)), weights.contiguous().unflatten(1, (num_heads, window.taps))

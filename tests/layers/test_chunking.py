@@ -1,4 +1,4 @@
-"""CPU tiling of layers: results, tile shapes, and the conditions that disable it."""
+"""CPU chunking of layers: results, chunk shapes, and the conditions that disable it."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamnet_layers import DGFN, ULM, FocalPass, FocalSeparableAttention, FocalWindow, LAMBlock, _tiles
+from lamnet_layers import DGFN, ULM, FocalPass, FocalSeparableAttention, FocalWindow, LAMBlock, chunking
 
 WINDOW = FocalWindow((1, 2), (1, 1))  # 7 pixels, 5 taps
 MIXER = partial(ULM, attn_layer=partial(FocalSeparableAttention, num_heads=2, window=WINDOW))
@@ -23,28 +23,28 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 
 
 @pytest.fixture(autouse=True)
-def tiles(monkeypatch):
-    """Tile maps of any size into tiles of about 20 pixels; returns a list to record tile shapes."""
-    monkeypatch.setattr(_tiles, "_TILING_THRESHOLD", 0)
-    monkeypatch.setattr(_tiles, "_TILE_BYTES", 20 * 8 * 8)
-    monkeypatch.setattr(_tiles, "_MIN_TILE_SIDE", 3)
+def chunks(monkeypatch):
+    """Split maps of any size into chunks of about 20 pixels; returns a list to record chunk shapes."""
+    monkeypatch.setattr(chunking, "_THRESHOLD", 0)
+    monkeypatch.setattr(chunking, "_CHUNK_BYTES", 20 * 8 * 8)
+    monkeypatch.setattr(chunking, "_MIN_SIDE", 3)
     torch.manual_seed(0)
     return []
 
 
-def build(name, tiles=None, dtype=torch.float64):
+def build(name, chunks=None, dtype=torch.float64):
     layer = LAYERS[name](dtype=dtype)
-    if tiles is not None:
+    if chunks is not None:
         first = layer.depthwise if hasattr(layer, "depthwise") else layer.proj_in
         forward = first.forward
-        first.forward = lambda x: tiles.append(tuple(x.shape)) or forward(x)  # a hook would disable tiling
+        first.forward = lambda x: chunks.append(tuple(x.shape)) or forward(x)  # a hook would disable chunking
     return layer
 
 
 @every_layer
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_tiled_output_equals_untiled(name, layout, shape):
+def test_chunked_output_equals_whole(name, layout, shape):
     layer = build(name)
     x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout)
     expected = layer(x)
@@ -56,20 +56,20 @@ def test_tiled_output_equals_untiled(name, layout, shape):
 
 
 @every_layer
-def test_tiling_only_without_gradients(name, tiles):
-    layer = build(name, tiles)
+def test_chunking_only_without_gradients(name, chunks):
+    layer = build(name, chunks)
     x = torch.randn(2, 4, 13, 17, dtype=torch.float64)
     layer(x)
-    assert len(tiles) == 1
-    tiles.clear()
+    assert len(chunks) == 1
+    chunks.clear()
     with torch.inference_mode():
         layer(x)
-    assert len(tiles) > 2
-    assert all(batch == 1 for batch, *_ in tiles)
+    assert len(chunks) > 2
+    assert all(batch == 1 for batch, *_ in chunks)
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "max_tile"),
+    ("name", "shape", "max_chunk"),
     [
         ("DGFN", (1, 4, 40, 5), (6, 5)),  # bands with a halo of one row on each side
         ("DGFN", (1, 4, 5, 40), (4, 6)),  # bands would be too thin
@@ -77,16 +77,16 @@ def test_tiling_only_without_gradients(name, tiles):
         ("vertical", (1, 4, 40, 8), (40, 3)),
     ],
 )
-def test_tile_shapes(name, shape, max_tile, tiles):
-    layer = build(name, tiles)
+def test_chunk_shapes(name, shape, max_chunk, chunks):
+    layer = build(name, chunks)
     with torch.no_grad():
         layer(torch.randn(shape, dtype=torch.float64))
-    assert (max(rows for _, _, rows, _ in tiles), max(columns for *_, columns in tiles)) == max_tile
+    assert (max(rows for _, _, rows, _ in chunks), max(columns for *_, columns in chunks)) == max_chunk
 
 
 @every_layer
 @pytest.mark.filterwarnings("ignore")  # tracing is deprecated but still used by operation counters
-def test_no_tiling_in_compiled_exported_traced(name):
+def test_no_chunking_in_compiled_exported_traced(name):
     layer = build(name).eval()
     x = torch.randn(1, 4, 9, 11, dtype=torch.float64)
 
@@ -103,7 +103,7 @@ def test_no_tiling_in_compiled_exported_traced(name):
 
 
 def test_compiled_layers_recompile_once(monkeypatch, threads):
-    monkeypatch.setattr(_tiles, "_TILING_THRESHOLD", 40 * 8 * 4)  # sizes give bands, squares and no tiling
+    monkeypatch.setattr(chunking, "_THRESHOLD", 40 * 8 * 4)  # sizes give bands, squares and no chunking
     sizes = [(18, 5), (5, 6), (13, 17), (9, 40), (40, 9), (30, 31), (5, 64), (64, 5), (3, 4), (70, 71)]
     torch.compiler.reset()  # discard sizes marked dynamic by other tests
     block = LAMBlock(4, 1, MIXER).eval()
@@ -125,7 +125,7 @@ def test_vmap(name):
 
 
 @pytest.mark.parametrize("is_global", [False, True])
-def test_hook_disables_tiling(is_global):
+def test_hook_disables_chunking(is_global):
     layer = build("DGFN")
     x = torch.randn(1, 4, 13, 17, dtype=torch.float64)
     sizes = []
@@ -155,7 +155,7 @@ def test_flop_counts():
 
 
 @pytest.mark.parametrize("gate_layer", ["iem", None])
-def test_block_tiles_norm_and_residual(gate_layer):
+def test_block_chunks_norm_and_residual(gate_layer):
     block = LAMBlock(4, 2, partial(MIXER, gate_layer=gate_layer), dtype=torch.float64)
     for parameter in block.parameters():
         nn.init.normal_(parameter)
@@ -168,22 +168,22 @@ def test_block_tiles_norm_and_residual(gate_layer):
     with torch.no_grad():
         torch.testing.assert_close(block(x), expected, rtol=1e-9, atol=1e-9)
     assert len(sizes) > 2
-    assert len(set(sizes[1:])) == 1  # one tile shape, so compiled layers are not recompiled
+    assert len(set(sizes[1:])) == 1  # one chunk shape, so compiled layers are not recompiled
 
 
-def test_treat_meta_as(tiles):
-    layer = build("DGFN", tiles).to("meta")
+def test_treat_meta_as(chunks):
+    layer = build("DGFN", chunks).to("meta")
     x = torch.empty(1, 4, 40, 5, device="meta", dtype=torch.float64)
 
     def count():
-        tiles.clear()
+        chunks.clear()
         with torch.no_grad():
             layer(x)
-        return len(tiles)
+        return len(chunks)
 
     assert count() == 1
-    with _tiles.treat_meta_as("cpu"):
+    with chunking.treat_meta_as("cpu"):
         assert count() > 1
-    with _tiles.treat_meta_as("cuda"):
+    with chunking.treat_meta_as("cuda"):
         assert count() == 1
     assert count() == 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lamnet_layers.pointwise import PointwiseConv
+from lamnet_layers.conv import PointwiseConv
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -22,7 +22,10 @@ def test_matches_conv2d_and_keeps_layout(shape, dtype, layout, threads):
         result = layer(view)
         torch.testing.assert_close(result, expected, **tolerance)
         assert result.is_contiguous(memory_format=layout)
-    torch.testing.assert_close(layer.planes(x), expected, **tolerance)
+    layer.contiguous = True
+    result = layer(x)
+    torch.testing.assert_close(result, expected, **tolerance)
+    assert result.is_contiguous()
 
 
 def test_gradients_match_conv2d(threads):

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lamnet_layers import FocalPass, FocalWindow, focal_aggregate
-from lamnet_layers.backends import eager
+from lamnet_layers.ops import focal_aggregate as implementation
 
 SMALL = FocalWindow((1, 2), (1, 1))
 WINDOWS = [FocalWindow(), SMALL, FocalWindow((3, 1, 5), (2, 1, 1)), FocalWindow((7,), (1,)), FocalWindow((), ())]
@@ -31,7 +31,7 @@ def aggregate(x: Tensor, weights: Tensor, window=SMALL, dim=-1) -> Tensor:
 def reference(x: Tensor, weights: Tensor, window=SMALL, dim=-1) -> Tensor:
     """The aggregation recorded by autograd operator by operator."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eager, "_supports_custom_backward", lambda *_: False)
+        patch.setattr(implementation, "_supports_custom_backward", lambda *_: False)
         return aggregate(x, weights, window, dim)
 
 

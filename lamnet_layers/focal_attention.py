@@ -5,35 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_choice, check_divides, check_feature_map, check_int
-from ._tiles import apply_tiled
-from .backends.select import check_backend, should_fuse
+from .backend import check_backend
+from .conv import PointwiseConv
 from .factory import register_layer
-from .functional import focal_aggregate
-from .pointwise import PointwiseConv
+from .functional import focal_pass
+from .ops.focal_pass import convolve, predict
+from .validation import check_choice, check_divides, check_feature_map, check_int
 from .window import FocalWindow, WindowLike
-
-
-def _tanh_(x: Tensor) -> Tensor:
-    # tanh(x) = 2σ(2x) − 1, accurate to 2e-7. Inductor's CPU tanh takes twice as long, and half precision loses digits.
-    if torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype != torch.float64:
-        return x.to(torch.float32).mul_(2).sigmoid_().sub(0.5).mul_(2).to(x.dtype)
-    # In-place tanh on a view makes autograd copy the gradient several times. Tracing needs one graph for both modes.
-    return x.tanh() if x.requires_grad and not torch.jit.is_tracing() else x.tanh_()
 
 
 class FocalPass(nn.Module):
     """One pass of focal separable attention: weight prediction and aggregation along one axis.
 
     ``weights = tanh(Conv1×1(DWConv(x)))`` with a 1×P or P×1 kernel, then
-    [`focal_aggregate`][lamnet_layers.focal_aggregate]. The original implementation has the tanh, the paper does not.
+    [`focal_aggregate`][lamnet_layers.focal_aggregate], by the function
+    [`focal_pass`][lamnet_layers.functional.focal_pass].
 
     Args:
         dim: Number of channels D.
         num_heads: Number of heads; divides ``dim``. The channels of a head share weights.
         window: Focal window or pair (strides, steps); None for the default.
         axis: ``"horizontal"`` or ``"vertical"``.
-        backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -64,33 +57,33 @@ class FocalPass(nn.Module):
         size, radius = self.window.size, self.window.radius
         kernel, padding = ((1, size), (0, radius)) if axis == "horizontal" else ((size, 1), (radius, 0))
         self.depthwise = nn.Conv2d(dim, dim, kernel, padding=padding, groups=dim, device=device, dtype=dtype)
-        self.pointwise = PointwiseConv(dim, num_heads * self.window.taps, device=device, dtype=dtype)
+        self.pointwise = PointwiseConv(dim, num_heads * self.window.taps, contiguous=True, device=device, dtype=dtype)
+
+    @property
+    def receptive_radius(self) -> tuple[int, int]:
+        """Rows and columns on each side that a pixel depends on."""
+        return (0, self.window.radius) if self.axis == "horizontal" else (self.window.radius, 0)
+
+    @property
+    def _dim(self) -> int:
+        return 3 if self.axis == "horizontal" else 2
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the weights of each pixel's taps, in (−1, 1), (B, num_heads·K, H, W)."""
         check_feature_map("x", x, self.dim)
-        return _tanh_(self.pointwise.planes(self._convolve(x)))
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        if self.axis == "horizontal":  # channels last is many times faster for 1×P kernels
-            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-        return self.depthwise(x)
+        return predict(convolve(x, self.depthwise, self._dim), self.pointwise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the aggregated features, (B, D, H, W)."""
-        check_feature_map("x", x, self.dim)
-        radius = (0, None) if self.axis == "horizontal" else (None, 0)
-        return apply_tiled(self, self._aggregate, x, max(self.dim, self.num_heads * self.window.taps), radius)
-
-    def _aggregate(self, x: Tensor) -> Tensor:
-        dim = -1 if self.axis == "horizontal" else -2
-        if should_fuse(self.backend, x.device.type):
-            from .backends import fused
-
-            matrix, bias = self.pointwise.weight.flatten(1), self.pointwise.bias
-            rings = list(self.window.strides), list(self.window.steps)
-            return fused.focal_pass(x, self._convolve(x), matrix, bias, *rings, self.num_heads, dim % 4)
-        return focal_aggregate(x, self.predict(x), self.window, num_heads=self.num_heads, dim=dim, backend=self.backend)
+        return focal_pass(
+            x,
+            self.depthwise,
+            self.pointwise,
+            self.window,
+            num_heads=self.num_heads,
+            dim=self._dim,
+            backend=self.backend,
+        )
 
     def extra_repr(self) -> str:
         """Return num_heads, window and axis."""
@@ -112,7 +105,7 @@ class FocalSeparableAttention(nn.Module):
         dim: Number of channels D.
         num_heads: Number of heads; divides ``dim``. The channels of a head share weights.
         window: Focal window or pair (strides, steps); None for the default (23 pixels, 13 taps).
-        backend: Backend of the aggregation, see [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate].
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -155,6 +148,11 @@ class FocalSeparableAttention(nn.Module):
     def num_heads(self) -> int:
         """Number of heads."""
         return self.horizontal.num_heads
+
+    @property
+    def receptive_radius(self) -> tuple[int, int]:
+        """Rows and columns on each side that a pixel depends on."""
+        return (self.window.radius, self.window.radius)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended features, (B, D, H, W)."""

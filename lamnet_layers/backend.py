@@ -1,4 +1,4 @@
-"""Backend selection: by argument, context manager, environment variable or default."""
+"""Backends: availability, and selection by argument, context manager, environment variable or default."""
 
 from __future__ import annotations
 
@@ -54,7 +54,44 @@ def set_backend(module: nn.Module, backend: str | None) -> None:
             layer.backend = backend
 
 
-def select(backend: str | None, device_type: str) -> str:
+def available_backends(device: torch.device | str | None = None) -> tuple[str, ...]:
+    """Return the names of the backends that can run on a device.
+
+    Args:
+        device: Device or device type; None for CUDA if available, else the CPU.
+    """
+    return tuple(backend for backend in BACKENDS if unavailable_reason(backend, device) is None)
+
+
+def unavailable_reason(backend: str, device: torch.device | str | None = None) -> str | None:
+    """Return the reason why a backend cannot run on a device, or None if it can.
+
+    Args:
+        backend: ``"eager"``, ``"triton"`` or ``"fused"``.
+        device: Device or device type; None for CUDA if available, else the CPU.
+
+    Raises:
+        ValueError: If the backend is unknown.
+    """
+    if _validated(backend, "backend") == "eager":
+        return None
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if os.environ.get(_INTERPRETER, "0").lower() in ("1", "true", "on", "yes", "y"):
+        return None
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
+    if device.type != "cuda":
+        return f"the kernels need CUDA tensors, got {device.type}"
+    if not torch.cuda.is_available():
+        return "no CUDA device is available"
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < (7, 0):
+        return "Triton needs a GPU with compute capability ≥ 7.0"
+    return None
+
+
+def select_backend(backend: str | None, device_type: str) -> str:
     """Return the backend to run on a device.
 
     Args:
@@ -69,39 +106,14 @@ def select(backend: str | None, device_type: str) -> str:
     if backend is None and (variable := os.environ.get(BACKEND_VARIABLE)):
         backend = _validated(variable, BACKEND_VARIABLE)
     if backend is None:  # the Triton interpreter is for tests and never selected by default
-        return "triton" if device_type == "cuda" and triton_unavailable_reason(device_type) is None else "eager"
-    if backend != "eager" and (reason := triton_unavailable_reason(device_type)) is not None:
+        return "triton" if device_type == "cuda" and unavailable_reason("triton", device_type) is None else "eager"
+    if (reason := unavailable_reason(backend, device_type)) is not None:
         raise RuntimeError(f"backend {backend!r} cannot run: {reason}")
     return backend
 
 
 # Same as torch.compiler.assume_constant_result, without the seconds that importing Dynamo takes.
-select._dynamo_marked_constant = True
-
-
-def should_fuse(backend: str | None, device_type: str) -> bool:
-    """Return whether fused kernels run: the backend is ``"fused"`` and gradients are disabled.
-
-    Raises:
-        ValueError: See ``select``.
-        RuntimeError: See ``select``.
-    """
-    return select(backend, device_type) == "fused" and not torch.is_grad_enabled()
-
-
-def triton_unavailable_reason(device_type: str) -> str | None:
-    """Return the reason why the kernels cannot run on a device, or None if they can."""
-    if find_spec("triton") is None:
-        return "Triton is not installed"
-    if os.environ.get(_INTERPRETER, "0").lower() in ("1", "true", "on", "yes", "y"):
-        return None
-    if device_type != "cuda":
-        return f"the kernels need CUDA tensors, got {device_type}"
-    if not torch.cuda.is_available():
-        return "no CUDA device is available"
-    if torch.version.hip is None and torch.cuda.get_device_capability() < (7, 0):
-        return "Triton needs a GPU with compute capability ≥ 7.0"
-    return None
+select_backend._dynamo_marked_constant = True
 
 
 def check_backend(backend: str | None) -> str | None:

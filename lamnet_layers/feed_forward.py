@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import check_feature_map, check_int
-from ._tiles import apply_tiled
-from .backends.select import check_backend, should_fuse
+from .backend import check_backend
+from .chunking import apply_chunked
+from .conv import PointwiseConv
 from .factory import register_layer
-from .pointwise import PointwiseConv
+from .functional import dual_gate
+from .validation import check_feature_map, check_int
 
 
 @register_layer("dgfn")
@@ -25,8 +25,7 @@ class DGFN(nn.Module):
     Args:
         dim: Number of channels C.
         hidden_dim: Number of channels h of each half; ``dim`` if None.
-        backend: ``"fused"`` runs convolution and gates in one kernel when gradients are disabled; all others use plain
-            PyTorch. See [`focal_aggregate`][lamnet_layers.focal_aggregate].
+        backend: See [`dual_gate`][lamnet_layers.functional.dual_gate].
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
@@ -64,13 +63,8 @@ class DGFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.dim)
-        if not should_fuse(self.backend, x.device.type):
-            return apply_tiled(self, self._transform, x, self.peak_channels, self.receptive_radius)
-        from .backends import fused
-
-        return self.proj_out(fused.dual_gate(self.proj_in(x), self.depthwise.weight, self.depthwise.bias))
+        modules = tuple(self.children())
+        return apply_chunked(modules, self._transform, x, self.peak_channels, self.receptive_radius)
 
     def _transform(self, x: Tensor) -> Tensor:
-        halves = self.depthwise(self.proj_in(x)).unflatten(1, (2, -1))
-        halves = halves.permute(0, 3, 4, 1, 2)  # Inductor writes its output in the order of these axes
-        return self.proj_out((halves * F.gelu(halves[..., :1, :])).flatten(3).permute(0, 3, 1, 2))
+        return self.proj_out(dual_gate(self.proj_in(x), self.depthwise, backend=self.backend))

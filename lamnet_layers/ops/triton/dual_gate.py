@@ -1,4 +1,7 @@
-"""Triton kernel that fuses the depthwise 3×3 convolution, GELU and both gates of DGFN."""
+"""Triton kernel that fuses the depthwise 3×3 convolution, GELU and both gates of DGFN, as a custom operator.
+
+Inference only.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from .aggregate import _program_tile, accumulator_dtype, index_dtype
+from .common import accumulator_dtype, index_dtype, program_tile
 
 _TILE = (4, 16)  # height and width; the 3×3 halo adds few rows
 _MAX_CHANNELS = 32
@@ -48,7 +52,7 @@ def _dual_gate_kernel(
     INDEX: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    row, column, chunk, _, image = _program_tile(height, width, TILE_H, TILE_W, tl.cdiv(HIDDEN, BLOCK), 1)
+    row, column, chunk, _, image = program_tile(height, width, TILE_H, TILE_W, tl.cdiv(HIDDEN, BLOCK), 1)
     row, column = row.to(INDEX), column.to(INDEX)
     channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
     x += image * x_strides[0]
@@ -65,13 +69,14 @@ def _dual_gate_kernel(
     tl.store(out + half_offset * out_strides[1] + offsets, gate * x2, mask=mask)
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+@torch.library.custom_op("lamnet::dual_gate", mutates_args=())
+def dual_gate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return ``concat(u·x1, u·x2)``, ``x1, x2 = DWConv3×3(x)``, ``u = GELU(x1)``, (B, 2h, H, W).
 
     Args:
         x: Features, (B, 2h, H, W).
-        weight: Weight of the depthwise convolution, (2h, 1, 3, 3), contiguous.
-        bias: Bias of the depthwise convolution, (2h,), contiguous.
+        weight: Weight of the convolution, (2h, 1, 3, 3).
+        bias: Bias of the convolution, (2h,).
     """
     out = torch.empty_like(x)
     if x.numel() == 0:
@@ -84,7 +89,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     with torch.cuda.device_of(x):
         _dual_gate_kernel[(tiles * triton.cdiv(hidden, block) * batch,)](
             x,
-            weight,
+            weight.contiguous(),
             bias,
             out,
             height,
@@ -99,3 +104,14 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             TYPE=accumulator_dtype(x),
         )
     return out
+
+
+@dual_gate.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@register_flop_formula(torch.ops.lamnet.dual_gate)
+def _(x_shape, *_, **__) -> int:
+    batch, channels, height, width = x_shape
+    return 2 * 9 * batch * channels * height * width

@@ -6,7 +6,7 @@ from math import isqrt
 
 from torch import Tensor, nn
 
-from ._checks import check_int
+from .validation import check_int
 
 
 class TokenAdapter(nn.Module):

@@ -1,6 +1,6 @@
-"""Triton kernel that fuses the weight projection, tanh and aggregation of a focal pass.
+"""Triton kernel that fuses the weight projection, tanh and aggregation of a focal pass, as a custom operator.
 
-The map of weights (num_heads·K channels, the largest of the layer) is never written to memory.
+The map of weights (num_heads·K channels, the largest of the layer) is never written to memory. Inference only.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from ...window import FocalWindow
-from .aggregate import _NUM_WARPS, _cell_mean, _program_tile, accumulator_dtype, index_dtype, launch_config
+from .common import NUM_WARPS, accumulator_dtype, cell_mean, index_dtype, launch_config, program_tile
 
 _MAX_INPUTS = 32  # input channels of the projection held in registers at a time
 
@@ -40,7 +41,7 @@ def _focal_pass_kernel(
     INDEX: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    row, column, chunk, head, image = _program_tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
+    row, column, chunk, head, image = program_tile(height, width, TILE_H, TILE_W, tl.cdiv(CHANNELS, BLOCK), HEADS)
     row, column = row.to(INDEX), column.to(INDEX)
     channel = (chunk * BLOCK + tl.arange(0, BLOCK)).to(INDEX)
     inside = (row < height) & (column < width)
@@ -61,20 +62,39 @@ def _focal_pass_kernel(
         weight = 2 * tl.sigmoid(2 * weight) - 1  # tanh
         limits = (CHANNELS, height, width)
         steps = (x_strides[1], x_strides[2], x_strides[3])
-        total += weight[None, :] * _cell_mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
+        total += weight[None, :] * cell_mean(x, channel, row, column, steps, CELLS[tap], limits, HORIZONTAL, TYPE)
     out += image * out_strides[0] + (head * CHANNELS).to(tl.int64) * out_strides[1]
     offsets = channel[:, None] * out_strides[1] + (row * out_strides[2] + column * out_strides[3])[None, :]
     tl.store(out + offsets, total, mask=(channel < CHANNELS)[:, None] & inside[None, :])
 
 
-def forward(
-    x: Tensor, hidden: Tensor, matrix: Tensor, bias: Tensor, window: FocalWindow, num_heads: int, dim: int
+@torch.library.custom_op("lamnet::focal_pass", mutates_args=())
+def focal_pass(
+    x: Tensor,
+    hidden: Tensor,
+    matrix: Tensor,
+    bias: Tensor,
+    strides: list[int],
+    steps: list[int],
+    num_heads: int,
+    dim: int,
 ) -> Tensor:
-    """Return ``x`` aggregated with ``tanh(matrix·hidden + bias)``, (B, D, H, W)."""
+    """Return ``x`` aggregated with the weights ``tanh(matrix·hidden + bias)``, (B, D, H, W).
+
+    Args:
+        x: Features, (B, D, H, W).
+        hidden: Input of the weight projection, (B, D, H, W).
+        matrix: Weight of the projection, (num_heads·K, D).
+        bias: Bias of the projection, (num_heads·K,).
+        strides: Strides of the window.
+        steps: Steps of the window.
+        num_heads: Number of heads.
+        dim: 3 for the width, 2 for the height.
+    """
     out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, hidden.dtype))
     if out.numel() == 0:
         return out
-    programs, constants = launch_config(x.shape, window, num_heads, dim)
+    programs, constants = launch_config(x.shape, FocalWindow(strides, steps), num_heads, dim)
     with torch.cuda.device_of(x):
         _focal_pass_kernel[(programs,)](
             x,
@@ -88,6 +108,17 @@ def forward(
             INPUTS=min(_MAX_INPUTS, triton.next_power_of_2(x.shape[1])),
             INDEX=index_dtype(x, hidden, out),
             TYPE=accumulator_dtype(x, hidden),
-            num_warps=_NUM_WARPS,
+            num_warps=NUM_WARPS,
         )
     return out
+
+
+@focal_pass.register_fake
+def _(x: Tensor, hidden: Tensor, matrix, bias, strides, steps, num_heads, dim) -> Tensor:
+    return torch.empty_like(x, dtype=torch.promote_types(x.dtype, hidden.dtype))
+
+
+@register_flop_formula(torch.ops.lamnet.focal_pass)
+def _(x_shape, hidden_shape, matrix_shape, bias_shape, strides, steps, num_heads, dim, *_, **__) -> int:
+    batch, channels, height, width = x_shape
+    return 2 * batch * height * width * channels * (matrix_shape[0] + FocalWindow(strides, steps).taps)

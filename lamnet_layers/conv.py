@@ -13,44 +13,42 @@ class PointwiseConv(nn.Conv2d):
     """1×1 convolution computed as a matrix product that keeps the memory layout of its input.
 
     Parameters and results equal those of ``nn.Conv2d(in_channels, out_channels, 1)``, which may be slower and may
-    return planes for a channels-last input.
+    return a contiguous output for a channels-last input.
 
     Args:
         in_channels: Number of input channels C.
         out_channels: Number of output channels D.
+        contiguous: Return a contiguous output for inputs of either layout, without copying them.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
 
     Shape:
-        (B, C, H, W) → (B, D, H, W), channels last if the input has channel stride 1, else planes.
+        (B, C, H, W) → (B, D, H, W), channels last if the input has channel stride 1, else contiguous.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        contiguous: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, 1, device=device, dtype=dtype)
+        self.contiguous = contiguous
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved features, (B, D, H, W)."""
-        if x.stride(1) != 1:
-            return self.planes(x)
+        batch, _, height, width = x.shape
+        if self.contiguous or x.stride(1) != 1:
+            weight = self.weight.flatten(1).expand(batch, -1, -1)
+            return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, (height, width))
         pixels = x.permute(0, 2, 3, 1)
         if pixels.is_contiguous() and _is_convolution_faster(x):
             return super().forward(x)
-        batch, _, height, width = x.shape
         pixels = pixels.reshape(-1, self.in_channels)
         out = F.linear(pixels, self.weight.flatten(1), self.bias)
         return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
-
-    def planes(self, x: Tensor) -> Tensor:
-        """Return the convolved features in planes, without copying an input of either layout."""
-        batch, _, height, width = x.shape
-        weight = self.weight.flatten(1).expand(batch, -1, -1)
-        return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, (height, width))
 
 
 @register_layer("linear")

@@ -1,1 +1,0 @@
-"""Backend selection, eager implementation and operators of the Triton kernels."""

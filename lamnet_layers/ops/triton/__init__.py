@@ -1,0 +1,1 @@
+"""Triton kernels and their custom operators, imported on first use."""
