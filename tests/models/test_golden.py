@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamnet_layers import DGFN, IEM, ULM, ChannelLayerNorm, FocalPass, FocalWindow, attention, focal_aggregate
+from lamnet_layers import DGFN, IEM, ULM, ChannelLayerNorm, FocalWindow
+from lamnet_layers.ops import focal_aggregate, focal_pass
 from lamnet_models import LAMNet, load_model
 
 GOLDEN = ("lamnet_x2", "lamnet_large_x4", "window19_x2")
@@ -33,11 +34,7 @@ def test_output_equals_original(shared, name, dtype):
 
 
 def _patch_aggregation(patch: pytest.MonkeyPatch, aggregate: Callable[[Tensor, Tensor, FocalWindow, int, int], Tensor]):
-    patch.setattr(
-        attention,
-        "focal_aggregate",
-        lambda x, weights, window, *, num_heads, dim, backend: aggregate(x, weights, window, num_heads, dim),
-    )
+    patch.setattr(focal_aggregate, "eager", aggregate)
 
 
 def tanh_approximate_gelu(model, patch):
@@ -46,7 +43,7 @@ def tanh_approximate_gelu(model, patch):
 
 
 def no_tanh(model, patch):
-    patch.setattr(FocalPass, "predict", lambda self, x: self.pointwise(self.depthwise(x)))
+    patch.setattr(focal_pass, "predict", lambda hidden, pointwise: pointwise(hidden))
 
 
 def gate_fixed_at_half(model, patch):
@@ -80,7 +77,7 @@ def unbiased_variance(model, patch):
 def taps_reversed(model, patch):
     def aggregate(x, weights, window, heads, dim):
         reverse = weights.unflatten(1, (heads, -1)).flip(2).flatten(1, 2)
-        return focal_aggregate(x, reverse, window, num_heads=heads, dim=dim)
+        return focal_aggregate.naive(x, reverse, window, heads, dim)
 
     _patch_aggregation(patch, aggregate)
 
@@ -88,7 +85,7 @@ def taps_reversed(model, patch):
 def heads_interleaved(model, patch):
     def aggregate(x, weights, window, heads, dim):
         by_head = x.unflatten(1, (-1, heads)).transpose(1, 2).flatten(1, 2)
-        result = focal_aggregate(by_head, weights, window, num_heads=heads, dim=dim)
+        result = focal_aggregate.naive(by_head, weights, window, heads, dim)
         return result.unflatten(1, (heads, -1)).transpose(1, 2).flatten(1, 2)
 
     _patch_aggregation(patch, aggregate)
@@ -101,9 +98,9 @@ def divisor_of_valid_pixels_only(model, patch):
         lengths = torch.tensor([length for _, length in window.spans])
         valid = (pixels + lengths).clamp(0, size) - pixels.clamp(0, size)
         factor = (lengths / valid.clamp(min=1)).T.to(x.dtype)
-        factor = factor[:, None, :] if dim == -1 else factor[:, :, None]
+        factor = factor[:, None, :] if dim == 3 else factor[:, :, None]
         scaled = weights.unflatten(1, (heads, -1)) * factor
-        return focal_aggregate(x, scaled.flatten(1, 2), window, num_heads=heads, dim=dim)
+        return focal_aggregate.naive(x, scaled.flatten(1, 2), window, heads, dim)
 
     _patch_aggregation(patch, aggregate)
 
