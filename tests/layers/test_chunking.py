@@ -102,18 +102,22 @@ def test_no_chunking_in_compiled_exported_traced(name):
         assert sizes() == expected
 
 
-def test_compiled_layers_recompile_once(monkeypatch, threads):
-    monkeypatch.setattr(chunking, "_THRESHOLD", 40 * 8 * 4)  # sizes give bands, squares and no chunking
-    sizes = [(18, 5), (5, 6), (13, 17), (9, 40), (40, 9), (30, 31), (5, 64), (64, 5), (3, 4), (70, 71)]
+@pytest.mark.parametrize("size", [(40, 9), (30, 31), (5, 64)], ids=["bands", "squares", "columns"])
+def test_compiled_layers_compile_once_for_all_chunks(size):
     torch.compiler.reset()  # discard sizes marked dynamic by other tests
     block = LAMBlock(4, 1, MIXER).eval()
-    graphs = []
+    graphs, calls = [], []
+
+    def compiler(graph, _):
+        graphs.append(graph)
+        return lambda *inputs: calls.append(graph) or graph(*inputs)
+
     for layer in block.layers:
-        layer.compile(backend=lambda graph, _: graphs.append(graph) or graph)
+        layer.compile(backend=compiler)
     with torch.no_grad():
-        for size in sizes:
-            block(torch.randn(1, 4, *size).contiguous(memory_format=torch.channels_last))
-    assert len(graphs) <= 4  # two layers, static and dynamic; PyTorch specializes convolutions of over 20,480 values
+        block(torch.randn(1, 4, *size).contiguous(memory_format=torch.channels_last))
+    assert len(graphs) == len(block.layers)
+    assert len(calls) > len(graphs)  # chunks
 
 
 @every_layer
