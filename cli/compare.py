@@ -79,7 +79,7 @@ def compare(
     check_models(*models, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.evaluation.compare import Detail
-    from lamnet_models.images import WRITABLE, write_image
+    from lamnet_models.image_io import WRITABLE, write_image
     from lamnet_models.pictures import Box
 
     if draws and output.suffix.lower() not in WRITABLE:

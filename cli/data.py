@@ -16,7 +16,7 @@ app = typer.Typer(help="List, download and verify datasets.", no_args_is_help=Tr
 
 def fetch_with_progress(name: str, data: Path | None, source: str | None = None) -> str:
     """Download a dataset unless it is present, with progress bars, and return its folder."""
-    from lamnet_models.datasets import fetch, known_dataset
+    from lamnet_models.data import fetch, known_dataset
 
     if known_dataset(name) is None and Path(name).is_dir():
         return name
@@ -36,7 +36,7 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
     Example: lamnet data list
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_DATASETS, open_dataset
+    from lamnet_models.data import KNOWN_DATASETS, open_dataset
 
     rows = []
     for known in KNOWN_DATASETS.values():
@@ -108,7 +108,7 @@ def verify_sets(
     Example: lamnet data verify set5
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_DATASETS, verify
+    from lamnet_models.data import KNOWN_DATASETS, verify
 
     results, failed = [], False
     for name in names or KNOWN_DATASETS:

@@ -82,7 +82,7 @@ def evaluate(
         raise typer.BadParameter("--json and --csv are mutually exclusive")
     check_models(model, baselines=("bicubic",))
     from lamnet_models import evaluation
-    from lamnet_models.datasets import open_dataset
+    from lamnet_models.data import open_dataset
     from lamnet_models.evaluation.methods import open_predictor
     from lamnet_models.evaluation.saving import ImageSaver
 

@@ -30,8 +30,8 @@ from .progress import JobBars, progress_bar
 from .stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.files import Job, Result
-    from lamnet_models.upscaling.upscaler import UpscalerPool
+    from lamnet_models.inference.files import Job, Result
+    from lamnet_models.inference.upscaler import UpscalerPool
 
 
 class Backend(str, Enum):
@@ -138,9 +138,9 @@ def upscale(
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
     check_models(model)
     from lamnet_models import ImageError
-    from lamnet_models.upscaling.files import Options, plan_jobs, run_jobs
-    from lamnet_models.upscaling.sizing import TargetSize
-    from lamnet_models.upscaling.upscaler import UpscalerPool, model_scale
+    from lamnet_models.inference.files import Options, plan_jobs, run_jobs
+    from lamnet_models.inference.sizing import TargetSize
+    from lamnet_models.inference.upscaler import UpscalerPool, model_scale
 
     try:
         target_size = TargetSize(scale, width, height)
@@ -198,7 +198,7 @@ def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: Upscaler
         upscalers: Networks to upscale with.
         overwrite: Whether the file may exist.
     """
-    from lamnet_models.upscaling.video import upscale_raw
+    from lamnet_models.inference.video import upscale_raw
 
     to_stdout = output is None or str(output) == "-"
     if to_stdout and sys.stdout.isatty():

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from torch import nn
 
-from .datasets.catalog import read_photo
+from .data.catalog import read_photo
 from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
 from .factory import resolve_model
-from .images import Picture
+from .image_io import Picture
+from .inference import upscale
 from .pictures import Panel, best_box, grid, local_contrast
-from .upscaling import upscale
 
 MIN_SIDE = 64
 """Minimum width and height of the photograph in pixels."""

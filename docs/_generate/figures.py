@@ -8,7 +8,7 @@ from assets import ASSETS
 from diagrams import drawings
 
 from lamnet_models.demo import demo
-from lamnet_models.images import write_image
+from lamnet_models.image_io import write_image
 
 
 def main() -> None:

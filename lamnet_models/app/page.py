@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ..errors import LAMNetError
-from ..images import READABLE
+from ..image_io import READABLE
 from .workshop import PREVIEW_SIDE, UpscaleService
 
 Networks = Mapping[str, Mapping[int, str | os.PathLike]]

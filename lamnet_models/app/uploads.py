@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from ..errors import ImageError, one_line
-from ..images import WRITABLE, Picture, read_image
-from ..upscaling.files import Job, Result, run_jobs
-from ..upscaling.tiling import Progress
-from ..upscaling.upscaler import UpscalerPool
+from ..image_io import WRITABLE, Picture, read_image
+from ..inference.files import Job, Result, run_jobs
+from ..inference.tiling import Progress
+from ..inference.upscaler import UpscalerPool
 
 
 def read_upload(source: Path) -> Picture:

@@ -17,11 +17,11 @@ from PIL import Image
 from ..devices import resolve_device
 from ..errors import ImageError
 from ..factory import resolve_model
-from ..images import Picture, write_image
-from ..images.picture import from_pillow, to_pillow
+from ..image_io import Picture, write_image
+from ..image_io.picture import from_pillow, to_pillow
+from ..inference.tiling import Progress
+from ..inference.upscaler import UpscalerPool
 from ..lamnet import LAMNet
-from ..upscaling.tiling import Progress
-from ..upscaling.upscaler import UpscalerPool
 from .uploads import read_upload, upscale_upload
 
 PREVIEW_SIDE = 4096

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ..upscaling.planner import used_memory
+from ..inference.planner import used_memory
 
 
 @contextmanager

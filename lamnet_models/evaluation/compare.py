@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..datasets import Dataset, Pair, open_dataset
+from ..data import Dataset, Pair, open_dataset
 from ..errors import DatasetError
-from ..images import Picture
+from ..image_io import Picture
 from ..pictures import Box, Panel, best_box, grid
 from .evaluate import ImageResult, evaluate
 from .methods import BICUBIC, Predictor, open_predictor

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..datasets import Dataset, Pair, open_dataset
+from ..data import Dataset, Pair, open_dataset
 from ..errors import DatasetError, ImageError
-from ..upscaling.planner import TilePlan
-from ..upscaling.upscaler import UpscaleOutput
+from ..inference.planner import TilePlan
+from ..inference.upscaler import UpscaleOutput
 from .methods import Predictor, open_predictor
 from .metrics import Protocol, psnr, resolve_protocol, ssim
 from .result import Evaluation, ImageScore, mean, versions
@@ -76,7 +76,7 @@ def evaluate(
             reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of ``scale``, or
             ``"lamnet_x4"``. Or a predictor from ``open_predictor``, which excludes ``scale``, ``tile``, ``device``,
             ``precision`` and ``self_ensemble``.
-        dataset: Name in any spelling, or a folder; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        dataset: Name in any spelling, or a folder; see [`open_dataset`][lamnet_models.data.open_dataset].
         scale: Scale factor; by default the network's own, 4 for bicubic interpolation.
         data_dir: Dataset root.
         limit: Number of images to evaluate, from the first; None for all.

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..factory import published_name, resolve_model
 from ..files import file_digest
+from ..inference import Upscaler
+from ..inference.planner import TilePlan
+from ..inference.upscaler import UpscaleOutput
 from ..names import default_model_for_scale
 from ..pretrained import resolve_weights_path
 from ..resize import imresize
-from ..upscaling import Upscaler
-from ..upscaling.planner import TilePlan
-from ..upscaling.upscaler import UpscaleOutput
 
 BICUBIC = "bicubic"
 """Name of the bicubic baseline."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from ..datasets import KNOWN_DATASETS
+from ..data import KNOWN_DATASETS
 from .published import published
 
 _PACKAGES = ("lamnet", "torch", "numpy", "scikit-image", "pillow", "pyvips")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets import Dataset
-from ..images import Picture, write_image
+from ..data import Dataset
+from ..image_io import Picture, write_image
 from ..pictures import Panel, best_box, grid
 from ..resize import imresize
 from .evaluate import ImageResult

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..datasets import Dataset, Pair, open_dataset
-from ..datasets.layouts import ANY_NAME, find_matches, images_in, pair_images, sub_folders
+from ..data import Dataset, Pair, open_dataset
+from ..data.layouts import ANY_NAME, find_matches, images_in, pair_images, sub_folders
 from ..errors import TrainingError
 
 

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..checkpoint import save_checkpoint
-from ..datasets import Dataset, open_dataset
+from ..data import Dataset, open_dataset
 from ..errors import LAMNetError, TrainingError
 from ..evaluation import evaluate
 from ..factory import create_model

@@ -67,7 +67,7 @@ class Recipe:
         grad_checkpointing: Whether to recompute each block in the backward pass to save memory.
         lr_border: Edge rule for synthesized LR images; see [`imresize`][lamnet_models.evaluation.imresize].
         holdout: Number of training images to hold out for validation.
-        valid: Dataset to validate on instead; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        valid: Dataset to validate on instead; see [`open_dataset`][lamnet_models.data.open_dataset].
         valid_crop: Side in pixels of the center crop of each validation image; 0 for no crop.
         valid_every: Steps between validations; 0 to disable.
         valid_minutes: Minutes between validations; 0 to disable.

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from ..checkpoint import read_checkpoint, save_checkpoint
-from ..datasets import Dataset, open_dataset
+from ..data import Dataset, open_dataset
 from ..errors import DatasetError, TrainingError
 from ..evaluation import Evaluation, evaluate
 from ..factory import published_name

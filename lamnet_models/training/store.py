@@ -15,8 +15,8 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from ..datasets import Dataset, Pair
-from ..datasets.archives import atomic_folder
+from ..data import Dataset, Pair
+from ..data.archives import atomic_folder
 from ..errors import DatasetError, ImageError, TrainingError
 from ..files import file_digest
 from .targets import find_targets, read_targets

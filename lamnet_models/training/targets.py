@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets import Dataset
+from ..data import Dataset
 from ..errors import ImageError, TrainingError
-from ..images import read_rgb
+from ..image_io import read_rgb
 
 _MAX_LISTED = 3
 

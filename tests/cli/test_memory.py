@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, save_checkpoint
-from lamnet_models.upscaling import files, planner
+from lamnet_models.inference import files, planner
 
 
 @pytest.fixture(scope="module")

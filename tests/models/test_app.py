@@ -12,7 +12,7 @@ from lamnet_models import ImageError, LAMNet, save_checkpoint
 from lamnet_models.app import workshop
 from lamnet_models.app.uploads import upscale_upload
 from lamnet_models.app.workshop import KEEP_SECONDS, UpscaleService
-from lamnet_models.images import Picture, read_image, write_image
+from lamnet_models.image_io import Picture, read_image, write_image
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import ImageError
-from lamnet_models.datasets.catalog import SAMPLES
+from lamnet_models.data.catalog import SAMPLES
 from lamnet_models.demo import demo
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lamnet_models import TrainingError, create_model, load_model, save_checkpoint
 from lamnet_models.checkpoint import read_checkpoint
-from lamnet_models.datasets import open_dataset
+from lamnet_models.data import open_dataset
 from lamnet_models.evaluation import evaluate
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
 from lamnet_models.training.crops import (
