@@ -80,7 +80,7 @@ def compare(
     from lamnet_models import evaluation
     from lamnet_models.evaluation.compare import Detail
     from lamnet_models.image_io import WRITABLE, write_image
-    from lamnet_models.pictures import Box
+    from lamnet_models.image_io.grids import Box
 
     if draws and output.suffix.lower() not in WRITABLE:
         raise typer.BadParameter(f"--output must end in one of {', '.join(WRITABLE)}, got {output}")

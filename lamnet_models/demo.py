@@ -13,8 +13,8 @@ from .errors import ImageError
 from .evaluation import imresize, psnr, ssim
 from .factory import resolve_model
 from .image_io import Picture
+from .image_io.grids import Panel, best_box, grid, local_contrast
 from .inference import upscale
-from .pictures import Panel, best_box, grid, local_contrast
 
 MIN_SIDE = 64
 """Minimum width and height of the photograph in pixels."""

@@ -1,11 +1,14 @@
-"""Device resolution and workarounds."""
+"""Devices, precisions, and autocast with fp32 fallback on overflow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
+
+from .errors import LAMNetError
 
 
 def resolve_device(device: torch.device | str) -> torch.device:
@@ -37,3 +40,69 @@ def without_onednn(disable: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.backends.mkldnn.enabled = before
+
+
+PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""Autocast dtypes by name; None: the network's own dtype."""
+
+DTYPE_NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+"""Names of the dtypes of networks and autocast."""
+
+
+class Autocast:
+    """Autocast that recomputes images with non-finite results in the network's own dtype.
+
+    The fallback is decided per image, so a result does not depend on the rest of the batch.
+
+    Args:
+        device: Device of the computation.
+        dtype: The network's own dtype.
+        half: Autocast dtype; None: disabled.
+
+    Attributes:
+        device: Device of the computation.
+        half: Autocast dtype; None: disabled.
+        overflowed: Whether any image has been recomputed.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, half: torch.dtype | None = None) -> None:
+        self.device = device
+        self.overflowed = False
+        self._dtype = dtype
+        self.half = half
+
+    def __call__(self, compute: Callable[..., Tensor], *sources: Tensor) -> Tensor:
+        """Return ``compute(*sources)`` as float32 or float64.
+
+        Args:
+            compute: Function of tensors (B, C, h, w) that returns a tensor of B images.
+            sources: Inputs on any device, of any dtype.
+        """
+        sources = tuple(source.to(self.device, self._dtype) for source in sources)
+        with self._autocast():
+            out = compute(*sources)
+        out = out.to(torch.promote_types(out.dtype, torch.float32))
+        if self.half and (overflow := ~out.isfinite().flatten(1).all(1)).any():
+            self.overflowed = True
+            out[overflow] = compute(*(source[overflow] for source in sources)).to(out.dtype)
+        return out
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        on_cpu, enabled = self.device.type == "cpu", self.half is not None
+        with (
+            without_onednn(on_cpu and self.half == torch.float16),
+            torch.autocast(self.device.type, self.half, enabled=enabled),
+        ):
+            yield
+
+    @staticmethod
+    def check(out: Tensor) -> Tensor:
+        """Return a network's result after checking that it is finite.
+
+        Raises:
+            LAMNetError: If it is not finite.
+        """
+        if not out.isfinite().all():
+            raise LAMNetError("the network's output is not finite; its weights are damaged or do not match the model")
+        return out

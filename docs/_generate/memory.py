@@ -17,8 +17,8 @@ from lamnet_models import LAMNet, Upscaler, create_model
 from lamnet_models.benchmarking.timing import track_peak_memory
 from lamnet_models.data.catalog import sample_path
 from lamnet_models.image_io import read_rgb, write_image
+from lamnet_models.image_io.grids import Panel, grid
 from lamnet_models.inference.planner import estimate_process_memory
-from lamnet_models.pictures import Panel, grid
 from lamnet_models.resize import imresize
 
 configure_allocator()

@@ -14,7 +14,7 @@ import requests
 import urllib3
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-from ..errors import DatasetError
+from ..errors import DatasetError, collapse_whitespace
 from ..files import file_digest
 from .archives import unpack
 from .catalog import KNOWN_DATASETS, SAMPLE, KnownDataset, dataset_roots, known_dataset, suggest_dataset
@@ -148,7 +148,7 @@ def _reason(error: Exception) -> str:
         return "the server timed out"
     if isinstance(error, requests.ConnectionError):
         return "no connection to the server"
-    return " ".join(str(error).split())
+    return collapse_whitespace(error)
 
 
 # Sources

@@ -13,7 +13,7 @@ from torch import nn
 from ..data import Dataset, Pair, open_dataset
 from ..errors import DatasetError
 from ..image_io import Picture
-from ..pictures import Box, Panel, best_box, grid
+from ..image_io.grids import Box, Panel, best_box, grid
 from .evaluate import ImageResult, evaluate
 from .methods import BICUBIC, Predictor, open_predictor
 from .metrics import psnr, rgb_to_y

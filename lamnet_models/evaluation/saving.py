@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..image_io import Picture, write_image
-from ..pictures import Panel, best_box, grid
+from ..image_io.grids import Panel, best_box, grid
 from ..resize import imresize
 from .evaluate import ImageResult
 from .metrics import psnr, rgb_to_y

@@ -11,9 +11,9 @@ from torch import Tensor
 from lamnet_layers import ULM
 from lamnet_layers.residual import PreNormResidual
 
+from ..devices import Autocast
 from ..lamnet import LAMNet
 from .pixels import Pixels, empty
-from .precision import Autocast
 from .tiling import Cell, Progress, cells
 
 EXACT_TILES = (256, 128, 64)

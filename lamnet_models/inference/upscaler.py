@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..compilation import compile_network
-from ..devices import resolve_device
+from ..devices import DTYPE_NAMES, PRECISIONS, Autocast, resolve_device
 from ..errors import LAMNetError
 from ..exporting import to_onnxruntime
 from ..factory import create_model, resolve_model
@@ -26,7 +26,6 @@ from ..names import VARIANTS, default_model_for_scale, is_checkpoint_path, split
 from .exact import forward_exact
 from .pixels import Pixels, fill_transparent, scratch_folder
 from .planner import TilePlan, TilePlanner, format_memory, parse_memory
-from .precision import DTYPE_NAMES, PRECISIONS, Autocast
 from .sizing import SCALES, ImageT, TargetSize, image_size, resize_image
 from .tiling import Progress, forward_tiled
 

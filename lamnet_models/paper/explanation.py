@@ -1,4 +1,4 @@
-"""Attribution maps and effective receptive fields of any network, and of networks on a photograph."""
+"""Attribution maps and effective receptive fields of networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..errors import ImageError, ModelError
 from ..evaluation.methods import with_scale
 from ..factory import resolve_model
 from ..files import atomic_path
-from ..pictures import Box, best_box, local_contrast
+from ..image_io.grids import Box, best_box, local_contrast
 from ..resize import imresize
 
 MIN_SIDE = 16

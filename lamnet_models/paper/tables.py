@@ -22,8 +22,7 @@ from ..errors import DatasetError, ModelError
 from ..evaluation import evaluate, published
 from ..evaluation.methods import with_scale
 from ..evaluation.published import BENCHMARKS, Published
-from ..factory import create_model, resolve_model
-from ..variants import format_settings
+from ..factory import create_model, format_settings, resolve_model
 from .ablations import GDFN, MHDLSA
 from .explanation import Differentiable
 from .results import Cell, Reproduction, Score, Table, compare_with_printed, format_like

@@ -15,9 +15,9 @@ from lamnet_models.evaluation.compare import Detail
 from lamnet_models.evaluation.methods import SelfEnsemble, open_predictor
 from lamnet_models.evaluation.published import published
 from lamnet_models.factory import published_name
+from lamnet_models.image_io.grids import Box
 from lamnet_models.inference import planner, upscaler
 from lamnet_models.names import VARIANTS
-from lamnet_models.pictures import Box
 from lamnet_models.pretrained import find_weights
 
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamnet_models import LAMNet, LAMNetError, Upscaler
+from lamnet_models.devices import Autocast
 from lamnet_models.inference import exact, pixels, planner
 from lamnet_models.inference.exact import forward_exact
 from lamnet_models.inference.pixels import Pixels
-from lamnet_models.inference.precision import Autocast
 
 CPU = torch.device("cpu")
 

@@ -10,12 +10,12 @@ from PIL import Image, ImageCms
 from torch import Tensor, nn
 
 from lamnet_models import LAMNet, save_checkpoint
+from lamnet_models.devices import PRECISIONS
 from lamnet_models.errors import LAMNetError
 from lamnet_models.image_io import Picture
 from lamnet_models.inference import Upscaler, planner, upscale
 from lamnet_models.inference.pixels import fill_transparent
 from lamnet_models.inference.planner import TilePlanner
-from lamnet_models.inference.precision import PRECISIONS
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from lamnet_models import CheckpointError, create_model, resolve_model, save_checkpoint, upscale
 from lamnet_models.checkpoint import Checkpoint
 from lamnet_models.evaluation import evaluate
-from lamnet_models.released import to_original
+from lamnet_models.original_format import to_original
 
 spandrel = pytest.importorskip("spandrel", reason="needs the extra peers")
 from spandrel.architectures.Compact import Compact  # noqa: E402

@@ -9,6 +9,7 @@ from torch import nn
 
 from lamnet_models import ImageError, LAMNet, ModelError
 from lamnet_models.benchmarking import PEERS
+from lamnet_models.image_io.grids import Box
 from lamnet_models.integrations.spandrel import load_peer
 from lamnet_models.paper import (
     Differentiable,
@@ -19,7 +20,6 @@ from lamnet_models.paper import (
     receptive_field,
     to_tensor,
 )
-from lamnet_models.pictures import Box
 
 
 class Blur(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .image_io import Picture
+from . import Picture
 
 _GAP = 8
 _LINE = 1.4  # line height, as a multiple of the font size

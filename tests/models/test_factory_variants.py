@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lamnet_models import ModelError, create_model
+from lamnet_models.factory import SETTINGS, create_variant, format_settings, nearest_published, parse_settings
 from lamnet_models.paper.tables import VARIANTS
-from lamnet_models.variants import SETTINGS, create_variant, format_settings, nearest_published, parse_settings
 
 META = torch.device("meta")
 
