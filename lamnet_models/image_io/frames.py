@@ -17,8 +17,7 @@ from PIL import Image
 from ..errors import ImageError, error_reason, one_line
 from ..files import atomic_path
 from .formats import FRAME_FORMATS
-from .metadata import ORIENTATION, exif_of
-from .picture import Picture, from_pillow, to_pillow
+from .picture import ORIENTATION, Picture, exif_of, from_pillow, to_pillow
 from .read import (
     animation_length,
     check_pixels,

@@ -20,10 +20,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, error_reason, one_line
 from . import vips
-from .color import cmyk_to_rgb, matching_profile
 from .formats import heif_formats
-from .metadata import ORIENTATION, descriptive_exif, exif_dpi, exif_of, valid_dpi
-from .picture import Picture, from_pillow
+from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
+from .vips import cmyk_to_rgb, matching_profile
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF, BigTIFF

@@ -16,10 +16,9 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 from ..errors import ImageError, error_reason, one_line
 from ..files import atomic_path
 from . import vips
-from .color import to_srgb
 from .formats import FORMATS, register_heif, unsupported_reason
-from .metadata import EXIF, GPS, exif_for_size
-from .picture import Picture, to_pillow
+from .picture import EXIF, GPS, Picture, exif_for_size, to_pillow
+from .vips import to_srgb
 
 _WITHOUT_GRAY = ("WEBP", "AVIF", "HEIF")
 _PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # TIFF tags and values

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lamnet_models.image_io import Picture, read_image, write, write_image
-from lamnet_models.image_io.metadata import descriptive_exif
+from lamnet_models.image_io.picture import descriptive_exif
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 MAKE, ORIENTATION, X_RESOLUTION, EXIF, GPS, TAKEN, WIDTH, HEIGHT = 271, 274, 282, 34665, 34853, 36867, 40962, 40963
