@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from lamnet_models.app.uploads import upscale_upload
+from lamnet_models.app.service import upscale_upload
 from lamnet_models.inference.files import Result
 from lamnet_models.inference.upscaler import UpscalerPool
 

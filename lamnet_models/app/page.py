@@ -12,7 +12,7 @@ import gradio as gr
 
 from ..errors import LAMNetError
 from ..image_io import READABLE
-from .workshop import PREVIEW_SIDE, UpscaleService
+from .service import PREVIEW_SIDE, UpscaleService
 
 Networks = Mapping[str, Mapping[int, str | os.PathLike]]
 """Model names or checkpoints by label on the page and by scale."""
