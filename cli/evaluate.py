@@ -83,8 +83,8 @@ def evaluate(
     check_models(model, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.data import open_dataset
-    from lamnet_models.evaluation.methods import open_predictor
-    from lamnet_models.evaluation.saving import ImageSaver
+    from lamnet_models.evaluation.evaluate import ImageSaver
+    from lamnet_models.evaluation.predictors import open_predictor
 
     names = [name for name in dataset.split(",") if name]
     if not names:

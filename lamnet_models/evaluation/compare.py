@@ -15,9 +15,9 @@ from ..errors import DatasetError
 from ..image_io import Picture
 from ..image_io.grids import Box, Panel, best_box, grid
 from .evaluate import ImageResult, evaluate
-from .methods import BICUBIC, Predictor, open_predictor
 from .metrics import psnr, rgb_to_y
-from .result import Evaluation
+from .predictors import BICUBIC, Predictor, open_predictor
+from .results import Evaluation
 
 
 @dataclass(frozen=True)

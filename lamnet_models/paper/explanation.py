@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..benchmarking import PEERS, open_network
 from ..data.catalog import read_photo
 from ..errors import ImageError, ModelError
-from ..evaluation.methods import with_scale
+from ..evaluation.predictors import with_scale
 from ..factory import resolve_model
 from ..files import atomic_path
 from ..image_io.grids import Box, best_box, local_contrast

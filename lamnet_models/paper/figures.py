@@ -22,8 +22,8 @@ from ..data import KNOWN_DATASETS, open_dataset
 from ..errors import DatasetError, ModelError
 from ..evaluation import compare, evaluate
 from ..evaluation.compare import Detail
-from ..evaluation.methods import BICUBIC
-from ..evaluation.published import BENCHMARKS, table3
+from ..evaluation.predictors import BICUBIC
+from ..evaluation.results import BENCHMARKS, published_table3
 from ..files import atomic_path
 from ..image_io import Picture, write_image
 from ..image_io.grids import Box, local_contrast
@@ -153,7 +153,7 @@ def figure6(
         ValueError: If an argument is out of range.
         LAMNetError: If a network cannot be measured.
     """
-    rows = {row.key: row for row in table3() if row.scale == scale and (row.name or row.key in PEERS)}
+    rows = {row.key: row for row in published_table3() if row.scale == scale and (row.name or row.key in PEERS)}
     if not rows or dataset not in BENCHMARKS:
         raise ValueError(
             f"dataset and scale must be in the paper's table 3, got {dataset} at ×{scale}: use scale 2, 3 or 4 and one "

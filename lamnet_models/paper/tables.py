@@ -19,9 +19,9 @@ from ..benchmarking import PEERS, open_network
 from ..cost import Complexity, complexity, count_operations
 from ..data import KNOWN_DATASETS, Dataset, open_dataset
 from ..errors import DatasetError, ModelError
-from ..evaluation import evaluate, published
-from ..evaluation.methods import with_scale
-from ..evaluation.published import BENCHMARKS, Published
+from ..evaluation import evaluate
+from ..evaluation.predictors import with_scale
+from ..evaluation.results import BENCHMARKS, Published, published_data, published_table3, published_table4
 from ..factory import create_model, format_settings, resolve_model
 from .ablations import GDFN, MHDLSA
 from .explanation import Differentiable
@@ -224,7 +224,7 @@ def table2() -> Reproduction:
 def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: int, quantity: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for method, parts in formulas.items():
-        printed = published.published_data()["table1_and_2"][method][quantity]
+        printed = published_data()["table1_and_2"][method][quantity]
         values = [[pixels * part.value(CHANNELS, K, g) for part in parts] for g in (PRINTED_GROUPS, GROUPS)]
         unit = "0.0" + printed[-1]
         for index, name in enumerate(("token mixer", "feed-forward")):
@@ -304,7 +304,7 @@ def table3(
     notes: dict[str, None] = {}
     for scale in scales:
         benchmarks = _open_benchmarks(scale, data, notes)
-        for row in published.table3():
+        for row in published_table3():
             if row.scale != scale:
                 continue
             on_status(f"{row.model} ×{scale}")
@@ -343,7 +343,7 @@ _QUALITY_NOTE = (
 
 def _open_weights(weights: Sequence[tuple[str, str | os.PathLike]]) -> dict[tuple[str, int], str]:
     """Return readable checkpoint files by key and scale of the model."""
-    known = {row.key: row for row in published.table3()}
+    known = {row.key: row for row in published_table3()}
     opened = {}
     for name, file in weights:
         if name not in known:
@@ -471,13 +471,13 @@ def table4(
     for name in chosen:
         if name not in VARIANTS:
             raise ValueError(f"variants must be of {', '.join(VARIANTS)}, got {name!r}")
-    rows: dict[str, list[Cell]] = {row.model: _variant_cells(row) for row in published.table4() if row.model in chosen}
+    rows: dict[str, list[Cell]] = {row.model: _variant_cells(row) for row in published_table4() if row.model in chosen}
     columns = ["variant", "--set", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's"]
     notes = ["MACs are counted over convolutions and matrix products, at an output of 1280×720."]
     notes += [f"{name}: {remark}" for name, remark in _REMARKS.items() if name in chosen]
     if budget is None:
         columns += ["Urban100", "Manga109"]
-        for row in published.table4():
+        for row in published_table4():
             if row.model in chosen:
                 rows[row.model] += [Score(None, row.scores[name]) for name in ("urban100", "manga109")]
         notes.append("PSNR in dB / SSIM in brackets are the paper's; `--train BUDGET` trains the variants.")
@@ -491,7 +491,7 @@ def table4(
             last = result.folder / "last.safetensors"
             trained[name] = result.step, evaluate(last, dataset, data_dir=data, limit=limit).psnr
         columns += ["steps", f"PSNR on {dataset}", "to the full model", "Urban100, paper's"]
-        paper = {row.model: row.scores["urban100"] for row in published.table4()}
+        paper = {row.model: row.scores["urban100"] for row in published_table4()}
         for name, (steps, psnr) in trained.items():
             gain = f"{psnr - trained['full'][1]:+.3f}".replace("-", "−") if "full" in trained else None
             rows[name] += [steps, f"{psnr:.3f}", gain, f"{paper[name][0]:.2f}"]

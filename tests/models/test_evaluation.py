@@ -12,8 +12,8 @@ from torch import nn
 from lamnet_models import DatasetError, ModelError, create_model, save_checkpoint, upscale
 from lamnet_models.evaluation import PROTOCOLS, compare, evaluate, psnr, ssim
 from lamnet_models.evaluation.compare import Detail
-from lamnet_models.evaluation.methods import SelfEnsemble, open_predictor
-from lamnet_models.evaluation.published import published
+from lamnet_models.evaluation.predictors import SelfEnsemble, open_predictor
+from lamnet_models.evaluation.results import published
 from lamnet_models.factory import published_name
 from lamnet_models.image_io.grids import Box
 from lamnet_models.inference import planner, upscaler

@@ -11,8 +11,7 @@ from lamnet_layers import FocalSeparableAttention
 from lamnet_models import LAMNet, ModelError, TrainingError, save_checkpoint
 from lamnet_models.benchmarking import PEERS
 from lamnet_models.evaluation import evaluate
-from lamnet_models.evaluation.published import table3 as published_table3
-from lamnet_models.evaluation.published import table4 as published_table4
+from lamnet_models.evaluation.results import published_table3, published_table4
 from lamnet_models.paper import ITEMS, Score, Table, item_options, reproduce
 from lamnet_models.paper.kernels import dynamic_kernels, rank, sparsity
 from lamnet_models.paper.results import compare_with_printed
