@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from platformdirs import user_cache_path
 
 from ..errors import DatasetError
+from ..files import atomic_folder
 from .layouts import sub_folders
 
 _ENDINGS = r"\.(tar|tar\.gz|tgz|zip)"
 _MAX_BYTES = 64 * 2**30
 """Upper bound on unpacked bytes, against archive bombs."""
-
-
-@contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces ``target`` when the block ends without an error.
-
-    If the block raises, an existing ``target`` is left unchanged.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".lamnet-", dir=target.parent))
-    temporary.chmod(0o777 & ~_umask())
-    try:
-        yield temporary
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=".lamnet-", dir=target.parent))
-            os.replace(target, old)
-            os.replace(temporary, target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -147,9 +122,3 @@ def _safe_path(name: str) -> Path:
     if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
         raise DatasetError(f"member {name!r} would be written outside of the folder")
     return Path(*path.parts)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -16,9 +16,8 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from ..data import Dataset, Pair
-from ..data.archives import atomic_folder
 from ..errors import DatasetError, ImageError, TrainingError
-from ..files import file_digest
+from ..files import atomic_folder, file_digest
 from .targets import find_targets, read_targets
 
 _VERSION = 1
