@@ -14,7 +14,7 @@ from assets import ASSETS, machine, table, write_lines
 from lamnet_cli.allocation import configure_allocator
 
 from lamnet_models import LAMNet, Upscaler, create_model
-from lamnet_models.benchmarking.timing import track_peak_memory
+from lamnet_models.benchmarking.measure import track_peak_memory
 from lamnet_models.data.catalog import sample_path
 from lamnet_models.image_io import read_rgb, write_image
 from lamnet_models.image_io.grids import Panel, grid

@@ -23,7 +23,7 @@ from lamnet_layers._tiles import treat_meta_as
 
 from ..errors import LAMNetError
 from ..lamnet import LAMNet
-from .exact import EXACT_TILES, STORED_MAPS
+from .tiling import EXACT_TILES, STORED_MAPS
 
 try:
     import resource

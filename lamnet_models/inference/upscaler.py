@@ -23,11 +23,10 @@ from ..image_io import Picture
 from ..image_io.picture import from_pillow, to_pillow
 from ..lamnet import LAMNet
 from ..names import VARIANTS, default_model_for_scale, is_checkpoint_path, split_name
-from .exact import forward_exact
 from .pixels import Pixels, fill_transparent, scratch_folder
 from .planner import TilePlan, TilePlanner, format_memory, parse_memory
 from .sizing import SCALES, ImageT, TargetSize, image_size, resize_image
-from .tiling import Progress, forward_tiled
+from .tiling import Progress, forward_exact, forward_tiled
 
 BACKENDS = ("torch", "onnxruntime")
 """Available inference backends."""

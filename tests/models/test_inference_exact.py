@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from lamnet_models import LAMNet, LAMNetError, Upscaler
 from lamnet_models.devices import Autocast
-from lamnet_models.inference import exact, pixels, planner
-from lamnet_models.inference.exact import forward_exact
+from lamnet_models.inference import pixels, planner, tiling
 from lamnet_models.inference.pixels import Pixels
+from lamnet_models.inference.tiling import forward_exact
 
 CPU = torch.device("cpu")
 
@@ -97,8 +97,8 @@ def test_forward_exact_independent_of_batch_and_tile_order(monkeypatch):
     together, _ = run_exact(model, images, tile=16)
     for image, expected in zip(images, together, strict=True):
         torch.testing.assert_close(run_exact(model, image[None], tile=16)[0][0], expected, rtol=0, atol=0)
-    cells = exact.cells
-    monkeypatch.setattr(exact, "cells", lambda *arguments: cells(*arguments)[::-1])
+    cells = tiling.cells
+    monkeypatch.setattr(tiling, "cells", lambda *arguments: cells(*arguments)[::-1])
     reversed_order, _ = run_exact(model, images, tile=16)
     torch.testing.assert_close(reversed_order, together, rtol=0, atol=1e-5 * together.abs().max().item())
 

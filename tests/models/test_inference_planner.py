@@ -28,7 +28,7 @@ configure_allocator()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
 from lamnet_models import LAMNet, Upscaler
-from lamnet_models.benchmarking.timing import track_peak_memory
+from lamnet_models.benchmarking.measure import track_peak_memory
 from lamnet_models.inference.planner import estimate_process_memory, used_memory
 
 arguments = json.loads(sys.argv[1])
