@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lamnet_models.training.events import Report, TrainingCallback, Validation
+from lamnet_models.training.callbacks import Report, TrainingCallback, Validation
 
 from .output import print_note
 
@@ -30,7 +30,7 @@ def watch(folder: Path, tensorboard: bool) -> Iterator[TrainingCallback]:
     console = Console(stderr=True)
     callbacks: list[TrainingCallback] = []
     if tensorboard:
-        from lamnet_models.training.tensorboard import TensorBoard
+        from lamnet_models.training.callbacks import TensorBoard
 
         callbacks.append(TensorBoard(folder / "tensorboard"))
     if console.is_terminal:

@@ -401,7 +401,6 @@ def peak_memory_in_child(name: str, scale: int, size: tuple[int, int], threads: 
 
 
 def _measure_memory(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
-
     torch.set_num_threads(threads)
     network = open_network(name, scale)
     width, height = size

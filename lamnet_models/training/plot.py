@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import TrainingError
 from ..files import atomic_path
-from .events import read_log
+from .callbacks import read_log
 from .recipe import load_recipe
 
 _LABELS = {"step": "step", "hours": "hours", "pixels": "LR pixels"}

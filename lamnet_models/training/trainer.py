@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,19 +21,24 @@ from ..data import Dataset, open_dataset
 from ..errors import LAMNetError, TrainingError
 from ..evaluation import evaluate
 from ..factory import create_model
-from .branch import branch_state
-from .crops import extract_patches, extract_targets, sample_patches, sample_textured_patches
-from .data import center_crop, training_data
-from .ema import EMA
-from .events import Log, NullCallback, Report, TrainingCallback, Validation
-from .initialise import initialize_as_interpolation, initialize_from
-from .optimizer import create_optimizer, load_optimizer_state
-from .processes import join_processes
-from .recipe import Recipe
-from .schedule import budget_progress, learning_rate, target_weight
-from .signals import SignalHandler
-from .state import ZERO_COUNTERS, load_state, save_state, set_random_state, write_state
-from .store import open_store
+from .callbacks import Log, NullCallback, Report, TrainingCallback, Validation
+from .checkpointing import (
+    ZERO_COUNTERS,
+    branch_recipe,
+    branch_state,
+    initialize_as_interpolation,
+    initialize_from,
+    load_state,
+    lock_folder,
+    save_state,
+    set_random_state,
+    write_state,
+)
+from .images import center_crop, open_store, training_data
+from .optimizer import EMA, create_optimizer, load_optimizer_state
+from .patches import extract_patches, extract_targets, sample_patches, sample_textured_patches
+from .processes import SignalHandler, detect_lost_process, join_processes
+from .recipe import Recipe, budget_progress, learning_rate, load_recipe, target_weight
 
 _DEVICE_SHARE = 0.3
 """Largest fraction of free GPU memory for the decoded images; larger stores stay in main memory."""
@@ -437,3 +443,59 @@ def _hardware(accelerator: Accelerator) -> str:
     else:
         device = f"{accelerator.device.type}, {torch.get_num_threads()} threads"
     return f"{accelerator.num_processes} × {device}" if accelerator.num_processes > 1 else device
+
+
+# Start or resume a run
+
+
+def train(
+    recipe: Recipe | str | os.PathLike = "quick",
+    output: str | os.PathLike = "runs/lamnet",
+    *,
+    resume: bool = False,
+    callback: TrainingCallback | None = None,
+    decay_from: str | os.PathLike | None = None,
+    **overrides: Any,
+) -> TrainingResult:
+    """Train a model.
+
+    Writes ``recipe.yaml``, ``log.jsonl``, averaged weights in ``last.safetensors`` and ``best.safetensors``, and
+    ``states/`` for resuming. Under a launcher such as torchrun, call this function in every process; it starts no
+    processes itself.
+
+    Args:
+        recipe: A recipe, its name (``"quick"``, ``"budget"``, ``"paper_x2"`` …), or a YAML file.
+        output: Folder of the run.
+        resume: Whether to resume the run in ``output`` with the recipe saved there. Without a saved state the run
+            starts at step 0.
+        callback: Receives reports, validations and messages.
+        decay_from: Folder of another run, which may be in progress. Training continues from a copy of its newest state
+            with its recipe, and the learning rate falls linearly to zero over the budget in ``overrides``. ``recipe``
+            is ignored.
+        **overrides: Recipe fields to change.
+
+    Returns:
+        Summary of the run.
+
+    Raises:
+        TrainingError: If the run cannot start, diverges, or another process trains in ``output``.
+        LAMNetError: If the data or initial weights cannot be loaded.
+        OSError: If the last state cannot be written.
+    """
+    folder, callback = Path(output), callback or NullCallback()
+    state = join_processes()
+    on_message = callback.on_message if state.is_main_process else NullCallback().on_message
+    with detect_lost_process(), lock_folder(folder, state, on_message):
+        exists = (folder / "recipe.yaml").is_file()
+        if exists and not resume:
+            raise TrainingError(f"{folder} contains a run: resume it with --resume, or choose another folder")
+        if resume and exists:
+            recipe = load_recipe(folder / "recipe.yaml")
+            if decay_from is not None and Path(decay_from).resolve() != Path(recipe.decay_from or folder).resolve():
+                source = recipe.decay_from or "none"
+                raise TrainingError(f"decay_from must be that of the run in {folder}, {source}, got {decay_from}")
+        elif decay_from is not None:
+            recipe, overrides = branch_recipe(decay_from, overrides), {}
+        elif not isinstance(recipe, Recipe):
+            recipe = load_recipe(recipe)
+        return Trainer(recipe.with_overrides(overrides), folder, callback).run()

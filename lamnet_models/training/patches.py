@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .store import Store
+from .images import Store
 
 CANDIDATES = 4
 """Random candidates per textured patch."""

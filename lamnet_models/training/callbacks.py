@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ..errors import TrainingError
 from ..files import atomic_path
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass(frozen=True)
@@ -116,3 +121,40 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return lines
+
+
+class TensorBoard:
+    """Callback that writes TensorBoard event files.
+
+    Args:
+        folder: Folder of the event files.
+
+    Raises:
+        TrainingError: If TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise TrainingError("tensorboard is not installed: pip install 'lamnet[tensorboard]'") from None
+        self._writer_class, self._folder = SummaryWriter, str(folder)
+
+    @cached_property
+    def _writer(self) -> SummaryWriter:
+        return self._writer_class(self._folder)  # on first use, as it creates the folder at once
+
+    def on_report(self, report: Report) -> None:
+        """Write loss, learning rate, LR pixels and speed."""
+        for name in ("loss", "lr", "images_per_second", "pixels", "pixels_per_second"):
+            self._writer.add_scalar(f"training/{name}", getattr(report, name), report.step)
+        self._writer.flush()
+
+    def on_validation(self, validation: Validation) -> None:
+        """Write PSNR and SSIM."""
+        for name in ("psnr", "ssim"):
+            self._writer.add_scalar(f"validation/{name}", getattr(validation, name), validation.step)
+        self._writer.flush()
+
+    def on_message(self, text: str) -> None:
+        """Ignore the message."""

@@ -1,11 +1,11 @@
-"""Memory-mapped cache of decoded training images."""
+"""Training images: discovery, teacher targets, and a memory-mapped cache of decoded pixels."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,150 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from ..data import Dataset, Pair
+from ..data import Dataset, Pair, open_dataset
+from ..data.layouts import ANY_NAME, find_matches, images_in, pair_images, sub_folders
 from ..errors import DatasetError, ImageError, TrainingError
 from ..files import atomic_folder, file_digest
-from .targets import find_targets, read_targets
+from ..image_io import read_rgb
+
+
+def training_data(
+    sources: Iterable[str], scale: int, lr_border: str = "mirror", holdout: int = 0
+) -> tuple[Dataset, Dataset | None]:
+    """Find the training images.
+
+    Args:
+        sources: Folders of images, searched recursively; folders with a dataset in a known layout such as DIV2K's,
+            with its LR images; dataset names.
+        scale: Upscaling factor.
+        lr_border: Edge rule for LR images that are synthesized.
+        holdout: Number of images to hold out, selected by a hash of their names.
+
+    Returns:
+        The training images, and the held-out images or None if ``holdout`` is 0.
+
+    Raises:
+        TrainingError: If no images are found, or not more than ``holdout``.
+        DatasetError: If a source is neither a folder nor the name of an available dataset.
+    """
+    pairs, problems, layouts = [], [], set()
+    for source in sources:
+        dataset = _open(source, scale, lr_border)
+        pairs += dataset.pairs
+        problems += dataset.problems
+        layouts.add(dataset.layout)
+    if not pairs:
+        raise TrainingError("data contains no images: set it to folders of images, with --data")
+    full = Dataset(
+        "training", scale, pairs[0].hr.parent, ", ".join(sorted(layouts)), tuple(pairs), tuple(problems), lr_border
+    )
+    if holdout == 0:
+        return full, None
+    if holdout >= len(pairs):
+        raise TrainingError(f"holdout must be less than the number of images, {len(pairs)}, got {holdout}")
+    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).digest())
+    held_out = set(ranked[:holdout])
+    return (
+        replace(full, pairs=tuple(pair for pair in pairs if pair not in held_out)),
+        replace(full, name="kept-out", pairs=tuple(sorted(held_out, key=lambda pair: pair.name)), problems=()),
+    )
+
+
+def center_crop(dataset: Dataset, crop: int) -> Dataset:
+    """Return the dataset with images center-cropped to ``crop`` × ``crop``; 0 for no crop."""
+    return replace(dataset, crop=crop)
+
+
+def _open(source: str, scale: int, lr_border: str) -> Dataset:
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return open_dataset(source, scale, lr_border=lr_border)
+    matches = [match for match in find_matches(folder, ANY_NAME, scale, depth=1) if match.layout.lr]
+    training = [match for match in matches if "train" in match.name.lower()]
+    if match := next(iter(training or matches), None):
+        pairs, problems = pair_images(match, scale)
+        return Dataset(match.name, scale, match.hr, match.layout.name, pairs, problems, lr_border)
+    pairs = tuple(Pair(str(file.relative_to(folder)), file, None) for file in _images_below(folder))
+    return Dataset(folder.name, scale, folder, "folder", pairs, lr_border=lr_border)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    files = list(images_in(folder))
+    for child in sub_folders(folder):
+        if not child.is_symlink():  # links may form cycles
+            files += _images_below(child)
+    return files
+
+
+# Teacher targets: outputs of another network on the training images, as PNG files
+
+
+_MAX_LISTED = 3
+
+
+def find_targets(dataset: Dataset, names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
+    """Find the target of every training image.
+
+    The target of an image has the image's path relative to its data folder, with the suffix ``.png``:
+    ``photos/a/1.jpg`` under ``--data photos`` has the target ``FOLDER/a/1.png``. In a dataset layout it is the image's
+    name: ``DIV2K_train_HR/0001.png`` has ``FOLDER/0001.png``.
+
+    Args:
+        dataset: The training images.
+        names: Names of the images that require a target.
+        folder: Folder of the targets.
+
+    Returns:
+        Target files in the order of ``names``.
+
+    Raises:
+        TrainingError: If the folder or a target is missing, or one file would be the target of two images.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise TrainingError(f"targets must be a folder, got {folder}")
+    suffixes = {pair.name: pair.hr.suffix for pair in dataset.pairs}
+    files = [folder / f"{name.removesuffix(suffixes[name])}.png" for name in names]
+    owners: dict[Path, str] = {}
+    for name, file in zip(names, files, strict=True):
+        if file in owners:
+            raise TrainingError(f"targets: {owners[file]} and {name} have the same target, {file}: rename one image")
+        owners[file] = name
+    if missing := [str(file.relative_to(folder)) for file in files if not file.is_file()]:
+        raise TrainingError(f"targets: {len(missing)} of {len(files)} are missing in {folder}: {_summarize(missing)}")
+    return files
+
+
+def read_targets(files: Sequence[Path], sides: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the pixels of each target, (H, W, 3) uint8.
+
+    Args:
+        files: Target files.
+        sides: Expected height and width of each target, (n, 2).
+
+    Raises:
+        TrainingError: If a target has the wrong size or cannot be read.
+    """
+    errors = []
+    for file, (height, width) in zip(files, sides, strict=True):
+        try:
+            pixels = read_rgb(file)
+        except ImageError as error:
+            raise TrainingError(f"targets: {error}") from None
+        if pixels.shape[:2] != (height, width):
+            errors.append(f"{file.name} must be {width}×{height}, got {pixels.shape[1]}×{pixels.shape[0]}")
+        if not errors:
+            yield pixels
+    if errors:
+        raise TrainingError(f"targets: {len(errors)} of {len(files)} have the wrong size: {_summarize(errors)}")
+
+
+def _summarize(texts: list[str]) -> str:
+    return ", ".join(texts[:_MAX_LISTED]) + (", …" if len(texts) > _MAX_LISTED else "")
+
+
+# Memory-mapped cache of decoded images
+
 
 _VERSION = 1
 _DECODERS = 4
@@ -73,7 +213,7 @@ def open_store(
         dataset: Training images.
         patch: Side of the patches in LR pixels; smaller images are skipped.
         progress: Called with the number of decoded images and the total.
-        targets: Folder of teacher outputs; see [`find_targets`][lamnet_models.training.targets.find_targets].
+        targets: Folder of teacher outputs; see [`find_targets`][lamnet_models.training.images.find_targets].
 
     Raises:
         TrainingError: If all images are skipped, or targets are missing or have the wrong size.
