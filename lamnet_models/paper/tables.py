@@ -23,10 +23,9 @@ from ..evaluation import evaluate
 from ..evaluation.predictors import with_scale
 from ..evaluation.results import BENCHMARKS, Published, published_data, published_table3, published_table4
 from ..factory import create_model, format_settings, resolve_model
-from .ablations import GDFN, MHDLSA
+from .ablations import GDFN, MHDLSA, Budget, train_variants
 from .explanation import Differentiable
 from .results import Cell, Reproduction, Score, Table, compare_with_printed, format_like
-from .variant_training import Budget, train_variants
 
 # Tables 1 and 2
 
