@@ -198,7 +198,7 @@ def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: Upscaler
         upscalers: Networks to upscale with.
         overwrite: Whether the file may exist.
     """
-    from lamnet_models.inference.video import upscale_raw
+    from lamnet_models.inference.files import upscale_raw
 
     to_stdout = output is None or str(output) == "-"
     if to_stdout and sys.stdout.isatty():

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from lamnet_layers.backends.select import set_backend
 
-from ..compilation import compile_network
-from ..devices import resolve_device
+from ..devices import compile_network, resolve_device
 from ..errors import LAMNetError
 from ..exporting import to_onnxruntime
 from ..files import atomic_path

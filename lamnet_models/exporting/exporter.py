@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from lamnet_layers import use_backend
 
-from ..compilation import check_compiler
-from ..devices import resolve_device, without_onednn
+from ..devices import check_compiler, resolve_device, without_onednn
 from ..errors import ExportError
 from ..factory import resolve_model
 from ..files import atomic_path

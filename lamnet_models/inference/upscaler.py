@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..compilation import compile_network
-from ..devices import DTYPE_NAMES, PRECISIONS, Autocast, resolve_device
+from ..devices import DTYPE_NAMES, PRECISIONS, Autocast, compile_network, resolve_device
 from ..errors import LAMNetError
 from ..exporting import to_onnxruntime
 from ..factory import create_model, resolve_model

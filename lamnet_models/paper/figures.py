@@ -28,7 +28,7 @@ from ..files import atomic_path
 from ..image_io import Picture, write_image
 from ..image_io.grids import Box, local_contrast
 from ..names import FAMILIES, default_model_for_scale, find_variant
-from ..training.plot import plot, read_run
+from ..training.callbacks import plot, read_run
 from .ablations import Budget, train_variants
 from .explanation import prepare_input, to_tensor
 from .kernels import capture_inputs, choose_layers, dynamic_kernels, feed_forwards, mixers, open_lamnet, rank, sparsity

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from lamnet_models.inference.files import Options, plan_jobs, run_jobs
+from lamnet_models.inference.files import Options, plan_jobs, run_jobs, upscale_raw
 from lamnet_models.inference.upscaler import UpscalerPool
-from lamnet_models.inference.video import upscale_raw
 
 
 class Greedy(nn.Module):

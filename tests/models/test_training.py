@@ -15,7 +15,7 @@ from lamnet_models.checkpoint import read_checkpoint
 from lamnet_models.data import open_dataset
 from lamnet_models.evaluation import evaluate
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
-from lamnet_models.training.callbacks import Log, read_log
+from lamnet_models.training.callbacks import Log, plot, read_log
 from lamnet_models.training.checkpointing import initialize_as_interpolation, initialize_from, load_state
 from lamnet_models.training.images import open_store, training_data
 from lamnet_models.training.optimizer import EMA, create_optimizer, load_optimizer_state
@@ -26,7 +26,6 @@ from lamnet_models.training.patches import (
     sample_patches,
     sample_textured_patches,
 )
-from lamnet_models.training.plot import plot
 from lamnet_models.training.recipe import budget_progress, learning_rate, parse_settings, target_weight
 from lamnet_models.training.release import (
     pixel_summary,

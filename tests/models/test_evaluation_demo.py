@@ -5,7 +5,7 @@ from PIL import Image
 
 from lamnet_models import ImageError
 from lamnet_models.data.catalog import SAMPLES
-from lamnet_models.demo import demo
+from lamnet_models.evaluation.compare import demo
 
 
 class Nearest(torch.nn.Module):
