@@ -28,8 +28,7 @@ from .options import (
     check_models,
     parse_tile,
 )
-from .output import check_output, print_error, print_json, print_table
-from .progress import progress_bar
+from .output import check_output, print_error, print_json, print_table, progress_bar
 
 
 def parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:

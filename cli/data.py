@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import Data, Json
-from .output import print_error, print_json, print_note, print_table
-from .progress import progress_bar
+from .output import print_error, print_json, print_note, print_table, progress_bar
 
 app = typer.Typer(help="List, download and verify datasets.", no_args_is_help=True)
 

@@ -10,8 +10,7 @@ import typer
 
 from .compare import parse_detail
 from .options import Data, Json, Limit, Overwrite, parse_size
-from .output import print_error, print_json, print_note
-from .progress import spinner
+from .output import print_error, print_json, print_note, spinner
 
 if TYPE_CHECKING:
     from lamnet_models.paper import Reproduction

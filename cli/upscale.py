@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
@@ -25,9 +28,7 @@ from .options import (
     parse_size,
     parse_tile,
 )
-from .output import check_output, print_error, print_json, print_note
-from .progress import JobBars, progress_bar
-from .stopping import sigterm_as_interrupt
+from .output import JobBars, check_output, print_error, print_json, print_note, progress_bar
 
 if TYPE_CHECKING:
     from lamnet_models.inference.files import Job, Result
@@ -273,3 +274,20 @@ def _to_dict(result: Result) -> dict[str, Any]:
         "tile": result.tile,
         "notes": result.notes,
     }
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, so that partially written files are removed."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -29,8 +29,7 @@ from .options import (
     check_models,
     parse_tile,
 )
-from .output import print_csv, print_error, print_json, print_table
-from .progress import progress_bar
+from .output import print_csv, print_error, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from lamnet_models.evaluation import Evaluation

@@ -10,7 +10,7 @@ from .options import Device, DeviceName, Precision, PrecisionName
 from .output import print_note
 
 
-def page(
+def serve_page(
     model: Annotated[
         str | None,
         typer.Option("--model", "-n", help="Offer only this model or checkpoint.", show_default="those of the paper"),
