@@ -166,7 +166,7 @@ def _parse_pixel(text: str) -> tuple[int, int]:
 
 
 def _check_folder(folder: Path, items: list[str], overwrite: bool) -> None:
-    from lamnet_models.paper.results import output_files
+    from lamnet_models.paper.reproduction import output_files
 
     if folder.exists() and not folder.is_dir():
         raise typer.BadParameter(f"--output must be a folder, got the file {folder}")

@@ -222,7 +222,7 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    from lamnet_models.files import atomic_path
+    from lamnet_models.filesystem import atomic_path
 
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         yield file

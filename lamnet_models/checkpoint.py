@@ -22,7 +22,7 @@ from torch import Tensor
 from lamnet_layers import FocalWindow
 
 from .errors import CheckpointError, collapse_whitespace
-from .files import atomic_path
+from .filesystem import atomic_path
 from .lamnet import LAMNet
 from .original_format import from_original, is_original, to_original
 

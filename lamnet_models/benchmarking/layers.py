@@ -16,7 +16,7 @@ from lamnet_layers._checks import check_int
 
 from ..cost import count_operations
 from ..devices import resolve_device
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from .measure import limited_threads, time_interleaved
 
 # Bandwidth of the aggregation

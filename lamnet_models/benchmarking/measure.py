@@ -23,7 +23,7 @@ from lamnet_layers.backends.select import set_backend
 from ..devices import compile_network, resolve_device
 from ..errors import LAMNetError
 from ..exporting import to_onnxruntime
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from ..inference.planner import used_memory
 from ..lamnet import LAMNet
 from .peers import open_network

@@ -14,7 +14,7 @@ from typing import IO
 from platformdirs import user_cache_path
 
 from ..errors import DatasetError
-from ..files import atomic_folder
+from ..filesystem import atomic_folder
 from .layouts import sub_folders
 
 _ENDINGS = r"\.(tar|tar\.gz|tgz|zip)"

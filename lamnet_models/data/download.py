@@ -16,7 +16,7 @@ import urllib3
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
 from ..errors import DatasetError, ImageError, collapse_whitespace
-from ..files import file_digest
+from ..filesystem import file_digest
 from .archives import unpack
 from .catalog import KNOWN_DATASETS, SAMPLE, KnownDataset, dataset_roots, known_dataset, suggest_dataset
 from .dataset import Dataset, open_dataset

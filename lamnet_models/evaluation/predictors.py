@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..factory import published_name, resolve_model
-from ..files import file_digest
+from ..filesystem import file_digest
 from ..inference import Upscaler
 from ..inference.planner import TilePlan
 from ..inference.upscaler import UpscaleOutput

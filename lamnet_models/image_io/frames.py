@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from ..errors import ImageError, error_reason, one_line
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from .formats import FRAME_FORMATS
 from .picture import ORIENTATION, Picture, exif_of, from_pillow, to_pillow
 from .read import (

@@ -14,7 +14,7 @@ import pyvips
 from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from ..errors import ImageError, error_reason, one_line
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from . import vips
 from .formats import FORMATS, register_heif, unsupported_reason
 from .picture import EXIF, GPS, Picture, exif_for_size, to_pillow

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         to_tensor,
     )
     from .items import ITEMS, item_options, reproduce
-    from .results import Reproduction, Score, Table
+    from .reproduction import Reproduction, Score, Table
 
 _MODULES = {
     "ITEMS": "items",
@@ -30,9 +30,9 @@ _MODULES = {
     "Explanation": "explanation",
     "NetworkExplanation": "explanation",
     "ReceptiveField": "explanation",
-    "Reproduction": "results",
-    "Score": "results",
-    "Table": "results",
+    "Reproduction": "reproduction",
+    "Score": "reproduction",
+    "Table": "reproduction",
     "attribution": "explanation",
     "explain": "explanation",
     "gini": "explanation",

@@ -19,7 +19,7 @@ from ..data.catalog import read_photo
 from ..errors import ImageError, ModelError
 from ..evaluation.predictors import with_scale
 from ..factory import resolve_model
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from ..image_io.grids import Box, best_box, local_contrast
 from ..resize import imresize
 

@@ -24,7 +24,7 @@ from ..evaluation import compare, evaluate
 from ..evaluation.compare import Detail
 from ..evaluation.predictors import BICUBIC
 from ..evaluation.results import BENCHMARKS, published_table3
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from ..image_io import Picture, write_image
 from ..image_io.grids import Box, local_contrast
 from ..names import FAMILIES, default_model_for_scale, find_variant
@@ -32,7 +32,7 @@ from ..training.callbacks import plot, read_run
 from .ablations import Budget, train_variants
 from .explanation import prepare_input, to_tensor
 from .kernels import capture_inputs, choose_layers, dynamic_kernels, feed_forwards, mixers, open_lamnet, rank, sparsity
-from .results import Reproduction, Table
+from .reproduction import Reproduction, Table
 from .tables import VARIANTS
 
 # Figure 5

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .figures import figure5, figure6, figure7, figure8, figure9, figure10
-from .results import Reproduction
+from .reproduction import Reproduction
 from .tables import table1, table2, table3, table4
 
 ITEMS: dict[str, Callable[..., Reproduction]] = {

@@ -25,7 +25,7 @@ from ..evaluation.results import BENCHMARKS, Published, published_data, publishe
 from ..factory import create_model, format_settings, resolve_model
 from .ablations import GDFN, MHDLSA, Budget, train_variants
 from .explanation import Differentiable
-from .results import Cell, Reproduction, Score, Table, compare_with_printed, format_like
+from .reproduction import Cell, Reproduction, Score, Table, compare_with_printed, format_like
 
 # Tables 1 and 2
 

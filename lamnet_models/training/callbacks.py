@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import TrainingError
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from .recipe import load_recipe
 
 if TYPE_CHECKING:

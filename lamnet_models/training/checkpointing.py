@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from ..checkpoint import read_checkpoint
 from ..errors import TrainingError
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from ..lamnet import LAMNet
 from ..pretrained import resolve_weights_path
 from .recipe import BUDGETS, Recipe, budget_progress, load_recipe, target_weight

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data import Dataset, Pair, open_dataset
 from ..data.layouts import ANY_NAME, find_matches, images_in, pair_images, sub_folders
 from ..errors import DatasetError, ImageError, TrainingError
-from ..files import atomic_folder, file_digest
+from ..filesystem import atomic_folder, file_digest
 from ..image_io import read_rgb
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ..errors import TrainingError
-from ..files import atomic_path
+from ..filesystem import atomic_path
 
 _FOLDER = Path(__file__).parent / "recipes"
 

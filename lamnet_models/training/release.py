@@ -15,7 +15,7 @@ from ..data import Dataset, open_dataset
 from ..errors import DatasetError, TrainingError
 from ..evaluation import Evaluation, evaluate
 from ..factory import published_name
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from ..lamnet import LAMNet
 from .callbacks import read_log
 from .images import center_crop, training_data

@@ -10,7 +10,7 @@ from PIL import Image
 from lamnet_models import DatasetError, ImageError
 from lamnet_models.data import KNOWN_DATASETS, known_dataset, open_dataset, verify
 from lamnet_models.data.archives import unpack
-from lamnet_models.files import atomic_folder
+from lamnet_models.filesystem import atomic_folder
 from lamnet_models.resize import imresize
 
 from ..conftest import LAYOUTS

@@ -15,7 +15,7 @@ from lamnet_models.evaluation.results import published_table3, published_table4
 from lamnet_models.paper import ITEMS, Score, Table, item_options, reproduce
 from lamnet_models.paper.ablations import Budget
 from lamnet_models.paper.kernels import dynamic_kernels, rank, sparsity
-from lamnet_models.paper.results import compare_with_printed
+from lamnet_models.paper.reproduction import compare_with_printed
 from lamnet_models.paper.tables import CHANNELS, GROUPS, MACS, PARAMS, VARIANTS, K, count_modules
 
 SMALL = {"model_args": {"embed_dim": 16, "num_blocks": 1, "depth": 1}, "batch": 1, "patch": 8}

@@ -1,4 +1,4 @@
-"""Results of a reproduction: tables with our values and the paper's, figures, comparison of counts."""
+"""Reproduced tables and figures, with our values next to the paper's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..files import atomic_path
+from ..filesystem import atomic_path
 
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 
