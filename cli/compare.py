@@ -28,8 +28,7 @@ from .options import (
     check_models,
     parse_tile,
 )
-from .output import check_output, print_error, print_json, print_table
-from .progress import progress_bar
+from .output import check_output, print_error, print_json, print_table, progress_bar
 
 
 def parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
@@ -79,8 +78,8 @@ def compare(
     check_models(*models, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.evaluation.compare import Detail
-    from lamnet_models.images import WRITABLE, write_image
-    from lamnet_models.pictures import Box
+    from lamnet_models.image_io import WRITABLE, write_image
+    from lamnet_models.image_io.grids import Box
 
     if draws and output.suffix.lower() not in WRITABLE:
         raise typer.BadParameter(f"--output must end in one of {', '.join(WRITABLE)}, got {output}")

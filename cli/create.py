@@ -48,7 +48,7 @@ def create(
         check_output(output, overwrite)
     check_models(name)
     from lamnet_models import save_checkpoint
-    from lamnet_models.variants import create_variant, format_value, nearest_published, parse_settings
+    from lamnet_models.factory import create_variant, format_value, nearest_published, parse_settings
 
     model = create_variant(name, parse_settings([*(set_ or []), *(settings or [])]), pretrained=pretrained)
     weights = (model.pretrained_cfg.get("file") or name) if pretrained else None

@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 
 from .options import Data, Json
-from .output import print_error, print_json, print_note, print_table
-from .progress import progress_bar
+from .output import print_error, print_json, print_note, print_table, progress_bar
 
 app = typer.Typer(help="List, download and verify datasets.", no_args_is_help=True)
 
 
 def fetch_with_progress(name: str, data: Path | None, source: str | None = None) -> str:
     """Download a dataset unless it is present, with progress bars, and return its folder."""
-    from lamnet_models.datasets import fetch, known_dataset
+    from lamnet_models.data import fetch, known_dataset
 
     if known_dataset(name) is None and Path(name).is_dir():
         return name
@@ -36,7 +35,7 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
     Example: lamnet data list
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_DATASETS, open_dataset
+    from lamnet_models.data import KNOWN_DATASETS, open_dataset
 
     rows = []
     for known in KNOWN_DATASETS.values():
@@ -108,7 +107,7 @@ def verify_sets(
     Example: lamnet data verify set5
     """
     from lamnet_models import DatasetError
-    from lamnet_models.datasets import KNOWN_DATASETS, verify
+    from lamnet_models.data import KNOWN_DATASETS, verify
 
     results, failed = [], False
     for name in names or KNOWN_DATASETS:

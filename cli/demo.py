@@ -33,8 +33,8 @@ def demo(
     """
     output = output or Path(f"lamnet_demo_{Path(photo).stem}.png")
     check_models(model)
-    from lamnet_models.demo import demo as run
-    from lamnet_models.images import write_image
+    from lamnet_models.evaluation.compare import demo as run
+    from lamnet_models.image_io import write_image
 
     result = run(photo, model)
     write_image(output, result.picture)

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from .options import Json, Overwrite, check_models
-from .output import check_output, print_json, print_note, print_table
-from .progress import spinner
+from .output import check_output, print_json, print_note, print_table, spinner
 
 
 def explain(
@@ -61,7 +60,7 @@ def explain(
     if at and not re.fullmatch(r"\d+,\d+", at):
         raise typer.BadParameter(f"--at must be X,Y in pixels, such as 120,80, got {at!r}")
     check_models(*(models or []))
-    from lamnet_models.explanation import explain as run
+    from lamnet_models.paper import explain as run
 
     with spinner() as on_status:
         try:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from .options import Json, Overwrite, check_models
-from .output import check_output, print_json, print_table
-from .progress import spinner
+from .output import check_output, print_json, print_table, spinner
 
 
 class ExportFormat(str, Enum):

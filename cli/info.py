@@ -35,9 +35,9 @@ def info(
 
     from lamnet_models import LAMNet, complexity, create_model
     from lamnet_models.checkpoint import read_checkpoint
+    from lamnet_models.factory import format_value, nearest_published
+    from lamnet_models.inference.planner import estimate_process_memory
     from lamnet_models.names import is_checkpoint_path
-    from lamnet_models.upscaling.planner import estimate_process_memory
-    from lamnet_models.variants import format_value, nearest_published
 
     report: dict[str, Any] = {"model": model}
     if is_checkpoint_path(model):

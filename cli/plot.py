@@ -35,6 +35,6 @@ def plot(
     check_output(output, overwrite)
     if output.suffix not in (".png", ".svg", ".pdf"):
         raise typer.BadParameter(f"--output must end in .png, .svg or .pdf, got {output}")
-    from lamnet_models.training.plot import plot as draw
+    from lamnet_models.training.callbacks import plot as draw
 
     print(draw(runs, output, over.value))

@@ -10,11 +10,10 @@ import typer
 
 from .compare import parse_detail
 from .options import Data, Json, Limit, Overwrite, parse_size
-from .output import print_error, print_json, print_note
-from .progress import spinner
+from .output import print_error, print_json, print_note, spinner
 
 if TYPE_CHECKING:
-    from lamnet_models.reproduction import Reproduction
+    from lamnet_models.paper import Reproduction
 
 
 def reproduce(
@@ -68,7 +67,7 @@ def reproduce(
 
     Example: lamnet reproduce table1 figure9 -o out/
     """
-    from lamnet_models.reproduction import ITEMS, item_options
+    from lamnet_models.paper import ITEMS, item_options
 
     if list_items:
         for item in ITEMS:
@@ -122,7 +121,7 @@ _SINGULAR = {"scales": "scale", "models": "model"}
 
 def _arguments(item: str, values: dict[str, Any], output: Path, strict: bool) -> dict[str, Any]:
     """Return the arguments of an item; reject unsupported options if ``strict``, else drop them."""
-    from lamnet_models.reproduction import item_options
+    from lamnet_models.paper import item_options
 
     try:
         options = item_options(item)
@@ -167,7 +166,7 @@ def _parse_pixel(text: str) -> tuple[int, int]:
 
 
 def _check_folder(folder: Path, items: list[str], overwrite: bool) -> None:
-    from lamnet_models.reproduction.result import output_files
+    from lamnet_models.paper.reproduction import output_files
 
     if folder.exists() and not folder.is_dir():
         raise typer.BadParameter(f"--output must be a folder, got the file {folder}")
@@ -179,7 +178,7 @@ def _check_folder(folder: Path, items: list[str], overwrite: bool) -> None:
 def _run(item: str, arguments: dict[str, Any]) -> Reproduction | None:
     """Reproduce an item; print the error and return None if it fails."""
     from lamnet_models.errors import LAMNetError
-    from lamnet_models.reproduction import ITEMS, item_options
+    from lamnet_models.paper import ITEMS, item_options
 
     with spinner() as on_status:
         if "on_status" in item_options(item):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
@@ -25,13 +28,11 @@ from .options import (
     parse_size,
     parse_tile,
 )
-from .output import check_output, print_error, print_json, print_note
-from .progress import JobBars, progress_bar
-from .stopping import sigterm_as_interrupt
+from .output import JobBars, check_output, print_error, print_json, print_note, progress_bar
 
 if TYPE_CHECKING:
-    from lamnet_models.upscaling.files import Job, Result
-    from lamnet_models.upscaling.upscaler import UpscalerPool
+    from lamnet_models.inference.files import Job, Result
+    from lamnet_models.inference.upscaler import UpscalerPool
 
 
 class Backend(str, Enum):
@@ -138,9 +139,9 @@ def upscale(
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
     check_models(model)
     from lamnet_models import ImageError
-    from lamnet_models.upscaling.files import Options, plan_jobs, run_jobs
-    from lamnet_models.upscaling.sizing import TargetSize
-    from lamnet_models.upscaling.upscaler import UpscalerPool, model_scale
+    from lamnet_models.inference.files import Options, plan_jobs, run_jobs
+    from lamnet_models.inference.sizing import TargetSize
+    from lamnet_models.inference.upscaler import UpscalerPool, model_scale
 
     try:
         target_size = TargetSize(scale, width, height)
@@ -198,7 +199,7 @@ def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: Upscaler
         upscalers: Networks to upscale with.
         overwrite: Whether the file may exist.
     """
-    from lamnet_models.upscaling.video import upscale_raw
+    from lamnet_models.inference.files import upscale_raw
 
     to_stdout = output is None or str(output) == "-"
     if to_stdout and sys.stdout.isatty():
@@ -221,7 +222,7 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    from lamnet_models.files import atomic_path
+    from lamnet_models.filesystem import atomic_path
 
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         yield file
@@ -273,3 +274,20 @@ def _to_dict(result: Result) -> dict[str, Any]:
         "tile": result.tile,
         "notes": result.notes,
     }
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, so that partially written files are removed."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .exporting import export
     from .factory import create_model, resolve_model
     from .hub import push
+    from .inference import Upscaler, upscale
     from .lamnet import (
         LAMNet,
         lamnet_large_x2,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     )
     from .names import list_models
     from .training import train
-    from .upscaling import Upscaler, upscale
 
 # No submodule may have the name of a public function: importing it would replace the function.
 _MODULES = {
@@ -49,7 +49,7 @@ _MODULES = {
     "LAMNetError": "errors",
     "ModelError": "errors",
     "TrainingError": "errors",
-    "Upscaler": "upscaling",
+    "Upscaler": "inference",
     "compare": "evaluation",
     "complexity": "cost",
     "create_model": "factory",
@@ -67,23 +67,21 @@ _MODULES = {
     "resolve_model": "factory",
     "save_checkpoint": "checkpoint",
     "train": "training",
-    "upscale": "upscaling",
+    "upscale": "inference",
 }
 
 _SUBPACKAGES = (
     "app",
     "benchmarking",
-    "datasets",
+    "data",
     "evaluation",
-    "explanation",
     "exporting",
     "hub",
-    "images",
+    "image_io",
+    "inference",
     "integrations",
     "paper",
-    "reproduction",
     "training",
-    "upscaling",
 )
 
 __all__ = [

@@ -41,6 +41,11 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def collapse_whitespace(text: object) -> str:
+    """Return ``str(text)`` in one line, with line breaks and repeated spaces replaced by one space."""
+    return " ".join(str(text).split())
+
+
 def error_reason(error: BaseException) -> str:
     """Return the first line of an error's message, or its type without a message."""
     if isinstance(error, OSError) and error.strerror:

@@ -13,9 +13,8 @@ from timm.models import save_for_hf
 from .checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from .errors import HubError
 from .factory import create_model
-from .hub_errors import HUB_ERRORS, describe_hub_error
 from .names import FAMILIES, find_variant, packaged_weights
-from .pretrained import resolve_weights_path
+from .pretrained import HUB_ERRORS, describe_hub_error, resolve_weights_path
 from .training.release import stage_summary, stages, target_summaries
 
 LICENSE = "apache-2.0"

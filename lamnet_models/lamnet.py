@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow, LAMBlock, ScaledResidual
 from lamnet_layers.validation import check_choice, check_divides, check_feature_map, check_int
 
-from .compilation import check_compiler
+from .devices import check_compiler
 from .names import VARIANTS, packaged_weights
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in the published models

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, Upscaler, export
-from lamnet_models.datasets.catalog import sample_path
-from lamnet_models.images import Picture, read_image, write_image
+from lamnet_models.data.catalog import sample_path
+from lamnet_models.image_io import Picture, read_image, write_image
 
 SERVICE = Path(__file__).resolve().parents[1] / "examples" / "service" / "service.py"
 DEADLINE = 120

@@ -14,10 +14,10 @@ from assets import ASSETS, table, write_lines
 from PIL import Image
 
 from lamnet_models import Upscaler
-from lamnet_models.datasets.catalog import SAMPLES, sample_path
+from lamnet_models.data.catalog import SAMPLES, sample_path
 from lamnet_models.evaluation import imresize, psnr
-from lamnet_models.images import read_rgb, write_image
-from lamnet_models.pictures import Box, Panel, grid
+from lamnet_models.image_io import read_rgb, write_image
+from lamnet_models.image_io.grids import Box, Panel, grid
 
 MODEL, SCALE = "lamnet_x4", 4
 SHOWN, BOX = "astronaut", Box(136, 40, 160, 160)

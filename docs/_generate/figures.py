@@ -7,8 +7,8 @@ import network_figures
 from assets import ASSETS
 from diagrams import drawings
 
-from lamnet_models.demo import demo
-from lamnet_models.images import write_image
+from lamnet_models.evaluation.compare import demo
+from lamnet_models.image_io import write_image
 
 
 def main() -> None:

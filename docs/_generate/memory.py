@@ -11,15 +11,15 @@ import warnings
 import numpy as np
 import torch
 from assets import ASSETS, machine, table, write_lines
-from lamnet_cli.allocation import configure_allocator
+from lamnet_cli.main import configure_allocator
 
 from lamnet_models import LAMNet, Upscaler, create_model
-from lamnet_models.benchmarking.timing import track_peak_memory
-from lamnet_models.datasets.catalog import sample_path
-from lamnet_models.images import read_rgb, write_image
-from lamnet_models.pictures import Panel, grid
+from lamnet_models.benchmarking.measure import track_peak_memory
+from lamnet_models.data.catalog import sample_path
+from lamnet_models.image_io import read_rgb, write_image
+from lamnet_models.image_io.grids import Panel, grid
+from lamnet_models.inference.planner import estimate_process_memory
 from lamnet_models.resize import imresize
-from lamnet_models.upscaling.planner import estimate_process_memory
 
 configure_allocator()
 

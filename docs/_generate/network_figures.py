@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from lamnet_layers import DGFN, IEM, FocalSeparableAttention, focal_aggregate
 from lamnet_models import LAMNet, create_model
-from lamnet_models.datasets.catalog import sample_path
+from lamnet_models.data.catalog import sample_path
 from lamnet_models.evaluation import imresize
-from lamnet_models.images import Picture, read_rgb, write_image
-from lamnet_models.upscaling import upscale
+from lamnet_models.image_io import Picture, read_rgb, write_image
+from lamnet_models.inference import upscale
 
 MODEL = "lamnet_x4"
 PIXELS = {"flag": (14, 12), "helmet": (38, 50), "rocket": (110, 30), "wall": (78, 20)}

@@ -8,7 +8,7 @@ import sys
 
 import torch
 from assets import machine, table, write_lines
-from lamnet_cli.allocation import configure_allocator
+from lamnet_cli.main import configure_allocator
 
 from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
 

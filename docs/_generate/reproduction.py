@@ -10,10 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from assets import ASSETS
-from lamnet_cli.allocation import configure_allocator
+from lamnet_cli.main import configure_allocator
 
-from lamnet_models.explanation import explain
-from lamnet_models.reproduction import ITEMS, reproduce
+from lamnet_models.paper import ITEMS, explain, reproduce
 
 configure_allocator()
 

@@ -19,7 +19,7 @@ from assets import ASSETS
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from lamnet_models.datasets.catalog import sample_path
+from lamnet_models.data.catalog import sample_path
 
 VIEWS = {"app-desktop": (1180, 760, "light"), "app-phone": (390, 1000, "dark")}
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from assets import ASSETS, write_lines
 from PIL import Image
 
-from lamnet_models.datasets.catalog import SAMPLES, sample_path
+from lamnet_models.data.catalog import SAMPLES, sample_path
 
 PAGE = ASSETS.parent / "your-photos.md"
 _MINUTES = 3

@@ -13,7 +13,7 @@ from pathlib import Path
 from work import Worker
 
 from lamnet_models import LAMNetError
-from lamnet_models.upscaling.files import Result
+from lamnet_models.inference.files import Result
 
 CHUNK = 3 << 16  # bytes; a multiple of 3, so that base64 chunks have no padding
 

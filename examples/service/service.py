@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from work import Worker
 
 from lamnet_models import LAMNetError
-from lamnet_models.upscaling.files import Result
-from lamnet_models.upscaling.upscaler import UpscalerPool
+from lamnet_models.inference.files import Result
+from lamnet_models.inference.upscaler import UpscalerPool
 
 Ext = Literal["auto", "png", "jpg", "webp", "tiff"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import anyio
 
-from lamnet_models.app.uploads import upscale_upload
-from lamnet_models.upscaling.files import Result
-from lamnet_models.upscaling.upscaler import UpscalerPool
+from lamnet_models.app.service import upscale_upload
+from lamnet_models.inference.files import Result
+from lamnet_models.inference.upscaler import UpscalerPool
 
 
 class Worker:

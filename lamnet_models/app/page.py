@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 
 from ..errors import LAMNetError
-from ..images import READABLE
-from .workshop import PREVIEW_SIDE, UpscaleService
+from ..image_io import READABLE
+from .service import PREVIEW_SIDE, UpscaleService
 
 Networks = Mapping[str, Mapping[int, str | os.PathLike]]
 """Model names or checkpoints by label on the page and by scale."""

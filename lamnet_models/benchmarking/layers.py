@@ -16,8 +16,8 @@ from lamnet_layers.validation import check_int
 
 from ..cost import count_operations
 from ..devices import resolve_device
-from ..files import atomic_path
-from .timing import limited_threads, time_interleaved
+from ..filesystem import atomic_path
+from .measure import limited_threads, time_interleaved
 
 # Bandwidth of the aggregation
 

@@ -4,7 +4,7 @@ from ..resize import imresize
 from .compare import Comparison, compare
 from .evaluate import ImageResult, evaluate
 from .metrics import PROTOCOLS, Protocol, psnr, rgb_to_y, ssim
-from .result import Evaluation, ImageScore
+from .results import Evaluation, ImageScore
 
 __all__ = [
     "PROTOCOLS",

@@ -1,23 +1,28 @@
-"""Comparison of models on one dataset: metrics, and crops where they differ."""
+"""Comparison of models on one dataset, and of one model with bicubic on one photograph."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ..datasets import Dataset, Pair, open_dataset
-from ..errors import DatasetError
-from ..images import Picture
-from ..pictures import Box, Panel, best_box, grid
+from ..data import Dataset, Pair, open_dataset
+from ..data.catalog import read_photo
+from ..errors import DatasetError, ImageError
+from ..factory import resolve_model
+from ..image_io import Picture
+from ..image_io.grids import Box, Panel, best_box, grid, local_contrast
+from ..inference import upscale
+from ..resize import imresize
 from .evaluate import ImageResult, evaluate
-from .methods import BICUBIC, Predictor, open_predictor
-from .metrics import psnr, rgb_to_y
-from .result import Evaluation
+from .metrics import psnr, rgb_to_y, ssim
+from .predictors import BICUBIC, Predictor, open_predictor
+from .results import Evaluation
 
 
 @dataclass(frozen=True)
@@ -152,3 +157,66 @@ def _error_spread(outputs: list[np.ndarray], hr: np.ndarray) -> np.ndarray:
     """Return the spread of the models' squared errors on Y; for one model, the error."""
     errors = [(rgb_to_y(output) - rgb_to_y(hr)) ** 2 for output in outputs]
     return np.ptp(errors, axis=0) if errors[1:] else errors[0]
+
+
+# Comparison with bicubic interpolation on one photograph
+
+
+MIN_SIDE = 64
+"""Minimum width and height of the photograph in pixels."""
+
+_DETAIL = 160  # side of the detail shown, in pixels
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Comparison on one photograph.
+
+    Attributes:
+        psnr: PSNR on luma in dB, by method: ``"bicubic"`` and the model's name.
+        ssim: SSIM on luma, by method.
+        scale: Scale factor.
+        picture: Detail with the highest local contrast: bicubic, model and original.
+    """
+
+    psnr: dict[str, float]
+    ssim: dict[str, float]
+    scale: int
+    picture: Picture
+
+
+def demo(photo: str | os.PathLike = "astronaut", model: nn.Module | str | os.PathLike = "lamnet_x4") -> Demo:
+    """Downscale a photograph by the model's scale, upscale it and compare it with the original.
+
+    Args:
+        photo: Name of a sample photograph (``"astronaut"``, ``"chelsea"``, ``"coffee"``, ``"motorcycle"``) or an image
+            file, read as 8-bit RGB.
+        model: Network with 3 channels, name of a pretrained model, or checkpoint file.
+
+    Returns:
+        PSNR and SSIM of bicubic interpolation and of the model, by the protocol of papers, and a picture.
+
+    Raises:
+        ImageError: If the photograph cannot be read or is too small.
+        ModelError: If the model's name is unknown or it has no weights.
+        CheckpointError: If the checkpoint cannot be read.
+    """
+    network = resolve_model(model)
+    scale = network.scale
+    hr = read_photo(photo)
+    height, width = (side // scale * scale for side in hr.shape[:2])
+    if min(height, width) < MIN_SIDE:
+        raise ImageError(f"{photo} must have at least {MIN_SIDE}×{MIN_SIDE} pixels, got {hr.shape[1]}×{hr.shape[0]}")
+    hr = hr[:height, :width]
+    lr = imresize(hr, 1 / scale)
+    name = model if isinstance(model, str) else type(network).__name__
+    sr = {"bicubic": imresize(lr, scale), Path(name).name: upscale(lr, network)}
+    scores = {method: psnr(image, hr, border=scale) for method, image in sr.items()}
+    box = best_box(local_contrast(hr), _DETAIL)
+    panels = [Panel(box.crop(image), (f"{method}  {scores[method]:.2f} dB",)) for method, image in sr.items()]
+    return Demo(
+        psnr=scores,
+        ssim={method: ssim(image, hr, border=scale) for method, image in sr.items()},
+        scale=scale,
+        picture=grid([[*panels, Panel(box.crop(hr), ("original",))]], side=2 * _DETAIL),
+    )

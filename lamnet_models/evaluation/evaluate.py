@@ -1,26 +1,31 @@
-"""Evaluation of a model on a dataset."""
+"""Evaluation of a model on a dataset, and its output images."""
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..datasets import Dataset, Pair, open_dataset
+from ..data import Dataset, Pair, open_dataset
 from ..errors import DatasetError, ImageError
-from ..upscaling.planner import TilePlan
-from ..upscaling.upscaler import UpscaleOutput
-from .methods import Predictor, open_predictor
-from .metrics import Protocol, psnr, resolve_protocol, ssim
-from .result import Evaluation, ImageScore, mean, versions
+from ..image_io import Picture, write_image
+from ..image_io.grids import Panel, best_box, grid
+from ..inference.planner import TilePlan
+from ..inference.upscaler import UpscaleOutput
+from ..resize import imresize
+from .metrics import Protocol, psnr, resolve_protocol, rgb_to_y, ssim
+from .predictors import Predictor, open_predictor
+from .results import Evaluation, ImageScore, mean, versions
 
 _PREFETCH = 2
 """Number of images decoded ahead of the network, and of images with metrics pending behind it."""
@@ -76,7 +81,7 @@ def evaluate(
             reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of ``scale``, or
             ``"lamnet_x4"``. Or a predictor from ``open_predictor``, which excludes ``scale``, ``tile``, ``device``,
             ``precision`` and ``self_ensemble``.
-        dataset: Name in any spelling, or a folder; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        dataset: Name in any spelling, or a folder; see [`open_dataset`][lamnet_models.data.open_dataset].
         scale: Scale factor; by default the network's own, 4 for bicubic interpolation.
         data_dir: Dataset root.
         limit: Number of images to evaluate, from the first; None for all.
@@ -218,3 +223,49 @@ def _measure(
     except ValueError as error:
         return f"{pair.hr}: {error}"
     return score, output, hr, lr
+
+
+_WORST = 3
+_SIDE = 64
+
+
+class ImageSaver:
+    """Writer of SR images to ``FOLDER/DATASET_x4/MODEL/NAME.png``, with crops of the worst.
+
+    Args:
+        folder: The folder, created if missing.
+        dataset: The evaluated dataset.
+        model: Name of the model.
+    """
+
+    def __init__(self, folder: Path, dataset: Dataset, model: str) -> None:
+        self._model = model
+        self._folder = Path(folder) / f"{dataset.name}_x{dataset.scale}" / model.replace("/", "_")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._worst: list[tuple[float, int, str, list[Panel]]] = []
+
+    def save(self, result: ImageResult) -> None:
+        """Write one image; pass it as ``on_image`` of ``evaluate``."""
+        write_image(self._folder / f"{Path(result.score.name).stem}.png", Picture(result.sr))
+        badness = -result.score.psnr
+        if len(self._worst) < _WORST or badness > self._worst[0][0]:
+            entry = (badness, result.done, result.score.name, self._panels(result))
+            push = heapq.heappush if len(self._worst) < _WORST else heapq.heapreplace
+            push(self._worst, entry)
+
+    def save_worst(self) -> None:
+        """Write ``worst.png``: crops with the largest errors of the images with the lowest PSNR."""
+        rows = [panels for *_, panels in sorted(self._worst, key=lambda entry: -entry[0])]
+        if rows:
+            write_image(self._folder / "worst.png", grid(rows))
+
+    def _panels(self, result: ImageResult) -> list[Panel]:
+        error = (rgb_to_y(result.sr) - rgb_to_y(result.hr)) ** 2
+        box = best_box(error, _SIDE)
+        scale = result.hr.shape[0] // result.lr.shape[0]
+        hr = box.crop(result.hr)
+        panels = [Panel(result.hr, (result.score.name, f"{result.score.psnr:.2f} dB overall"), box)]
+        for name, image in (("bicubic", imresize(result.lr, scale)), (self._model, result.sr)):
+            crop: np.ndarray = box.crop(image)
+            panels.append(Panel(crop, (name, f"{psnr(crop, hr):.2f} dB")))
+        return [*panels, Panel(hr, ("original", "PSNR of the crop"))]

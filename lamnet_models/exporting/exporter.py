@@ -1,4 +1,4 @@
-"""Export of a network to a program, with verification against PyTorch; conversion to ONNX Runtime in memory."""
+"""Network export with verification against PyTorch, and conversion to ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from lamnet_layers import use_backend
 
-from ..compilation import check_compiler
-from ..devices import resolve_device, without_onednn
+from ..devices import check_compiler, resolve_device, without_onednn
 from ..errors import ExportError
 from ..factory import resolve_model
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from ..integrations.onnxruntime import METADATA, OnnxNetwork, load_onnx, open_onnx
 from ..lamnet import LAMNet
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import update_config
-from ..errors import CheckpointError, LAMNetError
+from ..errors import CheckpointError, LAMNetError, collapse_whitespace
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -103,7 +103,7 @@ def open_onnx(source: str | bytes, threads: int | None = None) -> OnnxNetwork:
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # arbitrary errors for damaged files
-        reason = " ".join(str(error).split())[:200]
+        reason = collapse_whitespace(error)[:200]
         raise CheckpointError(f"ONNX Runtime cannot load the model ({reason})") from None
     metadata = session.get_modelmeta().custom_metadata_map
     try:

@@ -19,10 +19,9 @@ from spandrel import (
 )
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, check_pickle
 from ..errors import CheckpointError
 from ..lamnet import LAMNet
-from ..pickles import check_pickle
 
 _COMMON_KEYS = ("conv_first.weight", "conv_body.weight", "residual.alpha")
 _FSA_KEYS = (*_COMMON_KEYS, "blocks.0.layers.0.layer.spatial.cells")

@@ -7,21 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .events import Report, TrainingCallback, Validation
-    from .loop import Trainer, TrainingResult
+    from .callbacks import Report, TrainingCallback, Validation
     from .recipe import Recipe, list_recipes, load_recipe
-    from .run import train
+    from .trainer import Trainer, TrainingResult, train
 
 _MODULES = {
     "Recipe": "recipe",
-    "Report": "events",
-    "Trainer": "loop",
-    "TrainingCallback": "events",
-    "TrainingResult": "loop",
-    "Validation": "events",
+    "Report": "callbacks",
+    "Trainer": "trainer",
+    "TrainingCallback": "callbacks",
+    "TrainingResult": "trainer",
+    "Validation": "callbacks",
     "list_recipes": "recipe",
     "load_recipe": "recipe",
-    "train": "run",
+    "train": "trainer",
 }
 
 __all__ = [

@@ -1,7 +1,8 @@
-"""Creation of Adam and loading of its state."""
+"""Adam, loading of its state, and the exponential moving average of the weights."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -35,3 +36,28 @@ def load_optimizer_state(optimizer: torch.optim.Adam, state: dict[str, Any]) -> 
         for key in ("exp_avg", "exp_avg_sq"):
             if values[key].stride() != parameter.stride():
                 values[key] = torch.empty_like(parameter, requires_grad=False).copy_(values[key])
+
+
+class EMA:
+    """Exponential moving average of a model's parameters.
+
+    The decay at step t is ``min(decay, (1 + t) / (10 + t))``.
+
+    Args:
+        model: Model whose parameters the average starts from.
+        decay: Decay in [0, 1).
+
+    Attributes:
+        model: Copy of the model with averaged parameters, in evaluation mode.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._decay = decay
+        self._averages = list(self.model.parameters())
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Update the average after optimizer step ``step``, counted from 1."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._averages, list(model.parameters()), 1 - decay)

@@ -1,10 +1,13 @@
-"""Process group of a training run, under any launcher."""
+"""Process group of a training run under any launcher, and its signals."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType, TracebackType
 
 import psutil
 import torch
@@ -130,3 +133,41 @@ def _has_gpu() -> bool:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+# Signals: save and stop, or save and continue
+
+
+class SignalHandler:
+    """Context manager that records signals for the end of the current step.
+
+    SIGTERM and SIGINT request to save and stop, SIGUSR1 to save and continue. A second SIGINT interrupts at once.
+
+    Attributes:
+        stop: Number of the signal that requested a stop; 0 for none.
+        save: Whether a save is requested.
+    """
+
+    def __init__(self) -> None:
+        self.stop, self.save = 0, False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> SignalHandler:
+        if threading.current_thread() is threading.main_thread():  # only the main thread may set handlers
+            for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+                if number := getattr(signal, name, None):  # SIGUSR1 does not exist on Windows
+                    self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.save = True
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self.stop = int(number)
+        if number == signal.SIGINT:
+            signal.signal(number, self._previous[number])

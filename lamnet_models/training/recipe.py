@@ -1,9 +1,10 @@
-"""Training recipes: all settings of a run as one YAML file."""
+"""Training recipes: all settings of a run as one YAML file, and the schedules they define."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import types
 import typing
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from ..errors import TrainingError
-from ..files import atomic_path
+from ..filesystem import atomic_path
 
 _FOLDER = Path(__file__).parent / "recipes"
 
@@ -33,7 +34,7 @@ class Recipe:
     Attributes:
         model: Name of the model, such as ``"lamnet_x2"``.
         model_args: Arguments of [`LAMNet`][lamnet_models.LAMNet] that override those of the model.
-        data: Folders of images, or dataset names; see [`training_data`][lamnet_models.training.data.training_data].
+        data: Folders of images, or dataset names; see [`training_data`][lamnet_models.training.images.training_data].
         start: Initial weights: ``"random"``, as in the original configuration, or ``"interpolation"``, which makes the
             untrained network interpolate.
         init_from: Checkpoint file or name of packaged weights; tensors of matching name and shape are loaded.
@@ -59,7 +60,7 @@ class Recipe:
         loss: ``"l1"``, ``"charbonnier"`` with ε = 10⁻³, or ``"l1_fft"``: L1 + 0.05 · L1 of the 2D Fourier coefficients.
         crops: ``"uniform"``, or ``"textured"``: three of four patches are the most textured of four random candidates.
         targets: Folder of teacher outputs, one PNG of the HR size per training image; see
-            [`find_targets`][lamnet_models.training.targets.find_targets].
+            [`find_targets`][lamnet_models.training.images.find_targets].
         target_weight: Weight α of the targets: loss = (1 − α) · L(output, HR) + α · L(output, target).
         target_license: Terms of use of the targets, for the model card.
         precision: ``"fp32"``, or ``"bf16"`` or ``"fp16"`` with autocast.
@@ -67,7 +68,7 @@ class Recipe:
         grad_checkpointing: Whether to recompute each block in the backward pass to save memory.
         lr_border: Edge rule for synthesized LR images; see [`imresize`][lamnet_models.evaluation.imresize].
         holdout: Number of training images to hold out for validation.
-        valid: Dataset to validate on instead; see [`open_dataset`][lamnet_models.datasets.open_dataset].
+        valid: Dataset to validate on instead; see [`open_dataset`][lamnet_models.data.open_dataset].
         valid_crop: Side in pixels of the center crop of each validation image; 0 for no crop.
         valid_every: Steps between validations; 0 to disable.
         valid_minutes: Minutes between validations; 0 to disable.
@@ -290,3 +291,52 @@ _TYPE_NAMES = {
     tuple: "a list",
     dict: "a mapping",
 }
+
+
+# Schedules of the learning rate and the target weight
+
+
+def budget_progress(recipe: Recipe, step: int, pixels: int, seconds: float) -> float:
+    """Return the fraction of the budget used, from 0 to 1.
+
+    Args:
+        recipe: Settings of the run.
+        step: Steps done within the budget.
+        pixels: LR pixels seen within the budget.
+        seconds: Seconds of training within the budget.
+    """
+    if recipe.steps is not None:
+        return step / recipe.steps
+    if recipe.pixels is not None:
+        return pixels / recipe.pixels
+    return seconds / (60 * recipe.minutes)
+
+
+def decay_factor(recipe: Recipe, progress: float) -> float:
+    """Return ``min(1, (1 - progress) / decay)``, at least 0."""
+    return min(1.0, max(0.0, (1 - progress) / recipe.decay))
+
+
+def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        recipe: Settings of the run.
+        step: Number of the step, from 0.
+        progress: Fraction of the budget used, from 0 to 1.
+    """
+    rate = recipe.lr
+    if recipe.schedule == "multistep":
+        rate *= recipe.gamma ** sum(step >= milestone for milestone in recipe.milestones)
+    elif recipe.schedule == "cosine":
+        rate *= (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    elif recipe.schedule == "linear":
+        rate *= max(0.0, 1 - progress)
+    elif recipe.schedule == "wsd":
+        rate *= decay_factor(recipe, progress)
+    return rate * min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else rate
+
+
+def target_weight(recipe: Recipe, progress: float) -> float:
+    """Return the weight of the teacher targets: ``recipe.target_weight * decay_factor``."""
+    return recipe.target_weight * decay_factor(recipe, progress) if recipe.targets else 0.0

@@ -11,14 +11,14 @@ import torch
 import yaml
 
 from ..checkpoint import read_checkpoint, save_checkpoint
-from ..datasets import Dataset, open_dataset
+from ..data import Dataset, open_dataset
 from ..errors import DatasetError, TrainingError
 from ..evaluation import Evaluation, evaluate
 from ..factory import published_name
-from ..files import atomic_path
+from ..filesystem import atomic_path
 from ..lamnet import LAMNet
-from .data import center_crop, training_data
-from .events import read_log
+from .callbacks import read_log
+from .images import center_crop, training_data
 from .recipe import Recipe, load_recipe
 
 HALF_LIMIT = 0.005

@@ -23,7 +23,7 @@ import triton
 
 from lamnet_layers import DGFN, FocalPass, FocalWindow, focal_aggregate
 from lamnet_models.benchmarking import AGGREGATION_SIZES, bench, measure_aggregation
-from lamnet_models.benchmarking.timing import time_interleaved
+from lamnet_models.benchmarking.measure import time_interleaved
 
 WINDOW = FocalWindow()
 DIMS = {"horizontal": -1, "vertical": -2}

@@ -19,8 +19,8 @@ import pyvips
 from PIL import Image
 
 from lamnet_models import Upscaler
-from lamnet_models.datasets.catalog import sample_path
-from lamnet_models.images import Picture, read_image, write_image
+from lamnet_models.data.catalog import sample_path
+from lamnet_models.image_io import Picture, read_image, write_image
 
 CHROMIUM = Path("/usr/bin/chromium")
 DEADLINE = 120

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, save_checkpoint
-from lamnet_models.upscaling import files, planner
+from lamnet_models.inference import files, planner
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_upscale_max_memory_falls_back_to_png(lamnet, tmp_path, model, monkeypat
 def mmapped_bytes(variables=None):
     """Bytes of a large tensor that the allocator maps separately, and so returns to the system when it is freed."""
     lines = [
-        "import ctypes, torch; from lamnet_cli.allocation import configure_allocator; configure_allocator()",
+        "import ctypes, torch; from lamnet_cli.main import configure_allocator; configure_allocator()",
         "class State(ctypes.Structure): _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]",
         "mallinfo = ctypes.CDLL(None).mallinfo2; mallinfo.restype = State",
         "before = getattr(mallinfo(), '4'); x = torch.empty(6_000_000); print(getattr(mallinfo(), '4') - before)",

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, load_model, save_checkpoint
-from lamnet_models.images import read_image
+from lamnet_models.image_io import read_image
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamnet_models.images import read_image
+from lamnet_models.image_io import read_image
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_upscale_skip_existing_png_fallback(lamnet, tmp_path, tiny_model):
 
 
 def test_upscale_dry_run(lamnet, tmp_path, nested_folder, monkeypatch):
-    monkeypatch.setattr("lamnet_models.upscaling.upscaler.resolve_model", None)
+    monkeypatch.setattr("lamnet_models.inference.upscaler.resolve_model", None)
     before = files(tmp_path)
     code, out, err = lamnet("upscale", nested_folder, "-n", "lamnet_x3", "-o", tmp_path / "out", "--dry-run")
     assert (code, err) == (0, "")

@@ -18,7 +18,7 @@ from mutations import mutated
 from originals import originals
 
 from lamnet_models.errors import ImageError
-from lamnet_models.images import Picture, read_image
+from lamnet_models.image_io import Picture, read_image
 
 SECONDS = 20
 """Time limit per file; when exceeded, the process ends with a traceback."""

@@ -9,10 +9,8 @@ import torch
 from PIL import Image
 
 from lamnet_models import ImageError, LAMNet, save_checkpoint
-from lamnet_models.app import workshop
-from lamnet_models.app.uploads import upscale_upload
-from lamnet_models.app.workshop import KEEP_SECONDS, UpscaleService
-from lamnet_models.images import Picture, read_image, write_image
+from lamnet_models.app.service import KEEP_SECONDS, UpscaleService, upscale_upload
+from lamnet_models.image_io import Picture, read_image, write_image
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def upload(tmp_path):
 
 
 def test_views_large_result_downscaled_to_equal_size(service, upload, model, monkeypatch):
-    monkeypatch.setattr(workshop, "PREVIEW_SIDE", 40)
+    monkeypatch.setattr("lamnet_models.app.service.PREVIEW_SIDE", 40)
     source = upload(np.random.default_rng(0).integers(0, 65536, (12, 30, 4), dtype=np.uint16))
     calls = []
     result = service.upscale(source, model, "auto", lambda *call: calls.append(call))
@@ -92,12 +90,12 @@ def test_errors_omit_folders(service, upload, model, tmp_path):
 
 def test_page_with_checkpoint_offers_only_it(service, model):
     pytest.importorskip("gradio")
+    from lamnet_models.app import offered_networks
     from lamnet_models.app.page import Page
-    from lamnet_models.app.serving import _networks
 
-    networks = _networks(model, service)
+    networks = offered_networks(model, service)
     assert networks == {"small.safetensors": {2: model}}
     components = Page(service, networks).build().config["components"]
     choices = [part["props"]["choices"] for part in components if part["type"] == "radio"]
     assert [[label for label, _ in choice] for choice in choices] == [["small.safetensors"], ["×2"]]
-    assert _networks(None, service)["LAMNet-large"][4] == "lamnet_large_x4"
+    assert offered_networks(None, service)["LAMNet-large"][4] == "lamnet_large_x4"

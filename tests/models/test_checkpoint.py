@@ -15,9 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lamnet_models import CheckpointError, LAMNet, load_model, save_checkpoint
-from lamnet_models.architecture import infer_config
-from lamnet_models.checkpoint import FORMAT_VERSION, Checkpoint, read_checkpoint
-from lamnet_models.released import from_original, to_original
+from lamnet_models.checkpoint import FORMAT_VERSION, Checkpoint, infer_config, read_checkpoint
+from lamnet_models.original_format import from_original, to_original
 
 TINY = {"scale": 2, "embed_dim": 8, "num_blocks": 2, "depth": 1, "num_heads": 2, "window": ((1, 2), (1, 1))}
 

@@ -12,23 +12,21 @@ from PIL import Image
 
 from lamnet_models import TrainingError, create_model, load_model, save_checkpoint
 from lamnet_models.checkpoint import read_checkpoint
-from lamnet_models.datasets import open_dataset
+from lamnet_models.data import open_dataset
 from lamnet_models.evaluation import evaluate
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
-from lamnet_models.training.crops import (
+from lamnet_models.training.callbacks import Log, plot, read_log
+from lamnet_models.training.checkpointing import initialize_as_interpolation, initialize_from, load_state
+from lamnet_models.training.images import open_store, training_data
+from lamnet_models.training.optimizer import EMA, create_optimizer, load_optimizer_state
+from lamnet_models.training.patches import (
     PatchSamples,
     extract_patches,
     extract_targets,
     sample_patches,
     sample_textured_patches,
 )
-from lamnet_models.training.data import training_data
-from lamnet_models.training.ema import EMA
-from lamnet_models.training.events import Log, read_log
-from lamnet_models.training.initialise import initialize_as_interpolation, initialize_from
-from lamnet_models.training.optimizer import create_optimizer, load_optimizer_state
-from lamnet_models.training.plot import plot
-from lamnet_models.training.recipe import parse_settings
+from lamnet_models.training.recipe import budget_progress, learning_rate, parse_settings, target_weight
 from lamnet_models.training.release import (
     pixel_summary,
     release,
@@ -37,9 +35,6 @@ from lamnet_models.training.release import (
     stages,
     target_summaries,
 )
-from lamnet_models.training.schedule import budget_progress, learning_rate, target_weight
-from lamnet_models.training.state import load_state
-from lamnet_models.training.store import open_store
 
 TINY = {
     "model_args": {"embed_dim": 8, "num_blocks": 1, "depth": 1, "num_heads": 1},

@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 
 from lamnet_models import TrainingError, train
-from lamnet_models.training.events import NullCallback, read_log
+from lamnet_models.training.callbacks import NullCallback, read_log
 from lamnet_models.training.processes import join_processes
 
 NARROW = "model_args={embed_dim: 8, num_blocks: 1, depth: 1, num_heads: 1}"
@@ -154,12 +154,12 @@ def test_launcher_script_worker_killed(tmp_path, rank):
     """A script that patches a module patches it in each process; the loss of a process ends the run."""
     script = tmp_path / "patched.py"
     script.write_text(
-        "import os, pathlib, lamnet_cli.main, lamnet_models.training.loop as loop\n"
-        "create = loop.create_model\n"
+        "import os, pathlib, lamnet_cli.main, lamnet_models.training.trainer as trainer\n"
+        "create = trainer.create_model\n"
         "def create_model(*arguments, **options):\n"
         "    pathlib.Path(__file__).with_name(os.environ['RANK']).touch()\n"
         "    return create(*arguments, **options)\n"
-        "loop.create_model = create_model\n"
+        "trainer.create_model = create_model\n"
         "lamnet_cli.main.main()\n"
     )
     settings = (NARROW, "steps=100000", "schedule=constant", "--processes=2")

@@ -1,0 +1,194 @@
+"""Reading and writing of animations and multi-page TIFF files."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from ..errors import ImageError, error_reason, one_line
+from ..filesystem import atomic_path
+from .formats import FRAME_FORMATS
+from .picture import ORIENTATION, Picture, exif_of, from_pillow, to_pillow
+from .read import (
+    animation_length,
+    check_pixels,
+    decoding,
+    detect_format,
+    open_file,
+    open_for_decoding,
+    open_with_pillow,
+    png_frame_count,
+    read_tiff,
+    tiff_page_count,
+)
+
+_XMP = 700  # TIFF tag
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames or pages of a file, in order; can be iterated once.
+
+    Attributes:
+        count: Number of frames or pages.
+        pictures: Lazily decoded pictures. Frames of an animation have one size.
+        durations: Duration of each animation frame in milliseconds; empty for pages.
+        loop: Number of loops of an animation; 0 for infinite.
+    """
+
+    count: int
+    pictures: Iterator[Picture]
+    durations: tuple[float, ...] = ()
+    loop: int = 0
+
+
+def frame_count(path: str | os.PathLike) -> int:
+    """Return the number of frames or pages of a file, 1 for a single image.
+
+    Raises:
+        ImageError: If the file cannot be read.
+    """
+    with open_for_decoding(path) as file:
+        file_format = detect_format(file)
+        if file_format == "PNG":
+            return png_frame_count(file)
+        if file_format == "TIFF":
+            return tiff_page_count(file)
+        return animation_length(open_with_pillow(file))
+
+
+@contextmanager
+def open_frames(path: str | os.PathLike, *, max_pixels: int | None = None) -> Iterator[Frames]:
+    """Open an animated GIF, WebP, PNG or AVIF, or a multi-page TIFF, as a context manager.
+
+    Args:
+        path: The file.
+        max_pixels: Maximum number of pixels per frame; see [`read_image`][lamnet_models.image_io.read_image].
+
+    Yields:
+        The frames.
+
+    Raises:
+        ImageError: If the file cannot be read; damage found later is raised during iteration.
+    """
+    with decoding(path, max_pixels):
+        file = open_file(path)
+    with file:
+        with decoding(path, max_pixels):
+            frames = _pages(file) if detect_format(file) == "TIFF" else _animation(file)
+        yield replace(frames, pictures=_iterate_frames(frames.pictures, path, max_pixels))
+
+
+def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) -> None:
+    """Write frames atomically to one file, in the format given by the extension.
+
+    Args:
+        path: The file, with an extension of ``FRAME_FORMATS``; an existing file is replaced.
+        frames: The frames; consumed one by one, pages without being held in memory.
+        quality: Quality of WebP and AVIF, 1 to 100.
+
+    Raises:
+        ImageError: If the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            if path.suffix.lower() in (".tif", ".tiff"):
+                _write_pages(file, frames)
+            else:
+                _write_animation(file, path.suffix.lower(), frames, quality)
+    except (OSError, ValueError, RuntimeError, StopIteration) as error:
+        raise ImageError(f"{one_line(path)}: cannot write ({error_reason(error)})") from None
+
+
+def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:
+    while True:
+        with decoding(path, max_pixels):
+            picture = next(pictures, None)
+        if picture is None:
+            return
+        yield picture
+
+
+def _pages(file: io.BufferedReader) -> Frames:
+    count = tiff_page_count(file)
+    return Frames(count, (read_tiff(file, page) for page in range(count)))
+
+
+def _animation(file: io.BufferedReader) -> Frames:
+    is_png = detect_format(file) == "PNG"
+    file.seek(0)
+    image = Image.open(file, formats=("PNG",)) if is_png else open_with_pillow(file)
+    check_pixels(*image.size)
+    # An APNG may have a default image before the first frame.
+    indices = range(1 if image.info.get("default_image") else 0, getattr(image, "n_frames", 1))
+    durations = []
+    for index in indices:
+        image.seek(index)
+        if image.format in ("WEBP", "AVIF"):  # duration is set by load()
+            image.load()
+        durations.append(float(image.info.get("duration") or 0))
+    loop = image.info.get("loop", 1 if image.format == "GIF" else 0)
+    return Frames(len(indices), _decode_frames(image, indices), tuple(durations), loop)
+
+
+def _decode_frames(image: Image.Image, indices: Iterable[int]) -> Iterator[Picture]:
+    for index in indices:
+        image.seek(index)
+        image.load()
+        yield from_pillow(image).upright(exif_of(image).get(ORIENTATION))
+
+
+def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
+    first = next(frames.pictures)
+    with tifffile.TiffWriter(file, bigtiff=frames.count * first.pixels.nbytes > 2**31) as writer:
+        for picture in chain([first], frames.pictures):
+            is_gray = picture.channels == 1
+            writer.write(
+                picture.pixels[..., 0] if is_gray else picture.pixels,
+                photometric="rgb" if picture.channels > 2 else "minisblack",
+                planarconfig=None if is_gray else "contig",
+                extrasamples=["unassalpha"] if picture.channels in (2, 4) else None,
+                compression="adobe_deflate",
+                iccprofile=picture.icc_profile,
+                resolution=picture.dpi,
+                resolutionunit="inch" if picture.dpi else None,
+                extratags=[(_XMP, 1, len(picture.xmp), picture.xmp, True)] if picture.xmp else (),
+                metadata=None,
+                software=False,
+                contiguous=False,
+            )
+
+
+def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, quality: int) -> None:
+    form = FRAME_FORMATS[extension].name
+    first = _rgba(next(frames.pictures))
+    others = map(_rgba, frames.pictures)
+    options: dict[str, object] = {"duration": [round(duration) for duration in frames.durations]}
+    if form == "GIF":
+        options["disposal"] = 2  # clear each frame: visible pixels may become transparent in the next one
+    elif form == "WEBP":
+        options["quality"] = quality
+    elif form == "PNG":
+        others = list(others)  # Pillow iterates twice
+    if form != "GIF" or frames.loop != 1:  # a GIF without the field is played once
+        options["loop"] = frames.loop
+    if form != "GIF":
+        options["icc_profile"] = first.info.get("icc_profile")
+    first.save(file, form, save_all=True, append_images=others, **options)
+
+
+def _rgba(picture: Picture) -> Image.Image:
+    """Return a frame as 8-bit RGBA, the common mode of animation frames."""
+    if picture.pixels.dtype == np.uint16:
+        picture = picture.with_pixels((picture.pixels // 257).astype(np.uint8))
+    return to_pillow(picture).convert("RGBA")

@@ -1,0 +1,212 @@
+"""Picture: a decoded image with its metadata, and its conversion from and to Pillow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from .vips import cmyk_to_rgb, matching_profile
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded image, in upright orientation, with its metadata.
+
+    Attributes:
+        pixels: (H, W, C), uint8 or uint16, full range; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA). Alpha is
+            straight, not premultiplied.
+        icc_profile: ICC profile, gray or RGB like the pixels; None for sRGB.
+        dpi: Horizontal and vertical resolution in pixels per inch; None if unknown.
+        exif: Descriptive EXIF data (author, date, location, camera), beginning with a TIFF header, without tags that
+            depend on the pixels, such as size and orientation.
+        xmp: XMP packet.
+
+    Raises:
+        ValueError: If the pixels have another shape or dtype.
+    """
+
+    pixels: np.ndarray
+    icc_profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] not in (1, 2, 3, 4) or 0 in self.pixels.shape:
+            raise ValueError(
+                f"pixels must be (H, W, C) with 1 to 4 channels, H and W ≥ 1, got shape {self.pixels.shape}"
+            )
+        if self.pixels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"pixels must be uint8 or uint16, got {self.pixels.dtype}")
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.pixels.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, alpha included."""
+        return self.pixels.shape[2]
+
+    def with_pixels(self, pixels: np.ndarray) -> Picture:
+        """Return a copy with other pixels."""
+        return replace(self, pixels=pixels)
+
+    def without_metadata(self) -> Picture:
+        """Return a copy without EXIF data and XMP."""
+        return replace(self, exif=None, xmp=None)
+
+    def upright(self, orientation: object) -> Picture:
+        """Return a copy with an EXIF orientation applied (1 to 8, other values count as 1)."""
+        pixels, dpi = self.pixels, self.dpi
+        if orientation in (5, 6, 7, 8):
+            pixels = pixels.swapaxes(0, 1)
+            dpi = dpi and dpi[::-1]
+        if orientation in (3, 4, 7, 8):
+            pixels = pixels[::-1]
+        if orientation in (2, 3, 6, 7):
+            pixels = pixels[:, ::-1]
+        return replace(self, pixels=np.ascontiguousarray(pixels), dpi=dpi)
+
+
+def from_pillow(image: Image.Image) -> Picture:
+    """Convert a Pillow image of any mode but ``F``; EXIF orientation is not applied.
+
+    Palettes become RGB, all kinds of transparency an alpha channel, CMYK RGB, by its profile if present; 16-bit gray
+    stays 16-bit.
+
+    Raises:
+        ValueError: If the mode is ``F``, whose range is unknown, or ``I`` with values beyond 16 bits.
+    """
+    profile = image.info.get("icc_profile") or None
+    if image.mode == "CMYK":
+        pixels, profile = cmyk_to_rgb(np.asarray(image), profile)
+    elif image.mode == "F":
+        raise ValueError("image must not be of mode F, whose range is unknown; convert it to L or I;16")
+    elif image.mode.startswith("I"):
+        pixels = _sixteen_bits(np.asarray(image))[..., None]
+    else:
+        if image.mode == "LAB":
+            lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            image, profile = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"), None
+        mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        pixels = np.asarray(image.convert(mode + "A" if image.has_transparency_data else mode))
+        pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    profile, dpi = matching_profile(profile, pixels.shape[2]), valid_dpi(image.info.get("dpi"))
+    return Picture(pixels, profile, dpi, descriptive_exif(exif_of(image)), xmp_of(image))
+
+
+def to_pillow(picture: Picture) -> Image.Image:
+    """Convert a picture to a Pillow image of mode L, LA, RGB, RGBA, or I;16 for 16-bit gray."""
+    image = Image.fromarray(picture.pixels[..., 0] if picture.channels == 1 else picture.pixels)
+    if picture.icc_profile:
+        image.info["icc_profile"] = picture.icc_profile
+    if picture.dpi:
+        image.info["dpi"] = picture.dpi
+    return image
+
+
+def _sixteen_bits(values: np.ndarray) -> np.ndarray:
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise ValueError(f"image must have gray values from 0 to 65535, got {values.min()} to {values.max()}")
+    return values.astype(np.uint16)
+
+
+# Metadata: EXIF, XMP, resolution
+
+
+ORIENTATION = 0x0112
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _PER_CENTIMETER = 0x011A, 0x011B, 0x0128, 3
+EXIF, GPS = 0x8769, 0x8825  # tags of subdirectories
+_DESCRIPTIVE = (
+    # description, make, model, software, date, artist, copyright
+    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),
+    # ratings; Windows title, comment, author, keywords, subject
+    *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),
+)
+_WIDTH, _HEIGHT, _INTEROPERABILITY = 0xA002, 0xA003, 0xA005
+_FILE_SPECIFIC = (_WIDTH, _HEIGHT, _INTEROPERABILITY)
+_EMPTY = 14  # bytes of EXIF data without entries
+
+
+def exif_of(image: Image.Image) -> Image.Exif:
+    """Return an image's EXIF data; empty if damaged."""
+    try:
+        exif = image.getexif()
+        dict(exif)
+        return exif
+    except Exception:
+        return Image.Exif()
+
+
+def descriptive_exif(exif: Image.Exif) -> bytes | None:
+    """Return the descriptive EXIF data: author, date, location, camera.
+
+    Orientation, resolution, thumbnails and tags on pixel storage are dropped.
+
+    Returns:
+        EXIF data that begin with a TIFF header; None if no tags remain or the data are damaged.
+    """
+    kept = Image.Exif()
+    try:
+        for tag in _DESCRIPTIVE:
+            if tag in exif:
+                kept[tag] = exif[tag]
+        for directory in (EXIF, GPS):
+            details = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _FILE_SPECIFIC}
+            if details:
+                kept.get_ifd(directory).update(details)
+        data = kept.tobytes().removeprefix(b"Exif\0\0")
+        return data if len(data) > _EMPTY else None
+    except Exception:  # a value of a type that Pillow reads but cannot write
+        return None
+
+
+def exif_for_size(exif: bytes | None, width: int, height: int, dpi: tuple[float, float] | None = None) -> Image.Exif:
+    """Return descriptive EXIF data with the size of an output image.
+
+    Args:
+        exif: From ``descriptive_exif``.
+        width: Columns of the image.
+        height: Rows of the image.
+        dpi: Resolution to include, for formats without a field of their own.
+    """
+    output = Image.Exif()
+    if exif:
+        output.load(exif)
+        if details := output.get_ifd(EXIF):
+            details[_WIDTH], details[_HEIGHT] = width, height
+    if dpi:
+        output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *dpi, 2
+    return output
+
+
+def valid_dpi(dpi: object) -> tuple[float, float] | None:
+    """Return a file's resolution as two floats, or None if invalid."""
+    try:
+        across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
+
+
+def exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:
+    """Return the resolution in EXIF data in dpi, or None."""
+    dpi = valid_dpi((exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)))
+    if dpi and exif.get(_RESOLUTION_UNIT) == _PER_CENTIMETER:
+        return dpi[0] * 2.54, dpi[1] * 2.54
+    return dpi
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """Return an image's XMP packet, or None."""
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    return packet.encode() if isinstance(packet, str) else packet or None

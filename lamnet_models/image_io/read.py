@@ -1,0 +1,380 @@
+"""Image file reading."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import struct
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyvips
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import ImageError, error_reason, one_line
+from . import vips
+from .formats import heif_formats
+from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
+from .vips import cmyk_to_rgb, matching_profile
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF, BigTIFF
+_PILLOW_FORMATS = ("JPEG", "WEBP", "GIF", "BMP", "AVIF")
+_MAX_PIXELS_PER_BYTE = {
+    "PNG": 8 * 1032,  # 1-bit pixels times deflate's maximum ratio
+    "JPEG": 512,  # one bit per 8×8 block
+    "GIF": 2730,  # the longest 12-bit LZW string
+    "BMP": 128,  # runs of 255 pixels in two bytes
+}
+_BMP_RLE4 = 2
+_SMALL = 1 << 24  # number of pixels below which a false size does no harm
+_COLOR_SPACES = ("b-w", "grey16", "srgb", "rgb16", "cmyk")  # libvips' names
+_VIPS_UNSUPPORTED_TIFF = (
+    "compression support is not configured",
+    "tiled separate planes not supported",
+    "bad labq format",  # CIELAB in 8 bits
+)
+
+for _name in ("PIL", "pyvips"):  # keep log messages on damaged files from the terminal
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+_pillow_lock = threading.RLock()  # Pillow's pixel limit and warning filters are global
+
+
+def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Picture:
+    """Read a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or, with pillow-heif, HEIC file.
+
+    The format is detected by content. 16-bit channels stay 16-bit, except in AVIF and HEIC; others become 8-bit.
+    Palettes become RGB, all kinds of transparency an alpha channel; CMYK becomes sRGB, by its profile or, without one,
+    by Pillow's formula; CIELAB becomes sRGB. EXIF orientation is applied; ICC profile, resolution, descriptive EXIF
+    data and XMP are kept.
+
+    Args:
+        path: The file.
+        max_pixels: Maximum number of pixels, against decompression bombs; None for Pillow's limit, twice
+            ``PIL.Image.MAX_IMAGE_PIXELS``.
+
+    Raises:
+        ImageError: If the file is missing, empty, truncated, damaged or not an image; if it is animated or has several
+            pages (see ``open_frames``); if its samples are not 8- or 16-bit integers; or if it has too many pixels.
+    """
+    with open_for_decoding(path, max_pixels) as file:
+        return _read(file)
+
+
+def read_rgb(path: str | os.PathLike) -> np.ndarray:
+    """Read an image file as 8-bit RGB; gray is repeated, 16 bits rounded to 8, alpha dropped.
+
+    Args:
+        path: The file; see [`read_image`][lamnet_models.image_io.read_image].
+
+    Returns:
+        (H, W, 3) uint8, contiguous.
+
+    Raises:
+        ImageError: If the file cannot be read.
+    """
+    pixels = read_image(path).pixels
+    if pixels.dtype == np.uint16:
+        pixels = np.round(pixels / 257).astype(np.uint8)
+    colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] + 1) % 2]  # drop alpha, the last of 2 or 4 channels
+    return np.ascontiguousarray(np.broadcast_to(colors, (*pixels.shape[:2], 3)))
+
+
+@contextmanager
+def open_for_decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[io.BufferedReader]:
+    """Open an image file within ``decoding``."""
+    with decoding(path, max_pixels), open_file(path) as file:
+        yield file
+
+
+def open_file(path: str | os.PathLike) -> io.BufferedReader:
+    """Open an image file.
+
+    Raises:
+        ImageError: If the file is missing or empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError("not a file" if path.exists() else "no such file")
+    if not path.stat().st_size:
+        raise ImageError("the file is empty")
+    return open(path, "rb")
+
+
+@contextmanager
+def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[None]:
+    """Convert errors of decoders in the block to a one-line ImageError with the file's name."""
+    name = one_line(path)
+    try:
+        with _pillow_lock, _warnings_suppressed(), _pixel_limit(max_pixels):
+            yield
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: {error_reason(error)} Raise the limit with --max-pixels") from None
+    except MemoryError:
+        raise ImageError(f"{name}: too large for available memory") from None
+    except PermissionError as error:
+        raise ImageError(f"{name}: cannot read ({error_reason(error)})") from None
+    except Exception as error:  # decoders raise arbitrary errors on damaged files
+        raise ImageError(f"{name}: damaged, truncated or unsupported ({error_reason(error)})") from None
+
+
+def detect_format(file: io.BufferedReader) -> str:
+    """Return ``PNG`` or ``TIFF`` by signature, ``""`` for formats detected by Pillow."""
+    file.seek(0)
+    head = file.read(8)
+    if head == _PNG_SIGNATURE:
+        return "PNG"
+    return "TIFF" if head[:4] in _TIFF_SIGNATURES else ""
+
+
+def open_with_pillow(file: io.BufferedReader) -> Image.Image:
+    """Open a file of a format read by Pillow, without decoding it."""
+    formats = (*_PILLOW_FORMATS, *heif_formats(file))
+    file.seek(0)
+    try:
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError:
+        raise ImageError(
+            "not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image, or damaged at the beginning"
+        ) from None
+
+
+def animation_length(image: Image.Image) -> int:
+    """Return the number of frames of an image opened by Pillow.
+
+    Additional images in a JPEG (MPO: a gain map or second view) or HEIC file are not counted.
+    """
+    if image.format not in ("GIF", "WEBP", "AVIF"):
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except IndexError:  # a GIF truncated within its second frame
+        image.seek(0)
+        return 1
+
+
+def _read(file: io.BufferedReader) -> Picture:
+    file_format = detect_format(file)
+    if file_format == "PNG":
+        return _read_png(file)
+    if file_format == "TIFF":
+        return read_tiff(file)
+    image = open_with_pillow(file)
+    if (frames := animation_length(image)) > 1:
+        raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
+    if "progression" not in image.info:
+        _check_file_size(file, image.format, *image.size)
+    if image.format == "BMP" and image.info.get("compression") == _BMP_RLE4:
+        raise ImageError("4-bit run-length compression of BMP is unsupported")  # Pillow misreads odd lengths
+    picture = from_pillow(image)
+    if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
+        picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
+    exif = exif_of(image)
+    if picture.dpi is None:
+        picture = replace(picture, dpi=exif_dpi(exif))
+    return picture.upright(exif.get(ORIENTATION, 1))
+
+
+# PNG
+
+
+def _read_png(file: io.BufferedReader) -> Picture:
+    """Read a PNG file with one image."""
+    chunks = _small_png_chunks(file)
+    if (frames := _png_frame_count(chunks)) > 1:
+        raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
+    image = vips.open_image(file)
+    _check_file_size(file, "PNG", image.width, image.height)
+    return _to_picture(image, _png_resolution(chunks))
+
+
+def png_frame_count(file: io.BufferedReader) -> int:
+    """Return the number of frames of a PNG file; 1 if not animated."""
+    return _png_frame_count(_small_png_chunks(file))
+
+
+def _png_frame_count(chunks: dict[bytes, bytes]) -> int:
+    control = chunks.get(b"acTL", b"")
+    return struct.unpack(">I", control[:4])[0] if len(control) == 8 else 1
+
+
+def _small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
+    """Return the small chunks before the pixel data."""
+    chunks: dict[bytes, bytes] = {}
+    file.seek(len(_PNG_SIGNATURE))
+    while len(header := file.read(8)) == 8:
+        length, chunk_type = struct.unpack(">I4s", header)
+        if chunk_type == b"IDAT":
+            break
+        if length <= 16:
+            chunks[chunk_type] = file.read(length)
+            file.seek(4, os.SEEK_CUR)  # the checksum
+        else:
+            file.seek(length + 4, os.SEEK_CUR)
+    return chunks
+
+
+def _png_resolution(chunks: dict[bytes, bytes]) -> tuple[float, float] | None:
+    """Return the resolution, None if missing; libvips would return a default."""
+    physical = chunks.get(b"pHYs", b"")
+    if len(physical) != 9:
+        return None
+    across, down, unit = struct.unpack(">IIB", physical)
+    return valid_dpi((across * 0.0254, down * 0.0254)) if unit == 1 else None
+
+
+# TIFF
+
+
+def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
+    """Read a TIFF file.
+
+    Args:
+        file: The file.
+        page: Index of the page; None for the only one.
+
+    Raises:
+        ImageError: If the file has several pages and ``page`` is None, or the file cannot be read.
+    """
+    try:
+        image = vips.open_image(file, page)
+        if page is None and (pages := vips.get_field(image, "n-pages", 1)) > 1:
+            raise ImageError(f"file with {pages} pages; use --frames to upscale all")
+        has_dpi = vips.get_field(image, "resolution-unit") is not None
+        dpi = valid_dpi((image.xres * 25.4, image.yres * 25.4)) if has_dpi else None
+        return _with_tiff_exif(_to_picture(image, dpi), file, page)
+    except pyvips.Error as error:
+        if not any(reason in error.detail for reason in _VIPS_UNSUPPORTED_TIFF):
+            raise
+        with suppress(UnidentifiedImageError):
+            return _read_tiff_with_pillow(file, page)
+        raise
+
+
+def tiff_page_count(file: io.BufferedReader) -> int:
+    """Return the number of pages of a TIFF file."""
+    return vips.get_field(vips.open_image(file), "n-pages", 1)
+
+
+def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture:
+    image = _open_tiff_with_pillow(file, page)
+    check_pixels(*image.size)
+    with _stderr_suppressed():
+        image.load()
+    return from_pillow(image).upright(exif_of(image).get(ORIENTATION))
+
+
+def _with_tiff_exif(picture: Picture, file: io.BufferedReader, page: int | None) -> Picture:
+    """Add the EXIF data, which libvips does not read from TIFF."""
+    try:
+        return replace(picture, exif=descriptive_exif(exif_of(_open_tiff_with_pillow(file, page))))
+    except Exception:  # a TIFF that Pillow does not support
+        return picture
+
+
+def _open_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Image.Image:
+    file.seek(0)
+    image = Image.open(file, formats=("TIFF",))
+    image.seek(page or 0)
+    return image
+
+
+@contextmanager
+def _stderr_suppressed() -> Iterator[None]:
+    """Redirect file descriptor 2 to null: libtiff reports damaged files there directly."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+# Decoding with libvips, and limits
+
+
+def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None) -> Picture:
+    """Decode an opened image.
+
+    Args:
+        image: From ``vips.open_image``.
+        dpi: Resolution before EXIF orientation is applied.
+
+    Raises:
+        ImageError: If the image is too large or unsupported.
+        pyvips.Error: If the file is damaged.
+    """
+    check_pixels(image.width, image.height)
+    if image.interpretation == "labs":  # CIELAB
+        image = image.colourspace("rgb16")
+    if image.format not in ("uchar", "ushort"):
+        raise ImageError(f"samples must be 8- or 16-bit unsigned integers, got {image.format}")
+    if image.interpretation not in _COLOR_SPACES:
+        raise ImageError(f"unsupported color space {image.interpretation}")
+    profile = vips.get_field(image, "icc-profile-data")
+    pixels = vips.decode(image)
+    if image.interpretation == "cmyk":
+        pixels, profile = cmyk_to_rgb(pixels, profile)
+    if pixels.shape[2] > 4:
+        raise ImageError(f"channels must be gray, RGB or CMYK and at most one alpha, got {pixels.shape[2]} channels")
+    exif = Image.Exif()
+    if data := vips.get_field(image, "exif-data"):
+        with suppress(Exception):  # ignore damaged EXIF data
+            exif.load(data)
+    profile = matching_profile(profile, pixels.shape[2])
+    picture = Picture(pixels, profile, dpi, descriptive_exif(exif), vips.get_field(image, "xmp-data"))
+    return picture.upright(vips.get_field(image, "orientation", 1))
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
+    """Set Pillow's pixel limit within the block; None leaves it unchanged."""
+    before = Image.MAX_IMAGE_PIXELS
+    if max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raise ImageError if an image has more than twice ``PIL.Image.MAX_IMAGE_PIXELS`` pixels."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > 2 * limit:
+        raise ImageError(
+            f"image must have at most {int(2 * limit):,} pixels (decompression bomb limit), got {width:,}×{height:,}; "
+            "raise the limit with --max-pixels"
+        )
+
+
+def _check_file_size(file: io.BufferedReader, file_format: str | None, width: int, height: int) -> None:
+    """Raise ImageError if a file is too short for its pixels, before a decoder allocates them."""
+    size, ratio = os.fstat(file.fileno()).st_size, _MAX_PIXELS_PER_BYTE.get(file_format or "")
+    if ratio is not None and width * height > max(_SMALL, ratio * size):
+        raise ImageError(f"truncated: {size:,} bytes cannot hold {width:,}×{height:,} pixels")
+
+
+@contextmanager
+def _warnings_suppressed() -> Iterator[None]:
+    """Suppress Pillow's warnings on recoverable file errors.
+
+    Only in the main thread: warning filters are global, and concurrent threads would restore each other's.
+    """
+    with warnings.catch_warnings() if threading.current_thread() is threading.main_thread() else nullcontext():
+        if threading.current_thread() is threading.main_thread():
+            warnings.simplefilter("ignore")
+        yield

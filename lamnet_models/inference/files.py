@@ -1,0 +1,541 @@
+"""Upscale files and raw video: find inputs, plan outputs, read, upscale and write."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import ImageError, LAMNetError, error_reason, one_line
+from ..image_io import READABLE, WRITABLE, Picture, read_image, unsupported_reason, write_image
+from ..image_io.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
+from ..image_io.frames import Frames, frame_count, open_frames, write_frames
+from ..image_io.write import encoder_memory
+from .planner import TilePlan, format_memory, host_memory
+from .tiling import Progress
+from .upscaler import UpscalerPool
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to upscale.
+
+    Attributes:
+        source: Input image.
+        target: Output path.
+        allow_png: Whether the output may be written as PNG if the target's format cannot hold the result; True if the
+            output format was not specified.
+        within: Folder that must contain the target after links are resolved; None: not checked.
+    """
+
+    source: Path
+    target: Path
+    allow_png: bool = False
+    within: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Result of one upscale job.
+
+    Attributes:
+        source: Input image.
+        target: Output image, written by this job or, if skipped, by an earlier one; None if the job failed.
+        error: One-line error message that names the file; None if the job succeeded.
+        skipped: Whether the target existed and was kept.
+        exists: Whether the job failed because the target existed, see ``Options.overwrite``.
+        size: Width and height of the output in pixels.
+        frames: Number of frames in the output.
+        tile: Side of the tiles that ran, or ``"exact"``; 0: the whole image at once. For several frames, the smallest.
+        notes: Warnings of a job that succeeded, such as of an out-of-memory fallback to smaller tiles.
+    """
+
+    source: Path
+    target: Path | None = None
+    error: str | None = None
+    skipped: bool = False
+    exists: bool = False
+    size: tuple[int, int] | None = None
+    frames: int = 1
+    tile: int | str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options for reading and writing files.
+
+    Attributes:
+        overwrite: Replace existing files.
+        skip_existing: Skip jobs whose output exists.
+        quality: Quality of lossy formats, 1 to 100.
+        metadata: Copy EXIF and XMP metadata to the output.
+        frames: Upscale all frames or pages of a file; otherwise such files are refused.
+        max_pixels: Maximum number of input pixels, see ``read_image``.
+        overlap: Read the next image and write the previous one during the computation; otherwise memory holds one image
+            at a time.
+    """
+
+    overwrite: bool = False
+    skip_existing: bool = False
+    quality: int = 95
+    metadata: bool = True
+    frames: bool = False
+    max_pixels: int | None = None
+    overlap: bool = True
+
+
+def plan_jobs(
+    inputs: Sequence[str | os.PathLike],
+    output: str | os.PathLike | None = None,
+    *,
+    suffix: str,
+    ext: str = "auto",
+    recursive: bool = True,
+    frames: bool = False,
+) -> list[Job]:
+    """Map input files to output paths, without opening any file.
+
+    Args:
+        inputs: Files, folders (all images in them), and patterns such as ``"photos/*.jpg"`` or ``"photos/**/*.png"``.
+            Results of an earlier run are excluded from folders and patterns: files that this plan would write, and the
+            folder ``output`` if it is inside an input. Hidden files and folders are skipped, and links to folders are
+            not followed.
+        output: A folder, created if missing, which mirrors the subfolders of the inputs; or, for a single input file, a
+            file with a writable extension. None writes each result to the folder of its source.
+        suffix: Inserted before the extension, unless ``output`` is a file.
+        ext: Extension of the results, such as ``"png"``. ``"auto"`` keeps the source's extension, but uses png if that
+            format cannot be written (GIF) or cannot hold the result (transparency in a BMP, a side too long for WebP).
+        recursive: Include subfolders.
+        frames: Upscale all frames of multi-frame images, so that GIF files stay GIF.
+
+    Returns:
+        The jobs in the order of the inputs, files of a folder or pattern sorted by name. A missing file gets a job too,
+        which will fail.
+
+    Raises:
+        ImageError: If a folder contains no images, two results have the same path, or a result would replace an input.
+        ValueError: If ``ext`` or ``suffix`` is invalid.
+    """
+    writable = tuple(dict.fromkeys((*WRITABLE, *FRAME_FORMATS))) if frames else WRITABLE
+    extension = None if ext == "auto" else f".{ext.lower().removeprefix('.')}"
+    if extension not in (None, *writable):
+        if extension in FORMATS:
+            raise ValueError(f"ext {ext!r} is not available: {HEIF_MISSING}")
+        raise ValueError(f"ext must be one of auto, {', '.join(known[1:] for known in writable)}, got {ext!r}")
+    if os.path.basename(suffix) != suffix:
+        raise ValueError(f"suffix must not contain a path separator, got {suffix!r}")
+    folder = None if output is None else Path(output)
+    sources: dict[str, _Source] = {}
+    for source in _find_sources(inputs, recursive, exclude=folder):
+        sources.setdefault(_path_key(source.path), source)
+    if output is not None and _is_file(output, inputs, writable):
+        target = _output_file(Path(output), len(sources), extension, writable)
+        jobs = [Job(source.path, target) for source in sources.values()]
+    else:
+        jobs = [_job(source, folder, suffix, extension, writable) for source in sources.values()]
+    targets = {_path_key(job.target) for job in jobs}
+    kept = [job for job in jobs if sources[_path_key(job.source)].is_explicit or _path_key(job.source) not in targets]
+    _check_conflicts(kept)
+    return kept
+
+
+def _is_file(output: str | os.PathLike, inputs: Sequence[str | os.PathLike], writable: tuple[str, ...]) -> bool:
+    path = Path(output)
+    if path.is_dir() or os.fspath(output).endswith(("/", os.sep)) or not path.suffix:
+        return False
+    # Folder names may contain dots. For a single input file, an unknown extension is an error instead of a folder.
+    return path.suffix.lower() in writable or (len(inputs) == 1 and Path(inputs[0]).is_file())
+
+
+def _output_file(output: Path, sources: int, extension: str | None, writable: tuple[str, ...]) -> Path:
+    name = one_line(output)
+    if output.suffix.lower() not in writable:
+        raise ImageError(f"{name}: unknown format; the extension must be one of {', '.join(writable)}")
+    if sources > 1:
+        raise ImageError(f"{name}: the output must be a folder for {sources} results, got a file")
+    if extension not in (None, output.suffix.lower()):
+        raise ImageError(f"{name}: its extension differs from the requested {extension}")
+    return output
+
+
+def _job(source: _Source, folder: Path | None, suffix: str, extension: str | None, writable: tuple[str, ...]) -> Job:
+    path = source.path
+    canonical = ALIASES.get(path.suffix.lower(), path.suffix)
+    extension_out = extension or (canonical if canonical.lower() in writable else ".png")
+    parent = path.parent if folder is None else folder / source.subfolder
+    return Job(path, parent / f"{path.stem}{suffix}{extension_out}", allow_png=extension is None, within=folder)
+
+
+def _check_conflicts(jobs: list[Job]) -> None:
+    sources = {_path_key(job.source) for job in jobs}
+    targets: dict[str, Job] = {}
+    for job in jobs:
+        name, key = one_line(job.target), _path_key(job.target)
+        if key in sources:
+            raise ImageError(
+                f"{name}: the result of {one_line(job.source)} would replace an input; choose another suffix or folder"
+            )
+        if conflict := targets.get(key):
+            raise ImageError(
+                f"{name}: the results of {one_line(conflict.source)} and {one_line(job.source)} have the same path; "
+                "use different extensions or folders"
+            )
+        targets[key] = job
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    upscalers: UpscalerPool,
+    options: Options | None = None,
+    *,
+    progress: Progress | None = None,
+    on_status: Callable[[str], None] | None = None,
+) -> Iterator[Result]:
+    """Upscale files one after another; a failure does not stop the others.
+
+    While one image is upscaled, one thread reads the next and another writes the previous result; memory holds only
+    these two besides the current image. Results are written atomically, so an interrupted run leaves no partial files.
+
+    Args:
+        jobs: Jobs from ``plan_jobs``.
+        upscalers: Networks to upscale with.
+        options: Read and write options.
+        progress: Called as a job advances, with the number of tiles or frames done and their total.
+        on_status: Called with the name of each file before it is upscaled.
+
+    Yields:
+        The result of each job, in order, as soon as it is written.
+    """
+    options = options or Options()
+    runner = _JobRunner(jobs, upscalers, options)
+    if not options.overlap:
+        for job in jobs:
+            if on_status:
+                on_status(job.source.name)
+            yield runner.write(*runner.upscale(job, runner.read(job), progress))
+        return
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+        reads: list[Future] = [reader.submit(runner.read, jobs[0])] if jobs else []
+        writes: list[Future] = []
+        for index, job in enumerate(jobs):
+            if on_status:
+                on_status(job.source.name)
+            loaded = reads.pop().result()
+            if index + 1 < len(jobs):
+                reads.append(reader.submit(runner.read, jobs[index + 1]))
+            upscaled = runner.upscale(job, loaded, progress)
+            del loaded
+            if writes:
+                yield writes.pop().result()
+            writes.append(writer.submit(runner.write, *upscaled))
+            del upscaled
+        for last in writes:
+            yield last.result()
+
+
+class _JobRunner:
+    """The three stages of a job: read, upscale, write. Errors are returned, not raised.
+
+    Args:
+        jobs: All jobs.
+        upscalers: Networks to upscale with.
+        options: Read and write options.
+    """
+
+    def __init__(self, jobs: Sequence[Job], upscalers: UpscalerPool, options: Options) -> None:
+        self.upscalers, self.options = upscalers, options
+        self.taken = {_path_key(path) for job in jobs for path in (job.source, job.target)}
+
+    def read(self, job: Job) -> Picture | int | Result:
+        """Return the input picture, the frame count if above 1, or a result if skipped or failed."""
+        try:
+            if existing := self._existing_result(job):
+                return existing
+            if self.options.frames and (count := frame_count(job.source)) > 1:
+                return count
+            return read_image(job.source, max_pixels=self.options.max_pixels)
+        except Exception as error:
+            return _failure(job, error)
+
+    def upscale(
+        self, job: Job, loaded: Picture | int | Result, progress: Progress | None
+    ) -> tuple[Result, Picture | None]:
+        """Return the job's result and the SR picture to write, if any."""
+        if isinstance(loaded, Result):
+            return loaded, None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                if isinstance(loaded, Picture):
+                    result, picture = self._upscale(job, loaded, progress)
+                else:
+                    result, picture = self._upscale_frames(job, progress), None
+            except Exception as error:
+                return _failure(job, error), None
+        notes = dict.fromkeys(one_line(w.message) for w in caught if w.category is RuntimeWarning)
+        return replace(result, notes=tuple(notes)), picture
+
+    def write(self, result: Result, picture: Picture | None) -> Result:
+        """Write the SR picture, if any, and return the job's final result."""
+        if picture is None:
+            return result
+        try:
+            write_image(result.target, picture, quality=self.options.quality)
+            return result
+        except Exception as error:
+            return _failure(result, error)
+
+    def _upscale(self, job: Job, picture: Picture, progress: Progress | None) -> tuple[Result, Picture]:
+        target = self._target(job, picture)
+        sr, plan = self._upscale_picture(picture, progress)
+        return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option), sr
+
+    def _upscale_frames(self, job: Job, progress: Progress | None) -> Result:
+        sizes: list[tuple[int, int]] = []
+        plans: list[TilePlan] = []
+
+        def upscale_all(frames: Frames, pictures: Iterator[Picture]) -> Iterator[Picture]:
+            for index, picture in enumerate(pictures):
+                sr, plan = self._upscale_picture(picture, None)
+                sizes.append((sr.width, sr.height))
+                plans.append(plan)
+                yield sr
+                if progress:
+                    progress(index + 1, frames.count)
+
+        with open_frames(job.source, max_pixels=self.options.max_pixels) as frames:
+            first = next(frames.pictures)
+            target = self._target(job, first, multi_frame=True)
+            pictures = upscale_all(frames, chain([first], frames.pictures))
+            write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
+        tile = TilePlan.smallest(plans).tile_option
+        return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tile)
+
+    def _upscale_picture(self, picture: Picture, progress: Progress | None) -> tuple[Picture, TilePlan]:
+        picture = picture if self.options.metadata else picture.without_metadata()
+        output = self.upscalers.run(picture, progress=progress)
+        return output.image, output.plan
+
+    def _existing_result(self, job: Job) -> Result | None:
+        """Return the result of a skipped job; raise ImageError if the target may not be replaced."""
+        if self.options.skip_existing:
+            for target in (job.target, *self._png_fallback(job)):
+                if target.exists():
+                    return Result(job.source, target, skipped=True)
+        self._check_overwrite(job.target)
+        return None
+
+    def _target(self, job: Job, picture: Picture, multi_frame: bool = False) -> Path:
+        """Return the output path, in a format that holds the result; create its folder."""
+        target = job.target
+        height, width = self.upscalers.result_size(picture.height, picture.width)
+        problem = unsupported_reason(target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame)
+        if not problem and not multi_frame:
+            problem = _encoding_error(target.suffix, height, width, self.upscalers.max_memory)
+        if problem:
+            fallback = self._png_fallback(job)
+            if not fallback:
+                raise ImageError(f"{one_line(target)}: {problem}; choose another format, such as png")
+            (target,) = fallback
+            self._check_overwrite(target)
+        _make_folder(target.parent, job.within)
+        return target
+
+    def _png_fallback(self, job: Job) -> tuple[Path, ...]:
+        """Return the PNG path for results that the format cannot hold; empty if not available."""
+        target = job.target.with_suffix(".png")
+        return () if not job.allow_png or _path_key(target) in self.taken else (target,)
+
+    def _check_overwrite(self, target: Path) -> None:
+        if not self.options.overwrite and target.exists():
+            raise _ExistsError(f"{one_line(target)}: already exists")
+
+
+class _ExistsError(ImageError):
+    """Raised if a target exists and may not be replaced."""
+
+
+def _encoding_error(extension: str, height: int, width: int, max_memory: int | None) -> str | None:
+    """Return an error message if encoding a result exceeds ``max_memory``, otherwise None."""
+    need = encoder_memory(extension, height, width)
+    if max_memory is None or need <= host_memory(max_memory):
+        return None
+    return f"encoding {width}x{height} pixels needs {format_memory(need)} of memory, more than max_memory leaves"
+
+
+def _failure(job: Job | Result, error: Exception) -> Result:
+    if isinstance(error, ImageError):
+        return Result(job.source, error=str(error), exists=isinstance(error, _ExistsError))
+    if isinstance(error, LAMNetError | MemoryError | ValueError | OSError):
+        return Result(job.source, error=f"{one_line(job.source)}: {error_reason(error)}")
+    raise error
+
+
+def _make_folder(folder: Path, within: Path | None) -> None:
+    """Create a folder, unless a link places it outside ``within``."""
+    try:
+        if within is not None:
+            within.mkdir(parents=True, exist_ok=True)
+            top, resolved = os.path.realpath(within), os.path.realpath(folder)
+            if os.path.commonpath((top, resolved)) != top:
+                raise ImageError(f"{one_line(folder)}: refusing to write outside {one_line(within)} through a link")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{one_line(folder)}: cannot be created ({error_reason(error)})") from None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An input file.
+
+    Attributes:
+        path: The file.
+        is_explicit: Whether the input named this file, not a folder or pattern.
+        subfolder: Folder of the file, relative to the input folder.
+    """
+
+    path: Path
+    is_explicit: bool = False
+    subfolder: Path = Path()
+
+
+def _find_sources(
+    inputs: Sequence[str | os.PathLike], recursive: bool = True, exclude: Path | None = None
+) -> Iterator[_Source]:
+    """Yield the input files, those of a folder or pattern sorted by name.
+
+    Args:
+        inputs: Files, folders and patterns, see ``plan_jobs``. Missing files are yielded too.
+        recursive: Include subfolders.
+        exclude: Folder to skip.
+
+    Raises:
+        ImageError: If a folder cannot be listed or contains no images.
+    """
+    for item in inputs:
+        path = Path(item)
+        sources: list[_Source] = []
+        if path.is_dir():
+            sources = list(_walk(path, recursive, exclude))
+            if not sources:
+                raise ImageError(f"{one_line(path)}: the folder contains no images")
+        elif not path.exists() and any(character in str(path) for character in "*?["):
+            files = map(Path, sorted(glob.glob(str(path), recursive=True)))
+            sources = [
+                _Source(file, subfolder=_relative_to_pattern(file.parent, path)) for file in files if _is_image(file)
+            ]
+        yield from sources or [_Source(path, is_explicit=True)]
+
+
+def _path_key(path: Path) -> str:
+    """Return a key that is equal for all paths of one file."""
+    return os.path.normcase(os.path.realpath(path))
+
+
+def _walk(top: Path, recursive: bool, exclude: Path | None) -> Iterator[_Source]:
+    excluded = None if exclude is None or _path_key(exclude) == _path_key(top) else _path_key(exclude)
+
+    def fail(error: OSError) -> None:
+        raise ImageError(f"{one_line(error.filename)}: cannot be listed ({error_reason(error)})") from None
+
+    for folder, folders, names in os.walk(top, onerror=fail):
+        parent = Path(folder)
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if recursive and not name.startswith(".") and not (excluded and _path_key(parent / name) == excluded)
+        ]
+        for name in sorted(names):
+            if not name.startswith(".") and _is_image(parent / name):
+                yield _Source(parent / name, subfolder=parent.relative_to(top))
+
+
+def _relative_to_pattern(folder: Path, pattern: Path) -> Path:
+    """Return a folder relative to the part of the pattern before the first wildcard."""
+    parts = pattern.parts[:-1]
+    fixed = next((i for i, part in enumerate(parts) if any(character in part for character in "*?[")), len(parts))
+    return folder.relative_to(Path(*parts[:fixed]))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in READABLE and path.is_file()
+
+
+# Raw video: a byte stream of rgb24 frames, as read and written by ffmpeg
+
+
+def upscale_raw(
+    source: BinaryIO,
+    sink: BinaryIO,
+    size: tuple[int, int],
+    upscalers: UpscalerPool,
+    progress: Progress | None = None,
+) -> int:
+    """Upscale raw RGB frames, 8 bits per channel, top row first, until the stream ends.
+
+    While one frame is upscaled, one thread reads the next and another writes the previous one. Memory holds these three
+    frames, regardless of the length of the video.
+
+    Args:
+        source: Stream of input frames.
+        sink: Stream for output frames.
+        size: Width and height of the input frames.
+        upscalers: Networks and target size.
+        progress: Called after each frame with the number of frames done and 0, as their total is unknown.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        ImageError: If the stream is empty, or the last frame is incomplete; the frames before it are written.
+        LAMNetError: If the target size is not larger than the frames or out of range, or memory is short.
+        OSError: If writing to the sink fails.
+    """
+    width, height = size
+    count = 0
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+        pending_read, pending_write = reader.submit(_read_frame, source, height, width), None
+        while len(data := pending_read.result()) == 3 * height * width:
+            pending_read = reader.submit(_read_frame, source, height, width)
+            pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+            upscaled = upscalers.run(pixels).image
+            _wait(pending_write)
+            pending_write = writer.submit(sink.write, upscaled.data)
+            count += 1
+            if progress:
+                progress(count, 0)
+        _wait(pending_write)
+    sink.flush()
+    if data:
+        raise ImageError(
+            f"frame {count + 1} must have {3 * height * width:,} bytes, got {len(data):,}: the stream is truncated, or "
+            f"its frames are not {width}x{height} pixels in rgb24"
+        )
+    if not count:
+        raise ImageError("the stream contains no frames")
+    return count
+
+
+def _read_frame(source: BinaryIO, height: int, width: int) -> bytearray:
+    """Return the bytes of the next frame, fewer at the end of the stream."""
+    data, length = bytearray(3 * height * width), 0
+    view = memoryview(data)
+    while length < len(data) and (count := source.readinto(view[length:])):
+        length += count
+    view.release()
+    del data[length:]
+    return data
+
+
+def _wait(future: Future | None) -> None:
+    if future:
+        future.result()

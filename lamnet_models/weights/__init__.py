@@ -1,1 +1,0 @@
-"""The checkpoints that come with the package, each with its model card."""

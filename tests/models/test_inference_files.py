@@ -1,0 +1,82 @@
+"""Upscaling of files: what the results report."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from lamnet_models.inference.files import Options, plan_jobs, run_jobs, upscale_raw
+from lamnet_models.inference.upscaler import UpscalerPool
+
+
+class Greedy(nn.Module):
+    """Repeats pixels; runs out of memory on large, bright images."""
+
+    scale, in_chans = 2, 3
+
+    def forward(self, x):
+        if x[0, 0].numel() > 50_000 and x.mean() > 0.5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate a lot")
+        return F.interpolate(x, scale_factor=2)
+
+
+def plain(height, width, value=200):
+    return Image.fromarray(np.full((height, width, 3), value, np.uint8))
+
+
+def run(paths, options=None, **callbacks):
+    return list(run_jobs(plan_jobs(paths, suffix="_x2"), UpscalerPool(Greedy()), options, **callbacks))
+
+
+@pytest.mark.filterwarnings("error")
+def test_run_jobs_out_of_memory_reports_tile_and_note(tmp_path):
+    plain(400, 300).save(tmp_path / "large.png")
+    plain(40, 30).save(tmp_path / "small.png")
+    large, small = run([tmp_path])
+    assert (large.tile, large.size) == (256, (600, 800))
+    assert "out of memory" in large.notes[0]
+    assert (small.tile, small.notes) == (0, ())
+
+
+def test_run_jobs_frames_report_smallest_tile(tmp_path):
+    dark = plain(400, 300, 50)
+    dark.save(tmp_path / "a.tif", save_all=True, append_images=[plain(400, 300), dark])
+    (result,) = run([tmp_path / "a.tif"], Options(frames=True))
+    assert result.error is None
+    assert (result.frames, result.tile) == (3, 256)
+    assert len(result.notes) == 1
+
+
+def test_run_jobs_existing_target_reports_exists(tmp_path):
+    plain(4, 5).save(tmp_path / "a.png")
+    (tmp_path / "a_x2.png").write_bytes(b"mine")
+    (result,) = run([tmp_path / "a.png"])
+    assert result.exists
+    assert "a_x2.png" in result.error
+    assert "--" not in result.error
+    (result,) = run([tmp_path / "a.png"], Options(skip_existing=True))
+    assert (result.skipped, result.exists, result.error) == (True, False, None)
+    (result,) = run([tmp_path / "a.png"], Options(overwrite=True))
+    assert (result.exists, result.error) == (False, None)
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_run_jobs_callbacks(tmp_path, overlap):
+    for name in ("a.png", "b.png"):
+        plain(4, 5).save(tmp_path / name)
+    calls = []
+    run([tmp_path], Options(overlap=overlap), progress=lambda *counts: calls.append(counts), on_status=calls.append)
+    assert calls == ["a.png", (1, 1), "b.png", (1, 1)]
+
+
+def test_upscale_raw_progress_has_unknown_total():
+    calls, frames, sink = [], np.zeros((3, 4, 5, 3), np.uint8), io.BytesIO()
+    upscale_raw(
+        io.BytesIO(frames.tobytes()), sink, (5, 4), UpscalerPool(Greedy()), lambda *counts: calls.append(counts)
+    )
+    assert calls == [(1, 0), (2, 0), (3, 0)]
+    assert len(sink.getvalue()) == 4 * frames.size
