@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Device, DeviceName, Json, Overwrite, parse_choices, parse_size
-from .output import check_output, print_error, print_json, print_table, spinner
+from .options import Device, DeviceName, Json, Overwrite, check_chart, parse_choices, parse_size
+from .output import print_error, print_json, print_table, spinner
 
 if TYPE_CHECKING:
     from lamnet_models.benchmarking import Measurement, OperatorMeasurement, WindowMeasurement
@@ -86,9 +86,7 @@ def bench(
     patches = parse_size("--train", train, "BATCHxSIDE") if train else None
     charts = chart or []
     for path in charts:
-        check_output(path, overwrite)
-        if path.suffix not in (".png", ".svg", ".pdf"):
-            raise typer.BadParameter(f"--chart must end in .png, .svg or .pdf, got {path}")
+        check_chart("--chart", path, overwrite)
     if op and windows:
         raise typer.BadParameter("--op and --windows are mutually exclusive")
     if op and charts:

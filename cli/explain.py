@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Overwrite, check_models
-from .output import check_output, print_json, print_note, print_table, spinner
+from .options import Json, Overwrite, check_chart, check_models
+from .output import print_json, print_note, print_table, spinner
 
 
 def explain(
@@ -54,9 +54,7 @@ def explain(
     Example: lamnet explain photo.jpg -n lamnet_x4 -n swinir.pth -o explained.png
     """
     output = output or Path(f"lamnet_explain_{Path(image).stem}.png")
-    check_output(output, overwrite)
-    if output.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"--output must end in .png, .svg or .pdf, got {output}")
+    check_chart("--output", output, overwrite)
     if at and not re.fullmatch(r"\d+,\d+", at):
         raise typer.BadParameter(f"--at must be X,Y in pixels, such as 120,80, got {at!r}")
     check_models(*(models or []))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .output import check_output, print_error
 
 
 class DeviceName(str, Enum):
@@ -129,3 +132,18 @@ def parse_size(option: str, text: str, form: str = "WIDTHxHEIGHT") -> tuple[int,
     if len(numbers) != 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
         raise typer.BadParameter(f"{option} must be {form}, such as 64x48, got {text!r}")
     return int(numbers[0]), int(numbers[1])
+
+
+def require_package(name: str, extra: str) -> None:
+    """Exit with an error unless the package of an extra is installed."""
+    if find_spec(name) is None:
+        print_error(f"this command needs {name}, which is not installed: pip install 'lamnet[{extra}]'")
+        raise typer.Exit(1)
+
+
+def check_chart(option: str, path: Path, overwrite: bool) -> None:
+    """Check that a chart can be written, and that matplotlib is installed."""
+    check_output(path, overwrite)
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise typer.BadParameter(f"{option} must end in .png, .svg or .pdf, got {path}")
+    require_package("matplotlib", "plot")

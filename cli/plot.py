@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Overwrite
-from .output import check_output
+from .options import Overwrite, check_chart
 
 
 class Axis(str, Enum):
@@ -32,9 +31,7 @@ def plot(
 
     Example: lamnet plot runs/first runs/second --over pixels -o curves.png
     """
-    check_output(output, overwrite)
-    if output.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"--output must end in .png, .svg or .pdf, got {output}")
+    check_chart("--output", output, overwrite)
     from lamnet_models.training.callbacks import plot as draw
 
     print(draw(runs, output, over.value))

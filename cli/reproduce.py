@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .compare import parse_detail
-from .options import Data, Json, Limit, Overwrite, parse_size
+from .options import Data, Json, Limit, Overwrite, parse_size, require_package
 from .output import print_error, print_json, print_note, spinner
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ def reproduce(
     values = {name: value for name, value in values.items() if value not in (None, [])}
     calls = {item: _arguments(item, values, output, strict=items != ["all"]) for item in chosen}
     _check_folder(output, chosen, overwrite)
+    if any(item.startswith("figure") for item in chosen):
+        require_package("matplotlib", "plot")
+    if train:
+        require_package("accelerate", "train")
     results, failed = [], False
     for item, arguments in calls.items():
         result = _run(item, arguments)

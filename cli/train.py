@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .options import require_package
 from .output import print_note
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def train(
             load_recipe(recipe).with_overrides(overrides)
     except TrainingError as error:
         raise typer.BadParameter(str(error)) from None
+    require_package("accelerate", "train")
     from lamnet_models.training.processes import ProcessLostError, join_processes, launched_processes
 
     from . import launching

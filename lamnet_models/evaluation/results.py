@@ -166,7 +166,7 @@ class Published:
 @cache
 def published_data() -> dict[str, Any]:
     """Return the content of ``published.yaml``."""
-    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
 
 
 @cache
