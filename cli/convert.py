@@ -16,12 +16,12 @@ class Format(str, Enum):
     """Checkpoint format."""
 
     lamnet = "lamnet"
-    released = "released"
+    original = "original"
 
     @classmethod
     def of(cls, path: Path) -> Format:
         """Return the format of a file by its extension."""
-        return cls.released if path.suffix in (".pth", ".pt") else cls.lamnet
+        return cls.original if path.suffix in (".pth", ".pt") else cls.lamnet
 
 
 def convert(
@@ -30,7 +30,7 @@ def convert(
     to: Annotated[
         Format | None,
         typer.Option(
-            help="Output format: lamnet (safetensors) or released (the original .pth format).",
+            help="Output format: lamnet (safetensors) or original (the .pth format of the authors).",
             show_default="by the extension",
         ),
     ] = None,

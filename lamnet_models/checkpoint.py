@@ -53,7 +53,7 @@ class Checkpoint:
         state: State dict with LAMNet's key names, on the CPU, in the dtypes of the file.
         config: Arguments of [`LAMNet`][lamnet_models.LAMNet].
         training: Training metadata of the file: data, recipe, steps, hardware, …
-        format: ``"lamnet"``, or ``"released"`` for the original format.
+        format: ``"lamnet"`` or ``"original"``, the format of the authors.
     """
 
     state: dict[str, Tensor]
@@ -89,7 +89,7 @@ class Checkpoint:
             raise CheckpointError(f"metadata does not match the weights: {_shorten(mismatches)}")
         if original:
             state = add_missing_cells(state, FocalWindow.of(config["window"]))
-        return cls(state, config, metadata.get("training", {}), "released" if original else "lamnet")
+        return cls(state, config, metadata.get("training", {}), "original" if original else "lamnet")
 
     def build(self) -> LAMNet:
         """Build the model in evaluation mode, on the CPU, in float32.
@@ -183,7 +183,7 @@ def save_checkpoint(
         path: Output file; its folder must exist.
         training: Training metadata to store with the weights; JSON-serializable.
         format: ``"lamnet"`` writes safetensors with the metadata that [`load_model`][lamnet_models.load_model] needs.
-            ``"released"`` writes a pickle in the original format, for the authors' code, without ``training``.
+            ``"original"`` writes a pickle in the original format, for the authors' code, without ``training``.
         half: Whether to store the parameters in float16, at half the size. They are loaded as float32.
 
     Raises:
@@ -191,16 +191,16 @@ def save_checkpoint(
         ValueError: If ``format`` is unknown.
         OSError: If the file cannot be written.
     """
-    if format not in ("lamnet", "released"):
-        raise ValueError(f"format must be 'lamnet' or 'released', got {format!r}")
+    if format not in ("lamnet", "original"):
+        raise ValueError(f"format must be 'lamnet' or 'original', got {format!r}")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if half:
         state |= {key: state[key].half() for key, _ in model.named_parameters()}
     metadata = {"version": FORMAT_VERSION, "config": model.config, "training": training or {}}
-    if format == "released":
+    if format == "original":
         state = to_original(state)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        if format == "released":
+        if format == "original":
             torch.save({"params_ema": state}, file)
         else:
             file.write(save(state, metadata={"format": "pt", _METADATA_KEY: json.dumps(metadata)}))

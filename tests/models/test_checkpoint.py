@@ -138,7 +138,7 @@ def test_training_metadata_round_trip(saved):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 def test_other_dtypes_load_as_float32(tmp_path, dtype):
     model = build().to(dtype)
-    for file_format in ("lamnet", "released"):
+    for file_format in ("lamnet", "original"):
         save_checkpoint(model, tmp_path / file_format, format=file_format)
         state = load_model(tmp_path / file_format).state_dict()
         for (key, tensor), original in zip(state.items(), model.state_dict().values(), strict=True):
@@ -201,7 +201,7 @@ def test_original_files_round_trip_bitwise(shared, tmp_path, name):
     original = original.get("params_ema") or original["params"]
     converted, restored = tmp_path / "converted.safetensors", tmp_path / "restored.pth"
     save_checkpoint(load_model(shared / "golden" / f"{name}.pth"), converted)
-    save_checkpoint(load_model(converted), restored, format="released")
+    save_checkpoint(load_model(converted), restored, format="original")
     copy = torch.load(restored, weights_only=True)
     assert copy.keys() == {"params_ema"}
     copy = copy["params_ema"]
@@ -217,7 +217,7 @@ def test_original_files_prefixes_and_keys(tmp_path, under, prefix):
     model = build()
     state = {prefix + key: tensor for key, tensor in to_original(model.state_dict()).items()}
     torch.save({under: state} if under else state, tmp_path / "model.pth")
-    assert read_checkpoint(tmp_path / "model.pth").format == "released"
+    assert read_checkpoint(tmp_path / "model.pth").format == "original"
     assert_same(load_model(tmp_path / "model.pth"), model)
 
 
@@ -245,7 +245,7 @@ def test_original_files_without_unpublished_window_raises(tmp_path):
 
 def test_original_format_without_exchange_raises(tmp_path):
     with pytest.raises(CheckpointError, match="without_exchange"):
-        save_checkpoint(build(gate_layer=None), tmp_path / "model.pth", format="released")
+        save_checkpoint(build(gate_layer=None), tmp_path / "model.pth", format="original")
     assert not list(tmp_path.iterdir())
 
 
@@ -413,7 +413,7 @@ def test_damaged_files_raise(tmp_path, content):
     assert load_error(tmp_path / "model")
 
 
-@pytest.mark.parametrize("file_format", ["lamnet", "released"])
+@pytest.mark.parametrize("file_format", ["lamnet", "original"])
 def test_truncated_and_altered_files_raise_or_load(tmp_path, file_format):
     path = tmp_path / "model"
     save_checkpoint(build(num_blocks=1), path, format=file_format)
@@ -605,7 +605,7 @@ def test_metadata_partial_config(saved):
 # Writing
 
 
-@pytest.mark.parametrize("file_format", ["lamnet", "released"])
+@pytest.mark.parametrize("file_format", ["lamnet", "original"])
 def test_failed_save_keeps_old_file(saved, file_format):
     resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
     old = saved.read_bytes()
@@ -636,5 +636,5 @@ def test_unknown_format_raises(tmp_path):
 def test_checkpoint_from_state():
     model = build()
     checkpoint = Checkpoint.from_state({f"module.{key}": t for key, t in to_original(model.state_dict()).items()})
-    assert checkpoint.format == "released"
+    assert checkpoint.format == "original"
     assert_same(checkpoint.build(), model)

@@ -85,7 +85,7 @@ def test_onnx_variants(tmp_path, arguments):
 
 def test_export_checkpoints(tmp_path, small):
     for name in ("a.safetensors", "a.pth"):
-        lamnet_models.save_checkpoint(small, tmp_path / name, format="released" if name == "a.pth" else "lamnet")
+        lamnet_models.save_checkpoint(small, tmp_path / name, format="original" if name == "a.pth" else "lamnet")
         assert_exported(tmp_path / name, tmp_path / f"{name}.onnx")
 
 

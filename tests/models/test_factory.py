@@ -165,7 +165,7 @@ def test_weights_search_order(tmp_path, monkeypatch, image):
 
 def test_weights_folder_with_original_files(tmp_path, monkeypatch, image):
     model = create_model("lamnet_x3").eval()
-    save_checkpoint(model, tmp_path / "lamnet_x3.pth", format="released")
+    save_checkpoint(model, tmp_path / "lamnet_x3.pth", format="original")
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
     assert torch.equal(create_model("lamnet_x3", pretrained=True)(image), model(image))
 

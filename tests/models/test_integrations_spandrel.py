@@ -58,7 +58,7 @@ def test_upscale_with_peer_and_alpha(compact):
     assert upscale(image, compact).shape == (4, 40, 60)
 
 
-@pytest.mark.parametrize("format", ["lamnet", "released"])
+@pytest.mark.parametrize("format", ["lamnet", "original"])
 @pytest.mark.parametrize("name", ["lamnet_x2", "lamnet_large_x3"])
 def test_spandrel_loads_lamnet(tmp_path, name, format):
     install()
