@@ -152,6 +152,18 @@ def test_imports_one_directional(package):
     assert not violations
 
 
+@pytest.mark.parametrize("package", FOLDERS)
+def test_no_private_names_cross_packages(package):
+    private = re.compile(r"\b_(?!_)\w+")
+    for path in sorted((ROOT / FOLDERS[package]).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                module = node.module.partition(".")[0]
+                if module in set(FOLDERS) - {package}:
+                    names = [node.module, *(alias.name for alias in node.names)]
+                    assert not any(map(private.search, names)), f"{path}:{node.lineno}"
+
+
 def test_layers_import_only_torch_and_stdlib():
     allowed = {"torch", "lamnet_layers", "__future__", *sys.stdlib_module_names}
     kernels = "lamnet_layers/ops/triton/"  # imported lazily, if Triton is installed
