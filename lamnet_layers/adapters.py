@@ -14,7 +14,8 @@ class TokenAdapter(nn.Module):
 
     Accepts the tokens of a grid in row-major order, as in Vision Transformers, or channels-last maps, as in ConvNeXt
     and Swin, without copying. All tokens must belong to the grid: build timm's Vision Transformers with
-    ``class_token=False, global_pool="avg"``.
+    ``class_token=False, global_pool="avg"``. Masks are not supported: in timm's Swin Transformers, replace the
+    attention of the blocks without shift.
 
     Args:
         layer: Module (B, C, H, W) → (B, C, H, W).
@@ -40,10 +41,12 @@ class TokenAdapter(nn.Module):
         self.grid = None if grid is None else tuple(check_int("grid", side, minimum=1) for side in grid)
         self.layer = layer
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Return the layer's output in the format of ``x``; the signature is timm's attention."""
-        if attn_mask is not None or is_causal:
-            raise ValueError("attn_mask must be None and is_causal False: feature-map layers do not support masks")
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """Return the layer's output in the format of ``x``; the signature covers timm's attentions."""
+        if mask is not None or attn_mask is not None or is_causal:
+            raise ValueError("mask and attn_mask must be None and is_causal False: feature-map layers have no masks")
         if x.dim() == 4:
             return self.layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if x.dim() != 3:

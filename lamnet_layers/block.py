@@ -10,7 +10,7 @@ from .chunking import apply_chunked
 from .factory import LayerType, create_layer, register_layer
 from .feed_forward import DGFN
 from .mixer import ULM
-from .validation import check_feature_map, check_int
+from .validation import check_feature_map, check_int, check_same_shape, refuse_scripting
 
 
 class ChannelLayerNorm(nn.Module):
@@ -48,6 +48,8 @@ class ChannelLayerNorm(nn.Module):
         normalized = F.layer_norm(x.permute(0, 2, 3, 1), (self.dim,), self.weight, self.bias, self.eps)
         return normalized.permute(0, 3, 1, 2)
 
+    __prepare_scriptable__ = refuse_scripting
+
     def extra_repr(self) -> str:
         """Return channels and eps."""
         return f"{self.dim}, eps={self.eps}"
@@ -78,11 +80,10 @@ class ScaledResidual(nn.Module):
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         """Return ``shortcut + α·branch``, (B, C, H, W)."""
         check_feature_map("branch", branch, self.dim)
-        if shortcut.shape != branch.shape:
-            raise ValueError(
-                f"shortcut must have the shape of branch, {tuple(branch.shape)}, got {tuple(shortcut.shape)}"
-            )
+        check_same_shape("shortcut", shortcut, "branch", branch)
         return torch.addcmul(shortcut, self.alpha, branch)
+
+    __prepare_scriptable__ = refuse_scripting
 
 
 class PreNormResidual(nn.Module):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from .validation import is_traced
+
 _THRESHOLD = 16 * 2**20  # bytes; allocators usually reuse the memory of smaller maps
 _CHUNK_BYTES = _THRESHOLD // 2
 _MIN_SIDE = 32  # pixels; narrower chunks have short contiguous runs and relatively large halos
@@ -49,10 +51,10 @@ def apply_chunked(
         channels: Number of channels of the widest intermediate map.
         radius: Receptive radius in rows and columns.
     """
-    if torch.compiler.is_compiling():  # first: reading a size would add a guard to the program
+    if torch.compiler.is_compiling() or is_traced(x):  # first: reading a size would add a guard to the program
         return compute(x)
-    batch, _, height, width = x.shape
-    bytes_per_pixel = channels * (2 if torch.is_autocast_enabled("cpu") else x.element_size())
+    batch, in_channels, height, width = x.shape
+    bytes_per_pixel = max(channels, in_channels) * (2 if torch.is_autocast_enabled("cpu") else x.element_size())
     if batch * height * width * bytes_per_pixel <= _THRESHOLD or not _should_chunk(modules, x):
         return compute(x)
     pixels = max(1, _CHUNK_BYTES // bytes_per_pixel)

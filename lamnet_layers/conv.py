@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .factory import register_layer
+from .validation import refuse_scripting
 
 
 class PointwiseConv(nn.Conv2d):
@@ -39,16 +41,22 @@ class PointwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved features, (B, D, H, W)."""
-        batch, _, height, width = x.shape
-        if self.contiguous or x.stride(1) != 1:
-            weight = self.weight.flatten(1).expand(batch, -1, -1)
-            return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, (height, width))
-        pixels = x.permute(0, 2, 3, 1)
-        if pixels.is_contiguous() and _is_convolution_faster(x):
-            return super().forward(x)
-        pixels = pixels.reshape(-1, self.in_channels)
-        out = F.linear(pixels, self.weight.flatten(1), self.bias)
-        return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return _pointwise_conv(x, self.weight, self.bias, self.contiguous)
+
+    __prepare_scriptable__ = refuse_scripting
+
+
+@torch.fx.wrap  # one node in FX graphs, since the computation depends on the memory layout
+def _pointwise_conv(x: Tensor, weight: Tensor, bias: Tensor, contiguous: bool) -> Tensor:
+    batch, _, height, width = x.shape
+    matrix = weight.flatten(1)
+    if contiguous or x.stride(1) != 1:
+        return torch.baddbmm(bias[:, None], matrix.expand(batch, -1, -1), x.flatten(2)).unflatten(2, (height, width))
+    pixels = x.permute(0, 2, 3, 1)
+    if pixels.is_contiguous() and _is_convolution_faster(x):
+        return F.conv2d(x, weight, bias)
+    out = F.linear(pixels.reshape(-1, matrix.shape[1]), matrix, bias)
+    return out.view(batch, height, width, matrix.shape[0]).permute(0, 3, 1, 2)
 
 
 @register_layer("linear")

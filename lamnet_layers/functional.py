@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, is_grad_enabled, nn
+import torch
+import torch.fx
+from torch import Tensor, nn
+from torch.amp import is_autocast_available
 
 from .backend import select_backend
 from .chunking import apply_chunked, has_hooks
@@ -10,7 +13,7 @@ from .conv import PointwiseConv
 from .ops import dual_gate as _dual_gate
 from .ops import focal_aggregate as _focal_aggregate
 from .ops import focal_pass as _focal_pass
-from .validation import check_choice, check_divides, check_feature_map, check_int
+from .validation import check_choice, check_divides, check_feature_map, check_int, is_traced
 from .window import FocalWindow, WindowLike
 
 
@@ -44,7 +47,7 @@ def focal_aggregate(
             ``"triton"`` on CUDA devices that support it and ``"eager"`` elsewhere.
 
     Returns:
-        (B, D, H, W), in the wider of the two dtypes.
+        (B, D, H, W), in the wider of the two dtypes; under autocast, in autocast's dtype, as of a convolution.
 
     Raises:
         ValueError: If a shape, dtype, head count or axis is invalid.
@@ -61,7 +64,7 @@ def focal_aggregate(
         )
     if weights.device != x.device:
         raise ValueError(f"weights must be on the device of x, {x.device}, got {weights.device}")
-    return _aggregate(x, weights, window, num_heads, dim, select_backend(backend, x.device.type))
+    return _aggregate(x, weights, window, num_heads, dim, backend)
 
 
 def focal_pass(
@@ -101,8 +104,7 @@ def focal_pass(
     """
     check_feature_map("x", x, getattr(depthwise, "in_channels", None))
     window, num_heads, dim = _check_pass(x, window, num_heads, dim)
-    backend = select_backend(backend, x.device.type)
-    fuse = _can_fuse(backend, pointwise)
+    fuse = not is_traced(x) and _can_fuse(select_backend(backend, x.device.type), pointwise)
 
     def compute(x: Tensor) -> Tensor:
         hidden = _focal_pass.convolve(x, depthwise, dim)
@@ -111,12 +113,12 @@ def focal_pass(
             return _aggregate(x, weights, window, num_heads, dim, backend)
         from .ops.triton.focal_pass import focal_pass as operator
 
+        features, hidden = _autocast(x, hidden)
         matrix, rings = pointwise.weight.flatten(1), (list(window.strides), list(window.steps))
-        return operator(x, hidden, matrix, pointwise.bias, *rings, num_heads, dim)
+        return operator(features, hidden, matrix, pointwise.bias, *rings, num_heads, dim)
 
-    channels = max(x.shape[1], num_heads * window.taps)
     radius = (0, window.radius) if dim == 3 else (window.radius, 0)
-    return apply_chunked((depthwise, pointwise), compute, x, channels, radius)
+    return apply_chunked((depthwise, pointwise), compute, x, num_heads * window.taps, radius)
 
 
 def dual_gate(x: Tensor, depthwise: nn.Module, *, backend: str | None = None) -> Tensor:
@@ -139,6 +141,8 @@ def dual_gate(x: Tensor, depthwise: nn.Module, *, backend: str | None = None) ->
         RuntimeError: If the requested backend cannot run.
     """
     check_feature_map("x", x, getattr(depthwise, "in_channels", None))
+    if is_traced(x):
+        return _dual_gate.eager(x, depthwise)
     check_divides("the number of channels of x", x.shape[1], "the number of halves", 2)
     if not _can_fuse(select_backend(backend, x.device.type), depthwise):
         return _dual_gate.eager(x, depthwise)
@@ -150,20 +154,34 @@ def dual_gate(x: Tensor, depthwise: nn.Module, *, backend: str | None = None) ->
 def _check_pass(x: Tensor, window: WindowLike, num_heads: int, dim: int) -> tuple[FocalWindow, int, int]:
     check_choice("dim", dim, (-1, -2, 2, 3))
     num_heads = check_int("num_heads", num_heads, minimum=1)
-    check_divides("the number of channels of x", x.shape[1], "num_heads", num_heads)
+    if not is_traced(x):
+        check_divides("the number of channels of x", x.shape[1], "num_heads", num_heads)
     return FocalWindow.of(window), num_heads, dim % 4
 
 
-def _aggregate(x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int, backend: str) -> Tensor:
-    if backend == "eager":
+@torch.fx.wrap  # one node in FX graphs
+def _aggregate(
+    x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int, backend: str | None
+) -> Tensor:
+    x, weights = _autocast(x, weights)
+    if select_backend(backend, x.device.type) == "eager":
         return _focal_aggregate.eager(x, weights, window, num_heads, dim)
     from .ops.triton.focal_aggregate import focal_aggregate as operator
 
     return operator(x, weights, list(window.strides), list(window.steps), num_heads, dim)
 
 
+def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors in autocast's dtype, as autocast does for convolutions; float64 stays."""
+    device_type = tensors[0].device.type
+    if not (is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)):
+        return tensors
+    dtype = torch.get_autocast_dtype(device_type)
+    return tuple(tensor if tensor.dtype == torch.float64 else tensor.to(dtype) for tensor in tensors)
+
+
 def _can_fuse(backend: str, convolution: nn.Module) -> bool:
     # The kernels read the parameters. Hooks, and layers that replace a convolution, must see its input.
-    if backend != "fused" or is_grad_enabled():
+    if backend != "fused" or torch.is_grad_enabled():
         return False
     return type(convolution) in (nn.Conv2d, PointwiseConv) and not has_hooks(convolution)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from .conv import PointwiseConv
 from .factory import LayerType, create_layer, register_layer
 from .focal_attention import FocalSeparableAttention
-from .validation import check_divides, check_feature_map, check_int
+from .validation import check_divides, check_feature_map, check_int, check_same_shape, refuse_scripting
 
 
 @register_layer("csm")
@@ -79,9 +80,9 @@ class IEM(nn.Module):
     def gates(self, c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spatial gate (B, 1, H, W) and the channel gate (B, C, 1, 1), both in (0, 1)."""
         check_feature_map("c", c, self.dim)
-        if a.shape != c.shape:
-            raise ValueError(f"a must have the shape of c, {tuple(c.shape)}, got {tuple(a.shape)}")
-        return self.gates_from_statistics(c, *self.statistics(c, a))
+        check_same_shape("a", a, "c", c)
+        mean, agreement = self.statistics(c, a)
+        return self.gates_from_statistics(c, mean, agreement)
 
     def statistics(self, c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Return the statistics of the gates, ``mean_n(a)`` and ``a @ mean_C(c)ᵀ / n``, each (B, C).
@@ -89,17 +90,11 @@ class IEM(nn.Module):
         The statistics of an image are the mean of those of its tiles, weighted by their numbers of pixels, so an image
         can be processed tile by tile.
         """
-        dtype = torch.promote_types(torch.promote_types(c.dtype, a.dtype), torch.float32)
-        c, a = _flat(c).to(dtype), _flat(a).to(dtype)
-        with _without_autocast(c.device.type):
-            agreement = a @ c.mean(1, keepdim=True).transpose(1, 2) / c.shape[2]
-            return a.mean(2), agreement.squeeze(2)
+        return _statistics(c, a)
 
     def gates_from_statistics(self, c: Tensor, mean: Tensor, agreement: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gates of an image or a tile of it, given the ``statistics`` of the image."""
-        with _without_autocast(c.device.type):
-            similarity = mean.unsqueeze(1) @ _flat(c).to(mean.dtype) / c.shape[1]
-        return torch.sigmoid(similarity).unflatten(2, c.shape[2:]), torch.sigmoid(agreement)[..., None, None]
+        return _spatial_gate(c, mean), torch.sigmoid(agreement)[..., None, None]
 
     @staticmethod
     def scale(c: Tensor, a: Tensor, spatial: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,6 +112,8 @@ class IEM(nn.Module):
             ValueError: If ``c`` and ``a`` are not feature maps of the same shape.
         """
         return self.scale(c, a, *self.gates(c, a))
+
+    __prepare_scriptable__ = refuse_scripting
 
 
 @register_layer("ulm")
@@ -191,15 +188,32 @@ class ULM(nn.Module):
 
     def join(self, c: Tensor, a: Tensor) -> Tensor:
         """Return the projection of the concatenated branches, (B, C, H, W); pointwise."""
-        return self.proj_out(self.concat_branches(c, a))
+        return self.proj_out(concat_branches(c, a))
 
-    @staticmethod
-    def concat_branches(c: Tensor, a: Tensor) -> Tensor:
-        """Return the concatenated branches, (B, C, H, W), in the memory layout of ``c``."""
-        if c.stride(1) != 1:
-            return torch.cat((c, a), dim=1)
-        # torch.cat would return planes, which the next 1×1 convolution would copy back.
-        return torch.cat((c.permute(0, 2, 3, 1), a.permute(0, 2, 3, 1)), dim=3).permute(0, 3, 1, 2)
+
+@torch.fx.wrap  # one node in FX graphs, as the functions below
+def concat_branches(c: Tensor, a: Tensor) -> Tensor:
+    """Return the concatenated branches, (B, C, H, W), in the memory layout of ``c``."""
+    if c.stride(1) != 1:
+        return torch.cat((c, a), dim=1)
+    # torch.cat would return a contiguous tensor, which the next 1×1 convolution would copy back.
+    return torch.cat((c.permute(0, 2, 3, 1), a.permute(0, 2, 3, 1)), dim=3).permute(0, 3, 1, 2)
+
+
+@torch.fx.wrap
+def _statistics(c: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(torch.promote_types(c.dtype, a.dtype), torch.float32)
+    c, a = _flat(c).to(dtype), _flat(a).to(dtype)
+    with _without_autocast(c.device.type):
+        agreement = a @ c.mean(1, keepdim=True).transpose(1, 2) / c.shape[2]
+        return a.mean(2), agreement.squeeze(2)
+
+
+@torch.fx.wrap
+def _spatial_gate(c: Tensor, mean: Tensor) -> Tensor:
+    with _without_autocast(c.device.type):
+        similarity = mean.unsqueeze(1) @ _flat(c).to(mean.dtype) / c.shape[1]
+    return torch.sigmoid(similarity).unflatten(2, c.shape[2:])
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+from typing import NoReturn
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx import Proxy
 
 
 def check_int(name: str, value: object, minimum: int) -> int:
@@ -41,6 +43,8 @@ def check_feature_map(name: str, x: Tensor, channels: int | None = None) -> None
         x: Value to check.
         channels: Required number of channels; None allows any.
     """
+    if is_traced(x):
+        return
     if not isinstance(x, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
     if x.dim() != 4 or 0 in x.shape[2:]:
@@ -49,3 +53,19 @@ def check_feature_map(name: str, x: Tensor, channels: int | None = None) -> None
         raise ValueError(f"{name} must have {channels} channels, got {x.shape[1]} (shape {tuple(x.shape)})")
     if not x.is_floating_point():
         raise ValueError(f"{name} must have a floating-point dtype, got {x.dtype}")
+
+
+def check_same_shape(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise ValueError unless ``x`` has the shape of ``other``, to rule out broadcasting."""
+    if not is_traced(x) and x.shape != other.shape:
+        raise ValueError(f"{name} must have the shape of {other_name}, {tuple(other.shape)}, got {tuple(x.shape)}")
+
+
+def is_traced(x: object) -> bool:
+    """Return whether ``x`` stands for a tensor in ``torch.fx.symbolic_trace``, without shape, dtype and device."""
+    return isinstance(x, Proxy)
+
+
+def refuse_scripting(self: nn.Module) -> NoReturn:
+    """Raise RuntimeError; ``torch.jit.script`` calls a module's ``__prepare_scriptable__``."""
+    raise RuntimeError(f"{type(self).__name__} does not support torch.jit.script: use torch.compile or torch.export")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,7 +29,11 @@ def convolve(x: Tensor, depthwise: Callable[[Tensor], Tensor], dim: int) -> Tens
 
 def predict(hidden: Tensor, pointwise: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the weights ``tanh(pointwise(hidden))``."""
-    x = pointwise(hidden)
+    return _tanh(pointwise(hidden))
+
+
+@torch.fx.wrap  # one node in FX graphs
+def _tanh(x: Tensor) -> Tensor:
     # tanh(x) = 2σ(2x) − 1, accurate to 2e-7. Inductor's CPU tanh takes twice as long, and half precision loses digits.
     if torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype != torch.float64:
         return x.to(torch.float32).mul_(2).sigmoid_().sub(0.5).mul_(2).to(x.dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lamnet_layers import ULM, PreNormResidual
+from lamnet_layers.mixer import concat_branches
 
 from ..devices import Autocast
 from ..lamnet import LAMNet
@@ -229,7 +230,7 @@ def _run_exchanging_mixer(
         sums.add_(torch.stack(mixer.exchange.statistics(*branches.chunk(2, dim=1))).cpu().double(), alpha=pixels)
 
     def branch(x: Tensor) -> Tensor:
-        return mixer.concat_branches(*mixer.branches(layer.norm(x)))
+        return concat_branches(*mixer.branches(layer.norm(x)))
 
     tiles.run(_radius(layer), branch, features, into=branch_map, on_result=accumulate)
     mean, agreement = (sums / (height * width)).to(features.tensor.dtype).to(tiles.autocast.device)

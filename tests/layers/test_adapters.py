@@ -49,8 +49,17 @@ def test_adapter_invalid_arguments_raise():
         TokenAdapter(DGFN(4), (5,))
     with pytest.raises(ValueError, match=r"^grid"):
         TokenAdapter(DGFN(4), (5, 0))
-    with pytest.raises(ValueError, match=r"^attn_mask"):
-        TokenAdapter(DGFN(4))(torch.randn(1, 36, 4), attn_mask=torch.ones(36, 36))
+    for name in ("mask", "attn_mask"):
+        with pytest.raises(ValueError, match=name):
+            TokenAdapter(DGFN(4))(torch.randn(1, 36, 4), **{name: torch.ones(36, 36)})
+
+
+def test_adapter_in_timm_swin():
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("swin_tiny_patch4_window7_224", img_size=56, num_classes=3).eval()
+    blocks = [module for module in model.modules() if type(module).__name__ == "SwinTransformerBlock"]
+    blocks[0].attn = TokenAdapter(FocalSeparableAttention(96))  # not shifted; called with mask=None
+    assert model(torch.randn(1, 3, 56, 56)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("name", ["fsa", "ulm", "csm", "linear", "lam", "dgfn"])

@@ -315,3 +315,40 @@ def test_mismatched_shapes_not_broadcast(layer, name):
     x = torch.zeros(2, CHANNELS, 5, 6)
     with pytest.raises(ValueError, match=f"^{name} must .*shape"):
         layer(x, x[:1])
+
+
+@every_layer
+def test_empty_batch(name, threads):
+    layer = build(name)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        inputs = [x.contiguous(memory_format=memory_format).requires_grad_() for x in sample(name, batch=0)]
+        results = outputs(layer, inputs)
+        sum(result.sum() for result in results).backward()
+        assert all(result.shape == inputs[0].shape for result in results)
+        assert all(x.grad.shape == x.shape for x in inputs)
+
+
+@every_layer
+def test_fx_symbolic_trace_any_size(name):
+    layer = build(name)
+    traced = torch.fx.symbolic_trace(layer)
+    for size in ((5, 6), (1, 9)):
+        inputs = sample(name, size)
+        for result, expected in zip(outputs(traced, inputs), outputs(layer, inputs), strict=True):
+            torch.testing.assert_close(result, expected)
+
+
+@every_layer
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_jit_script_refused(name):
+    with pytest.raises(RuntimeError, match=r"torch\.jit\.script.*torch\.export"):
+        torch.jit.script(build(name))
+
+
+@every_layer
+def test_autocast_dtype(name):
+    layer, inputs = build(name), sample(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        results = outputs(layer, inputs)
+    keeps_dtype = name in ("ChannelLayerNorm", "ScaledResidual", "PreNormResidual", "LAMBlock", "IEM")
+    assert {result.dtype for result in results} == {torch.float32 if keeps_dtype else torch.bfloat16}
