@@ -11,6 +11,8 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
+from .compilation import assume_constant_result
+
 BACKENDS = ("eager", "triton", "fused")
 """Backends.
 
@@ -91,6 +93,7 @@ def unavailable_reason(backend: str, device: torch.device | str | None = None) -
     return None
 
 
+@assume_constant_result
 def select_backend(backend: str | None, device_type: str) -> str:
     """Return the backend to run on a device.
 
@@ -110,10 +113,6 @@ def select_backend(backend: str | None, device_type: str) -> str:
     if (reason := unavailable_reason(backend, device_type)) is not None:
         raise RuntimeError(f"backend {backend!r} cannot run: {reason}")
     return backend
-
-
-# Same as torch.compiler.assume_constant_result, without the seconds that importing Dynamo takes.
-select_backend._dynamo_marked_constant = True
 
 
 def check_backend(backend: str | None) -> str | None:

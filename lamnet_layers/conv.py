@@ -7,6 +7,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .compilation import assume_constant_result
 from .factory import register_layer
 from .validation import refuse_scripting
 
@@ -74,9 +75,6 @@ def _is_convolution_faster(x: Tensor) -> bool:
     return _has_multiple_threads()
 
 
+@assume_constant_result  # one graph for any number of threads
 def _has_multiple_threads() -> bool:
     return torch.backends.mkldnn.is_available() and torch.get_num_threads() > 1
-
-
-# Same as torch.compiler.assume_constant_result, without importing Dynamo: evaluated once, so there is one graph.
-_has_multiple_threads._dynamo_marked_constant = True

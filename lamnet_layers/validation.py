@@ -5,8 +5,11 @@ from __future__ import annotations
 import operator
 from typing import NoReturn
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
+
+from .compilation import avoid_stride_sorting
 
 
 def check_int(name: str, value: object, minimum: int) -> int:
@@ -45,6 +48,8 @@ def check_feature_map(name: str, x: Tensor, channels: int | None = None) -> None
     """
     if is_traced(x):
         return
+    if torch.compiler.is_compiling():
+        avoid_stride_sorting()  # here, since every layer checks its input
     if not isinstance(x, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
     if x.dim() != 4 or 0 in x.shape[2:]:

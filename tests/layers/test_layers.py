@@ -186,11 +186,20 @@ def test_compile_fullgraph_autocast():
 
 
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="needs a C++ compiler")
-def test_compile_inductor():
+@pytest.mark.parametrize(
+    "name", ["DGFN", *(pytest.param(name, marks=pytest.mark.slow) for name in LAYERS if name != "DGFN")]
+)
+def test_compile_inductor_any_size_with_gradients(name):
     torch.compiler.reset()
-    layer, inputs = build("FocalPass"), sample("FocalPass")
-    with torch.no_grad():
-        assert_equal(outputs(torch.compile(layer, fullgraph=True), inputs), outputs(layer, inputs))
+    layer = build(name)
+    compiled = torch.compile(layer, fullgraph=True)
+    for size, batch in (((5, 6), 2), ((9, 7), 1)):
+        inputs = [x.requires_grad_() for x in sample(name, size, batch)]
+        tensors = [*inputs, *layer.parameters()]
+        expected, results = outputs(layer, inputs), outputs(compiled, inputs)
+        assert_equal(results, expected)
+        gradients = [torch.autograd.grad(sum(y.square().sum() for y in ys), tensors) for ys in (results, expected)]
+        assert_equal(*gradients)
 
 
 @every_layer
