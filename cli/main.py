@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import sys
 from typing import Annotated
@@ -85,6 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: Arguments after ``lamnet``; by default those of the process.
     """
     configure_allocator()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # file names and symbols that the encoding lacks
     command = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
     try:
         # The context object is the command line to run the same command in another process.

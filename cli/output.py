@@ -36,8 +36,8 @@ def print_note(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as JSON on standard output, in ASCII, which every encoding has."""
+    print(json.dumps(value, indent=2))
 
 
 def print_csv(columns: list[str], rows: list[list[object]]) -> None:

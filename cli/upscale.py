@@ -260,7 +260,7 @@ def _open_report(path: Path | None) -> Iterator[Callable[[Result], None]]:
         yield lambda _: None
         return
     with open(path, "w", encoding="utf-8") as file:
-        yield lambda result: print(json.dumps(_to_dict(result), ensure_ascii=False), file=file, flush=True)
+        yield lambda result: print(json.dumps(_to_dict(result)), file=file, flush=True)
 
 
 def _to_dict(result: Result) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def evaluate(
         plans.append(output.plan)
         precision = output.precision
         for image in (hr, lr):
-            digest.update(f"{score.name} {image.shape}\n".encode())
+            digest.update(os.fsencode(f"{score.name} {image.shape}\n"))
             digest.update(np.ascontiguousarray(image))
         if on_image:
             on_image(ImageResult(predictor.name, score, done, total, output.image, hr, lr))

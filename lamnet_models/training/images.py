@@ -56,7 +56,7 @@ def training_data(
         return full, None
     if holdout >= len(pairs):
         raise TrainingError(f"holdout must be less than the number of images, {len(pairs)}, got {holdout}")
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).digest())
+    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.name)).digest())
     held_out = set(ranked[:holdout])
     return (
         replace(full, pairs=tuple(pair for pair in pairs if pair not in held_out)),
@@ -251,7 +251,7 @@ def _add_targets(store: Store, files: list[Path]) -> Store:
     """Return the store with its targets, decoding them on first use into a separate folder."""
     digest = hashlib.sha256(f"{_VERSION} targets {store.digest}".encode())
     for name, file in zip(store.names, files, strict=True):
-        digest.update(f"\n{name} {file_digest(file)}".encode())
+        digest.update(os.fsencode(f"\n{name} {file_digest(file)}"))
     name = digest.hexdigest()[:32]
     folder = user_cache_path("lamnet") / "store" / name
     if not (folder / "targets.bin").is_file():
@@ -271,7 +271,7 @@ def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(f"{_VERSION} {dataset.scale} {rule}".encode())
     for pair in dataset.pairs:
         for file in (pair.hr, pair.lr):
-            digest.update(f"\n{pair.name} {file and file_digest(file)}".encode())
+            digest.update(os.fsencode(f"\n{pair.name} {file and file_digest(file)}"))
     return digest.hexdigest()[:32]
 
 
