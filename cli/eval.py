@@ -63,7 +63,9 @@ def evaluate(
     precision: Precision = PrecisionName.fp32,
     save_images: Annotated[
         Path | None,
-        typer.Option("--save-images", help="Folder to save SR images and details of the worst ones to."),
+        typer.Option(
+            "--save-images", help="Folder for the SR images, and for worst.png: details of those with the lowest PSNR."
+        ),
     ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the scores of each image as CSV.")] = False,
