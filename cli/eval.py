@@ -81,6 +81,8 @@ def evaluate(
     sides = parse_tile(tile)
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv are mutually exclusive")
+    if save_images and save_images.exists() and not save_images.is_dir():
+        raise typer.BadParameter(f"--save-images must be a folder, got the file {save_images}")
     check_models(model, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.data import open_dataset
