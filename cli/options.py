@@ -63,7 +63,7 @@ Tile = Annotated[
     typer.Option(
         "--tile",
         "-t",
-        help="Tile size in pixels; 0: no tiling; exact: tiles, but the same result as 0; auto: tiles if memory is short.",
+        help="Tile size in pixels; 0: no tiling; exact: tiles with the result of 0; auto: tiles if memory is short.",
     ),
 ]
 Data = Annotated[
