@@ -158,4 +158,4 @@ def resolve_protocol(name: str = "standard", border: int | None = None, channel:
         border=protocol.border if border is None else border,
         channel=channel or protocol.channel,
     )
-    return custom if custom == protocol else replace(custom, name="own")
+    return custom if custom == protocol else replace(custom, name="custom")
