@@ -13,7 +13,9 @@ from .output import print_note
 def serve_page(
     model: Annotated[
         str | None,
-        typer.Option("--model", "-n", help="Offer only this model or checkpoint.", show_default="those of the paper"),
+        typer.Option(
+            "--model", "-n", help="Offer only this model or checkpoint.", show_default="the six models of the paper"
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all interfaces.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,

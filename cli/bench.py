@@ -31,25 +31,29 @@ def bench(
         typer.Option(metavar="WIDTHxHEIGHT", help="Input size in pixels.", show_default="1280x720 / scale"),
     ] = None,
     modes: Annotated[
-        str, typer.Option("--mode", help="Execution modes: eager, compiled, onnxruntime, or several.")
+        str, typer.Option("--mode", help="Comma-separated execution modes: eager, compiled, onnxruntime.")
     ] = "eager",
-    precisions: Annotated[str, typer.Option("--precision", help="Precisions: fp32, fp16, bf16, or several.")] = "fp32",
+    precisions: Annotated[
+        str, typer.Option("--precision", help="Comma-separated precisions: fp32, fp16, bf16.")
+    ] = "fp32",
     backends: Annotated[
         str | None,
         typer.Option(
-            "--backend", help="Backends of lamnet_layers: eager, triton, fused, or several.", show_default="auto"
+            "--backend", help="Comma-separated backends of lamnet_layers: eager, triton, fused.", show_default="auto"
         ),
     ] = None,
     train: Annotated[
         str | None,
-        typer.Option(metavar="BATCHxSIDE", help="Measure training steps, with BATCH patches of SIDE pixels."),
+        typer.Option(
+            metavar="BATCHxSIDE", help="Measure training steps instead, on BATCH patches of SIDE×SIDE pixels."
+        ),
     ] = None,
     op: Annotated[bool, typer.Option("--op", help="Measure the aggregation alone, relative to a memory copy.")] = False,
     windows: Annotated[bool, typer.Option("--windows", help="Measure attention layers alone, by window size.")] = False,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Model that ratios refer to, in the same mode; with one model, its first mode.",
+            help="Model whose time is 1 in the ratios of each mode. A single model is compared with its first mode.",
             show_default="the first model",
         ),
     ] = None,

@@ -26,7 +26,9 @@ class Format(str, Enum):
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Checkpoint file in either format.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File to write: .safetensors, or .pth (original format).")
+    ],
     to: Annotated[
         Format | None,
         typer.Option(

@@ -53,7 +53,7 @@ def create(
     model = create_variant(name, parse_settings([*(set_ or []), *(settings or [])]), pretrained=pretrained)
     weights = (model.pretrained_cfg.get("file") or name) if pretrained else None
     if output:
-        training = {"initialised_from": Path(weights).name} if weights else None
+        training = {"initialized_from": Path(weights).name} if weights else None
         save_checkpoint(model, output, training=training, format=Format.of(output).value)
     params = sum(parameter.numel() for parameter in model.parameters())
     _, differing = nearest_published(model)

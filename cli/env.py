@@ -34,7 +34,9 @@ def env(as_json: Json = False) -> None:
     reason = unavailable_reason("triton", device)
     try:
         backend = select_backend(None, device)
-        report["focal_aggregate"] = f"{backend} on {device}; kernels: {reason or 'available'}"
+        report["focal_aggregate"] = (
+            f"{backend} on {device}; triton {f'unavailable: {reason}' if reason else 'available'}"
+        )
         off = f"off; enable with {BACKEND_VARIABLE}=fused"
         report["fused kernels"] = "on, inference only" if backend == "fused" else off
     except (ValueError, RuntimeError) as error:

@@ -63,7 +63,9 @@ def evaluate(
     precision: Precision = PrecisionName.fp32,
     save_images: Annotated[
         Path | None,
-        typer.Option("--save-images", help="Folder to save SR images and details of the worst ones to."),
+        typer.Option(
+            "--save-images", help="Folder for the SR images, and for worst.png: details of those with the lowest PSNR."
+        ),
     ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the scores of each image as CSV.")] = False,
@@ -79,6 +81,8 @@ def evaluate(
     sides = parse_tile(tile)
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv are mutually exclusive")
+    if save_images and save_images.exists() and not save_images.is_dir():
+        raise typer.BadParameter(f"--save-images must be a folder, got the file {save_images}")
     check_models(model, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.data import open_dataset

@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "lamnet"
         if message := error.format_message():  # empty if the help has been printed
-            print_error(f"{message} (see {path} --help)")
+            print_error(f"{message.rstrip('.')} (see {path} --help)")
         code = error.exit_code
     except typer.Abort:
         code = 130

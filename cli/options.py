@@ -63,7 +63,7 @@ Tile = Annotated[
     typer.Option(
         "--tile",
         "-t",
-        help="Tile size in pixels; 0: no tiling; exact: tiling with the untiled result; auto: by available memory.",
+        help="Tile size in pixels; 0: no tiling; exact: tiles with the result of 0; auto: tiles if memory is short.",
     ),
 ]
 Data = Annotated[
@@ -78,7 +78,9 @@ Protocol = Annotated[
     ProtocolName, typer.Option(help="Crop a border of SCALE pixels (standard) or of 4 pixels (lamnet).")
 ]
 Channel = Annotated[ChannelName, typer.Option(help="Compare luma, as papers do, or RGB.")]
-LRBorder = Annotated[BorderRule, typer.Option("--lr-border", help="Edge rule for synthesized LR images.")]
+LRBorder = Annotated[
+    BorderRule, typer.Option("--lr-border", help="Edge pixels of LR images made from HR: mirrored, or replicated.")
+]
 SelfEnsemble = Annotated[
     bool, typer.Option("--self-ensemble", help="Average the outputs over eight flips and rotations.")
 ]

@@ -24,20 +24,32 @@ def reproduce(
     list_items: Annotated[bool, typer.Option("--list", help="List the items and their options.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("reproduced"),
     data: Data = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Dataset to evaluate or show.")] = None,
-    scale: Annotated[list[int] | None, typer.Option("--scale", "-s", help="Upscaling factor; repeatable.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Dataset to evaluate or show (table4, figure5, figure6).")
+    ] = None,
+    scale: Annotated[
+        list[int] | None,
+        typer.Option("--scale", "-s", help="Upscaling factor (table3, figure5, figure6); repeatable for table3."),
+    ] = None,
     limit: Limit = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-n", help="Model name or checkpoint; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--model", "-n", help="Model name or checkpoint (figure5, figure9, figure10); repeatable for figure5."
+        ),
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="Weights of a baseline, such as swinir_light=FILE (table3)."),
+        typer.Option(
+            metavar="NAME=FILE", help="Weights of a baseline, such as swinir_light=FILE; repeatable (table3)."
+        ),
     ] = None,
     train: Annotated[
         str | None, typer.Option(metavar="BUDGET", help="Train each variant: 500 (steps), 10m or 2h (table4, figure7).")
     ] = None,
-    train_data: Annotated[list[str] | None, typer.Option(help="Folder of training images; repeatable.")] = None,
+    train_data: Annotated[
+        list[str] | None, typer.Option(help="Folder of training images; repeatable (table4, figure7).")
+    ] = None,
     variant: Annotated[
         list[str] | None, typer.Option(help="Row to include, such as 'IEM → None'; repeatable (table4).")
     ] = None,

@@ -52,7 +52,9 @@ def train(
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option("--init-from", help="Checkpoint or weights to initialize from; mismatched tensors stay random."),
+        typer.Option(
+            "--init-from", help="Checkpoint file or model name to initialize from; tensors of other shapes stay random."
+        ),
     ] = None,
     valid: Annotated[
         str | None, typer.Option("--valid", help="Dataset to validate on.", show_default="that of the recipe")
@@ -67,7 +69,7 @@ def train(
         ),
     ] = 1,
 ) -> None:
-    """Train a model by a recipe, or resume a run.
+    """Train a model with a recipe, or resume a run.
 
     SIGTERM and Ctrl+C save and stop (exit codes 143 and 130); SIGUSR1 saves and continues.
 

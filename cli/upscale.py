@@ -100,8 +100,13 @@ def upscale(
         bool, typer.Option("--skip-existing", help="Skip images whose output already exists.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print inputs and outputs without upscaling.")] = False,
-    report: Annotated[Path | None, typer.Option(help="File to write one JSON line per finished image to.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Frame size of raw video.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write one JSON line per finished image to this file, replacing it.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Size of the input frames in pixels; requires raw video (-)."),
+    ] = None,
     device: Device = DeviceName.auto,
     precision: Precision = PrecisionName.auto,
     compile: Annotated[

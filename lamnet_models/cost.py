@@ -63,7 +63,7 @@ def complexity(model: nn.Module, input_size: tuple[int, int] | None = None) -> C
 def count_operations(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
     """Return ``macs`` and ``operations`` of a module.
 
-    Defined in [`Complexity`][lamnet_models.Complexity].
+    Defined in [`Complexity`][lamnet_models.cost.Complexity].
 
     Args:
         module: Module with one input tensor. A copy on the meta device is used, so no maps are allocated.

@@ -105,7 +105,7 @@ def _load_file(path: Path) -> nn.Module:
         try:
             return load_peer(path)
         except CheckpointError as peer_error:
-            raise CheckpointError(f"{error}; {peer_error}") from None
+            raise CheckpointError(f"{error}; {str(peer_error).removeprefix(f'{path}: ')}") from None
 
 
 # Variants of the published models

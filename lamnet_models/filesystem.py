@@ -27,7 +27,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(
         f".lamnet-{secrets.token_hex(4)}{path.suffix}"
     )  # short: names may have the maximum length
-    temporary.touch(exist_ok=False)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        error.filename = str(path)  # for the message
+        raise
     mode = temporary.stat().st_mode  # the user's default; some writers create private files
     try:
         yield temporary

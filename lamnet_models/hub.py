@@ -107,7 +107,7 @@ def _write_card(checkpoint: Checkpoint, repository: str, name: str, params: int,
     if isinstance(psnr, float):
         result = {
             "task": {"type": _TASK, "name": f"super-resolution ×{config['scale']}"},
-            "dataset": {"name": "held-out images", "type": "kept-out"},
+            "dataset": {"name": "held-out images", "type": "held-out"},
             "metrics": [{"type": "psnr", "value": round(psnr, 2), "name": "PSNR on Y in dB"}],
         }
         card_metadata["model-index"] = [{"name": repository.partition("/")[2], "results": [result]}]

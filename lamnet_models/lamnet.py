@@ -361,7 +361,7 @@ def lamnet_large_x4(pretrained: bool = False, **kwargs: Any) -> LAMNet:
 
 
 def register_with_timm() -> None:
-    """Register the models with timm, which imports torchvision: seconds."""
+    """Register the models with timm. This imports torchvision, which takes seconds."""
     global default_cfgs
     from timm.models import generate_default_cfgs, register_model
 

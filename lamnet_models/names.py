@@ -49,7 +49,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
 
 def packaged_weights() -> dict[str, Path]:
-    """Return the packaged checkpoints by ``NAME.TAG``, best tag of each name first."""
+    """Return the packaged checkpoints by ``NAME.TAG``, sorted; the first tag of a name is its default."""
     return {path.name.removesuffix(".safetensors"): path for path in sorted(_PACKAGED.glob("*.safetensors"))}
 
 

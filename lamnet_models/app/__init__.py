@@ -78,7 +78,10 @@ def serve(
                 prevent_thread_lock=True,
             )
         except OSError:
-            raise LAMNetError(f"port {port} on {host} is in use or not permitted; choose another port") from None
+            raise LAMNetError(
+                f"cannot listen on port {port} of {host}: the port is in use or not permitted, or the host is not an "
+                "address of this computer; choose another"
+            ) from None
         try:
             if on_start:
                 on_start(address)

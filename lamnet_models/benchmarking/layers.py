@@ -172,7 +172,7 @@ class WindowMeasurement:
         side: Side of the window in pixels.
         seconds: Time of each round.
         operations: Multiply-accumulates, plus one per element of other arithmetic, as in
-            [`Complexity`][lamnet_models.Complexity].
+            [`Complexity`][lamnet_models.cost.Complexity].
     """
 
     mixer: str

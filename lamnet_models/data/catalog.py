@@ -77,10 +77,11 @@ def known_dataset(name: str) -> KnownDataset | None:
     return next((known for known in KNOWN_DATASETS.values() if re.fullmatch(known.pattern, name, re.IGNORECASE)), None)
 
 
-def suggest_dataset(name: str) -> str:
-    """Return a hint for an unknown dataset name."""
+def suggest_dataset(name: str, folders: bool = True) -> str:
+    """Return a hint for an unknown dataset name; ``folders``: whether a folder of images is valid too."""
     near = difflib.get_close_matches(name.lower(), KNOWN_DATASETS, n=1)
-    return f"did you mean {near[0]}?" if near else f"use {', '.join(KNOWN_DATASETS)} or a folder of images"
+    names = f"use {', '.join(KNOWN_DATASETS)}" + (" or a folder of images" if folders else "")
+    return f"did you mean {near[0]}?" if near else names
 
 
 DATA_VARIABLE = "LAMNET_DATA"

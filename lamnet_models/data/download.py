@@ -228,7 +228,7 @@ def fetch(
     """
     known = known_dataset(dataset)
     if known is None:
-        raise DatasetError(f"no dataset named {dataset!r}: {suggest_dataset(dataset)}")
+        raise DatasetError(f"no dataset named {dataset!r}: {suggest_dataset(dataset, folders=False)}")
     if known.apply:
         raise DatasetError(f"{known.name}: {known.fetch_hint()}, and unpack it in {dataset_roots(data_dir)[0]}")
     sources = [s for s in SOURCES if known.name in s.folders and source in (None, s.name)]

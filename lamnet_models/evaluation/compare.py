@@ -72,7 +72,7 @@ def compare(
     """Evaluate several models on one dataset and crop the regions where they differ.
 
     Args:
-        models: The models, each as for [`evaluate`][lamnet_models.evaluation.evaluate].
+        models: The models, each as for [`evaluate`][lamnet_models.evaluation.evaluate.evaluate].
         dataset: The dataset.
         scale: Scale factor; by default the models' own.
         data_dir: Dataset root.
@@ -83,7 +83,7 @@ def compare(
         precision: Computation dtype.
         tile: Tile side in pixels.
         self_ensemble: Whether to average over eight flips and rotations.
-        **options: Further arguments of [`evaluate`][lamnet_models.evaluation.evaluate].
+        **options: Further arguments of [`evaluate`][lamnet_models.evaluation.evaluate.evaluate].
 
     Raises:
         ValueError: If an argument is out of range, or the models have different scales.

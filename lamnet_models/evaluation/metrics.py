@@ -100,7 +100,8 @@ def _prepare(
             raise ValueError(f"image must be (H, W), (H, W, 1) or (H, W, 3), got shape {item.shape}")
         item = item[border : item.shape[0] - border, border : item.shape[1] - border]
         if 0 in item.shape:
-            raise ValueError(f"border must be less than half of each side of image, {pair[0].shape}, got {border}")
+            height, width = pair[0].shape[:2]
+            raise ValueError(f"border must be less than half of each side of the image, {width}×{height}, got {border}")
         item = np.broadcast_to(item, (*item.shape[:2], 3))
         prepared.append(rgb_to_y(item) if channel == "y" else item.astype(np.float64))
     return prepared[0], prepared[1]
@@ -157,4 +158,4 @@ def resolve_protocol(name: str = "standard", border: int | None = None, channel:
         border=protocol.border if border is None else border,
         channel=channel or protocol.channel,
     )
-    return custom if custom == protocol else replace(custom, name="own")
+    return custom if custom == protocol else replace(custom, name="custom")

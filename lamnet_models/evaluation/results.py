@@ -51,7 +51,7 @@ class Evaluation:
         ssim: Mean SSIM over images.
         images: Metrics per image.
         skipped: One line per skipped image.
-        protocol: Name of the protocol; ``"own"`` for a custom one.
+        protocol: Name of the protocol; ``"custom"`` with another border or channel.
         border: Pixels cropped at each edge.
         channel: ``"y"`` or ``"rgb"``.
         measured: Description of the protocol.

@@ -165,7 +165,7 @@ def _disk_full_message(size: int, folder: Path, free: int) -> str:
 
 
 def fill_transparent(color: Tensor, alpha: Tensor) -> Tensor:
-    """Replace the colors of fully transparent pixels by those of the visible pixels around them.
+    """Replace the colors of fully transparent pixels with those of the visible pixels around them.
 
     Editors store black or arbitrary colors under transparent pixels, which a network spreads across the edge as dark
     fringes. Premultiplied alpha avoids this, but the network then sees an image that fades to black, and the division

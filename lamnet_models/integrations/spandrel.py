@@ -119,7 +119,7 @@ def load_peer(path: str | os.PathLike) -> Peer:
     except CheckpointError:
         raise
     except UnsupportedModelError:
-        raise CheckpointError(f"{path}: neither a LAMNet nor an architecture supported by spandrel") from None
+        raise CheckpointError(f"{path}: its architecture is not supported by spandrel") from None
     except Exception as error:  # arbitrary errors of torch and spandrel for damaged files
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{path}: spandrel cannot load it ({type(error).__name__}: {reason})") from None

@@ -221,7 +221,7 @@ def _limit_note(limit: int | None) -> str:
 
 # Figure 7
 
-_SMALL_MODEL = {"channels": 32, "num_blocks": 1, "depth": 4}
+_SMALL_MODEL = {"embed_dim": 32, "num_blocks": 1, "depth": 4}
 _SHOWN_VARIANTS = ("full", "FSA → MHDLSA", "DGFN → GDFN")
 
 
@@ -252,7 +252,7 @@ def figure7(
         trained = train_variants(small, budget, train_data, Path(folder), on_status, model_args=_SMALL_MODEL, patch=24)
         runs = [result.folder for result in trained.values()]
         notes = (
-            f"{budget} of training a model of {_SMALL_MODEL['channels']} channels and {_SMALL_MODEL['depth']} mixers "
+            f"{budget} of training a model of {_SMALL_MODEL['embed_dim']} channels and {_SMALL_MODEL['depth']} mixers "
             f"on {', '.join(train_data)}: the start of training only; the paper shows 500,000 steps of the full "
             "models.",
         )

@@ -60,7 +60,7 @@ def training_data(
     held_out = set(ranked[:holdout])
     return (
         replace(full, pairs=tuple(pair for pair in pairs if pair not in held_out)),
-        replace(full, name="kept-out", pairs=tuple(sorted(held_out, key=lambda pair: pair.name)), problems=()),
+        replace(full, name="held-out", pairs=tuple(sorted(held_out, key=lambda pair: pair.name)), problems=()),
     )
 
 

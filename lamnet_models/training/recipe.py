@@ -251,7 +251,8 @@ def _build_recipe(values: dict[str, Any]) -> Recipe:
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, n=1)
-            raise TrainingError(f"unknown setting {key!r}" + (f": did you mean {near[0]}?" if near else ""))
+            hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(hints)}"
+            raise TrainingError(f"unknown setting {key!r}: {hint}")
     return Recipe(**{key: _cast(key, value, hints[key]) for key, value in values.items()})
 
 

@@ -69,6 +69,7 @@ def test_eval_broken_image(lamnet, build_dataset):
         (("nothing.pth",), 1, "no such file"),
         (("--tile", "small"), 2, "--tile"),
         (("--json", "--csv"), 2, "--json and --csv"),
+        (("--save-images", __file__), 2, "--save-images"),
         (("bicubic", "--self-ensemble"), 2, "self_ensemble"),
     ],
 )

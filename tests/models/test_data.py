@@ -10,7 +10,7 @@ from PIL import Image
 from lamnet_models import DatasetError, ImageError
 from lamnet_models.data import KNOWN_DATASETS, known_dataset, open_dataset, verify
 from lamnet_models.data.archives import unpack
-from lamnet_models.filesystem import atomic_folder
+from lamnet_models.filesystem import atomic_folder, atomic_path
 from lamnet_models.resize import imresize
 
 from ..conftest import LAYOUTS
@@ -255,3 +255,10 @@ def test_open_dataset_local_folder_with_known_name(build_dataset, monkeypatch):
     monkeypatch.chdir(root / "benchmark")
     found = open_dataset("Set5", 2, root / "nowhere")
     assert (found.name, len(found.pairs), found.synthesizes_lr) == ("set5", 3, False)
+
+
+def test_atomic_path_missing_folder_names_target(tmp_path):
+    target = tmp_path / "missing" / "a.png"
+    with pytest.raises(FileNotFoundError) as error, atomic_path(target):
+        pass
+    assert error.value.filename == str(target)

@@ -70,7 +70,7 @@ def test_evaluate_protocol_borders(build_dataset):
     assert standard.psnr != original.psnr
     custom = evaluate("bicubic", "set5", 2, root, border=4)
     assert custom.psnr == original.psnr
-    assert (custom.protocol, custom.border) == ("own", 4)
+    assert (custom.protocol, custom.border) == ("custom", 4)
     assert evaluate("bicubic", "set5", 2, root, channel="rgb").psnr < standard.psnr
     assert [protocol.border_at(3) for protocol in PROTOCOLS.values()] == [3, 4]
 

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from lamnet_layers import FocalSeparableAttention
-from lamnet_models import LAMNet, ModelError, TrainingError, save_checkpoint
+from lamnet_models import LAMNet, ModelError, TrainingError, create_model, save_checkpoint
 from lamnet_models.benchmarking import PEERS
 from lamnet_models.evaluation import evaluate
 from lamnet_models.evaluation.results import published_table3, published_table4
-from lamnet_models.paper import ITEMS, Score, Table, item_options, reproduce
+from lamnet_models.paper import ITEMS, Score, Table, figures, item_options, reproduce
 from lamnet_models.paper.ablations import Budget
 from lamnet_models.paper.kernels import dynamic_kernels, rank, sparsity
 from lamnet_models.paper.reproduction import compare_with_printed
@@ -188,6 +188,18 @@ def test_figure_7_from_logs(tmp_path):
     result.draw(tmp_path / "figure7.svg")
     with pytest.raises(TrainingError, match=r"run .*log\.jsonl"):
         ITEMS["figure7"](runs=[tmp_path])
+
+
+def test_figure_7_builds_small_variants(monkeypatch):
+    def build(variants, *_, model_args, **__):
+        for arguments in variants.values():
+            create_model("lamnet_x2", device="meta", **{**model_args, **arguments})
+        return {}
+
+    monkeypatch.setattr(figures, "train_variants", build)
+    result = ITEMS["figure7"]()
+    assert result.tables[0].rows == ()
+    assert "32 channels" in result.notes[0]
 
 
 def test_figure_8(tmp_path):
