@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import os
 import sys
@@ -93,6 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         # The context object is the command line to run the same command in another process.
         code = app(arguments, prog_name="lamnet", standalone_mode=False, obj=[sys.executable, *command])
+        sys.stdout.flush()  # at exit, Python would ignore errors
     except typer.TyperException as error:  # wrong usage
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "lamnet"
@@ -105,7 +107,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         code = 1
     except OSError as error:
-        print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        name = error.filename
+        if name is None and error.errno in (errno.ENOSPC, errno.EIO):  # errors of files have their name
+            name = "standard output"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what remains in the buffer
+        print_error(f"{name}: {error.strerror}" if name else str(error))
         code = 1
     except Exception as error:
         # Not imported at the top, as this imports torch. The module is loaded if it raised the error.

@@ -1,4 +1,4 @@
-"""Output in encodings that lack some characters: a batch continues, reports and JSON are complete."""
+"""Output that cannot be written as it is: a batch continues, reports and JSON are complete, errors name the stream."""
 
 import json
 import os
@@ -63,3 +63,13 @@ def test_commands_print_any_name(photos, arguments):
     assert result.returncode == (1 if "missing" in arguments[-1] else 0), result.stderr
     if "--json" in arguments:
         json.loads(result.stdout)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["list"], ["upscale", "photos", "--dry-run", "--json"]], ids=" ".join)
+def test_full_disk_names_standard_output(photos, arguments):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "lamnet_cli", *arguments]
+        result = subprocess.run(command, cwd=photos, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert result.returncode == 1
+    assert result.stderr == "lamnet: error: standard output: No space left on device\n"
