@@ -89,5 +89,7 @@ def default_model_for_scale(scale: int) -> str:
     """
     name = find_variant(scale, FAMILIES["LAMNet"])
     if name is None:
-        raise ModelError(f"scale must be 2, 3 or 4, the scales of the paper's models, got {scale}: specify a model")
+        scales = [args["scale"] for args in VARIANTS.values()]
+        advice = "upscale twice, or specify a model" if scale > max(scales) else "specify a model"
+        raise ModelError(f"scale must be {min(scales)} to {max(scales)}, got {scale}: {advice}")
     return name
