@@ -9,6 +9,7 @@ import re
 import reprlib
 import warnings
 import zipfile
+from argparse import Namespace
 from dataclasses import dataclass, field
 from math import isqrt
 from pathlib import Path
@@ -30,6 +31,9 @@ FORMAT_VERSION = 1
 """Version of the metadata format; files of later versions are rejected."""
 
 _METADATA_KEY = "lamnet"
+
+# Keys of a pickle that may hold the state dict, in order of preference: averaged weights first.
+_STATE_KEYS = ("params_ema", "params", "state_dict_ema", "state_dict", "model")
 
 # Older names of arguments in stored configurations: the current name, and the current values of older values.
 _CONFIG_ALIASES: dict[str, tuple[str, dict[Any, str | None]]] = {
@@ -66,8 +70,8 @@ class Checkpoint:
         """Return the checkpoint of a state dict in either format.
 
         Args:
-            state: State dict with the key names of LAMNet or of the original format, with or without the prefix
-                ``module.``.
+            state: State dict with the key names of LAMNet or of the original format, with or without a prefix such as
+                ``module.``; keys without the prefix are then ignored.
             metadata: Metadata with the optional keys ``training`` and ``config``. ``config`` must match the
                 configuration inferred from the weights.
 
@@ -75,7 +79,7 @@ class Checkpoint:
             CheckpointError: If the state dict is not a LAMNet's, or ``config`` does not match it.
         """
         metadata = metadata or {}
-        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+        state = _remove_prefix(state)
         original = is_original(state)
         if original:
             state = from_original(state)
@@ -129,8 +133,9 @@ def update_config(config: dict[str, Any]) -> dict[str, Any]:
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Read a checkpoint file, safetensors or pickle.
 
-    A pickle holds a state dict under ``params_ema``, ``params`` or at the top level. Both file types may have the key
-    names of LAMNet or of the original format, with or without the prefix ``module.``. Code in a pickle is never run.
+    A pickle holds a state dict under ``params_ema``, ``params``, ``state_dict_ema``, ``state_dict`` (Lightning, timm),
+    ``model`` or at the top level. Both file types may have the key names of LAMNet or of the original format, with or
+    without a prefix such as ``module.``. Code in a pickle is never run.
 
     Args:
         path: Checkpoint file.
@@ -258,22 +263,30 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([Namespace]):  # timm stores its arguments
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch.load raises arbitrary errors, whose messages advise disabling weights_only
         raise CheckpointError(
             f"{path}: must be a safetensors file or a PyTorch checkpoint of plain tensors; it is damaged, has another "
             "format, or contains code, which is never run"
         ) from None
     if isinstance(content, dict):
-        content = next(
-            (content[key] for key in ("params_ema", "params") if isinstance(content.get(key), dict)), content
-        )
+        content = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), dict)), content)
     is_state = isinstance(content, dict) and content
     if not is_state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-        raise CheckpointError(f"{path}: no state dict under params_ema, params or at the top level")
+        raise CheckpointError(f"{path}: no state dict under {', '.join(_STATE_KEYS)} or at the top level")
     if not all(_is_plain(tensor) for tensor in content.values()):
         raise CheckpointError(f"{path}: tensors must be dense and stored in full")
     return content
+
+
+def _remove_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of the network without their common prefix, which wrappers add."""
+    name = "upsample.0.weight"  # in both formats
+    prefix = min((key.removesuffix(name) for key in state if key.endswith(f".{name}")), key=len, default="")
+    if name in state or not prefix:
+        return state
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
 
 
 def _is_plain(tensor: Tensor) -> bool:

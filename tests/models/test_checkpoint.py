@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from unittest import mock
 
@@ -219,6 +220,28 @@ def test_original_files_prefixes_and_keys(tmp_path, under, prefix):
     torch.save({under: state} if under else state, tmp_path / "model.pth")
     assert read_checkpoint(tmp_path / "model.pth").format == "original"
     assert_same(load_model(tmp_path / "model.pth"), model)
+
+
+@pytest.mark.parametrize(
+    ("content", "prefix"),
+    [
+        (lambda state: {"epoch": 3, "global_step": 9, "state_dict": state, "hyper_parameters": {"lr": 1e-3}}, "net."),
+        (lambda state: {"epoch": 3, "arch": "lamnet_x2", "state_dict": state, "args": Namespace(lr=1e-3)}, ""),
+        (lambda state: {"state_dict": {}, "state_dict_ema": state, "optimizer": {"state": {}}}, "module."),
+        (lambda state: {"model": state, "optimizer": {}}, "_orig_mod."),
+    ],
+    ids=["Lightning", "timm", "timm with EMA", "model"],
+)
+@pytest.mark.parametrize("original", [False, True])
+def test_checkpoints_of_training_frameworks(content, prefix, original, tmp_path):
+    model = build()
+    state = to_original(model.state_dict()) if original else model.state_dict()
+    state = {f"{prefix}{key}": tensor for key, tensor in state.items()}
+    if prefix:
+        state["criterion.weight"] = torch.ones(1)  # not of the network
+    torch.save(content(state), tmp_path / "last.ckpt")
+    loaded = load_model(tmp_path / "last.ckpt").state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in model.state_dict().items())
 
 
 def test_params_ema_preferred(tmp_path):
