@@ -38,6 +38,9 @@ def export(
     device: Annotated[
         ExportDevice, typer.Option(help="Device that aoti compiles for; other formats run on any device.")
     ] = (ExportDevice.cpu),
+    opset: Annotated[
+        int | None, typer.Option(min=17, max=20, help="ONNX opset version, 17 to 20.", show_default="20")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +60,13 @@ def export(
     with spinner() as on_status:
         try:
             result = write(
-                model, output, format=format and format.value, half=half, device=device.value, on_status=on_status
+                model,
+                output,
+                format=format and format.value,
+                half=half,
+                device=device.value,
+                opset=opset,
+                on_status=on_status,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from ..lamnet import LAMNet
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2", "aoti": ".pt2"}
 """Formats and their extensions: ONNX, ``torch.export``'s archive, AOTInductor's package."""
+
+OPSETS = (17, 18, 19, 20)
+"""ONNX opset versions, from the first with LayerNormalization to the first with Gelu, the default."""
 
 SIZES = ((1, 48, 64), (2, 29, 37), (1, 1, 3))
 """Batch, height and width of the verification inputs."""
@@ -61,6 +65,7 @@ def export(
     format: str | None = None,
     half: bool = False,
     device: torch.device | str = "cpu",
+    opset: int | None = None,
     on_status: Callable[[str], None] | None = None,
 ) -> Export:
     """Export a network with dynamic batch and image size, (B, C, H, W) → (B, C, r·H, r·W).
@@ -75,13 +80,14 @@ def export(
             ``"torch"`` for ``.pt2``.
         half: Whether weights and images are float16.
         device: Device that ``"aoti"`` compiles for. The other formats run on any device.
+        opset: Opset version of ``"onnx"``, 17 to 20; None for 20. Below 20, GELU is several operators.
         on_status: Called with a status message before each stage.
 
     Returns:
         The exported file and its differences from the network.
 
     Raises:
-        ValueError: If the format is unknown, the extension does not match it, or the device is not available.
+        ValueError: If the format or opset is unknown, the extension does not match, or the device is not available.
         ExportError: If the network is not a LAMNet, packages of the format are missing, or the program differs.
         LAMNetError: If the model is unknown, or a required C++ compiler is missing.
     """
@@ -90,9 +96,13 @@ def export(
     target_device = resolve_device(device)
     if format != "aoti" and target_device.type != "cpu":
         raise ValueError(f"device must be 'cpu' for {format}, which runs on any device, got {str(device)!r}")
+    if opset is not None and (format != "onnx" or opset not in OPSETS):
+        raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, for format onnx only, got {opset} for {format}")
     on_status = on_status or (lambda _: None)
     network = _detached_eval_copy(resolve_model(model))
     write, load = _PROGRAMS[format]
+    if format == "onnx":
+        write = partial(write, opset=opset or OPSETS[-1])
     with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), without_onednn(half):
         on_status(f"writing {format}")
         write(_detached_eval_copy(network).to(target_device), temporary, _build_metadata(network, half), half)
@@ -181,7 +191,7 @@ def _build_metadata(model: LAMNet, half: bool) -> dict[str, str]:
     }
 
 
-def _serialize_onnx(model: LAMNet, metadata: dict[str, str], half: bool) -> bytes:
+def _serialize_onnx(model: LAMNet, metadata: dict[str, str], half: bool, opset: int = OPSETS[-1]) -> bytes:
     """Return the contents of the ONNX file of a network.
 
     Raises:
@@ -194,12 +204,12 @@ def _serialize_onnx(model: LAMNet, metadata: dict[str, str], half: bool) -> byte
     except ImportError:
         raise ExportError("ONNX export needs the package onnx: pip install 'lamnet[onnx]'") from None
     with torch.no_grad():
-        return network_to_onnx(model, metadata, half).SerializeToString()
+        return network_to_onnx(model, metadata, half, opset).SerializeToString()
 
 
-def _write_onnx(model: LAMNet, path: Path, metadata: dict[str, str], half: bool) -> None:
+def _write_onnx(model: LAMNet, path: Path, metadata: dict[str, str], half: bool, opset: int) -> None:
     """Write the ONNX graph and its weights to one file."""
-    path.write_bytes(_serialize_onnx(model, metadata, half))
+    path.write_bytes(_serialize_onnx(model, metadata, half, opset))
 
 
 def _trace(model: LAMNet, half: bool) -> torch.export.ExportedProgram:

@@ -16,10 +16,7 @@ from lamnet_layers import CSM, DGFN, IEM, ULM, FocalPass, PreNormResidual
 from ..lamnet import LAMNet
 from ..paper.ablations import FFN, GDFN
 
-OPSET = 20
-"""ONNX opset version: the first with Gelu, also used by ``torch.onnx``."""
-
-_IR_VERSION = 9  # of the same ONNX release; later versions would exclude runtimes
+_IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9}  # by opset, of the same ONNX release; later ones would exclude runtimes
 
 
 class Graph:
@@ -27,13 +24,15 @@ class Graph:
 
     Args:
         dtype: Dtype of weights and activations, float32 or float16.
+        opset: ONNX opset version, 17 to 20.
 
     Attributes:
         scope: Prefix of the names of new nodes.
     """
 
-    def __init__(self, dtype: type[np.floating]) -> None:
+    def __init__(self, dtype: type[np.floating], opset: int) -> None:
         self.dtype = np.dtype(dtype)
+        self.opset = opset
         self.scope = ""
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple, onnx.TensorProto] = {}
@@ -80,6 +79,25 @@ class Graph:
         self._nodes.append(helper.make_node(op_type, inputs, names, name=name, **attributes))
         return names[0] if outputs is None else names
 
+    def gelu(self, x: str) -> str:
+        """Add the exact GELU, a single node from opset 20 on."""
+        if self.opset >= 20:
+            return self.op("Gelu", x)
+        half, root, one = (self.weight(value) for value in (0.5, 0.5**0.5, 1.0))
+        cdf = self.op("Mul", self.op("Add", self.op("Erf", self.op("Mul", x, root)), one), half)
+        return self.op("Mul", x, cdf)
+
+    def mean(self, x: str, axis: int) -> str:
+        """Add the mean over an axis, which is kept."""
+        if self.opset >= 18:
+            return self.op("ReduceMean", x, self.integers(axis))
+        return self.op("ReduceMean", x, axes=[axis])
+
+    def split(self, x: str, count: int, axis: int) -> list[str]:
+        """Add a split into equal parts."""
+        attributes = {"num_outputs": count} if self.opset >= 18 else {}
+        return self.op("Split", x, outputs=count, axis=axis, **attributes)
+
     def model(self, inputs: dict[str, tuple], outputs: dict[str, tuple], metadata: dict[str, str]) -> onnx.ModelProto:
         """Return the ONNX model.
 
@@ -95,8 +113,8 @@ class Graph:
             [helper.make_tensor_value_info(name, self.dtype_code, shape) for name, shape in outputs.items()],
             list(self._constants.values()),
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="lamnet")
-        model.ir_version = _IR_VERSION
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="lamnet")
+        model.ir_version = _IR_VERSIONS[self.opset]
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model)
         return model
@@ -108,7 +126,7 @@ INPUT, OUTPUT = "image", "upscaled"
 _PLANES, _CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
-def network_to_onnx(model: LAMNet, metadata: dict[str, str], half: bool = False) -> onnx.ModelProto:
+def network_to_onnx(model: LAMNet, metadata: dict[str, str], half: bool = False, opset: int = 20) -> onnx.ModelProto:
     """Return a network as an ONNX model, with dynamic batch, height and width.
 
     Args:
@@ -116,8 +134,9 @@ def network_to_onnx(model: LAMNet, metadata: dict[str, str], half: bool = False)
         metadata: Metadata properties of the model.
         half: Whether weights, images and activations are float16. IEM's means and products remain float32, as in
             PyTorch.
+        opset: ONNX opset version, 17 to 20.
     """
-    writer = _Writer(model, np.float16 if half else np.float32)
+    writer = _Writer(model, np.float16 if half else np.float32, opset)
     writer.network()
     batch, channels, scale = "batch", model.in_chans, model.scale
     return writer.graph.model(
@@ -130,9 +149,9 @@ def network_to_onnx(model: LAMNet, metadata: dict[str, str], half: bool = False)
 class _Writer:
     """Writer of layers; values are planes, (B, C, H, W), or pixels, (B·H·W, C)."""
 
-    def __init__(self, model: LAMNet, dtype: type[np.floating]) -> None:
+    def __init__(self, model: LAMNet, dtype: type[np.floating], opset: int) -> None:
         self.model = model
-        self.graph = Graph(dtype)
+        self.graph = Graph(dtype, opset)
         self.op, self.weight, self.integers = self.graph.op, self.graph.weight, self.graph.integers
 
     def network(self) -> None:
@@ -187,7 +206,7 @@ class _Writer:
         window, axis = layer.window, 2 if layer.axis == "vertical" else 3
         means = {length: self._cell_means(x, layer.dim, length, window.radius, axis) for _, length in window.cells}
         taps = self.op("Reshape", taps, self.integers(0, layer.num_heads, window.taps, -1))
-        taps = self.op("Split", taps, outputs=window.taps, axis=2, num_outputs=window.taps)
+        taps = self.graph.split(taps, window.taps, axis=2)
         out = None
         for weight, (first, length) in zip(taps, window.spans, strict=True):
             start = window.radius + first
@@ -214,9 +233,9 @@ class _Writer:
         """Write the gating of c, in pixels, and a, (B, C, H·W); gates are computed in float32."""
         op, half = self.op, self.graph.dtype == np.float16
         wide_c, wide_a = (op("Cast", x, to=onnx.TensorProto.FLOAT) if half else x for x in (c, a))
-        mean_c = op("Reshape", op("ReduceMean", wide_c, self.integers(1)), self._shape(self._batch, -1, 1))
+        mean_c = op("Reshape", self.graph.mean(wide_c, 1), self._shape(self._batch, -1, 1))
         channel = op("Sigmoid", op("Div", op("MatMul", wide_a, mean_c), self._count))
-        scaled = op("Mul", op("ReduceMean", wide_a, self.integers(2)), self.graph.constant(np.float32(1 / channels)))
+        scaled = op("Mul", self.graph.mean(wide_a, 2), self.graph.constant(np.float32(1 / channels)))
         wide_c = op("Reshape", wide_c, self._shape(self._batch, -1, channels))
         spatial = op("Reshape", op("Sigmoid", op("MatMul", wide_c, scaled)), self.integers(-1, 1))
         if half:
@@ -226,14 +245,14 @@ class _Writer:
     def _feed_forward(self, x: str, layer: DGFN | GDFN | FFN, alpha: Tensor) -> str:
         project, bias = _matrix(layer.proj_in), layer.proj_in.bias
         if isinstance(layer, FFN):
-            return self._concat_projection((self.op("Gelu", self._gemm(x, project, bias)),), layer.proj_out, alpha)
+            return self._concat_projection((self.graph.gelu(self._gemm(x, project, bias)),), layer.proj_out, alpha)
         hidden, filters = layer.hidden_dim, layer.depthwise
         halves = []
         for part in (slice(hidden), slice(hidden, None)):
             y = self._to_planes(self._gemm(x, project[part], bias[part]), hidden)
             y = self._conv_node(y, filters.weight[part], filters.bias[part], filters.padding, hidden)
             halves.append(self._to_pixels(y, hidden))
-        gate = self.op("Gelu", halves[0])
+        gate = self.graph.gelu(halves[0])
         gated = halves if isinstance(layer, DGFN) else halves[1:]
         return self._concat_projection([self.op("Mul", gate, y) for y in gated], layer.proj_out, alpha)
 

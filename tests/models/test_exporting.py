@@ -105,6 +105,22 @@ def test_onnx_metadata_and_shapes(tmp_path, small):
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]  # standard operators only
 
 
+@pytest.mark.parametrize("opset", [17, 18, 19])
+@pytest.mark.parametrize("half", [False, True])
+def test_onnx_older_opsets(tmp_path, small, opset, half):
+    assert_exported(small, tmp_path / "a.onnx", opset=opset, half=half)
+    model = onnx.load(tmp_path / "a.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert [entry.version for entry in model.opset_import] == [opset]
+
+
+def test_opset_invalid(tmp_path, small):
+    for path, opset in (("a.onnx", 16), ("a.onnx", 21), ("a.pt2", 20)):
+        with pytest.raises(ValueError, match=r"^opset must"):
+            export(small, tmp_path / path, opset=opset)
+    assert not list(tmp_path.iterdir())
+
+
 def test_torch_archive_metadata(tmp_path, small):
     assert_exported(small, tmp_path / "a.pt2")
     extra = {"lamnet": "", "scale": ""}
