@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from .vips import cmyk_to_rgb, matching_profile
+from .xmp import descriptive_xmp, xmp_without_regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class Picture:
         dpi: Horizontal and vertical resolution in pixels per inch; None if unknown.
         exif: Descriptive EXIF data (author, date, location, camera), beginning with a TIFF header, without tags that
             depend on the pixels, such as size and orientation.
-        xmp: XMP packet.
+        xmp: XMP packet, without statements about the pixels or the file.
 
     Raises:
         ValueError: If the pixels have another shape or dtype.
@@ -66,7 +68,9 @@ class Picture:
 
     def upright(self, orientation: object) -> Picture:
         """Return a copy with an EXIF orientation applied (1 to 8, other values count as 1)."""
-        pixels, dpi = self.pixels, self.dpi
+        pixels, dpi, xmp = self.pixels, self.dpi, self.xmp
+        if orientation in range(2, 9):
+            xmp = xmp_without_regions(xmp)
         if orientation in (5, 6, 7, 8):
             pixels = pixels.swapaxes(0, 1)
             dpi = dpi and dpi[::-1]
@@ -74,7 +78,7 @@ class Picture:
             pixels = pixels[::-1]
         if orientation in (2, 3, 6, 7):
             pixels = pixels[:, ::-1]
-        return replace(self, pixels=np.ascontiguousarray(pixels), dpi=dpi)
+        return replace(self, pixels=np.ascontiguousarray(pixels), dpi=dpi, xmp=xmp)
 
 
 def from_pillow(image: Image.Image) -> Picture:
@@ -101,7 +105,7 @@ def from_pillow(image: Image.Image) -> Picture:
         pixels = np.asarray(image.convert(mode + "A" if image.has_transparency_data else mode))
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     profile, dpi = matching_profile(profile, pixels.shape[2]), valid_dpi(image.info.get("dpi"))
-    return Picture(pixels, profile, dpi, descriptive_exif(exif_of(image)), xmp_of(image))
+    return Picture(pixels, profile, dpi, descriptive_exif(exif_of(image)), descriptive_xmp(xmp_of(image)))
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -126,14 +130,24 @@ def _sixteen_bits(values: np.ndarray) -> np.ndarray:
 ORIENTATION = 0x0112
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _PER_CENTIMETER = 0x011A, 0x011B, 0x0128, 3
 EXIF, GPS = 0x8769, 0x8825  # tags of subdirectories
+_DESCRIPTION, _WIDTH, _HEIGHT = 0x010E, 0xA002, 0xA003
+_FILE_SPECIFIC = (
+    *(_WIDTH, _HEIGHT, 0xA005),  # interoperability
+    *(0x9101, 0x9102, 0x9214, 0xA214),  # components, compression, subject area and location
+    *(0xA20C, 0xA20E, 0xA20F, 0xA210),  # spatial frequency response, resolution of the focal plane
+    *(0x927C, 0xEA1D),  # MakerNote: offsets in the original file, gain maps, previews
+)
+# Descriptions by which software stores shapes and sizes: OME-XML, ImageJ, tifffile, Aperio, Leica, ScanImage.
+_STRUCTURAL_DESCRIPTION = re.compile(
+    r"\s*(<\?xml|<!--|<OME|<scn|ImageJ=|shape=|\{.*\"shape\"|Aperio|SI\.|scanimage\.|state\.)|.*OME>\s*$",
+    re.DOTALL | re.IGNORECASE,
+)
 _DESCRIPTIVE = (
-    # description, make, model, software, date, artist, copyright
-    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),
+    # description, unless structural; make, model, software, date, artist, copyright
+    *(_DESCRIPTION, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),
     # ratings; Windows title, comment, author, keywords, subject
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),
 )
-_WIDTH, _HEIGHT, _INTEROPERABILITY = 0xA002, 0xA003, 0xA005
-_FILE_SPECIFIC = (_WIDTH, _HEIGHT, _INTEROPERABILITY)
 _EMPTY = 14  # bytes of EXIF data without entries
 
 
@@ -150,7 +164,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
 def descriptive_exif(exif: Image.Exif) -> bytes | None:
     """Return the descriptive EXIF data: author, date, location, camera.
 
-    Orientation, resolution, thumbnails and tags on pixel storage are dropped.
+    Orientation, resolution, thumbnails, maker notes, tags on pixel storage and structural descriptions are dropped.
 
     Returns:
         EXIF data that begin with a TIFF header; None if no tags remain or the data are damaged.
@@ -160,6 +174,8 @@ def descriptive_exif(exif: Image.Exif) -> bytes | None:
         for tag in _DESCRIPTIVE:
             if tag in exif:
                 kept[tag] = exif[tag]
+        if _STRUCTURAL_DESCRIPTION.match(str(kept.get(_DESCRIPTION, ""))):
+            del kept[_DESCRIPTION]
         for directory in (EXIF, GPS):
             details = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _FILE_SPECIFIC}
             if details:

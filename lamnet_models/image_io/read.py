@@ -23,6 +23,7 @@ from . import vips
 from .formats import heif_formats
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
 from .vips import cmyk_to_rgb, matching_profile
+from .xmp import descriptive_xmp, xmp_orientation
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF, BigTIFF
@@ -53,8 +54,8 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
 
     The format is detected by content. 16-bit channels stay 16-bit, except in AVIF and HEIC; others become 8-bit.
     Palettes become RGB, all kinds of transparency an alpha channel; CMYK becomes sRGB, by its profile or, without one,
-    by Pillow's formula; CIELAB becomes sRGB. EXIF orientation is applied; ICC profile, resolution, descriptive EXIF
-    data and XMP are kept.
+    by Pillow's formula; CIELAB becomes sRGB. The orientation in EXIF data is applied; without one, that in XMP. ICC
+    profile, resolution, and EXIF data and XMP that describe the photograph are kept.
 
     Args:
         path: The file.
@@ -252,7 +253,7 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
             raise ImageError(f"file with {pages} pages; use --frames to upscale all")
         has_dpi = vips.get_field(image, "resolution-unit") is not None
         dpi = valid_dpi((image.xres * 25.4, image.yres * 25.4)) if has_dpi else None
-        return _with_tiff_exif(_to_picture(image, dpi), file, page)
+        return _to_picture(image, dpi, _tiff_exif(file, page))
     except pyvips.Error as error:
         if not any(reason in error.detail for reason in _VIPS_UNSUPPORTED_TIFF):
             raise
@@ -274,12 +275,12 @@ def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture
     return from_pillow(image).upright(exif_of(image).get(ORIENTATION))
 
 
-def _with_tiff_exif(picture: Picture, file: io.BufferedReader, page: int | None) -> Picture:
-    """Add the EXIF data, which libvips does not read from TIFF."""
+def _tiff_exif(file: io.BufferedReader, page: int | None) -> Image.Exif:
+    """Return the EXIF data, which libvips does not read from TIFF; empty if Pillow does not support the file."""
     try:
-        return replace(picture, exif=descriptive_exif(exif_of(_open_tiff_with_pillow(file, page))))
-    except Exception:  # a TIFF that Pillow does not support
-        return picture
+        return exif_of(_open_tiff_with_pillow(file, page))
+    except Exception:
+        return Image.Exif()
 
 
 def _open_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Image.Image:
@@ -306,12 +307,13 @@ def _stderr_suppressed() -> Iterator[None]:
 # Decoding with libvips, and limits
 
 
-def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None) -> Picture:
+def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Image.Exif | None = None) -> Picture:
     """Decode an opened image.
 
     Args:
         image: From ``vips.open_image``.
-        dpi: Resolution before EXIF orientation is applied.
+        dpi: Resolution before the orientation is applied.
+        exif: EXIF data; None: those read by libvips.
 
     Raises:
         ImageError: If the image is too large or unsupported.
@@ -330,13 +332,20 @@ def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None) -> Picture
         pixels, profile = cmyk_to_rgb(pixels, profile)
     if pixels.shape[2] > 4:
         raise ImageError(f"channels must be gray, RGB or CMYK and at most one alpha, got {pixels.shape[2]} channels")
+    xmp = vips.get_field(image, "xmp-data")
+    exif = _vips_exif(image) if exif is None else exif
+    picture = Picture(
+        pixels, matching_profile(profile, pixels.shape[2]), dpi, descriptive_exif(exif), descriptive_xmp(xmp)
+    )
+    return picture.upright(exif.get(ORIENTATION, xmp_orientation(xmp) or vips.get_field(image, "orientation")))
+
+
+def _vips_exif(image: pyvips.Image) -> Image.Exif:
     exif = Image.Exif()
     if data := vips.get_field(image, "exif-data"):
         with suppress(Exception):  # ignore damaged EXIF data
             exif.load(data)
-    profile = matching_profile(profile, pixels.shape[2])
-    picture = Picture(pixels, profile, dpi, descriptive_exif(exif), vips.get_field(image, "xmp-data"))
-    return picture.upright(vips.get_field(image, "orientation", 1))
+    return exif
 
 
 @contextmanager
