@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image, ImageCms
 
+from .color import ColorSignals, add_color_tags, signals_from_exif
 from .vips import cmyk_to_rgb, matching_profile
 from .xmp import descriptive_xmp, xmp_without_regions
 
@@ -24,6 +25,7 @@ class Picture:
         exif: Descriptive EXIF data (author, date, location, camera), beginning with a TIFF header, without tags that
             depend on the pixels, such as size and orientation.
         xmp: XMP packet, without statements about the pixels or the file.
+        color: Color signaling other than the ICC profile.
 
     Raises:
         ValueError: If the pixels have another shape or dtype.
@@ -34,6 +36,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    color: ColorSignals = field(default_factory=ColorSignals)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] not in (1, 2, 3, 4) or 0 in self.pixels.shape:
@@ -90,8 +93,10 @@ def from_pillow(image: Image.Image) -> Picture:
     Raises:
         ValueError: If the mode is ``F``, whose range is unknown, or ``I`` with values beyond 16 bits.
     """
-    profile = image.info.get("icc_profile") or None
+    exif = exif_of(image)
+    profile, color = image.info.get("icc_profile") or None, signals_from_exif(exif)
     if image.mode == "CMYK":
+        color = ColorSignals()
         pixels, profile = cmyk_to_rgb(np.asarray(image), profile)
     elif image.mode == "F":
         raise ValueError("image must not be of mode F, whose range is unknown; convert it to L or I;16")
@@ -101,11 +106,12 @@ def from_pillow(image: Image.Image) -> Picture:
         if image.mode == "LAB":
             lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             image, profile = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"), None
+            color = ColorSignals()
         mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         pixels = np.asarray(image.convert(mode + "A" if image.has_transparency_data else mode))
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     profile, dpi = matching_profile(profile, pixels.shape[2]), valid_dpi(image.info.get("dpi"))
-    return Picture(pixels, profile, dpi, descriptive_exif(exif_of(image)), descriptive_xmp(xmp_of(image)))
+    return Picture(pixels, profile, dpi, descriptive_exif(exif), descriptive_xmp(xmp_of(image)), color)
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -186,22 +192,23 @@ def descriptive_exif(exif: Image.Exif) -> bytes | None:
         return None
 
 
-def exif_for_size(exif: bytes | None, width: int, height: int, dpi: tuple[float, float] | None = None) -> Image.Exif:
-    """Return descriptive EXIF data with the size of an output image.
+def exif_for(picture: Picture, *, resolution: bool = False, color: bool = False) -> Image.Exif:
+    """Return a picture's EXIF data with its size.
 
     Args:
-        exif: From ``descriptive_exif``.
-        width: Columns of the image.
-        height: Rows of the image.
-        dpi: Resolution to include, for formats without a field of their own.
+        picture: The picture.
+        resolution: Whether to include the resolution, for formats without a field of their own.
+        color: Whether to include color signals.
     """
     output = Image.Exif()
-    if exif:
-        output.load(exif)
+    if picture.exif:
+        output.load(picture.exif)
         if details := output.get_ifd(EXIF):
-            details[_WIDTH], details[_HEIGHT] = width, height
-    if dpi:
-        output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *dpi, 2
+            details[_WIDTH], details[_HEIGHT] = picture.width, picture.height
+    if resolution and picture.dpi:
+        output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *picture.dpi, 2
+    if color:
+        add_color_tags(output, picture.color, 8 * picture.pixels.dtype.itemsize)
     return output
 
 

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, error_reason, one_line
 from . import vips
+from .color import ColorSignals, signals_from_exif, signals_from_nclx, signals_from_png
 from .formats import heif_formats
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
 from .vips import cmyk_to_rgb, matching_profile
@@ -183,7 +184,17 @@ def _read(file: io.BufferedReader) -> Picture:
     exif = exif_of(image)
     if picture.dpi is None:
         picture = replace(picture, dpi=exif_dpi(exif))
+    if image.format in ("AVIF", "HEIF"):
+        picture = replace(picture, color=_code_points(file, picture))
     return picture.upright(exif.get(ORIENTATION, 1))
+
+
+def _code_points(file: io.BufferedReader, picture: Picture) -> ColorSignals:
+    """Return the code points of an AVIF or HEIC file, where an ICC profile takes precedence over them."""
+    if picture.icc_profile:
+        return ColorSignals()
+    file.seek(0)
+    return signals_from_nclx(file.read())
 
 
 # PNG
@@ -191,17 +202,17 @@ def _read(file: io.BufferedReader) -> Picture:
 
 def _read_png(file: io.BufferedReader) -> Picture:
     """Read a PNG file with one image."""
-    chunks = _small_png_chunks(file)
+    chunks = small_png_chunks(file)
     if (frames := _png_frame_count(chunks)) > 1:
         raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
     image = vips.open_image(file)
     _check_file_size(file, "PNG", image.width, image.height)
-    return _to_picture(image, _png_resolution(chunks))
+    return replace(_to_picture(image, _png_resolution(chunks)), color=signals_from_png(chunks))
 
 
 def png_frame_count(file: io.BufferedReader) -> int:
     """Return the number of frames of a PNG file; 1 if not animated."""
-    return _png_frame_count(_small_png_chunks(file))
+    return _png_frame_count(small_png_chunks(file))
 
 
 def _png_frame_count(chunks: dict[bytes, bytes]) -> int:
@@ -209,7 +220,7 @@ def _png_frame_count(chunks: dict[bytes, bytes]) -> int:
     return struct.unpack(">I", control[:4])[0] if len(control) == 8 else 1
 
 
-def _small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
+def small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
     """Return the small chunks before the pixel data."""
     chunks: dict[bytes, bytes] = {}
     file.seek(len(_PNG_SIGNATURE))
@@ -217,7 +228,7 @@ def _small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
         length, chunk_type = struct.unpack(">I4s", header)
         if chunk_type == b"IDAT":
             break
-        if length <= 16:
+        if length <= 32:
             chunks[chunk_type] = file.read(length)
             file.seek(4, os.SEEK_CUR)  # the checksum
         else:
@@ -320,6 +331,7 @@ def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Imag
         pyvips.Error: If the file is damaged.
     """
     check_pixels(image.width, image.height)
+    is_converted = image.interpretation in ("labs", "cmyk")
     if image.interpretation == "labs":  # CIELAB
         image = image.colourspace("rgb16")
     if image.format not in ("uchar", "ushort"):
@@ -334,9 +346,9 @@ def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Imag
         raise ImageError(f"channels must be gray, RGB or CMYK and at most one alpha, got {pixels.shape[2]} channels")
     xmp = vips.get_field(image, "xmp-data")
     exif = _vips_exif(image) if exif is None else exif
-    picture = Picture(
-        pixels, matching_profile(profile, pixels.shape[2]), dpi, descriptive_exif(exif), descriptive_xmp(xmp)
-    )
+    profile = matching_profile(profile, pixels.shape[2])
+    color = ColorSignals() if is_converted else signals_from_exif(exif)
+    picture = Picture(pixels, profile, dpi, descriptive_exif(exif), descriptive_xmp(xmp), color)
     return picture.upright(exif.get(ORIENTATION, xmp_orientation(xmp) or vips.get_field(image, "orientation")))
 
 

@@ -18,7 +18,7 @@ from ..errors import ImageError, LAMNetError, error_reason, one_line
 from ..image_io import READABLE, WRITABLE, Picture, read_image, unsupported_reason, write_image
 from ..image_io.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
 from ..image_io.frames import Frames, frame_count, open_frames, write_frames
-from ..image_io.write import encoder_memory
+from ..image_io.write import dropped_color, encoder_memory
 from .planner import TilePlan, format_memory, host_memory
 from .tiling import Progress
 from .upscaler import UpscalerPool
@@ -282,7 +282,7 @@ class _JobRunner:
             except Exception as error:
                 return _failure(job, error), None
         notes = dict.fromkeys(one_line(w.message) for w in caught if w.category is RuntimeWarning)
-        return replace(result, notes=tuple(notes)), picture
+        return replace(result, notes=(*notes, *result.notes)), picture
 
     def write(self, result: Result, picture: Picture | None) -> Result:
         """Write the SR picture, if any, and return the job's final result."""
@@ -297,7 +297,8 @@ class _JobRunner:
     def _upscale(self, job: Job, picture: Picture, progress: Progress | None) -> tuple[Result, Picture]:
         target = self._target(job, picture)
         sr, plan = self._upscale_picture(picture, progress)
-        return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option), sr
+        notes = _color_notes(target, sr)
+        return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option, notes=notes), sr
 
     def _upscale_frames(self, job: Job, progress: Progress | None) -> Result:
         sizes: list[tuple[int, int]] = []
@@ -318,7 +319,8 @@ class _JobRunner:
             pictures = upscale_all(frames, chain([first], frames.pictures))
             write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
         tile = TilePlan.smallest(plans).tile_option
-        return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tile)
+        notes = _color_notes(target, first)
+        return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tile, notes=notes)
 
     def _upscale_picture(self, picture: Picture, progress: Progress | None) -> tuple[Picture, TilePlan]:
         picture = picture if self.options.metadata else picture.without_metadata()
@@ -338,7 +340,9 @@ class _JobRunner:
         """Return the output path, in a format that holds the result; create its folder."""
         target = job.target
         height, width = self.upscalers.result_size(picture.height, picture.width)
-        problem = unsupported_reason(target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame)
+        problem = unsupported_reason(
+            target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame, picture.color.hdr
+        )
         if not problem and not multi_frame:
             problem = _encoding_error(target.suffix, height, width, self.upscalers.max_memory)
         if problem:
@@ -370,6 +374,11 @@ def _encoding_error(extension: str, height: int, width: int, max_memory: int | N
     if max_memory is None or need <= host_memory(max_memory):
         return None
     return f"encoding {width}x{height} pixels needs {format_memory(need)} of memory, more than max_memory leaves"
+
+
+def _color_notes(target: Path, picture: Picture) -> tuple[str, ...]:
+    note = dropped_color(target.suffix, picture)
+    return (note,) if note else ()
 
 
 def _failure(job: Job | Result, error: Exception) -> Result:
