@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageColor
 
 from .color import ColorSignals, add_color_tags, signals_from_exif
 from .vips import cmyk_to_rgb, matching_profile
@@ -69,6 +69,28 @@ class Picture:
         """Return a copy without EXIF data and XMP."""
         return replace(self, exif=None, xmp=None)
 
+    @property
+    def is_opaque(self) -> bool:
+        """Whether all pixels are opaque, or there is no alpha channel."""
+        return self.channels in (1, 3) or self.pixels[..., -1].min() == np.iinfo(self.pixels.dtype).max
+
+    def flattened(self, background: str) -> Picture:
+        """Return a copy without alpha channel, blended onto a background.
+
+        Args:
+            background: Color in the image's color space, see ``parse_color``. Gray images become RGB unless it is gray.
+        """
+        if self.channels in (1, 3):
+            return self
+        color = np.array(parse_color(background), np.float32) * (np.iinfo(self.pixels.dtype).max / 255)
+        if self.channels == 2 and (color == color[0]).all():
+            color = color[:1]
+        pixels = np.empty((self.height, self.width, len(color)), self.pixels.dtype)
+        for row, source in enumerate(self.pixels):  # row by row, without floating-point copies of the image
+            alpha = source[:, -1:] / np.float32(np.iinfo(source.dtype).max)
+            pixels[row] = np.rint(source[:, :-1] * alpha + color * (1 - alpha))
+        return replace(self, pixels=pixels, icc_profile=matching_profile(self.icc_profile, len(color)))
+
     def upright(self, orientation: object) -> Picture:
         """Return a copy with an EXIF orientation applied (1 to 8, other values count as 1)."""
         pixels, dpi, xmp = self.pixels, self.dpi, self.xmp
@@ -82,6 +104,21 @@ class Picture:
         if orientation in (2, 3, 6, 7):
             pixels = pixels[:, ::-1]
         return replace(self, pixels=np.ascontiguousarray(pixels), dpi=dpi, xmp=xmp)
+
+
+def parse_color(color: str) -> tuple[int, int, int]:
+    """Return the RGB values of an opaque color: a name, ``"#rrggbb"``, or another notation of Pillow's ``ImageColor``.
+
+    Raises:
+        ValueError: If the color is unknown or not opaque.
+    """
+    try:
+        red, green, blue, *alpha = ImageColor.getrgb(color)
+    except (AttributeError, TypeError, ValueError):
+        alpha = [0]
+    if alpha not in ([], [255]):
+        raise ValueError(f"background must be an opaque color such as white or #rrggbb, got {color!r}")
+    return red, green, blue
 
 
 def from_pillow(image: Image.Image) -> Picture:

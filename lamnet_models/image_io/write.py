@@ -45,7 +45,23 @@ def encoder_memory(extension: str, height: int, width: int) -> int:
     return 0 if FORMATS[extension.lower()].name in _STREAMED else 12 * height * width
 
 
-def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95) -> None:
+def fit_alpha(extension: str, picture: Picture, background: str | None = None) -> Picture:
+    """Return a picture without alpha channel if the format has none and nothing is lost.
+
+    Args:
+        extension: Extension of the format.
+        picture: The picture; returned unchanged if it is transparent and ``background`` is None.
+        background: Color to blend transparent pixels onto.
+    """
+    form = FORMATS.get(extension.lower())
+    if picture.channels in (1, 3) or form is None or form.alpha:
+        return picture
+    if picture.is_opaque:
+        return picture.with_pixels(picture.pixels[..., :-1])
+    return picture if background is None else picture.flattened(background)
+
+
+def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95, background: str | None = None) -> None:
     """Write a picture atomically, in the format given by the extension.
 
     PNG and TIFF are lossless and keep ICC profile and resolution; WebP, JPEG, AVIF and HEIC keep the profile and,
@@ -58,15 +74,18 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95)
         path: The file; an existing one is replaced. Its folder must exist.
         picture: Picture to write.
         quality: Quality of JPEG, WebP, AVIF and HEIC, 1 to 100.
+        background: Color to blend transparent pixels onto, such as ``"white"`` or ``"#rrggbb"``, for formats without
+            alpha; None: these raise an error for pictures that are not opaque.
 
     Raises:
         ImageError: If the format does not support the picture, or the file cannot be written.
-        ValueError: If ``quality`` is out of range.
+        ValueError: If ``quality`` is out of range or ``background`` is not a color.
     """
     path = Path(path)
     name = one_line(path)
     if not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ValueError(f"quality must be an integer from 1 to 100, got {quality!r}")
+    picture = fit_alpha(path.suffix, picture, background)
     if problem := unsupported_reason(path.suffix, *picture.pixels.shape, picture.pixels.dtype, hdr=picture.color.hdr):
         raise ImageError(f"{name}: {problem}")
     try:

@@ -18,7 +18,8 @@ from ..errors import ImageError, LAMNetError, error_reason, one_line
 from ..image_io import READABLE, WRITABLE, Picture, read_image, unsupported_reason, write_image
 from ..image_io.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
 from ..image_io.frames import Frames, frame_count, open_frames, write_frames
-from ..image_io.write import dropped_color, encoder_memory
+from ..image_io.picture import parse_color
+from ..image_io.write import dropped_color, encoder_memory, fit_alpha
 from .planner import TilePlan, format_memory, host_memory
 from .tiling import Progress
 from .upscaler import UpscalerPool
@@ -51,7 +52,8 @@ class Result:
         target: Output image, written by this job or, if skipped, by an earlier one; None if the job failed.
         error: One-line error message that names the file; None if the job succeeded.
         skipped: Whether the target existed and was kept.
-        exists: Whether the job failed because the target existed, see ``Options.overwrite``.
+        option: Field of ``Options`` that avoids the error, if any: ``"overwrite"``, ``"frames"``, ``"max_pixels"`` or
+            ``"background"``.
         size: Width and height of the output in pixels.
         frames: Number of frames in the output.
         tile: Side of the tiles that ran, or ``"exact"``; 0: the whole image at once. For several frames, the smallest.
@@ -62,7 +64,7 @@ class Result:
     target: Path | None = None
     error: str | None = None
     skipped: bool = False
-    exists: bool = False
+    option: str | None = None
     size: tuple[int, int] | None = None
     frames: int = 1
     tile: int | str | None = None
@@ -80,8 +82,13 @@ class Options:
         metadata: Copy EXIF and XMP metadata to the output.
         frames: Upscale all frames or pages of a file; otherwise such files are refused.
         max_pixels: Maximum number of input pixels, see ``read_image``.
+        background: Color to blend transparent images onto, such as ``"white"`` or ``"#rrggbb"``, if the output format
+            has no alpha channel. None: such jobs fail, or write PNG if the format was not specified.
         overlap: Read the next image and write the previous one during the computation; otherwise memory holds one image
             at a time.
+
+    Raises:
+        ValueError: If the background is not a color.
     """
 
     overwrite: bool = False
@@ -90,7 +97,12 @@ class Options:
     metadata: bool = True
     frames: bool = False
     max_pixels: int | None = None
+    background: str | None = None
     overlap: bool = True
+
+    def __post_init__(self) -> None:
+        if self.background is not None:
+            parse_color(self.background)
 
 
 def plan_jobs(
@@ -295,6 +307,7 @@ class _JobRunner:
             return _failure(result, error)
 
     def _upscale(self, job: Job, picture: Picture, progress: Progress | None) -> tuple[Result, Picture]:
+        picture = fit_alpha(job.target.suffix, picture, self.options.background)
         target = self._target(job, picture)
         sr, plan = self._upscale_picture(picture, progress)
         notes = _color_notes(target, sr)
@@ -348,7 +361,7 @@ class _JobRunner:
         if problem:
             fallback = self._png_fallback(job)
             if not fallback:
-                raise ImageError(f"{one_line(target)}: {problem}; choose another format, such as png")
+                raise _format_error(job, picture, problem)
             (target,) = fallback
             self._check_overwrite(target)
         _make_folder(target.parent, job.within)
@@ -361,11 +374,31 @@ class _JobRunner:
 
     def _check_overwrite(self, target: Path) -> None:
         if not self.options.overwrite and target.exists():
-            raise _ExistsError(f"{one_line(target)}: already exists")
+            raise ImageError(f"{one_line(target)}: already exists", option="overwrite")
 
 
-class _ExistsError(ImageError):
-    """Raised if a target exists and may not be replaced."""
+def _format_error(job: Job, picture: Picture, problem: str) -> ImageError:
+    option = None if picture.channels in (1, 3) or FORMATS[job.target.suffix.lower()].alpha else "background"
+    return ImageError(f"{one_line(job.target)}: {problem}; choose another format, such as png", option)
+
+
+def transparency_error(job: Job, options: Options) -> ImageError | None:
+    """Return the error of a job whose output format cannot store the transparency of its image, otherwise None.
+
+    Images are read only if this is possible. Other errors are ignored.
+    """
+    form = FORMATS.get(job.target.suffix.lower())
+    if form is None or form.alpha or job.allow_png or options.background is not None:
+        return None
+    if FORMATS.get(job.source.suffix.lower()) is FORMATS[".jpg"]:
+        return None
+    try:
+        picture = fit_alpha(job.target.suffix, read_image(job.source, max_pixels=options.max_pixels))
+    except ImageError:
+        return None
+    if picture.channels in (1, 3):
+        return None
+    return _format_error(job, picture, f"{form.name} does not support transparency")
 
 
 def _encoding_error(extension: str, height: int, width: int, max_memory: int | None) -> str | None:
@@ -383,7 +416,7 @@ def _color_notes(target: Path, picture: Picture) -> tuple[str, ...]:
 
 def _failure(job: Job | Result, error: Exception) -> Result:
     if isinstance(error, ImageError):
-        return Result(job.source, error=str(error), exists=isinstance(error, _ExistsError))
+        return Result(job.source, error=str(error), option=error.option)
     if isinstance(error, LAMNetError | MemoryError | ValueError | OSError):
         return Result(job.source, error=f"{one_line(job.source)}: {error_reason(error)}")
     raise error

@@ -108,6 +108,26 @@ def test_upscale_tiled(lamnet, tmp_path, model, colors):
     assert np.abs(whole - tiled).mean() < 2
 
 
+def test_upscale_background(lamnet, tmp_path, model, colors):
+    opaque, transparent = (Image.fromarray(colors).convert("RGBA") for _ in range(2))
+    transparent.putpixel((0, 0), (0, 0, 0, 0))
+    opaque.save(tmp_path / "opaque.png")
+    transparent.save(tmp_path / "transparent.png")
+    command = ["upscale", tmp_path / "*.png", "-n", model, "-o", tmp_path / "out", "--ext", "jpg"]
+    for options in (["--dry-run"], []):
+        code, out, err = lamnet(*command, *options)
+        assert code == 1
+        assert [line.split()[0] for line in out.splitlines()] == [str(tmp_path / "opaque.png")]
+        assert len(err.splitlines()) == 1
+        assert "transparent_x2.jpg" in err
+        assert "--background" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["opaque_x2.jpg"]
+    for options in (["--dry-run"], ["--overwrite"]):
+        code, out, err = lamnet(*command, "--background", "#ffffff", *options)
+        assert (code, err, len(out.splitlines())) == (0, "", 2)
+        assert lamnet(*command, "--background", "whitish", *options)[0] == 2
+
+
 def test_upscale_color_signaling(lamnet, tmp_path, model, colors):
     write_image(tmp_path / "linear.png", Picture(colors, color=ColorSignals(gamma=1.0)))
     write_image(tmp_path / "hdr.png", Picture(colors, color=ColorSignals((9, 16))))

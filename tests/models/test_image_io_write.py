@@ -143,6 +143,42 @@ def test_write_uppercase_extensions(tmp_path):
             assert image.format in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "HEIF")
 
 
+# Pictures with alpha in formats without it
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_write_opaque_alpha(tmp_path, channels):
+    pixels = smooth(channels)
+    pixels[..., -1] = 255
+    for extension in (".jpg", ".bmp"):
+        write_image(tmp_path / f"a{extension}", Picture(pixels))
+        assert read_image(tmp_path / f"a{extension}").channels == channels - 1
+
+
+@pytest.mark.parametrize(
+    ("background", "dtype", "channels", "profile", "expected"),
+    [
+        ("white", np.uint8, 4, SRGB, (255, 255, 255)),
+        ("#804020", np.uint8, 2, GRAY, (128, 64, 32)),
+        ("#808080", np.uint8, 2, GRAY, (128,)),
+        ("rgb(1,2,3)", np.uint16, 4, SRGB, (257, 514, 771)),
+    ],
+)
+def test_picture_flattened(background, dtype, channels, profile, expected):
+    pixels = np.zeros((2, 3, channels), dtype)
+    pixels[0, 0] = np.iinfo(dtype).max
+    flat = Picture(pixels, profile).flattened(background)
+    assert flat.pixels.dtype == dtype
+    assert tuple(flat.pixels[1, 1]) == expected
+    assert (flat.pixels[0, 0] == np.iinfo(dtype).max).all()
+    assert (flat.icc_profile is None) == (len(expected) == 3 and channels == 2)
+
+
+def test_write_background(tmp_path):
+    write_image(tmp_path / "a.bmp", Picture(np.zeros((2, 3, 4), np.uint8)), background="lime")
+    assert tuple(read_image(tmp_path / "a.bmp").pixels[0, 0]) == (0, 255, 0)
+
+
 # Failures
 
 
