@@ -26,6 +26,7 @@ class Picture:
             depend on the pixels, such as size and orientation.
         xmp: XMP packet, without statements about the pixels or the file.
         color: Color signaling other than the ICC profile.
+        notes: Warnings about the file it was read from.
 
     Raises:
         ValueError: If the pixels have another shape or dtype.
@@ -37,6 +38,7 @@ class Picture:
     exif: bytes | None = None
     xmp: bytes | None = None
     color: ColorSignals = field(default_factory=ColorSignals)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] not in (1, 2, 3, 4) or 0 in self.pixels.shape:

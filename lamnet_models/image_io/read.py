@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import struct
 import sys
 import threading
@@ -23,7 +24,8 @@ from . import vips
 from .color import ColorSignals, signals_from_exif, signals_from_nclx, signals_from_png
 from .formats import heif_formats
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
-from .vips import cmyk_to_rgb, matching_profile
+from .unsupported import means_unsupported, unsupported_kind
+from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
 from .xmp import descriptive_xmp, xmp_orientation
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -36,6 +38,8 @@ _MAX_PIXELS_PER_BYTE = {
     "BMP": 128,  # runs of 255 pixels in two bytes
 }
 _BMP_RLE4 = 2
+_JPEG_END = b"\xff\xd9"
+_JPEG_TRUNCATED = re.compile("premature end|found marker 0xd9 instead of RST", re.IGNORECASE)  # messages of libjpeg
 _SMALL = 1 << 24  # number of pixels below which a false size does no harm
 _COLOR_SPACES = ("b-w", "grey16", "srgb", "rgb16", "cmyk")  # libvips' names
 _VIPS_UNSUPPORTED_TIFF = (
@@ -64,8 +68,9 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
             ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Raises:
-        ImageError: If the file is missing, empty, truncated, damaged or not an image; if it is animated or has several
-            pages (see ``open_frames``); if its samples are not 8- or 16-bit integers; or if it has too many pixels.
+        ImageError: If the file is missing, empty, truncated, damaged, not supported or not an image; if it is animated
+            or has several pages (see ``open_frames``); if its samples are not 8- or 16-bit integers; or if it has too
+            many pixels.
     """
     with open_for_decoding(path, max_pixels) as file:
         return _read(file)
@@ -127,11 +132,19 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
     except PermissionError as error:
         raise ImageError(f"{name}: cannot read ({error_reason(error)})") from None
     except Exception as error:  # decoders raise arbitrary errors on damaged files
-        raise ImageError(f"{name}: damaged, truncated or unsupported ({error_reason(error)})") from None
+        reason = error_reason(error)
+        problem = "not supported" if means_unsupported(reason) else "damaged, truncated or unsupported"
+        raise ImageError(f"{name}: {problem} ({reason})") from None
 
 
 def detect_format(file: io.BufferedReader) -> str:
-    """Return ``PNG`` or ``TIFF`` by signature, ``""`` for formats detected by Pillow."""
+    """Return ``PNG`` or ``TIFF`` by signature, ``""`` for formats detected by Pillow.
+
+    Raises:
+        ImageError: If the format is known, but not supported.
+    """
+    if kind := unsupported_kind(file):
+        raise ImageError(f"{kind} is not supported")
     file.seek(0)
     head = file.read(8)
     if head == _PNG_SIGNATURE:
@@ -146,9 +159,7 @@ def open_with_pillow(file: io.BufferedReader) -> Image.Image:
     try:
         return Image.open(file, formats=formats)
     except UnidentifiedImageError:
-        raise ImageError(
-            "not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image, or damaged at the beginning"
-        ) from None
+        raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image") from None
 
 
 def animation_length(image: Image.Image) -> int:
@@ -177,8 +188,8 @@ def _read(file: io.BufferedReader) -> Picture:
     if "progression" not in image.info:
         _check_file_size(file, image.format, *image.size)
     if image.format == "BMP" and image.info.get("compression") == _BMP_RLE4:
-        raise ImageError("4-bit run-length compression of BMP is unsupported")  # Pillow misreads odd lengths
-    picture = from_pillow(image)
+        raise ImageError("4-bit run-length compression of BMP is not supported")  # Pillow misreads odd lengths
+    picture = _read_jpeg(file, image) if image.format in ("JPEG", "MPO") else from_pillow(image)
     if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
         picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
     exif = exif_of(image)
@@ -187,6 +198,26 @@ def _read(file: io.BufferedReader) -> Picture:
     if image.format in ("AVIF", "HEIF"):
         picture = replace(picture, color=_code_points(file, picture))
     return picture.upright(exif.get(ORIENTATION, 1))
+
+
+def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
+    """Convert a JPEG image opened by Pillow, with a note if the end marker is missing or the image data have errors.
+
+    Raises:
+        ImageError: If image data are missing; Pillow would fill them with gray.
+    """
+    file.seek(0)
+    data = file.read() + _JPEG_END
+    damage = jpeg_damage(data)
+    if damage and _JPEG_TRUNCATED.search(damage):
+        raise ImageError("truncated: image data are missing")
+    notes = ("damaged image data, parts may look wrong",) if damage else ()
+    try:
+        picture = from_pillow(image)
+    except OSError:
+        picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
+        notes = notes or ("the end marker is missing; the image is complete",)
+    return replace(picture, notes=notes)
 
 
 def _code_points(file: io.BufferedReader, picture: Picture) -> ColorSignals:
@@ -337,7 +368,7 @@ def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Imag
     if image.format not in ("uchar", "ushort"):
         raise ImageError(f"samples must be 8- or 16-bit unsigned integers, got {image.format}")
     if image.interpretation not in _COLOR_SPACES:
-        raise ImageError(f"unsupported color space {image.interpretation}")
+        raise ImageError(f"color space {image.interpretation} is not supported")
     profile = vips.get_field(image, "icc-profile-data")
     pixels = vips.decode(image)
     if image.interpretation == "cmyk":

@@ -56,6 +56,19 @@ def decode(image: pyvips.Image) -> np.ndarray:
     return pixels
 
 
+def jpeg_damage(data: bytes) -> str | None:
+    """Return the first problem in the image data of a JPEG file, or None; Pillow ignores most of them."""
+    with _errors_lock:
+        pyvips.vips_lib.vips_error_clear()
+        try:
+            pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="none", shrink=8).avg()
+            return _error_log() or None
+        except pyvips.Error as error:
+            return error.detail
+        finally:
+            pyvips.vips_lib.vips_error_clear()
+
+
 def _error_log() -> str:
     """Return the content of libvips' error buffer, without harmless lines."""
     log = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")

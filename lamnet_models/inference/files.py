@@ -310,7 +310,7 @@ class _JobRunner:
         picture = fit_alpha(job.target.suffix, picture, self.options.background)
         target = self._target(job, picture)
         sr, plan = self._upscale_picture(picture, progress)
-        notes = _color_notes(target, sr)
+        notes = (*picture.notes, *_color_notes(target, sr))
         return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option, notes=notes), sr
 
     def _upscale_frames(self, job: Job, progress: Progress | None) -> Result:
@@ -332,7 +332,7 @@ class _JobRunner:
             pictures = upscale_all(frames, chain([first], frames.pictures))
             write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
         tile = TilePlan.smallest(plans).tile_option
-        notes = _color_notes(target, first)
+        notes = (*first.notes, *_color_notes(target, first))
         return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tile, notes=notes)
 
     def _upscale_picture(self, picture: Picture, progress: Progress | None) -> tuple[Picture, TilePlan]:
