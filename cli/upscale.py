@@ -188,7 +188,15 @@ def upscale(
         jobs: list[Job] = []
         if not is_raw:
             name_suffix = target_size.suffix(default) if suffix is None else suffix
-            jobs = plan_jobs(inputs, output, suffix=name_suffix, ext=ext, recursive=recursive, frames=frames)
+            jobs = plan_jobs(
+                inputs,
+                output,
+                suffix=name_suffix,
+                ext=ext,
+                recursive=recursive,
+                frames=frames,
+                on_status=print_note,
+            )
     except (ImageError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     if dry_run:

@@ -208,7 +208,7 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
     """
     file.seek(0)
     data = file.read() + _JPEG_END
-    damage = jpeg_damage(data)
+    damage = jpeg_damage(data, *image.size)
     if damage and _JPEG_TRUNCATED.search(damage):
         raise ImageError("truncated: image data are missing")
     notes = ("damaged image data, parts may look wrong",) if damage else ()

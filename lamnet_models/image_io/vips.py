@@ -56,17 +56,18 @@ def decode(image: pyvips.Image) -> np.ndarray:
     return pixels
 
 
-def jpeg_damage(data: bytes) -> str | None:
-    """Return the first problem in the image data of a JPEG file, or None; Pillow ignores most of them."""
+def jpeg_damage(data: bytes, width: int, height: int) -> str | None:
+    """Return libjpeg's first message on the image data of a JPEG file, or None; Pillow ignores most of them."""
+    shrink = 8 if min(width, height) >= 8 else 1  # faster; reads all data, too
     with _errors_lock:
         pyvips.vips_lib.vips_error_clear()
         try:
-            pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="none", shrink=8).avg()
-            return _error_log() or None
+            pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="none", shrink=shrink).avg()
+            log = _error_log()
         except pyvips.Error as error:
-            return error.detail
-        finally:
-            pyvips.vips_lib.vips_error_clear()
+            log = error.detail
+        pyvips.vips_lib.vips_error_clear()
+    return next((line for line in log.splitlines() if line.startswith("VipsJpeg")), None)
 
 
 def _error_log() -> str:

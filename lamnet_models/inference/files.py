@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -113,6 +114,7 @@ def plan_jobs(
     ext: str = "auto",
     recursive: bool = True,
     frames: bool = False,
+    on_status: Callable[[str], None] | None = None,
 ) -> list[Job]:
     """Map input files to output paths, without opening any file.
 
@@ -128,6 +130,8 @@ def plan_jobs(
             format cannot be written (GIF) or cannot hold the result (transparency in a BMP, a side too long for WebP).
         recursive: Include subfolders.
         frames: Upscale all frames of multi-frame images, so that GIF files stay GIF.
+        on_status: Called with a message for each kind of file that is skipped in folders and patterns because it is not
+            supported, such as ``"2 .psd files skipped: not supported"``.
 
     Returns:
         The jobs in the order of the inputs, files of a folder or pattern sorted by name. A missing file gets a job too,
@@ -147,8 +151,13 @@ def plan_jobs(
         raise ValueError(f"suffix must not contain a path separator, got {suffix!r}")
     folder = None if output is None else Path(output)
     sources: dict[str, _Source] = {}
-    for source in _find_sources(inputs, recursive, exclude=folder):
-        sources.setdefault(_path_key(source.path), source)
+    unsupported: Counter[str] = Counter()
+    try:
+        for source in _find_sources(inputs, recursive, folder, unsupported):
+            sources.setdefault(_path_key(source.path), source)
+    finally:
+        for kind, count in sorted(unsupported.items()) if on_status else ():
+            on_status(f"{count} {kind or 'other'} {'file' if count == 1 else 'files'} skipped: not supported")
     if output is not None and _is_file(output, inputs, writable):
         target = _output_file(Path(output), len(sources), extension, writable)
         jobs = [Job(source.path, target) for source in sources.values()]
@@ -451,7 +460,7 @@ class _Source:
 
 
 def _find_sources(
-    inputs: Sequence[str | os.PathLike], recursive: bool = True, exclude: Path | None = None
+    inputs: Sequence[str | os.PathLike], recursive: bool, exclude: Path | None, unsupported: Counter[str]
 ) -> Iterator[_Source]:
     """Yield the input files, those of a folder or pattern sorted by name.
 
@@ -459,6 +468,7 @@ def _find_sources(
         inputs: Files, folders and patterns, see ``plan_jobs``. Missing files are yielded too.
         recursive: Include subfolders.
         exclude: Folder to skip.
+        unsupported: Counts files of folders and patterns that are not images, by extension.
 
     Raises:
         ImageError: If a folder cannot be listed or contains no images.
@@ -467,13 +477,15 @@ def _find_sources(
         path = Path(item)
         sources: list[_Source] = []
         if path.is_dir():
-            sources = list(_walk(path, recursive, exclude))
+            sources = list(_walk(path, recursive, exclude, unsupported))
             if not sources:
                 raise ImageError(f"{one_line(path)}: the folder contains no images")
         elif not path.exists() and any(character in str(path) for character in "*?["):
             files = map(Path, sorted(glob.glob(str(path), recursive=True)))
             sources = [
-                _Source(file, subfolder=_relative_to_pattern(file.parent, path)) for file in files if _is_image(file)
+                _Source(file, subfolder=_relative_to_pattern(file.parent, path))
+                for file in files
+                if _is_image(file, unsupported)
             ]
         yield from sources or [_Source(path, is_explicit=True)]
 
@@ -483,7 +495,7 @@ def _path_key(path: Path) -> str:
     return os.path.normcase(os.path.realpath(path))
 
 
-def _walk(top: Path, recursive: bool, exclude: Path | None) -> Iterator[_Source]:
+def _walk(top: Path, recursive: bool, exclude: Path | None, unsupported: Counter[str]) -> Iterator[_Source]:
     excluded = None if exclude is None or _path_key(exclude) == _path_key(top) else _path_key(exclude)
 
     def fail(error: OSError) -> None:
@@ -497,7 +509,7 @@ def _walk(top: Path, recursive: bool, exclude: Path | None) -> Iterator[_Source]
             if recursive and not name.startswith(".") and not (excluded and _path_key(parent / name) == excluded)
         ]
         for name in sorted(names):
-            if not name.startswith(".") and _is_image(parent / name):
+            if not name.startswith(".") and _is_image(parent / name, unsupported):
                 yield _Source(parent / name, subfolder=parent.relative_to(top))
 
 
@@ -508,8 +520,14 @@ def _relative_to_pattern(folder: Path, pattern: Path) -> Path:
     return folder.relative_to(Path(*parts[:fixed]))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE and path.is_file()
+def _is_image(path: Path, unsupported: Counter[str]) -> bool:
+    """Return whether a path is a file with the extension of an image; count other files by extension."""
+    if not path.is_file():
+        return False
+    is_image = path.suffix.lower() in READABLE
+    if not is_image:
+        unsupported[one_line(path.suffix.lower())] += 1
+    return is_image
 
 
 # Raw video: a byte stream of rgb24 frames, as read and written by ffmpeg

@@ -413,6 +413,12 @@ def test_read_jpeg_without_image_data(tmp_path, options, end, missing):
     check_refused(tmp_path / "a.jpg", "truncated: image data are missing")
 
 
+@pytest.mark.parametrize("size", [(1, 1), (8, 6), (200, 1), (8, 8)])
+def test_read_small_jpeg_without_notes(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg").notes == ()
+
+
 def test_read_jpeg_with_trailing_data(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg() + b"video" * 99)
     assert read_image(tmp_path / "a.jpg").notes == ()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+from lamnet_models.errors import ImageError
 from lamnet_models.inference.files import Options, plan_jobs, run_jobs, transparency_error, upscale_raw
 from lamnet_models.inference.upscaler import UpscalerPool
 
@@ -80,6 +81,29 @@ def test_upscale_raw_progress_has_unknown_total():
     )
     assert calls == [(1, 0), (2, 0), (3, 0)]
     assert len(sink.getvalue()) == 4 * frames.size
+
+
+# Files that are not images
+
+
+def test_plan_jobs_reports_skipped_kinds(tmp_path):
+    for name in ("a.png", "b.psd", "c.PSD", "sub/d.txt", "e", ".hidden.psd", "out/f.psd"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        plain(4, 5).save(tmp_path / name, "PNG")
+    for inputs in ([tmp_path], [tmp_path / "*", tmp_path / "sub" / "*"]):
+        messages = []
+        jobs = plan_jobs(inputs, tmp_path / "out", suffix="_x2", on_status=messages.append)
+        assert [job.source.name for job in jobs if job.source.suffix == ".png"] == ["a.png"]
+        expected = ["1 other file", "2 .psd files", "1 .txt file"]
+        assert messages == [f"{text} skipped: not supported" for text in expected]
+
+
+def test_plan_jobs_folder_without_images_reports_skipped_kinds(tmp_path):
+    (tmp_path / "a.psd").touch()
+    messages = []
+    with pytest.raises(ImageError, match="no images"):
+        plan_jobs([tmp_path], suffix="_x2", on_status=messages.append)
+    assert messages == ["1 .psd file skipped: not supported"]
 
 
 # Transparency in formats without alpha
