@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _HINTS = {
     "overwrite": "--overwrite replaces it, --skip-existing keeps it",
+    "frames": "--frames upscales all",
+    "max_pixels": "--max-pixels raises the limit",
     "background": "--background COLOR fills transparency",
 }
 """Advice on errors, by the option of the library that avoids them."""

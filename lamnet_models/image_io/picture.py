@@ -173,7 +173,8 @@ def _sixteen_bits(values: np.ndarray) -> np.ndarray:
 
 
 ORIENTATION = 0x0112
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _PER_CENTIMETER = 0x011A, 0x011B, 0x0128, 3
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_NO_UNIT, _PER_CENTIMETER = 1, 3
 EXIF, GPS = 0x8769, 0x8825  # tags of subdirectories
 _DESCRIPTION, _WIDTH, _HEIGHT = 0x010E, 0xA002, 0xA003
 _FILE_SPECIFIC = (
@@ -263,9 +264,10 @@ def valid_dpi(dpi: object) -> tuple[float, float] | None:
 def exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:
     """Return the resolution in EXIF data in dpi, or None."""
     dpi = valid_dpi((exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)))
-    if dpi and exif.get(_RESOLUTION_UNIT) == _PER_CENTIMETER:
+    unit = exif.get(_RESOLUTION_UNIT)
+    if dpi and unit == _PER_CENTIMETER:
         return dpi[0] * 2.54, dpi[1] * 2.54
-    return dpi
+    return None if unit == _NO_UNIT else dpi
 
 
 def xmp_of(image: Image.Image) -> bytes | None:

@@ -124,9 +124,9 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
         with _pillow_lock, _warnings_suppressed(), _pixel_limit(max_pixels):
             yield
     except ImageError as error:
-        raise ImageError(f"{name}: {error}") from None
+        raise ImageError(f"{name}: {error}", error.option) from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error_reason(error)} Raise the limit with --max-pixels") from None
+        raise ImageError(f"{name}: {error_reason(error)}", option="max_pixels") from None
     except MemoryError:
         raise ImageError(f"{name}: too large for available memory") from None
     except PermissionError as error:
@@ -184,7 +184,7 @@ def _read(file: io.BufferedReader) -> Picture:
         return read_tiff(file)
     image = open_with_pillow(file)
     if (frames := animation_length(image)) > 1:
-        raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
+        raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
     if "progression" not in image.info:
         _check_file_size(file, image.format, *image.size)
     if image.format == "BMP" and image.info.get("compression") == _BMP_RLE4:
@@ -193,8 +193,8 @@ def _read(file: io.BufferedReader) -> Picture:
     if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
         picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
     exif = exif_of(image)
-    if picture.dpi is None:
-        picture = replace(picture, dpi=exif_dpi(exif))
+    has_dpi = image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit")  # otherwise Pillow's default
+    picture = replace(picture, dpi=picture.dpi if has_dpi and picture.dpi else exif_dpi(exif))
     if image.format in ("AVIF", "HEIF"):
         picture = replace(picture, color=_code_points(file, picture))
     return picture.upright(exif.get(ORIENTATION, 1))
@@ -235,7 +235,7 @@ def _read_png(file: io.BufferedReader) -> Picture:
     """Read a PNG file with one image."""
     chunks = small_png_chunks(file)
     if (frames := _png_frame_count(chunks)) > 1:
-        raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
+        raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
     image = vips.open_image(file)
     _check_file_size(file, "PNG", image.width, image.height)
     return replace(_to_picture(image, _png_resolution(chunks)), color=signals_from_png(chunks))
@@ -292,7 +292,7 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
     try:
         image = vips.open_image(file, page)
         if page is None and (pages := vips.get_field(image, "n-pages", 1)) > 1:
-            raise ImageError(f"file with {pages} pages; use --frames to upscale all")
+            raise ImageError(f"file with {pages} pages, not a single image", "frames")
         has_dpi = vips.get_field(image, "resolution-unit") is not None
         dpi = valid_dpi((image.xres * 25.4, image.yres * 25.4)) if has_dpi else None
         return _to_picture(image, dpi, _tiff_exif(file, page))
@@ -408,8 +408,8 @@ def check_pixels(width: int, height: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
         raise ImageError(
-            f"image must have at most {int(2 * limit):,} pixels (decompression bomb limit), got {width:,}×{height:,}; "
-            "raise the limit with --max-pixels"
+            f"image must have at most {int(2 * limit):,} pixels (decompression bomb limit), got {width:,}×{height:,}",
+            option="max_pixels",
         )
 
 

@@ -154,8 +154,8 @@ def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, qua
         options["xmp"] = picture.xmp
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
-    if picture.dpi:
-        options["dpi"] = picture.dpi
+    if picture.dpi or form == "BMP":
+        options["dpi"] = picture.dpi or (0, 0)  # otherwise Pillow writes 96 dpi
     to_pillow(picture).save(file, form, **options)
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 from PIL import Image, ImageCms
 
 from lamnet_models import image_io
 from lamnet_models.errors import ImageError
-from lamnet_models.image_io import WRITABLE, Picture, read_image, write_image
+from lamnet_models.image_io import WRITABLE, Picture, read_image, write, write_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY = SRGB[:16] + b"GRAY" + SRGB[20:]  # only the color space in the header is checked
@@ -84,10 +85,52 @@ def test_write_minimal_sizes(tmp_path, extension, dtype, size):
     assert read_image(tmp_path / f"a{extension}").pixels.shape == (*size, 3)
 
 
-def test_write_without_dpi(tmp_path):
-    for extension in (".png", ".tif", ".jpg", ".webp"):
-        write_image(tmp_path / f"a{extension}", Picture(noise(3)))
-        assert read_image(tmp_path / f"a{extension}").dpi is None
+@pytest.mark.parametrize("with_exif", [False, True])
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("extension", [".png", ".tif", ".jpg", ".webp", ".bmp"])
+def test_write_without_dpi(tmp_path, monkeypatch, extension, dtype, large, with_exif):
+    if dtype == np.uint16 and extension not in (".png", ".tif"):
+        pytest.skip("8-bit format")
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0 if large else 1 << 40)  # large images are written by libvips
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    path = tmp_path / f"a{extension}"
+    write_image(path, Picture(noise(3, dtype), exif=exif.tobytes().removeprefix(b"Exif\0\0") if with_exif else None))
+    back = read_image(path)
+    assert back.dpi is None
+    assert (back.exif is not None) == (with_exif and extension != ".bmp")
+    if extension == ".tif":
+        with tifffile.TiffFile(path) as file:
+            assert file.pages[0].tags.valueof("ResolutionUnit", 1) == 1  # none
+    else:
+        with Image.open(path) as image:
+            image.load()
+            default = (72, 72) if extension == ".jpg" else (0, 0)  # Pillow's, if the file has no resolution
+            assert image.info.get("dpi", default) in (default, (0, 0))
+            assert image.getexif().get(282) is None
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif", ".jpg"])
+def test_write_large_with_dpi_and_exif(tmp_path, monkeypatch, extension):
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0)
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    data = exif.tobytes().removeprefix(b"Exif\0\0")
+    write_image(tmp_path / f"a{extension}", Picture(smooth(), SRGB, (300.0, 150.0), data))
+    back = read_image(tmp_path / f"a{extension}")
+    assert back.dpi == pytest.approx((300, 150), abs=0.02)
+    assert (back.icc_profile, back.exif) == (SRGB, data)
+    assert np.abs(back.pixels.astype(int) - smooth()).max() <= (6 if extension == ".jpg" else 0)
+
+
+def test_read_jpeg_without_dpi(tmp_path):
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg").dpi is None
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=exif)  # Pillow reads 72 dpi
+    assert read_image(tmp_path / "a.jpg").dpi is None
 
 
 def test_write_bmp_converts_to_srgb(tmp_path):
