@@ -17,6 +17,8 @@ _SRGB_GAMMA = 1 / 2.2
 _UNSPECIFIED, _HDR_TRANSFER = 2, {16: "PQ", 18: "HLG"}  # code points of ITU-T H.273
 _SDR_LIKE_SRGB = ((1, 2), (1, 2, 6, 13, 14, 15))  # primaries and transfer functions displayed as sRGB
 _CODE_POINT_FORMATS, _TAG_FORMATS = ("PNG", "AVIF", "HEIF"), ("TIFF", "JPEG", "WEBP")
+_EXIF_FORMATS = ("JPEG", "WEBP")
+_EXIF, _INTEROPERABILITY, _INDEX, _ADOBE_RGB = 0x8769, 0xA005, 1, "R03"  # directories of EXIF data, and an entry
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class ColorSignals:
         primaries: Chromaticities x, y of red, green and blue.
         srgb_intent: Rendering intent of an image declared as sRGB.
         transfer_function: Table from values to light of a TIFF file, for one or three channels.
+        adobe_rgb: Whether EXIF data declare Adobe RGB, as cameras do.
     """
 
     code_points: tuple[int, int] | None = None
@@ -40,6 +43,7 @@ class ColorSignals:
     primaries: tuple[float, ...] | None = None
     srgb_intent: int | None = None
     transfer_function: tuple[int, ...] | None = None
+    adobe_rgb: bool = False
 
     @property
     def hdr(self) -> str | None:
@@ -76,6 +80,8 @@ class ColorSignals:
                 lost.append("chromaticities")
             if self.transfer_function and not (form in _TAG_FORMATS and self.fits_transfer_function(bits)):
                 lost.append("transfer function")
+            if self.adobe_rgb and form not in _EXIF_FORMATS:
+                lost.append("Adobe RGB in EXIF data")
         if not lost:
             return None
         return f"{form} cannot store the color signaling ({', '.join(lost)}); colors may look different"
@@ -138,17 +144,21 @@ def signals_from_exif(exif: Image.Exif) -> ColorSignals:
         white_point=_numbers(exif.get(_WHITE_POINT), 2),
         primaries=_numbers(exif.get(_PRIMARIES), 6),
         transfer_function=_table(exif.get(_TRANSFER_FUNCTION)),
+        adobe_rgb=_declares_adobe_rgb(exif),
     )
 
 
-def add_color_tags(exif: Image.Exif, color: ColorSignals, bits: int) -> None:
-    """Add the color signals that tags can store to EXIF data."""
-    if color.white_point:
-        exif[_WHITE_POINT] = color.white_point
-    if color.primaries:
-        exif[_PRIMARIES] = color.primaries
-    if color.fits_transfer_function(bits):
-        exif[_TRANSFER_FUNCTION] = color.transfer_function
+def add_color_tags(exif: Image.Exif, color: ColorSignals, form: str, bits: int) -> None:
+    """Add the color signals that a format stores in tags to EXIF data."""
+    if form in _TAG_FORMATS:
+        if color.white_point:
+            exif[_WHITE_POINT] = color.white_point
+        if color.primaries:
+            exif[_PRIMARIES] = color.primaries
+        if color.fits_transfer_function(bits):
+            exif[_TRANSFER_FUNCTION] = color.transfer_function
+    if color.adobe_rgb and form in _EXIF_FORMATS:
+        exif[_EXIF] = exif.get_ifd(_EXIF) | {_INTEROPERABILITY: {_INDEX: _ADOBE_RGB}}
 
 
 def color_tags(color: ColorSignals, bits: int) -> list[tuple]:
@@ -163,6 +173,13 @@ def color_tags(color: ColorSignals, bits: int) -> list[tuple]:
     if color.fits_transfer_function(bits):
         tags.append((_TRANSFER_FUNCTION, _SHORT, len(color.transfer_function), color.transfer_function, True))
     return tags
+
+
+def _declares_adobe_rgb(exif: Image.Exif) -> bool:
+    try:
+        return exif.get_ifd(_INTEROPERABILITY).get(_INDEX) == _ADOBE_RGB
+    except Exception:  # damaged EXIF data
+        return False
 
 
 def _numbers(values: object, count: int) -> tuple[float, ...] | None:

@@ -232,23 +232,21 @@ def descriptive_exif(exif: Image.Exif) -> bytes | None:
         return None
 
 
-def exif_for(picture: Picture, *, resolution: bool = False, color: bool = False) -> Image.Exif:
-    """Return a picture's EXIF data with its size.
+def exif_for(picture: Picture, form: str) -> Image.Exif:
+    """Return a picture's EXIF data with its size, and with what the format stores there: color signals, resolution.
 
     Args:
         picture: The picture.
-        resolution: Whether to include the resolution, for formats without a field of their own.
-        color: Whether to include color signals.
+        form: Pillow's name of the format.
     """
     output = Image.Exif()
     if picture.exif:
         output.load(picture.exif)
         if details := output.get_ifd(EXIF):
             details[_WIDTH], details[_HEIGHT] = picture.width, picture.height
-    if resolution and picture.dpi:
+    if form == "WEBP" and picture.dpi:
         output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *picture.dpi, 2
-    if color:
-        add_color_tags(output, picture.color, 8 * picture.pixels.dtype.itemsize)
+    add_color_tags(output, picture.color, form, 8 * picture.pixels.dtype.itemsize)
     return output
 
 

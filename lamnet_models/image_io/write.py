@@ -113,7 +113,7 @@ def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: i
         _write_with_pillow(file, picture, form, quality)
     if form == "PNG":
         add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
-    elif form == "TIFF" and (exif := exif_for(picture, color=True)):
+    elif form == "TIFF" and (exif := exif_for(picture, form)):
         _add_tiff_exif(file, exif)
     elif form == "AVIF" and picture.color.fits_code_points(form):
         _set_code_points(file, picture.color.code_points)
@@ -143,8 +143,7 @@ def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, qua
             "tiffinfo": {_PREDICTOR: _HORIZONTAL} | ({_XMP: picture.xmp} if picture.xmp else {}),
             "big_tiff": picture.pixels.nbytes > 2**31,
         }
-    # WebP stores the resolution in EXIF data.
-    exif = exif_for(picture, resolution=form == "WEBP", color=form in ("JPEG", "WEBP"))
+    exif = exif_for(picture, form)
     if exif and form not in ("BMP", "TIFF"):
         options["exif"] = exif
     if picture.xmp and form == "PNG":
@@ -181,7 +180,7 @@ def _write_with_vips(file: io.BufferedRandom, picture: Picture, extension: str, 
         return
     if picture.dpi is None:
         _remove_resolution(file, extension)
-    if extension == ".png" and (exif := exif_for(picture)):
+    if extension == ".png" and (exif := exif_for(picture, "PNG")):
         add_png_chunks(file, png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
 
 
@@ -189,7 +188,7 @@ def _jpeg_segments(picture: Picture) -> bytes:
     """Return the segments of a JPEG file with resolution and EXIF data."""
     unit, *density = (1, *map(round, picture.dpi)) if picture.dpi else (0, 1, 1)
     segments = b"\xff\xe0\0\x10JFIF\0\1\1" + struct.pack(">BHHBB", unit, *density, 0, 0)
-    if exif := exif_for(picture, color=True):
+    if exif := exif_for(picture, "JPEG"):
         data = exif.tobytes()
         segments += b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
     return segments

@@ -137,6 +137,24 @@ def test_tiff_transfer_function_of_three_channels(tmp_path):
     assert read_image(tmp_path / "a.tif").color.transfer_function == TABLE * 3
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_adobe_rgb_of_exif(tmp_path, monkeypatch, large):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update({0xA001: 65535, 0xA005: {1: "R03", 2: b"0100", 0x1001: 32}})
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=exif)
+    picture = read_image(tmp_path / "a.jpg").without_metadata()
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0 if large else 1 << 40)
+    for extension in (".jpg", ".webp"):
+        write_image(tmp_path / f"b{extension}", picture)
+        assert read_image(tmp_path / f"b{extension}").color.adobe_rgb
+        assert dropped_color(extension, picture) is None
+        with Image.open(tmp_path / f"b{extension}") as image:
+            assert 0x1001 not in image.getexif().get_ifd(0xA005)  # the width of the original
+    for extension in (".png", ".tif", ".bmp", ".avif"):
+        write_image(tmp_path / f"b{extension}", picture)
+        assert "Adobe RGB" in dropped_color(extension, picture)
+
+
 def test_pages_keep_color_tags(tmp_path):
     color = ColorSignals(white_point=P3[:2], primaries=P3[2:], transfer_function=TABLE)
     write_image(tmp_path / "a.tif", Picture(pixels(), color=color))
