@@ -31,8 +31,17 @@ from .options import (
 from .output import JobBars, check_output, print_error, print_json, print_note, progress_bar
 
 if TYPE_CHECKING:
-    from lamnet_models.inference.files import Job, Result
+    from lamnet_models.inference.files import Job, Options, Result
     from lamnet_models.inference.upscaler import UpscalerPool
+
+
+_HINTS = {
+    "overwrite": "--overwrite replaces it, --skip-existing keeps it",
+    "frames": "--frames upscales all",
+    "max_pixels": "--max-pixels raises the limit",
+    "background": "--background COLOR fills transparency",
+}
+"""Advice on errors, by the option of the library that avoids them."""
 
 
 class Backend(str, Enum):
@@ -86,6 +95,14 @@ def upscale(
     ] = "auto",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP, AVIF and HEIC.")] = 95,
     metadata: Annotated[Metadata, typer.Option(help="Keep or strip EXIF and XMP metadata.")] = Metadata.keep,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLOR",
+            help="Color behind transparent images, such as white or #rrggbb, for formats without alpha.",
+            show_default="an error for transparent images",
+        ),
+    ] = None,
     frames: Annotated[
         bool, typer.Option("--frames", help="Upscale all frames of animations and all pages of TIFF files.")
     ] = False,
@@ -149,6 +166,16 @@ def upscale(
     from lamnet_models.inference.upscaler import UpscalerPool, model_scale
 
     try:
+        options = Options(
+            overwrite=overwrite,
+            skip_existing=skip_existing,
+            quality=quality,
+            metadata=metadata is Metadata.keep,
+            frames=frames,
+            max_pixels=max_pixels,
+            background=background,
+            overlap=max_memory is None,
+        )
         target_size = TargetSize(scale, width, height)
         if dry_run:
             default = model_scale(model)
@@ -168,20 +195,25 @@ def upscale(
         jobs: list[Job] = []
         if not is_raw:
             name_suffix = target_size.suffix(default) if suffix is None else suffix
-            jobs = plan_jobs(inputs, output, suffix=name_suffix, ext=ext, recursive=recursive, frames=frames)
+            jobs = plan_jobs(
+                inputs,
+                output,
+                suffix=name_suffix,
+                ext=ext,
+                recursive=recursive,
+                frames=frames,
+                on_status=print_note,
+            )
     except (ImageError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     if dry_run:
-        _print_plan(jobs, as_json)
+        _print_plan(jobs, options, as_json)
         return
     if is_raw:
         with sigterm_as_interrupt():
             _upscale_raw(parse_size("--size", size), output, upscalers, overwrite)
         return
 
-    options = Options(
-        overwrite, skip_existing, quality, metadata is Metadata.keep, frames, max_pixels, max_memory is None
-    )
     results = []
     with sigterm_as_interrupt(), _open_report(report) as write_row, JobBars(len(jobs)) as bars:
         for result in run_jobs(jobs, upscalers, options, progress=bars.update, on_status=bars.start):
@@ -237,8 +269,7 @@ def _print_result(result: Result, as_json: bool) -> None:
     for note in result.notes:
         print_note(f"{result.source}: {note}")
     if result.error:
-        hint = "; --overwrite replaces it, --skip-existing keeps it" if result.exists else ""
-        print_error(result.error + hint)
+        print_error(result.error + _hint(result.option))
     elif as_json:
         return
     elif result.skipped:
@@ -249,13 +280,25 @@ def _print_result(result: Result, as_json: bool) -> None:
         print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}{frames}{tiling}", flush=True)
 
 
-def _print_plan(jobs: list[Job], as_json: bool) -> None:
+def _hint(option: str | None) -> str:
+    return f"; {_HINTS[option]}" if option else ""
+
+
+def _print_plan(jobs: list[Job], options: Options, as_json: bool) -> None:
+    """Print inputs and outputs; exit with code 1 if a format cannot store the transparency of an image."""
+    from lamnet_models.inference.files import transparency_error
+
+    errors = [transparency_error(job, options) for job in jobs]
     rows = [{"source": str(job.source), "target": str(job.target), "exists": job.target.exists()} for job in jobs]
+    for error, row in zip(errors, rows, strict=True):
+        if error:
+            print_error(f"{error}{_hint(error.option)}")
+        elif not as_json:
+            print(f"{row['source']} → {row['target']}{'  exists' if row['exists'] else ''}")
     if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        print(f"{row['source']} → {row['target']}{'  exists' if row['exists'] else ''}")
+        print_json([row | {"error": str(error) if error else None} for row, error in zip(rows, errors, strict=True)])
+    if any(errors):
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -21,7 +21,17 @@ class HubError(LAMNetError):
 
 
 class ImageError(LAMNetError):
-    """An image cannot be read, written or processed."""
+    """An image cannot be read, written or processed.
+
+    Args:
+        message: The message.
+        option: Field of ``inference.files.Options`` that avoids the error. The message does not name it, because each
+            interface has its own options.
+    """
+
+    def __init__(self, message: str, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class DatasetError(LAMNetError):

@@ -29,6 +29,7 @@ class Format:
         alpha: Whether it supports transparency.
         deep: Whether it supports 16 bits per channel.
         frames: Whether it supports several images per file.
+        hdr: Whether it can signal HDR transfer functions (PQ, HLG).
         max_side: Maximum pixels per side.
         max_pixels: Maximum number of pixels.
     """
@@ -37,18 +38,19 @@ class Format:
     alpha: bool = False
     deep: bool = False
     frames: bool = False
+    hdr: bool = False
     max_side: int = 2**31 - 1
     max_pixels: int = 2**62
 
 
-_PNG = Format("PNG", alpha=True, deep=True, frames=True)
+_PNG = Format("PNG", alpha=True, deep=True, frames=True, hdr=True)
 _JPEG = Format("JPEG", max_side=65_500)  # limit of libjpeg; the format allows 65,535
 _WEBP = Format("WEBP", alpha=True, frames=True, max_side=16_383)
 _TIFF = Format("TIFF", alpha=True, deep=True, frames=True)
 _BMP = Format("BMP")
 # Default limits of the decoders libavif and libheif; the formats allow more.
-_AVIF = Format("AVIF", alpha=True, max_side=32_768, max_pixels=2**28)
-_HEIC = Format("HEIF", alpha=True, max_side=16_384, max_pixels=2**28)
+_AVIF = Format("AVIF", alpha=True, hdr=True, max_side=32_768, max_pixels=2**28)
+_HEIC = Format("HEIF", alpha=True, hdr=True, max_side=16_384, max_pixels=2**28)
 _GIF = Format("GIF", alpha=True, frames=True, max_side=65_535)
 
 FORMATS = {
@@ -78,7 +80,13 @@ READABLE = (*FORMATS, ".gif", *ALIASES)
 
 
 def unsupported_reason(
-    extension: str, height: int, width: int, channels: int, dtype: np.dtype | type, frames: bool = False
+    extension: str,
+    height: int,
+    width: int,
+    channels: int,
+    dtype: np.dtype | type,
+    frames: bool = False,
+    hdr: str | None = None,
 ) -> str | None:
     """Return the reason why a format does not support an image, or None if it does.
 
@@ -89,6 +97,7 @@ def unsupported_reason(
         channels: Number of channels; 2 and 4 include alpha.
         dtype: uint8 or uint16.
         frames: Whether the image is one of several in the file.
+        hdr: Name of the image's HDR transfer function; None for SDR.
 
     Returns:
         A phrase such as ``"JPEG does not support transparency"``.
@@ -105,6 +114,8 @@ def unsupported_reason(
         return f"{form.name} does not support transparency"
     if np.dtype(dtype).itemsize > 1 and not form.deep:
         return f"{form.name} does not support 16-bit colors"
+    if hdr and not form.hdr:
+        return f"{form.name} does not support HDR colors ({hdr})"
     if max(height, width) > form.max_side:
         return f"{form.name} supports at most {form.max_side:,} pixels per side, got {width:,}x{height:,}"
     if height * width > form.max_pixels:

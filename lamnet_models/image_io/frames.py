@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..errors import ImageError, error_reason, one_line
 from ..filesystem import atomic_path
+from .color import ColorSignals, color_tags, png_color_chunks, signals_from_nclx, signals_from_png
 from .formats import FRAME_FORMATS
 from .picture import ORIENTATION, Picture, exif_of, from_pillow, to_pillow
 from .read import (
@@ -28,10 +29,12 @@ from .read import (
     open_with_pillow,
     png_frame_count,
     read_tiff,
+    small_png_chunks,
     tiff_page_count,
 )
+from .write import add_png_chunks
 
-_XMP = 700  # TIFF tag
+_XMP, _BYTE = 700, 1  # TIFF tag and type
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
     """
     path = Path(path)
     try:
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             if path.suffix.lower() in (".tif", ".tiff"):
                 _write_pages(file, frames)
             else:
@@ -126,9 +129,13 @@ def _pages(file: io.BufferedReader) -> Frames:
 
 def _animation(file: io.BufferedReader) -> Frames:
     is_png = detect_format(file) == "PNG"
+    color = signals_from_png(small_png_chunks(file)) if is_png else None
     file.seek(0)
     image = Image.open(file, formats=("PNG",)) if is_png else open_with_pillow(file)
     check_pixels(*image.size)
+    if image.format == "AVIF" and not image.info.get("icc_profile"):
+        file.seek(0)
+        color = signals_from_nclx(file.read())
     # An APNG may have a default image before the first frame.
     indices = range(1 if image.info.get("default_image") else 0, getattr(image, "n_frames", 1))
     durations = []
@@ -138,14 +145,15 @@ def _animation(file: io.BufferedReader) -> Frames:
             image.load()
         durations.append(float(image.info.get("duration") or 0))
     loop = image.info.get("loop", 1 if image.format == "GIF" else 0)
-    return Frames(len(indices), _decode_frames(image, indices), tuple(durations), loop)
+    return Frames(len(indices), _decode_frames(image, indices, color), tuple(durations), loop)
 
 
-def _decode_frames(image: Image.Image, indices: Iterable[int]) -> Iterator[Picture]:
+def _decode_frames(image: Image.Image, indices: Iterable[int], color: ColorSignals | None) -> Iterator[Picture]:
     for index in indices:
         image.seek(index)
         image.load()
-        yield from_pillow(image).upright(exif_of(image).get(ORIENTATION))
+        picture = from_pillow(image).upright(exif_of(image).get(ORIENTATION))
+        yield picture if color is None else replace(picture, color=color)
 
 
 def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
@@ -162,16 +170,23 @@ def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
                 iccprofile=picture.icc_profile,
                 resolution=picture.dpi,
                 resolutionunit="inch" if picture.dpi else None,
-                extratags=[(_XMP, 1, len(picture.xmp), picture.xmp, True)] if picture.xmp else (),
+                extratags=_extra_tags(picture),
                 metadata=None,
                 software=False,
                 contiguous=False,
             )
 
 
+def _extra_tags(picture: Picture) -> list[tuple]:
+    """Return XMP and color signals as tifffile's tags."""
+    tags: list[tuple] = [(_XMP, _BYTE, len(picture.xmp), picture.xmp, True)] if picture.xmp else []
+    return tags + color_tags(picture.color, 8 * picture.pixels.dtype.itemsize)
+
+
 def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, quality: int) -> None:
     form = FRAME_FORMATS[extension].name
-    first = _rgba(next(frames.pictures))
+    picture = next(frames.pictures)
+    first = _rgba(picture)
     others = map(_rgba, frames.pictures)
     options: dict[str, object] = {"duration": [round(duration) for duration in frames.durations]}
     if form == "GIF":
@@ -185,6 +200,8 @@ def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, qu
     if form != "GIF":
         options["icc_profile"] = first.info.get("icc_profile")
     first.save(file, form, save_all=True, append_images=others, **options)
+    if form == "PNG":
+        add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
 
 
 def _rgba(picture: Picture) -> Image.Image:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageColor
 
+from .color import ColorSignals, add_color_tags, signals_from_exif
 from .vips import cmyk_to_rgb, matching_profile
+from .xmp import descriptive_xmp, xmp_without_regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +24,9 @@ class Picture:
         dpi: Horizontal and vertical resolution in pixels per inch; None if unknown.
         exif: Descriptive EXIF data (author, date, location, camera), beginning with a TIFF header, without tags that
             depend on the pixels, such as size and orientation.
-        xmp: XMP packet.
+        xmp: XMP packet, without statements about the pixels or the file.
+        color: Color signaling other than the ICC profile.
+        notes: Warnings about the file it was read from.
 
     Raises:
         ValueError: If the pixels have another shape or dtype.
@@ -32,6 +37,8 @@ class Picture:
     dpi: tuple[float, float] | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    color: ColorSignals = field(default_factory=ColorSignals)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] not in (1, 2, 3, 4) or 0 in self.pixels.shape:
@@ -64,9 +71,33 @@ class Picture:
         """Return a copy without EXIF data and XMP."""
         return replace(self, exif=None, xmp=None)
 
+    @property
+    def is_opaque(self) -> bool:
+        """Whether all pixels are opaque, or there is no alpha channel."""
+        return self.channels in (1, 3) or self.pixels[..., -1].min() == np.iinfo(self.pixels.dtype).max
+
+    def flattened(self, background: str) -> Picture:
+        """Return a copy without alpha channel, blended onto a background.
+
+        Args:
+            background: Color in the image's color space, see ``parse_color``. Gray images become RGB unless it is gray.
+        """
+        if self.channels in (1, 3):
+            return self
+        color = np.array(parse_color(background), np.float32) * (np.iinfo(self.pixels.dtype).max / 255)
+        if self.channels == 2 and (color == color[0]).all():
+            color = color[:1]
+        pixels = np.empty((self.height, self.width, len(color)), self.pixels.dtype)
+        for row, source in enumerate(self.pixels):  # row by row, without floating-point copies of the image
+            alpha = source[:, -1:] / np.float32(np.iinfo(source.dtype).max)
+            pixels[row] = np.rint(source[:, :-1] * alpha + color * (1 - alpha))
+        return replace(self, pixels=pixels, icc_profile=matching_profile(self.icc_profile, len(color)))
+
     def upright(self, orientation: object) -> Picture:
         """Return a copy with an EXIF orientation applied (1 to 8, other values count as 1)."""
-        pixels, dpi = self.pixels, self.dpi
+        pixels, dpi, xmp = self.pixels, self.dpi, self.xmp
+        if orientation in range(2, 9):
+            xmp = xmp_without_regions(xmp)
         if orientation in (5, 6, 7, 8):
             pixels = pixels.swapaxes(0, 1)
             dpi = dpi and dpi[::-1]
@@ -74,7 +105,22 @@ class Picture:
             pixels = pixels[::-1]
         if orientation in (2, 3, 6, 7):
             pixels = pixels[:, ::-1]
-        return replace(self, pixels=np.ascontiguousarray(pixels), dpi=dpi)
+        return replace(self, pixels=np.ascontiguousarray(pixels), dpi=dpi, xmp=xmp)
+
+
+def parse_color(color: str) -> tuple[int, int, int]:
+    """Return the RGB values of an opaque color: a name, ``"#rrggbb"``, or another notation of Pillow's ``ImageColor``.
+
+    Raises:
+        ValueError: If the color is unknown or not opaque.
+    """
+    try:
+        red, green, blue, *alpha = ImageColor.getrgb(color)
+    except (AttributeError, TypeError, ValueError):
+        alpha = [0]
+    if alpha not in ([], [255]):
+        raise ValueError(f"background must be an opaque color such as white or #rrggbb, got {color!r}")
+    return red, green, blue
 
 
 def from_pillow(image: Image.Image) -> Picture:
@@ -86,8 +132,10 @@ def from_pillow(image: Image.Image) -> Picture:
     Raises:
         ValueError: If the mode is ``F``, whose range is unknown, or ``I`` with values beyond 16 bits.
     """
-    profile = image.info.get("icc_profile") or None
+    exif = exif_of(image)
+    profile, color = image.info.get("icc_profile") or None, signals_from_exif(exif)
     if image.mode == "CMYK":
+        color = ColorSignals()
         pixels, profile = cmyk_to_rgb(np.asarray(image), profile)
     elif image.mode == "F":
         raise ValueError("image must not be of mode F, whose range is unknown; convert it to L or I;16")
@@ -97,11 +145,12 @@ def from_pillow(image: Image.Image) -> Picture:
         if image.mode == "LAB":
             lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             image, profile = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"), None
+            color = ColorSignals()
         mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         pixels = np.asarray(image.convert(mode + "A" if image.has_transparency_data else mode))
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     profile, dpi = matching_profile(profile, pixels.shape[2]), valid_dpi(image.info.get("dpi"))
-    return Picture(pixels, profile, dpi, descriptive_exif(exif_of(image)), xmp_of(image))
+    return Picture(pixels, profile, dpi, descriptive_exif(exif), descriptive_xmp(xmp_of(image)), color)
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -124,16 +173,27 @@ def _sixteen_bits(values: np.ndarray) -> np.ndarray:
 
 
 ORIENTATION = 0x0112
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _PER_CENTIMETER = 0x011A, 0x011B, 0x0128, 3
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_NO_UNIT, _PER_CENTIMETER = 1, 3
 EXIF, GPS = 0x8769, 0x8825  # tags of subdirectories
+_DESCRIPTION, _WIDTH, _HEIGHT = 0x010E, 0xA002, 0xA003
+_FILE_SPECIFIC = (
+    *(_WIDTH, _HEIGHT, 0xA005),  # interoperability
+    *(0x9101, 0x9102, 0x9214, 0xA214),  # components, compression, subject area and location
+    *(0xA20C, 0xA20E, 0xA20F, 0xA210),  # spatial frequency response, resolution of the focal plane
+    *(0x927C, 0xEA1D),  # MakerNote: offsets in the original file, gain maps, previews
+)
+# Descriptions by which software stores shapes and sizes: OME-XML, ImageJ, tifffile, Aperio, Leica, ScanImage.
+_STRUCTURAL_DESCRIPTION = re.compile(
+    r"\s*(<\?xml|<!--|<OME|<scn|ImageJ=|shape=|\{.*\"shape\"|Aperio|SI\.|scanimage\.|state\.)|.*OME>\s*$",
+    re.DOTALL | re.IGNORECASE,
+)
 _DESCRIPTIVE = (
-    # description, make, model, software, date, artist, copyright
-    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),
+    # description, unless structural; make, model, software, date, artist, copyright
+    *(_DESCRIPTION, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),
     # ratings; Windows title, comment, author, keywords, subject
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),
 )
-_WIDTH, _HEIGHT, _INTEROPERABILITY = 0xA002, 0xA003, 0xA005
-_FILE_SPECIFIC = (_WIDTH, _HEIGHT, _INTEROPERABILITY)
 _EMPTY = 14  # bytes of EXIF data without entries
 
 
@@ -150,7 +210,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
 def descriptive_exif(exif: Image.Exif) -> bytes | None:
     """Return the descriptive EXIF data: author, date, location, camera.
 
-    Orientation, resolution, thumbnails and tags on pixel storage are dropped.
+    Orientation, resolution, thumbnails, maker notes, tags on pixel storage and structural descriptions are dropped.
 
     Returns:
         EXIF data that begin with a TIFF header; None if no tags remain or the data are damaged.
@@ -160,6 +220,8 @@ def descriptive_exif(exif: Image.Exif) -> bytes | None:
         for tag in _DESCRIPTIVE:
             if tag in exif:
                 kept[tag] = exif[tag]
+        if _STRUCTURAL_DESCRIPTION.match(str(kept.get(_DESCRIPTION, ""))):
+            del kept[_DESCRIPTION]
         for directory in (EXIF, GPS):
             details = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _FILE_SPECIFIC}
             if details:
@@ -170,22 +232,21 @@ def descriptive_exif(exif: Image.Exif) -> bytes | None:
         return None
 
 
-def exif_for_size(exif: bytes | None, width: int, height: int, dpi: tuple[float, float] | None = None) -> Image.Exif:
-    """Return descriptive EXIF data with the size of an output image.
+def exif_for(picture: Picture, form: str) -> Image.Exif:
+    """Return a picture's EXIF data with its size, and with what the format stores there: color signals, resolution.
 
     Args:
-        exif: From ``descriptive_exif``.
-        width: Columns of the image.
-        height: Rows of the image.
-        dpi: Resolution to include, for formats without a field of their own.
+        picture: The picture.
+        form: Pillow's name of the format.
     """
     output = Image.Exif()
-    if exif:
-        output.load(exif)
+    if picture.exif:
+        output.load(picture.exif)
         if details := output.get_ifd(EXIF):
-            details[_WIDTH], details[_HEIGHT] = width, height
-    if dpi:
-        output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *dpi, 2
+            details[_WIDTH], details[_HEIGHT] = picture.width, picture.height
+    if form == "WEBP" and picture.dpi:
+        output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *picture.dpi, 2
+    add_color_tags(output, picture.color, form, 8 * picture.pixels.dtype.itemsize)
     return output
 
 
@@ -201,9 +262,10 @@ def valid_dpi(dpi: object) -> tuple[float, float] | None:
 def exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:
     """Return the resolution in EXIF data in dpi, or None."""
     dpi = valid_dpi((exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)))
-    if dpi and exif.get(_RESOLUTION_UNIT) == _PER_CENTIMETER:
+    unit = exif.get(_RESOLUTION_UNIT)
+    if dpi and unit == _PER_CENTIMETER:
         return dpi[0] * 2.54, dpi[1] * 2.54
-    return dpi
+    return None if unit == _NO_UNIT else dpi
 
 
 def xmp_of(image: Image.Image) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import struct
 import sys
 import threading
@@ -20,9 +21,12 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, error_reason, one_line
 from . import vips
+from .color import ColorSignals, signals_from_exif, signals_from_nclx, signals_from_png
 from .formats import heif_formats
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
-from .vips import cmyk_to_rgb, matching_profile
+from .unsupported import means_unsupported, unsupported_kind
+from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
+from .xmp import descriptive_xmp, xmp_orientation
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF, BigTIFF
@@ -34,6 +38,8 @@ _MAX_PIXELS_PER_BYTE = {
     "BMP": 128,  # runs of 255 pixels in two bytes
 }
 _BMP_RLE4 = 2
+_JPEG_END = b"\xff\xd9"
+_JPEG_TRUNCATED = re.compile("premature end|found marker 0xd9 instead of RST", re.IGNORECASE)  # messages of libjpeg
 _SMALL = 1 << 24  # number of pixels below which a false size does no harm
 _COLOR_SPACES = ("b-w", "grey16", "srgb", "rgb16", "cmyk")  # libvips' names
 _VIPS_UNSUPPORTED_TIFF = (
@@ -53,8 +59,8 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
 
     The format is detected by content. 16-bit channels stay 16-bit, except in AVIF and HEIC; others become 8-bit.
     Palettes become RGB, all kinds of transparency an alpha channel; CMYK becomes sRGB, by its profile or, without one,
-    by Pillow's formula; CIELAB becomes sRGB. EXIF orientation is applied; ICC profile, resolution, descriptive EXIF
-    data and XMP are kept.
+    by Pillow's formula; CIELAB becomes sRGB. The orientation in EXIF data is applied; without one, that in XMP. ICC
+    profile, resolution, and EXIF data and XMP that describe the photograph are kept.
 
     Args:
         path: The file.
@@ -62,8 +68,9 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
             ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Raises:
-        ImageError: If the file is missing, empty, truncated, damaged or not an image; if it is animated or has several
-            pages (see ``open_frames``); if its samples are not 8- or 16-bit integers; or if it has too many pixels.
+        ImageError: If the file is missing, empty, truncated, damaged, not supported or not an image; if it is animated
+            or has several pages (see ``open_frames``); if its samples are not 8- or 16-bit integers; or if it has too
+            many pixels.
     """
     with open_for_decoding(path, max_pixels) as file:
         return _read(file)
@@ -117,19 +124,27 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
         with _pillow_lock, _warnings_suppressed(), _pixel_limit(max_pixels):
             yield
     except ImageError as error:
-        raise ImageError(f"{name}: {error}") from None
+        raise ImageError(f"{name}: {error}", error.option) from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error_reason(error)} Raise the limit with --max-pixels") from None
+        raise ImageError(f"{name}: {error_reason(error)}", option="max_pixels") from None
     except MemoryError:
         raise ImageError(f"{name}: too large for available memory") from None
     except PermissionError as error:
         raise ImageError(f"{name}: cannot read ({error_reason(error)})") from None
     except Exception as error:  # decoders raise arbitrary errors on damaged files
-        raise ImageError(f"{name}: damaged, truncated or unsupported ({error_reason(error)})") from None
+        reason = error_reason(error)
+        problem = "not supported" if means_unsupported(reason) else "damaged, truncated or unsupported"
+        raise ImageError(f"{name}: {problem} ({reason})") from None
 
 
 def detect_format(file: io.BufferedReader) -> str:
-    """Return ``PNG`` or ``TIFF`` by signature, ``""`` for formats detected by Pillow."""
+    """Return ``PNG`` or ``TIFF`` by signature, ``""`` for formats detected by Pillow.
+
+    Raises:
+        ImageError: If the format is known, but not supported.
+    """
+    if kind := unsupported_kind(file):
+        raise ImageError(f"{kind} is not supported")
     file.seek(0)
     head = file.read(8)
     if head == _PNG_SIGNATURE:
@@ -144,9 +159,7 @@ def open_with_pillow(file: io.BufferedReader) -> Image.Image:
     try:
         return Image.open(file, formats=formats)
     except UnidentifiedImageError:
-        raise ImageError(
-            "not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image, or damaged at the beginning"
-        ) from None
+        raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image") from None
 
 
 def animation_length(image: Image.Image) -> int:
@@ -171,18 +184,48 @@ def _read(file: io.BufferedReader) -> Picture:
         return read_tiff(file)
     image = open_with_pillow(file)
     if (frames := animation_length(image)) > 1:
-        raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
+        raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
     if "progression" not in image.info:
         _check_file_size(file, image.format, *image.size)
     if image.format == "BMP" and image.info.get("compression") == _BMP_RLE4:
-        raise ImageError("4-bit run-length compression of BMP is unsupported")  # Pillow misreads odd lengths
-    picture = from_pillow(image)
+        raise ImageError("4-bit run-length compression of BMP is not supported")  # Pillow misreads odd lengths
+    picture = _read_jpeg(file, image) if image.format in ("JPEG", "MPO") else from_pillow(image)
     if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
         picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
     exif = exif_of(image)
-    if picture.dpi is None:
-        picture = replace(picture, dpi=exif_dpi(exif))
+    has_dpi = image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit")  # otherwise Pillow's default
+    picture = replace(picture, dpi=picture.dpi if has_dpi and picture.dpi else exif_dpi(exif))
+    if image.format in ("AVIF", "HEIF"):
+        picture = replace(picture, color=_code_points(file, picture))
     return picture.upright(exif.get(ORIENTATION, 1))
+
+
+def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
+    """Convert a JPEG image opened by Pillow, with a note if the end marker is missing or the image data have errors.
+
+    Raises:
+        ImageError: If image data are missing; Pillow would fill them with gray.
+    """
+    file.seek(0)
+    data = file.read() + _JPEG_END
+    damage = jpeg_damage(data, *image.size)
+    if damage and _JPEG_TRUNCATED.search(damage):
+        raise ImageError("truncated: image data are missing")
+    notes = ("damaged image data, parts may look wrong",) if damage else ()
+    try:
+        picture = from_pillow(image)
+    except OSError:
+        picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
+        notes = notes or ("the end marker is missing; the image is complete",)
+    return replace(picture, notes=notes)
+
+
+def _code_points(file: io.BufferedReader, picture: Picture) -> ColorSignals:
+    """Return the code points of an AVIF or HEIC file, where an ICC profile takes precedence over them."""
+    if picture.icc_profile:
+        return ColorSignals()
+    file.seek(0)
+    return signals_from_nclx(file.read())
 
 
 # PNG
@@ -190,17 +233,17 @@ def _read(file: io.BufferedReader) -> Picture:
 
 def _read_png(file: io.BufferedReader) -> Picture:
     """Read a PNG file with one image."""
-    chunks = _small_png_chunks(file)
+    chunks = small_png_chunks(file)
     if (frames := _png_frame_count(chunks)) > 1:
-        raise ImageError(f"animated image with {frames} frames; use --frames to upscale all")
+        raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
     image = vips.open_image(file)
     _check_file_size(file, "PNG", image.width, image.height)
-    return _to_picture(image, _png_resolution(chunks))
+    return replace(_to_picture(image, _png_resolution(chunks)), color=signals_from_png(chunks))
 
 
 def png_frame_count(file: io.BufferedReader) -> int:
     """Return the number of frames of a PNG file; 1 if not animated."""
-    return _png_frame_count(_small_png_chunks(file))
+    return _png_frame_count(small_png_chunks(file))
 
 
 def _png_frame_count(chunks: dict[bytes, bytes]) -> int:
@@ -208,7 +251,7 @@ def _png_frame_count(chunks: dict[bytes, bytes]) -> int:
     return struct.unpack(">I", control[:4])[0] if len(control) == 8 else 1
 
 
-def _small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
+def small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
     """Return the small chunks before the pixel data."""
     chunks: dict[bytes, bytes] = {}
     file.seek(len(_PNG_SIGNATURE))
@@ -216,7 +259,7 @@ def _small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
         length, chunk_type = struct.unpack(">I4s", header)
         if chunk_type == b"IDAT":
             break
-        if length <= 16:
+        if length <= 32:
             chunks[chunk_type] = file.read(length)
             file.seek(4, os.SEEK_CUR)  # the checksum
         else:
@@ -249,10 +292,10 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
     try:
         image = vips.open_image(file, page)
         if page is None and (pages := vips.get_field(image, "n-pages", 1)) > 1:
-            raise ImageError(f"file with {pages} pages; use --frames to upscale all")
+            raise ImageError(f"file with {pages} pages, not a single image", "frames")
         has_dpi = vips.get_field(image, "resolution-unit") is not None
         dpi = valid_dpi((image.xres * 25.4, image.yres * 25.4)) if has_dpi else None
-        return _with_tiff_exif(_to_picture(image, dpi), file, page)
+        return _to_picture(image, dpi, _tiff_exif(file, page))
     except pyvips.Error as error:
         if not any(reason in error.detail for reason in _VIPS_UNSUPPORTED_TIFF):
             raise
@@ -274,12 +317,12 @@ def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture
     return from_pillow(image).upright(exif_of(image).get(ORIENTATION))
 
 
-def _with_tiff_exif(picture: Picture, file: io.BufferedReader, page: int | None) -> Picture:
-    """Add the EXIF data, which libvips does not read from TIFF."""
+def _tiff_exif(file: io.BufferedReader, page: int | None) -> Image.Exif:
+    """Return the EXIF data, which libvips does not read from TIFF; empty if Pillow does not support the file."""
     try:
-        return replace(picture, exif=descriptive_exif(exif_of(_open_tiff_with_pillow(file, page))))
-    except Exception:  # a TIFF that Pillow does not support
-        return picture
+        return exif_of(_open_tiff_with_pillow(file, page))
+    except Exception:
+        return Image.Exif()
 
 
 def _open_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Image.Image:
@@ -306,37 +349,46 @@ def _stderr_suppressed() -> Iterator[None]:
 # Decoding with libvips, and limits
 
 
-def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None) -> Picture:
+def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Image.Exif | None = None) -> Picture:
     """Decode an opened image.
 
     Args:
         image: From ``vips.open_image``.
-        dpi: Resolution before EXIF orientation is applied.
+        dpi: Resolution before the orientation is applied.
+        exif: EXIF data; None: those read by libvips.
 
     Raises:
         ImageError: If the image is too large or unsupported.
         pyvips.Error: If the file is damaged.
     """
     check_pixels(image.width, image.height)
+    is_converted = image.interpretation in ("labs", "cmyk")
     if image.interpretation == "labs":  # CIELAB
         image = image.colourspace("rgb16")
     if image.format not in ("uchar", "ushort"):
         raise ImageError(f"samples must be 8- or 16-bit unsigned integers, got {image.format}")
     if image.interpretation not in _COLOR_SPACES:
-        raise ImageError(f"unsupported color space {image.interpretation}")
+        raise ImageError(f"color space {image.interpretation} is not supported")
     profile = vips.get_field(image, "icc-profile-data")
     pixels = vips.decode(image)
     if image.interpretation == "cmyk":
         pixels, profile = cmyk_to_rgb(pixels, profile)
     if pixels.shape[2] > 4:
         raise ImageError(f"channels must be gray, RGB or CMYK and at most one alpha, got {pixels.shape[2]} channels")
+    xmp = vips.get_field(image, "xmp-data")
+    exif = _vips_exif(image) if exif is None else exif
+    profile = matching_profile(profile, pixels.shape[2])
+    color = ColorSignals() if is_converted else signals_from_exif(exif)
+    picture = Picture(pixels, profile, dpi, descriptive_exif(exif), descriptive_xmp(xmp), color)
+    return picture.upright(exif.get(ORIENTATION, xmp_orientation(xmp) or vips.get_field(image, "orientation")))
+
+
+def _vips_exif(image: pyvips.Image) -> Image.Exif:
     exif = Image.Exif()
     if data := vips.get_field(image, "exif-data"):
         with suppress(Exception):  # ignore damaged EXIF data
             exif.load(data)
-    profile = matching_profile(profile, pixels.shape[2])
-    picture = Picture(pixels, profile, dpi, descriptive_exif(exif), vips.get_field(image, "xmp-data"))
-    return picture.upright(vips.get_field(image, "orientation", 1))
+    return exif
 
 
 @contextmanager
@@ -356,8 +408,8 @@ def check_pixels(width: int, height: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
         raise ImageError(
-            f"image must have at most {int(2 * limit):,} pixels (decompression bomb limit), got {width:,}×{height:,}; "
-            "raise the limit with --max-pixels"
+            f"image must have at most {int(2 * limit):,} pixels (decompression bomb limit), got {width:,}×{height:,}",
+            option="max_pixels",
         )
 
 

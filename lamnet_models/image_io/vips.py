@@ -56,6 +56,20 @@ def decode(image: pyvips.Image) -> np.ndarray:
     return pixels
 
 
+def jpeg_damage(data: bytes, width: int, height: int) -> str | None:
+    """Return libjpeg's first message on the image data of a JPEG file, or None; Pillow ignores most of them."""
+    shrink = 8 if min(width, height) >= 8 else 1  # faster; reads all data, too
+    with _errors_lock:
+        pyvips.vips_lib.vips_error_clear()
+        try:
+            pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="none", shrink=shrink).avg()
+            log = _error_log()
+        except pyvips.Error as error:
+            log = error.detail
+        pyvips.vips_lib.vips_error_clear()
+    return next((line for line in log.splitlines() if line.startswith("VipsJpeg")), None)
+
+
 def _error_log() -> str:
     """Return the content of libvips' error buffer, without harmless lines."""
     log = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import struct
 from dataclasses import replace
@@ -11,20 +12,25 @@ from typing import Any
 
 import numpy as np
 import pyvips
+import tifffile
 from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from ..errors import ImageError, error_reason, one_line
 from ..filesystem import atomic_path
 from . import vips
-from .formats import FORMATS, register_heif, unsupported_reason
-from .picture import EXIF, GPS, Picture, exif_for_size, to_pillow
+from .color import nclx_offset, png_chunk, png_color_chunks
+from .formats import FORMATS, FRAME_FORMATS, register_heif, unsupported_reason
+from .picture import EXIF, GPS, Picture, exif_for, to_pillow
 from .vips import to_srgb
 
 _WITHOUT_GRAY = ("WEBP", "AVIF", "HEIF")
 _PREDICTOR, _HORIZONTAL, _XMP = 317, 2, 700  # TIFF tags and values
 _MAX_JPEG_XMP = 65_000  # bytes
 _TIFF_ENTRY = 12  # bytes
-_UNKNOWN_DPI = 72.0  # default of readers; libvips always writes a resolution
+_RESOLUTION_UNIT, _NO_UNIT = 296, 1  # TIFF tag and value
+_PNG_HEADER = 33  # bytes of signature and IHDR
+_JPEG_HEADER = 2  # bytes of the start marker
+_YCBCR_MATRIX = 6  # matrix coefficients by which Pillow and pillow-heif encode
 
 _STREAMED = ("PNG", "TIFF", "JPEG")
 STREAMING_THRESHOLD = 2**25
@@ -39,49 +45,85 @@ def encoder_memory(extension: str, height: int, width: int) -> int:
     return 0 if FORMATS[extension.lower()].name in _STREAMED else 12 * height * width
 
 
-def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95) -> None:
+def fit_alpha(extension: str, picture: Picture, background: str | None = None) -> Picture:
+    """Return a picture without alpha channel if the format has none and nothing is lost.
+
+    Args:
+        extension: Extension of the format.
+        picture: The picture; returned unchanged if it is transparent and ``background`` is None.
+        background: Color to blend transparent pixels onto.
+    """
+    form = FORMATS.get(extension.lower())
+    if picture.channels in (1, 3) or form is None or form.alpha:
+        return picture
+    if picture.is_opaque:
+        return picture.with_pixels(picture.pixels[..., :-1])
+    return picture if background is None else picture.flattened(background)
+
+
+def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95, background: str | None = None) -> None:
     """Write a picture atomically, in the format given by the extension.
 
     PNG and TIFF are lossless and keep ICC profile and resolution; WebP, JPEG, AVIF and HEIC keep the profile and,
     except AVIF and HEIC, the resolution. All but BMP keep EXIF data and XMP. Converted to sRGB are colors for BMP,
-    which has no profile, and gray with a profile for WebP, AVIF and HEIC, which have no gray mode.
+    which has no profile, and gray with a profile for WebP, AVIF and HEIC, which have no gray mode. Of other color
+    signaling, PNG keeps all but transfer functions; AVIF and HEIC code points; TIFF, JPEG and WebP chromaticities and
+    transfer functions. The rest is dropped, see ``dropped_color``, except HDR, which is an error.
 
     Args:
         path: The file; an existing one is replaced. Its folder must exist.
         picture: Picture to write.
         quality: Quality of JPEG, WebP, AVIF and HEIC, 1 to 100.
+        background: Color to blend transparent pixels onto, such as ``"white"`` or ``"#rrggbb"``, for formats without
+            alpha; None: these raise an error for pictures that are not opaque.
 
     Raises:
         ImageError: If the format does not support the picture, or the file cannot be written.
-        ValueError: If ``quality`` is out of range.
+        ValueError: If ``quality`` is out of range or ``background`` is not a color.
     """
     path = Path(path)
     name = one_line(path)
     if not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ValueError(f"quality must be an integer from 1 to 100, got {quality!r}")
-    if problem := unsupported_reason(path.suffix, *picture.pixels.shape, picture.pixels.dtype):
+    picture = fit_alpha(path.suffix, picture, background)
+    if problem := unsupported_reason(path.suffix, *picture.pixels.shape, picture.pixels.dtype, hdr=picture.color.hdr):
         raise ImageError(f"{name}: {problem}")
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             _write(file, path.suffix.lower(), picture, quality)
-            if FORMATS[path.suffix.lower()].name == "TIFF" and picture.exif:
-                _add_tiff_exif(file, picture.exif, picture.width, picture.height)
     except (OSError, ValueError, RuntimeError, pyvips.Error) as error:
         raise ImageError(f"{name}: cannot write ({error_reason(error)})") from None
 
 
-def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: int) -> None:
+def dropped_color(extension: str, picture: Picture) -> str | None:
+    """Return a warning if the format does not store the color signaling of a picture, otherwise None."""
+    form = (FORMATS | FRAME_FORMATS)[extension.lower()]
+    bits = 8 * picture.pixels.dtype.itemsize
+    return picture.color.dropped(form.name, bits, has_profile=picture.icc_profile is not None)
+
+
+def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: int) -> None:
     form = FORMATS[extension].name
+    if form in ("AVIF", "HEIF") and picture.color.fits_code_points(form):
+        picture = replace(picture, icc_profile=None)  # it would take precedence
     # Pillow copies all pixels first, which may be memory-mapped because memory is short.
     if picture.pixels.dtype == np.uint16 or (form in _STREAMED and picture.pixels.nbytes > STREAMING_THRESHOLD):
         _write_with_vips(file, picture, extension, quality)
-        return
+    else:
+        _write_with_pillow(file, picture, form, quality)
+    if form == "PNG":
+        add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
+    elif form == "TIFF" and (exif := exif_for(picture, form)):
+        _add_tiff_exif(file, exif)
+    elif form == "AVIF" and picture.color.fits_code_points(form):
+        _set_code_points(file, picture.color.code_points)
+
+
+def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, quality: int) -> None:
     if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GRAY and picture.channels < 3)):
         pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
         picture = replace(picture, pixels=pixels, icc_profile=profile)
-    height, width = picture.pixels.shape[:2]
     options: dict[str, object] = {}
-    exif = exif_for_size(picture.exif, width, height)
     if form == "JPEG":
         options = {"quality": quality, "subsampling": 0}  # no chroma subsampling
     elif form == "AVIF":
@@ -89,15 +131,19 @@ def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: i
     elif form == "HEIF":
         register_heif()
         options = {"quality": quality, "chroma": 444}
+        if picture.color.fits_code_points(form):
+            primaries, transfer = picture.color.code_points
+            options |= {"color_primaries": primaries, "transfer_characteristics": transfer}
+            options |= {"matrix_coefficients": _YCBCR_MATRIX, "full_range_flag": 1}
     elif form == "WEBP":
         options = {"quality": quality}
-        exif = exif_for_size(picture.exif, width, height, picture.dpi)  # WebP stores the resolution in EXIF
     elif form == "TIFF":
         options = {
             "compression": "tiff_adobe_deflate",
             "tiffinfo": {_PREDICTOR: _HORIZONTAL} | ({_XMP: picture.xmp} if picture.xmp else {}),
             "big_tiff": picture.pixels.nbytes > 2**31,
         }
+    exif = exif_for(picture, form)
     if exif and form not in ("BMP", "TIFF"):
         options["exif"] = exif
     if picture.xmp and form == "PNG":
@@ -107,37 +153,95 @@ def _write(file: io.BufferedWriter, extension: str, picture: Picture, quality: i
         options["xmp"] = picture.xmp
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
-    if picture.dpi:
-        options["dpi"] = picture.dpi
+    if picture.dpi or form == "BMP":
+        options["dpi"] = picture.dpi or (0, 0)  # otherwise Pillow writes 96 dpi
     to_pillow(picture).save(file, form, **options)
 
 
-def _write_with_vips(file: io.BufferedIOBase, picture: Picture, extension: str, quality: int = 95) -> None:
-    """Write a picture as PNG, TIFF or JPEG, row by row, without copying its pixels."""
-    across, down = picture.dpi or (_UNKNOWN_DPI, _UNKNOWN_DPI)
+def _write_with_vips(file: io.BufferedRandom, picture: Picture, extension: str, quality: int) -> None:
+    """Write a picture as PNG, TIFF or JPEG, row by row, without copying its pixels.
+
+    EXIF data are added afterwards, because libvips would add the resolution to them.
+    """
     image = vips.from_pixels(picture.pixels, picture.icc_profile)
-    image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimeter
-    for name, data in (("exif-data", picture.exif), ("xmp-data", picture.xmp)):
-        if data:
-            image.set_type(pyvips.GValue.blob_type, name, data)
+    if picture.dpi:
+        image = image.copy(xres=picture.dpi[0] / 25.4, yres=picture.dpi[1] / 25.4)  # pixels per millimeter
+    if picture.xmp:
+        image.set_type(pyvips.GValue.blob_type, "xmp-data", picture.xmp)
     options: dict[str, Any] = {"filter": "all"}  # PNG: adaptive filters, the default of encoders
     if extension in (".jpg", ".jpeg"):
         options = {"Q": quality, "subsample_mode": "off"}
     elif extension != ".png":
         options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": picture.pixels.nbytes > 2**31}
-    keep = "icc|exif|xmp" if picture.exif else "icc|xmp"  # otherwise libvips generates EXIF data
     target = pyvips.Target.new_to_descriptor(file.fileno())
-    image.write_to_target(target, extension, keep=keep, **options)
+    image.write_to_target(target, extension, keep="icc|xmp", **options)
+    if extension in (".jpg", ".jpeg"):
+        _replace(file, _JPEG_HEADER, _JPEG_HEADER, _jpeg_segments(picture))
+        return
+    if picture.dpi is None:
+        _remove_resolution(file, extension)
+    if extension == ".png" and (exif := exif_for(picture, "PNG")):
+        add_png_chunks(file, png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
 
 
-def _add_tiff_exif(file: io.BufferedRandom, exif: bytes, width: int, height: int) -> None:
-    """Add EXIF data to a TIFF file: append an extended directory that replaces the first one.
+def _jpeg_segments(picture: Picture) -> bytes:
+    """Return the segments of a JPEG file with resolution and EXIF data."""
+    unit, *density = (1, *map(round, picture.dpi)) if picture.dpi else (0, 1, 1)
+    segments = b"\xff\xe0\0\x10JFIF\0\1\1" + struct.pack(">BHHBB", unit, *density, 0, 0)
+    if exif := exif_for(picture, "JPEG"):
+        data = exif.tobytes()
+        segments += b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+    return segments
 
-    Args:
-        file: A single-page file; a BigTIFF is left unchanged.
-        exif: From ``descriptive_exif``.
-        width: Columns of the image.
-        height: Rows of the image.
+
+def _remove_resolution(file: io.BufferedRandom, extension: str) -> None:
+    """Remove the resolution from a PNG or TIFF file written by libvips, which always writes one."""
+    if extension != ".png":
+        file.seek(0)
+        with tifffile.TiffFile(file, mode="r+b") as tiff:
+            tiff.pages[0].tags[_RESOLUTION_UNIT].overwrite(_NO_UNIT)
+        return
+    start, kind = _PNG_HEADER, b""
+    while kind != b"IDAT":
+        file.seek(start)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if kind == b"pHYs":
+            _replace(file, start, start + 12 + length, b"")
+            return
+        start += 12 + length
+
+
+def add_png_chunks(file: io.BufferedRandom, chunks: bytes) -> None:
+    """Add chunks to a PNG file, before its other chunks."""
+    if chunks:
+        _replace(file, _PNG_HEADER, _PNG_HEADER, chunks)
+
+
+def _replace(file: io.BufferedRandom, start: int, stop: int, data: bytes) -> None:
+    """Replace bytes of a file; the following bytes are moved."""
+    size, shift = file.seek(0, io.SEEK_END), len(data) - (stop - start)
+    file.write(bytes(max(0, shift)))  # allocates disk space
+    file.flush()
+    with mmap.mmap(file.fileno(), 0) as content:
+        content.move(stop + shift, stop, size - stop)
+        content[start : start + len(data)] = data
+    file.truncate(size + shift)
+
+
+def _set_code_points(file: io.BufferedRandom, code_points: tuple[int, int]) -> None:
+    """Set the code points of an AVIF file, which Pillow writes as those of sRGB."""
+    file.seek(0)
+    offset = nclx_offset(file.read())
+    if offset is None:
+        raise ValueError("the color signaling cannot be stored")
+    file.seek(offset)
+    file.write(struct.pack(">2H", *code_points))
+
+
+def _add_tiff_exif(file: io.BufferedRandom, exif: Image.Exif) -> None:
+    """Add EXIF data to a single-page TIFF file: append an extended directory that replaces the first one.
+
+    A BigTIFF is left unchanged.
     """
     file.seek(0)
     if file.read(4) != b"II*\0":
@@ -148,7 +252,7 @@ def _add_tiff_exif(file: io.BufferedRandom, exif: bytes, width: int, height: int
     entries = dict(_entries_by_tag(file.read(_TIFF_ENTRY * count)))
     (following,) = struct.unpack("<I", file.read(4))
     offset = (file.seek(0, io.SEEK_END) + 1) & ~1
-    added = _directory(exif_for_size(exif, width, height)).tobytes(offset)
+    added = _directory(exif).tobytes(offset)
     (count,) = struct.unpack("<H", added[:2])
     entries |= dict(_entries_by_tag(added[2 : 2 + _TIFF_ENTRY * count]))
     file.seek(offset)

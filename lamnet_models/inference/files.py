@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from ..errors import ImageError, LAMNetError, error_reason, one_line
 from ..image_io import READABLE, WRITABLE, Picture, read_image, unsupported_reason, write_image
 from ..image_io.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
 from ..image_io.frames import Frames, frame_count, open_frames, write_frames
-from ..image_io.write import encoder_memory
+from ..image_io.picture import parse_color
+from ..image_io.write import dropped_color, encoder_memory, fit_alpha
 from .planner import TilePlan, format_memory, host_memory
 from .tiling import Progress
 from .upscaler import UpscalerPool
@@ -51,7 +53,8 @@ class Result:
         target: Output image, written by this job or, if skipped, by an earlier one; None if the job failed.
         error: One-line error message that names the file; None if the job succeeded.
         skipped: Whether the target existed and was kept.
-        exists: Whether the job failed because the target existed, see ``Options.overwrite``.
+        option: Field of ``Options`` that avoids the error, if any: ``"overwrite"``, ``"frames"``, ``"max_pixels"`` or
+            ``"background"``.
         size: Width and height of the output in pixels.
         frames: Number of frames in the output.
         tile: Side of the tiles that ran, or ``"exact"``; 0: the whole image at once. For several frames, the smallest.
@@ -62,7 +65,7 @@ class Result:
     target: Path | None = None
     error: str | None = None
     skipped: bool = False
-    exists: bool = False
+    option: str | None = None
     size: tuple[int, int] | None = None
     frames: int = 1
     tile: int | str | None = None
@@ -80,8 +83,13 @@ class Options:
         metadata: Copy EXIF and XMP metadata to the output.
         frames: Upscale all frames or pages of a file; otherwise such files are refused.
         max_pixels: Maximum number of input pixels, see ``read_image``.
+        background: Color to blend transparent images onto, such as ``"white"`` or ``"#rrggbb"``, if the output format
+            has no alpha channel. None: such jobs fail, or write PNG if the format was not specified.
         overlap: Read the next image and write the previous one during the computation; otherwise memory holds one image
             at a time.
+
+    Raises:
+        ValueError: If the background is not a color.
     """
 
     overwrite: bool = False
@@ -90,7 +98,12 @@ class Options:
     metadata: bool = True
     frames: bool = False
     max_pixels: int | None = None
+    background: str | None = None
     overlap: bool = True
+
+    def __post_init__(self) -> None:
+        if self.background is not None:
+            parse_color(self.background)
 
 
 def plan_jobs(
@@ -101,6 +114,7 @@ def plan_jobs(
     ext: str = "auto",
     recursive: bool = True,
     frames: bool = False,
+    on_status: Callable[[str], None] | None = None,
 ) -> list[Job]:
     """Map input files to output paths, without opening any file.
 
@@ -116,6 +130,8 @@ def plan_jobs(
             format cannot be written (GIF) or cannot hold the result (transparency in a BMP, a side too long for WebP).
         recursive: Include subfolders.
         frames: Upscale all frames of multi-frame images, so that GIF files stay GIF.
+        on_status: Called with a message for each kind of file that is skipped in folders and patterns because it is not
+            supported, such as ``"2 .psd files skipped: not supported"``.
 
     Returns:
         The jobs in the order of the inputs, files of a folder or pattern sorted by name. A missing file gets a job too,
@@ -135,8 +151,13 @@ def plan_jobs(
         raise ValueError(f"suffix must not contain a path separator, got {suffix!r}")
     folder = None if output is None else Path(output)
     sources: dict[str, _Source] = {}
-    for source in _find_sources(inputs, recursive, exclude=folder):
-        sources.setdefault(_path_key(source.path), source)
+    unsupported: Counter[str] = Counter()
+    try:
+        for source in _find_sources(inputs, recursive, folder, unsupported):
+            sources.setdefault(_path_key(source.path), source)
+    finally:
+        for kind, count in sorted(unsupported.items()) if on_status else ():
+            on_status(f"{count} {kind or 'other'} {'file' if count == 1 else 'files'} skipped: not supported")
     if output is not None and _is_file(output, inputs, writable):
         target = _output_file(Path(output), len(sources), extension, writable)
         jobs = [Job(source.path, target) for source in sources.values()]
@@ -282,7 +303,7 @@ class _JobRunner:
             except Exception as error:
                 return _failure(job, error), None
         notes = dict.fromkeys(one_line(w.message) for w in caught if w.category is RuntimeWarning)
-        return replace(result, notes=tuple(notes)), picture
+        return replace(result, notes=(*notes, *result.notes)), picture
 
     def write(self, result: Result, picture: Picture | None) -> Result:
         """Write the SR picture, if any, and return the job's final result."""
@@ -295,9 +316,11 @@ class _JobRunner:
             return _failure(result, error)
 
     def _upscale(self, job: Job, picture: Picture, progress: Progress | None) -> tuple[Result, Picture]:
+        picture = fit_alpha(job.target.suffix, picture, self.options.background)
         target = self._target(job, picture)
         sr, plan = self._upscale_picture(picture, progress)
-        return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option), sr
+        notes = (*picture.notes, *_color_notes(target, sr))
+        return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option, notes=notes), sr
 
     def _upscale_frames(self, job: Job, progress: Progress | None) -> Result:
         sizes: list[tuple[int, int]] = []
@@ -318,7 +341,8 @@ class _JobRunner:
             pictures = upscale_all(frames, chain([first], frames.pictures))
             write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
         tile = TilePlan.smallest(plans).tile_option
-        return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tile)
+        notes = (*first.notes, *_color_notes(target, first))
+        return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tile, notes=notes)
 
     def _upscale_picture(self, picture: Picture, progress: Progress | None) -> tuple[Picture, TilePlan]:
         picture = picture if self.options.metadata else picture.without_metadata()
@@ -338,13 +362,15 @@ class _JobRunner:
         """Return the output path, in a format that holds the result; create its folder."""
         target = job.target
         height, width = self.upscalers.result_size(picture.height, picture.width)
-        problem = unsupported_reason(target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame)
+        problem = unsupported_reason(
+            target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame, picture.color.hdr
+        )
         if not problem and not multi_frame:
             problem = _encoding_error(target.suffix, height, width, self.upscalers.max_memory)
         if problem:
             fallback = self._png_fallback(job)
             if not fallback:
-                raise ImageError(f"{one_line(target)}: {problem}; choose another format, such as png")
+                raise _format_error(job, picture, problem)
             (target,) = fallback
             self._check_overwrite(target)
         _make_folder(target.parent, job.within)
@@ -357,11 +383,31 @@ class _JobRunner:
 
     def _check_overwrite(self, target: Path) -> None:
         if not self.options.overwrite and target.exists():
-            raise _ExistsError(f"{one_line(target)}: already exists")
+            raise ImageError(f"{one_line(target)}: already exists", option="overwrite")
 
 
-class _ExistsError(ImageError):
-    """Raised if a target exists and may not be replaced."""
+def _format_error(job: Job, picture: Picture, problem: str) -> ImageError:
+    option = None if picture.channels in (1, 3) or FORMATS[job.target.suffix.lower()].alpha else "background"
+    return ImageError(f"{one_line(job.target)}: {problem}; choose another format, such as png", option)
+
+
+def transparency_error(job: Job, options: Options) -> ImageError | None:
+    """Return the error of a job whose output format cannot store the transparency of its image, otherwise None.
+
+    Images are read only if this is possible. Other errors are ignored.
+    """
+    form = FORMATS.get(job.target.suffix.lower())
+    if form is None or form.alpha or job.allow_png or options.background is not None:
+        return None
+    if FORMATS.get(job.source.suffix.lower()) is FORMATS[".jpg"]:
+        return None
+    try:
+        picture = fit_alpha(job.target.suffix, read_image(job.source, max_pixels=options.max_pixels))
+    except ImageError:
+        return None
+    if picture.channels in (1, 3):
+        return None
+    return _format_error(job, picture, f"{form.name} does not support transparency")
 
 
 def _encoding_error(extension: str, height: int, width: int, max_memory: int | None) -> str | None:
@@ -372,9 +418,14 @@ def _encoding_error(extension: str, height: int, width: int, max_memory: int | N
     return f"encoding {width}x{height} pixels needs {format_memory(need)} of memory, more than max_memory leaves"
 
 
+def _color_notes(target: Path, picture: Picture) -> tuple[str, ...]:
+    note = dropped_color(target.suffix, picture)
+    return (note,) if note else ()
+
+
 def _failure(job: Job | Result, error: Exception) -> Result:
     if isinstance(error, ImageError):
-        return Result(job.source, error=str(error), exists=isinstance(error, _ExistsError))
+        return Result(job.source, error=str(error), option=error.option)
     if isinstance(error, LAMNetError | MemoryError | ValueError | OSError):
         return Result(job.source, error=f"{one_line(job.source)}: {error_reason(error)}")
     raise error
@@ -409,7 +460,7 @@ class _Source:
 
 
 def _find_sources(
-    inputs: Sequence[str | os.PathLike], recursive: bool = True, exclude: Path | None = None
+    inputs: Sequence[str | os.PathLike], recursive: bool, exclude: Path | None, unsupported: Counter[str]
 ) -> Iterator[_Source]:
     """Yield the input files, those of a folder or pattern sorted by name.
 
@@ -417,6 +468,7 @@ def _find_sources(
         inputs: Files, folders and patterns, see ``plan_jobs``. Missing files are yielded too.
         recursive: Include subfolders.
         exclude: Folder to skip.
+        unsupported: Counts files of folders and patterns that are not images, by extension.
 
     Raises:
         ImageError: If a folder cannot be listed or contains no images.
@@ -425,13 +477,15 @@ def _find_sources(
         path = Path(item)
         sources: list[_Source] = []
         if path.is_dir():
-            sources = list(_walk(path, recursive, exclude))
+            sources = list(_walk(path, recursive, exclude, unsupported))
             if not sources:
                 raise ImageError(f"{one_line(path)}: the folder contains no images")
         elif not path.exists() and any(character in str(path) for character in "*?["):
             files = map(Path, sorted(glob.glob(str(path), recursive=True)))
             sources = [
-                _Source(file, subfolder=_relative_to_pattern(file.parent, path)) for file in files if _is_image(file)
+                _Source(file, subfolder=_relative_to_pattern(file.parent, path))
+                for file in files
+                if _is_image(file, unsupported)
             ]
         yield from sources or [_Source(path, is_explicit=True)]
 
@@ -441,7 +495,7 @@ def _path_key(path: Path) -> str:
     return os.path.normcase(os.path.realpath(path))
 
 
-def _walk(top: Path, recursive: bool, exclude: Path | None) -> Iterator[_Source]:
+def _walk(top: Path, recursive: bool, exclude: Path | None, unsupported: Counter[str]) -> Iterator[_Source]:
     excluded = None if exclude is None or _path_key(exclude) == _path_key(top) else _path_key(exclude)
 
     def fail(error: OSError) -> None:
@@ -455,7 +509,7 @@ def _walk(top: Path, recursive: bool, exclude: Path | None) -> Iterator[_Source]
             if recursive and not name.startswith(".") and not (excluded and _path_key(parent / name) == excluded)
         ]
         for name in sorted(names):
-            if not name.startswith(".") and _is_image(parent / name):
+            if not name.startswith(".") and _is_image(parent / name, unsupported):
                 yield _Source(parent / name, subfolder=parent.relative_to(top))
 
 
@@ -466,8 +520,14 @@ def _relative_to_pattern(folder: Path, pattern: Path) -> Path:
     return folder.relative_to(Path(*parts[:fixed]))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE and path.is_file()
+def _is_image(path: Path, unsupported: Counter[str]) -> bool:
+    """Return whether a path is a file with the extension of an image; count other files by extension."""
+    if not path.is_file():
+        return False
+    is_image = path.suffix.lower() in READABLE
+    if not is_image:
+        unsupported[one_line(path.suffix.lower())] += 1
+    return is_image
 
 
 # Raw video: a byte stream of rgb24 frames, as read and written by ffmpeg

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, load_model, save_checkpoint
-from lamnet_models.image_io import read_image
+from lamnet_models.image_io import Picture, read_image, write_image
+from lamnet_models.image_io.color import ColorSignals
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,44 @@ def test_upscale_tiled(lamnet, tmp_path, model, colors):
         assert lamnet("upscale", tmp_path / "a.png", "-n", model, "-o", name, "--tile", tile, "--tile-pad", "8")[0] == 0
     whole, tiled = (np.asarray(Image.open(tmp_path / f"{tile}.png")).astype(int) for tile in ("0", "16"))
     assert np.abs(whole - tiled).mean() < 2
+
+
+def test_upscale_background(lamnet, tmp_path, model, colors):
+    opaque, transparent = (Image.fromarray(colors).convert("RGBA") for _ in range(2))
+    transparent.putpixel((0, 0), (0, 0, 0, 0))
+    opaque.save(tmp_path / "opaque.png")
+    transparent.save(tmp_path / "transparent.png")
+    command = ["upscale", tmp_path / "*.png", "-n", model, "-o", tmp_path / "out", "--ext", "jpg"]
+    for options in (["--dry-run"], []):
+        code, out, err = lamnet(*command, *options)
+        assert code == 1
+        assert [line.split()[0] for line in out.splitlines()] == [str(tmp_path / "opaque.png")]
+        assert len(err.splitlines()) == 1
+        assert "transparent_x2.jpg" in err
+        assert "--background" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["opaque_x2.jpg"]
+    for options in (["--dry-run"], ["--overwrite"]):
+        code, out, err = lamnet(*command, "--background", "#ffffff", *options)
+        assert (code, err, len(out.splitlines())) == (0, "", 2)
+        assert lamnet(*command, "--background", "whitish", *options)[0] == 2
+
+
+def test_upscale_color_signaling(lamnet, tmp_path, model, colors):
+    write_image(tmp_path / "linear.png", Picture(colors, color=ColorSignals(gamma=1.0)))
+    write_image(tmp_path / "hdr.png", Picture(colors, color=ColorSignals((9, 16))))
+    code, out, err = lamnet("upscale", tmp_path / "*.png", "-n", model, "-o", tmp_path / "out", "--ext", "jpg")
+    assert code == 1
+    notes = err.splitlines()
+    assert len(notes) == 2
+    assert "hdr_x2.jpg" in notes[0]
+    assert "HDR" in notes[0]
+    assert "linear.png" in notes[1]
+    assert "gamma" in notes[1]
+    assert [line.split("  ")[0].split("/")[-1] for line in out.splitlines()] == ["linear_x2.jpg"]
+    code, _, err = lamnet("upscale", tmp_path / "*.png", "-n", model)
+    assert (code, err) == (0, "")
+    assert read_image(tmp_path / "linear_x2.png").color.gamma == 1
+    assert read_image(tmp_path / "hdr_x2.png").color.code_points == (9, 16)
 
 
 @pytest.mark.parametrize(

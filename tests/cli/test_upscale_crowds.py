@@ -38,8 +38,9 @@ def test_upscale_folder_structure(lamnet, tmp_path, tiny_model, nested_folder):
     assert code == 1
     assert files(out) == ["a_x2.png", "b/c_x2.png", "b/d/e_x2.jpg"]
     assert len(stdout.splitlines()) == 3
-    assert len(stderr.splitlines()) == 1
-    assert "bad.png" in stderr
+    skipped, error = stderr.splitlines()
+    assert "1 .txt file skipped" in skipped
+    assert "bad.png" in error
     assert lamnet("upscale", f"{nested_folder}/**/*.jpg", "-n", tiny_model, "-o", tmp_path / "pattern")[0] == 0
     assert files(tmp_path / "pattern") == ["b/d/e_x2.jpg"]
 
@@ -94,7 +95,8 @@ def test_upscale_dry_run(lamnet, tmp_path, nested_folder, monkeypatch):
     monkeypatch.setattr("lamnet_models.inference.upscaler.resolve_model", None)
     before = files(tmp_path)
     code, out, err = lamnet("upscale", nested_folder, "-n", "lamnet_x3", "-o", tmp_path / "out", "--dry-run")
-    assert (code, err) == (0, "")
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert ".txt" in err
     assert out.splitlines()[1] == f"{nested_folder / 'b/bad.png'} → {tmp_path / 'out/b/bad_x3.png'}"
     assert files(tmp_path) == before
 

@@ -77,6 +77,16 @@ def test_new_folder_deletes_only_expired_folders(service, upload, model, tmp_pat
     assert source.exists()
 
 
+@pytest.mark.parametrize("name", ["pages.tif", "frames.gif", "frames.png", "alpha.png"])
+def test_errors_name_no_option(service, model, tmp_path, name):
+    images = [Image.new("RGBA" if name == "alpha.png" else "RGB", (8, 6), value) for value in ("red", "#0000", "blue")]
+    frames = {} if name == "alpha.png" else {"save_all": True, "append_images": images[1:]}
+    images[1 if name == "alpha.png" else 0].save(tmp_path / name, **frames)
+    with pytest.raises(ImageError, match=r"pages|frames|transparency") as caught:
+        upscale_upload(tmp_path / name, tmp_path, service.upscalers(model), "jpg")
+    assert "--" not in str(caught.value)
+
+
 def test_errors_omit_folders(service, upload, model, tmp_path):
     source = upload(np.zeros((3, 3, 4), np.uint8))
     with pytest.raises(ImageError, match=r"^picture_x2\.jpg: .*transparency"):

@@ -117,5 +117,5 @@ def test_frame_count_still_images(tmp_path):
 
 
 def test_read_image_animation(animation):
-    with pytest.raises(ImageError, match=r"3 frames.* --frames"):
+    with pytest.raises(ImageError, match="3 frames"):
         read_image(animation("a.gif"))

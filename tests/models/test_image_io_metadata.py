@@ -1,13 +1,16 @@
 """Metadata of written images: kept, updated or dropped."""
 
 import io
+import re
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageOps, PngImagePlugin
 
 from lamnet_models.image_io import Picture, read_image, write, write_image
-from lamnet_models.image_io.picture import descriptive_exif
+from lamnet_models.image_io.picture import descriptive_exif, xmp_of
+from lamnet_models.image_io.xmp import descriptive_xmp
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 MAKE, ORIENTATION, X_RESOLUTION, EXIF, GPS, TAKEN, WIDTH, HEIGHT = 271, 274, 282, 34665, 34853, 36867, 40962, 40963
@@ -73,9 +76,6 @@ def test_write_tiff_exif_is_read_by_tifffile(tmp_path, source):
     pixels = np.random.default_rng(0).integers(0, 65536, (9, 8, 3), np.uint16)
     write_image(tmp_path / "a.tif", source.with_pixels(pixels))
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, pixels)
-    pytest.importorskip("tifffile")
-    import tifffile
-
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         np.testing.assert_array_equal(file.asarray(), pixels)
         assert file.pages[0].tags["Make"].value == "Camera"
@@ -101,3 +101,149 @@ def test_read_damaged_exif(tmp_path):
     data[start : start + 50] = b"\xff" * 50
     (tmp_path / "a.jpg").write_bytes(data)
     assert read_image(tmp_path / "a.jpg").pixels.shape == (4, 4, 3)
+
+
+# Statements about the pixels or the file
+
+
+def packet(attributes: str = "", elements: str = "") -> bytes:
+    namespaces = {
+        "tiff": "http://ns.adobe.com/tiff/1.0/",
+        "exif": "http://ns.adobe.com/exif/1.0/",
+        "dc": "http://purl.org/dc/elements/1.1/",
+        "xmp": "http://ns.adobe.com/xap/1.0/",
+        "GCamera": "http://ns.google.com/photos/1.0/camera/",
+        "Container": "http://ns.google.com/photos/1.0/container/",
+        "Item": "http://ns.google.com/photos/1.0/container/item/",
+        "GPano": "http://ns.google.com/photos/1.0/panorama/",
+        "hdrgm": "http://ns.adobe.com/hdr-gain-map/1.0/",
+        "apple": "http://ns.apple.com/HDRGainMap/1.0/",
+        "xmpNote": "http://ns.adobe.com/xmp/note/",
+        "mwg-rs": "http://www.metadataworkinggroup.com/schemas/regions/",
+        "stDim": "http://ns.adobe.com/xap/1.0/sType/Dimensions#",
+    }
+    declarations = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in namespaces.items())
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" {declarations} tiff:Make="Camera" xmp:Rating="5" {attributes}>{elements}'
+        '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "elements"),
+    [
+        ('tiff:Orientation="6"', ""),
+        ("tiff:Orientation = '6'", ""),
+        ("", "<tiff:Orientation> 6 </tiff:Orientation>"),
+        ('tiff:ImageWidth="32" tiff:ImageLength="24" tiff:XResolution="72/1"', ""),
+        ('exif:PixelXDimension="32"', "<exif:PixelYDimension>24</exif:PixelYDimension>"),
+        ('GCamera:MicroVideo="1" GCamera:MicroVideoOffset="123"', "<GCamera:MotionPhoto>1</GCamera:MotionPhoto>"),
+        ("", '<Container:Directory><rdf:Seq><rdf:li Item:Length="9"/></rdf:Seq></Container:Directory>'),
+        ('hdrgm:Version="1.0"', "<apple:HDRGainMapVersion>131072</apple:HDRGainMapVersion>"),
+        ('xmpNote:HasExtendedXMP="0123"', "<xmp:Thumbnails><rdf:Alt/></xmp:Thumbnails>"),
+        ('dc:format="image/jpeg" GPano:FullPanoWidthPixels="64"', ""),
+    ],
+)
+def test_descriptive_xmp_without_statements_on_pixels(attributes, elements):
+    kept = packet('GPano:ProjectionType="equirectangular"', "<dc:title>6</dc:title>")
+    assert descriptive_xmp(kept) == kept
+    cleaned = descriptive_xmp(
+        packet(f'GPano:ProjectionType="equirectangular" {attributes}', f"<dc:title>6</dc:title>{elements}")
+    )
+    for name in re.findall(
+        r"\b(tiff|exif|GCamera|Container|Item|hdrgm|apple|xmpNote|dc|GPano|xmp):(\w+)", attributes + elements
+    ):
+        assert ":".join(name).encode() not in cleaned
+    for text in (
+        b'tiff:Make="Camera"',
+        b'xmp:Rating="5"',
+        b"<dc:title>6</dc:title>",
+        b"ProjectionType",
+        b"<?xpacket end",
+    ):
+        assert text in cleaned
+    for prefix in (b"hdrgm", b"Container", b"apple"):
+        assert prefix not in cleaned
+
+
+def test_descriptive_xmp_damaged():
+    assert descriptive_xmp(b"<x:xmpmeta tiff:Orientation='6'") is None
+    assert descriptive_xmp(b"<a>" * 5000 + b"</a>" * 5000) in (None, b"<a>" * 5000 + b"</a>" * 5000)
+
+
+@pytest.mark.parametrize("in_exif", [None, 1, 6])
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_xmp_orientation_as_in_pillow(tmp_path, extension, in_exif):
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    pixels[:12, :16] = 255
+    exif, options = Image.Exif(), {"xmp": packet('tiff:Orientation="6"')}
+    if in_exif:
+        exif[ORIENTATION] = in_exif
+    if extension == ".png":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode())
+        options["pnginfo"] = info
+    elif extension == ".tif":
+        options = {"tiffinfo": {700: options["xmp"]} | ({ORIENTATION: in_exif} if in_exif else {})}
+    Image.fromarray(pixels).save(tmp_path / f"a{extension}", exif=exif, **options)
+    with Image.open(tmp_path / f"a{extension}") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    picture = read_image(tmp_path / f"a{extension}")
+    assert np.abs(picture.pixels.astype(int) - expected).max() < 40
+    assert picture.pixels.shape == expected.shape
+    write_image(tmp_path / f"b{extension}", picture)
+    np.testing.assert_array_equal(read_image(tmp_path / f"b{extension}").pixels.shape, expected.shape)
+    with Image.open(tmp_path / f"b{extension}") as image:
+        assert ImageOps.exif_transpose(image).size == image.size
+        assert b"Orientation" not in xmp_of(image)
+
+
+def test_xmp_regions_kept_unless_rotated(tmp_path):
+    regions = (
+        '<mwg-rs:Regions rdf:parseType="Resource"><mwg-rs:AppliedToDimensions stDim:w="32" stDim:h="24"/>'
+        "<mwg-rs:RegionList><rdf:Bag/></mwg-rs:RegionList></mwg-rs:Regions>"
+    )
+    for orientation in (1, 6):
+        xmp = packet(f'tiff:Orientation="{orientation}"', regions)
+        Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg", xmp=xmp)
+        kept = read_image(tmp_path / "a.jpg").xmp
+        assert (b"RegionList" in kept) == (orientation == 1)
+        assert b"AppliedToDimensions" not in kept
+
+
+def test_exif_of_storage_dropped(tmp_path):
+    data = exif()
+    stored = {0x9214: (16, 12, 4, 4), 0x927C: b"Apple iOS\0\0\1MM", 0xA20E: 100.0, 0x9101: b"\1\2\3\0"}
+    data.get_ifd(EXIF).update(stored)
+    Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg", exif=data)
+    kept = Image.Exif()
+    kept.load(read_image(tmp_path / "a.jpg").exif)
+    assert kept.get_ifd(EXIF)[TAKEN]
+    assert not set(stored) & set(kept.get_ifd(EXIF))
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej", "shaped"])
+@pytest.mark.parametrize("extension", [".tif", ".png"])
+def test_structural_description_dropped(tmp_path, kind, extension):
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
+    options = {"ome": {"ome": True}, "imagej": {"imagej": True}, "shaped": {"metadata": {"author": "me"}}}[kind]
+    tifffile.imwrite(tmp_path / f"a.{kind}.tif", pixels, photometric="rgb", **options)
+    picture = read_image(tmp_path / f"a.{kind}.tif")
+    assert picture.exif is None or all(word not in picture.exif for word in (b"OME", b"ImageJ=", b"shape"))
+    write_image(tmp_path / f"b{extension}", picture.with_pixels(picture.pixels.repeat(2, 0).repeat(2, 1)))
+    if extension == ".tif":
+        assert tifffile.imread(tmp_path / "b.tif").shape == (24, 32, 3)
+
+
+def test_plain_description_kept(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.uint8), description="A shape by the sea", metadata=None)
+    assert b"A shape by the sea" in read_image(tmp_path / "a.tif").exif
+
+
+def test_metadata_of_shared_cases(shared):
+    picture = read_image(shared / "cases" / "xmp_orientation6.jpg")
+    assert picture.pixels.shape == (36, 24, 3)
+    assert b"Orientation" not in picture.xmp
+    assert b"SizeX" not in (read_image(shared / "cases" / "cell.ome.tif").exif or b"")

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from lamnet_models.errors import ImageError
 from lamnet_models.image_io import Picture, read_image, write_image
+from lamnet_models.image_io.frames import frame_count
 
 CMYK_PROFILE = bytes(pyvips.Image.profile_load("cmyk"))
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 274, 282, 283, 296
@@ -381,6 +382,96 @@ def test_read_tiff_unsupported_by_libvips(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / name).pixels, noise(3, size=(32, 32)))
 
 
+# JPEG files without end
+
+
+def jpeg(**options):
+    y, x = np.mgrid[:96, :128]
+    file = io.BytesIO()
+    Image.fromarray(np.stack((x * 2, y * 2, x + y), axis=2).astype(np.uint8)).save(file, "JPEG", quality=90, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_read_jpeg_without_end_marker(tmp_path, options, missing):
+    (tmp_path / "a.jpg").write_bytes(jpeg(**options))
+    (tmp_path / "b.jpg").write_bytes(jpeg(**options)[:-missing])
+    whole, cut = read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpg")
+    np.testing.assert_array_equal(whole.pixels, cut.pixels)
+    assert whole.notes == ()
+    assert len(cut.notes) == 1
+    assert "end marker" in cut.notes[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}])
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
+@pytest.mark.parametrize("missing", [5, 50, 0.3, 0.6])
+def test_read_jpeg_without_image_data(tmp_path, options, end, missing):
+    data = jpeg(**options)
+    (tmp_path / "a.jpg").write_bytes(data[: -round(missing if missing > 1 else missing * len(data))] + end)
+    check_refused(tmp_path / "a.jpg", "truncated: image data are missing")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 6), (200, 1), (8, 8)])
+def test_read_small_jpeg_without_notes(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg").notes == ()
+
+
+def test_read_jpeg_with_trailing_data(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg() + b"video" * 99)
+    assert read_image(tmp_path / "a.jpg").notes == ()
+
+
+def test_read_jpeg_of_shared_cases(shared):
+    assert len(read_image(shared / "cases" / "noeoi.jpg").notes) == 1
+    check_refused(shared / "cases" / "trunc_prog_eoi.jpg", "truncated")
+    check_refused(shared / "cases" / "jpg12.jpg", "12-bit JPEG is not supported")
+
+
+# Intact files that are not supported
+
+
+def jpeg_frame(marker, bits=8, channels=3):
+    data = bytearray(jpeg())
+    start = data.index(b"\xff\xc0")
+    data[start + 1], data[start + 4], data[start + 9] = marker, bits, channels
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (jpeg_frame(0xC1, bits=12), "12-bit JPEG"),
+        (jpeg_frame(0xC3), "lossless JPEG"),
+        (jpeg_frame(0xC5), "hierarchical JPEG"),
+        (jpeg_frame(0xF7), "JPEG-LS"),
+        (jpeg_frame(0xC0, channels=2), "JPEG with 2 channels"),
+        (b"8BPS\0\1" + bytes(99), "PSD"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b"P6 2 2 255 " + bytes(12), "PNM"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI" + bytes(99), "Apple's variant of PNG"),
+    ],
+)
+def test_read_unsupported_kind(tmp_path, data, kind):
+    (tmp_path / "a.png").write_bytes(data)
+    check_refused(tmp_path / "a.png", f"{kind} is not supported")
+    with pytest.raises(ImageError, match=f"{kind} is not supported"):
+        frame_count(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("tag", "value"), [("Compression", 34712), ("Compression", 34887), ("BitsPerSample", 12)])
+def test_read_unsupported_tiff(tmp_path, tag, value):
+    tifffile.imwrite(tmp_path / "a.tif", noise(1, np.uint16)[..., 0], metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(value)
+    with pytest.raises(ImageError, match="not supported") as caught:
+        read_image(tmp_path / "a.tif")
+    assert "damaged" not in str(caught.value)
+
+
 # BMP files of every header and depth
 
 WIDTH, HEIGHT = 7, 5
@@ -463,7 +554,7 @@ UNSUPPORTED = {
 
 @pytest.mark.parametrize("kind", UNSUPPORTED)
 def test_read_bmp_unsupported_by_pillow(tmp_path, kind):
-    with pytest.raises(ImageError, match="damaged, truncated or unsupported"):
+    with pytest.raises(ImageError, match="not supported"):
         read(tmp_path, UNSUPPORTED[kind])
 
 
@@ -493,7 +584,7 @@ def test_read_bmp_index_beyond_palette(tmp_path):
         (bmp(24, rows(24)[:-8]), "truncated"),
         (bmp(8, b"\7\1\0\0", compression=1, palette=GRAYS), "truncated"),
         (bmp(24, rows(24))[:30], "truncated|unsupported"),
-        (bmp(24, rows(24), height=0), "damaged"),
+        (bmp(24, rows(24), height=0), "not a PNG"),
         (bmp(8, b"", height=10**9, palette=GRAYS), "decompression bomb"),
         (bmp(8, b"", height=10**7, palette=GRAYS), "truncated"),
     ],

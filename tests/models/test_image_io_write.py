@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 from PIL import Image, ImageCms
 
 from lamnet_models import image_io
 from lamnet_models.errors import ImageError
-from lamnet_models.image_io import WRITABLE, Picture, read_image, write_image
+from lamnet_models.image_io import WRITABLE, Picture, read_image, write, write_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY = SRGB[:16] + b"GRAY" + SRGB[20:]  # only the color space in the header is checked
@@ -84,10 +85,52 @@ def test_write_minimal_sizes(tmp_path, extension, dtype, size):
     assert read_image(tmp_path / f"a{extension}").pixels.shape == (*size, 3)
 
 
-def test_write_without_dpi(tmp_path):
-    for extension in (".png", ".tif", ".jpg", ".webp"):
-        write_image(tmp_path / f"a{extension}", Picture(noise(3)))
-        assert read_image(tmp_path / f"a{extension}").dpi is None
+@pytest.mark.parametrize("with_exif", [False, True])
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("extension", [".png", ".tif", ".jpg", ".webp", ".bmp"])
+def test_write_without_dpi(tmp_path, monkeypatch, extension, dtype, large, with_exif):
+    if dtype == np.uint16 and extension not in (".png", ".tif"):
+        pytest.skip("8-bit format")
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0 if large else 1 << 40)  # large images are written by libvips
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    path = tmp_path / f"a{extension}"
+    write_image(path, Picture(noise(3, dtype), exif=exif.tobytes().removeprefix(b"Exif\0\0") if with_exif else None))
+    back = read_image(path)
+    assert back.dpi is None
+    assert (back.exif is not None) == (with_exif and extension != ".bmp")
+    if extension == ".tif":
+        with tifffile.TiffFile(path) as file:
+            assert file.pages[0].tags.valueof("ResolutionUnit", 1) == 1  # none
+    else:
+        with Image.open(path) as image:
+            image.load()
+            default = (72, 72) if extension == ".jpg" else (0, 0)  # Pillow's, if the file has no resolution
+            assert image.info.get("dpi", default) in (default, (0, 0))
+            assert image.getexif().get(282) is None
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif", ".jpg"])
+def test_write_large_with_dpi_and_exif(tmp_path, monkeypatch, extension):
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0)
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    data = exif.tobytes().removeprefix(b"Exif\0\0")
+    write_image(tmp_path / f"a{extension}", Picture(smooth(), SRGB, (300.0, 150.0), data))
+    back = read_image(tmp_path / f"a{extension}")
+    assert back.dpi == pytest.approx((300, 150), abs=0.02)
+    assert (back.icc_profile, back.exif) == (SRGB, data)
+    assert np.abs(back.pixels.astype(int) - smooth()).max() <= (6 if extension == ".jpg" else 0)
+
+
+def test_read_jpeg_without_dpi(tmp_path):
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg").dpi is None
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=exif)  # Pillow reads 72 dpi
+    assert read_image(tmp_path / "a.jpg").dpi is None
 
 
 def test_write_bmp_converts_to_srgb(tmp_path):
@@ -141,6 +184,42 @@ def test_write_uppercase_extensions(tmp_path):
         write_image(tmp_path / f"a{extension.upper()}", Picture(smooth()))
         with Image.open(tmp_path / f"a{extension.upper()}") as image:
             assert image.format in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "HEIF")
+
+
+# Pictures with alpha in formats without it
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_write_opaque_alpha(tmp_path, channels):
+    pixels = smooth(channels)
+    pixels[..., -1] = 255
+    for extension in (".jpg", ".bmp"):
+        write_image(tmp_path / f"a{extension}", Picture(pixels))
+        assert read_image(tmp_path / f"a{extension}").channels == channels - 1
+
+
+@pytest.mark.parametrize(
+    ("background", "dtype", "channels", "profile", "expected"),
+    [
+        ("white", np.uint8, 4, SRGB, (255, 255, 255)),
+        ("#804020", np.uint8, 2, GRAY, (128, 64, 32)),
+        ("#808080", np.uint8, 2, GRAY, (128,)),
+        ("rgb(1,2,3)", np.uint16, 4, SRGB, (257, 514, 771)),
+    ],
+)
+def test_picture_flattened(background, dtype, channels, profile, expected):
+    pixels = np.zeros((2, 3, channels), dtype)
+    pixels[0, 0] = np.iinfo(dtype).max
+    flat = Picture(pixels, profile).flattened(background)
+    assert flat.pixels.dtype == dtype
+    assert tuple(flat.pixels[1, 1]) == expected
+    assert (flat.pixels[0, 0] == np.iinfo(dtype).max).all()
+    assert (flat.icc_profile is None) == (len(expected) == 3 and channels == 2)
+
+
+def test_write_background(tmp_path):
+    write_image(tmp_path / "a.bmp", Picture(np.zeros((2, 3, 4), np.uint8)), background="lime")
+    assert tuple(read_image(tmp_path / "a.bmp").pixels[0, 0]) == (0, 255, 0)
 
 
 # Failures

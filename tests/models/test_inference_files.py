@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from lamnet_models.inference.files import Options, plan_jobs, run_jobs, upscale_raw
+from lamnet_models.errors import ImageError
+from lamnet_models.inference.files import Options, plan_jobs, run_jobs, transparency_error, upscale_raw
 from lamnet_models.inference.upscaler import UpscalerPool
 
 
@@ -51,17 +52,17 @@ def test_run_jobs_frames_report_smallest_tile(tmp_path):
     assert len(result.notes) == 1
 
 
-def test_run_jobs_existing_target_reports_exists(tmp_path):
+def test_run_jobs_existing_target_reports_option(tmp_path):
     plain(4, 5).save(tmp_path / "a.png")
     (tmp_path / "a_x2.png").write_bytes(b"mine")
     (result,) = run([tmp_path / "a.png"])
-    assert result.exists
+    assert result.option == "overwrite"
     assert "a_x2.png" in result.error
     assert "--" not in result.error
     (result,) = run([tmp_path / "a.png"], Options(skip_existing=True))
-    assert (result.skipped, result.exists, result.error) == (True, False, None)
+    assert (result.skipped, result.option, result.error) == (True, None, None)
     (result,) = run([tmp_path / "a.png"], Options(overwrite=True))
-    assert (result.exists, result.error) == (False, None)
+    assert (result.option, result.error) == (None, None)
 
 
 @pytest.mark.parametrize("overlap", [True, False])
@@ -80,3 +81,81 @@ def test_upscale_raw_progress_has_unknown_total():
     )
     assert calls == [(1, 0), (2, 0), (3, 0)]
     assert len(sink.getvalue()) == 4 * frames.size
+
+
+# Files that are not images
+
+
+def test_plan_jobs_reports_skipped_kinds(tmp_path):
+    for name in ("a.png", "b.psd", "c.PSD", "sub/d.txt", "e", ".hidden.psd", "out/f.psd"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        plain(4, 5).save(tmp_path / name, "PNG")
+    for inputs in ([tmp_path], [tmp_path / "*", tmp_path / "sub" / "*"]):
+        messages = []
+        jobs = plan_jobs(inputs, tmp_path / "out", suffix="_x2", on_status=messages.append)
+        assert [job.source.name for job in jobs if job.source.suffix == ".png"] == ["a.png"]
+        expected = ["1 other file", "2 .psd files", "1 .txt file"]
+        assert messages == [f"{text} skipped: not supported" for text in expected]
+
+
+def test_plan_jobs_folder_without_images_reports_skipped_kinds(tmp_path):
+    (tmp_path / "a.psd").touch()
+    messages = []
+    with pytest.raises(ImageError, match="no images"):
+        plan_jobs([tmp_path], suffix="_x2", on_status=messages.append)
+    assert messages == ["1 .psd file skipped: not supported"]
+
+
+# Transparency in formats without alpha
+
+
+def rgba(alpha, size=(6, 5)):
+    image = Image.new("RGBA", size, (200, 100, 0, 255))
+    image.putpixel((1, 1), (200, 100, 0, alpha))
+    return image
+
+
+@pytest.mark.parametrize("extension", ["jpg", "bmp"])
+@pytest.mark.parametrize(("alpha", "background"), [(255, None), (255, "white"), (0, "#0000ff"), (128, "black")])
+def test_run_jobs_flattens(tmp_path, extension, alpha, background):
+    rgba(alpha).save(tmp_path / "a.png")
+    jobs = plan_jobs([tmp_path / "a.png"], suffix="_x2", ext=extension)
+    assert transparency_error(jobs[0], Options(background=background)) is None
+    (result,) = run_jobs(jobs, UpscalerPool(Greedy()), Options(background=background))
+    assert (result.error, result.notes) == (None, ())
+    pixels = np.asarray(Image.open(result.target)).astype(int)
+    expected = np.array({255: (200, 100, 0), 0: (0, 0, 255), 128: (100, 50, 0)}[alpha])
+    assert np.abs(pixels[2:4, 2:4] - expected).max() < (60 if extension == "jpg" else 2)
+    assert np.abs(pixels[-1, -1] - (200, 100, 0)).max() < 30
+
+
+def test_run_jobs_transparent_without_background(tmp_path):
+    rgba(254).save(tmp_path / "a.png")
+    jobs = plan_jobs([tmp_path / "a.png"], suffix="_x2", ext="jpg")
+    (result,) = run_jobs(jobs, UpscalerPool(Greedy()))
+    error = transparency_error(jobs[0], Options())
+    assert result.option == error.option == "background"
+    assert result.error == str(error)
+    assert "--" not in result.error
+    assert not result.target
+
+
+def test_run_jobs_unspecified_format_with_opaque_alpha_or_background(tmp_path):
+    suffixes = []
+    for alpha, options in ((255, None), (0, None), (0, Options(background="red"))):
+        name = f"{len(suffixes)}.jpg"
+        rgba(alpha).save(tmp_path / name, "PNG")
+        suffixes.append(run([tmp_path / name], options)[0].target.suffix)
+    assert suffixes == [".jpg", ".png", ".jpg"]
+
+
+def test_background_unchanged_in_formats_with_alpha(tmp_path):
+    rgba(0).save(tmp_path / "a.png")
+    (result,) = run([tmp_path / "a.png"], Options(background="red"))
+    assert Image.open(result.target).mode == "RGBA"
+
+
+@pytest.mark.parametrize("background", ["whitish", "#12", "#ff000080", 3])
+def test_options_background_invalid(background):
+    with pytest.raises(ValueError, match="background"):
+        Options(background=background)
