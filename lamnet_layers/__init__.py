@@ -4,10 +4,9 @@ All layers map feature maps (B, C, H, W) to feature maps of the same shape. Laye
 ``dtype=``. ``TokenAdapter`` applies a layer to tokens; ``create_layer`` creates a layer by name.
 """
 
-from .adapters import TokenAdapter
+from .adapters import TokenAdapter, create_layer, register_layer
 from .backend import available_backends, set_backend, unavailable_reason, use_backend
 from .block import ChannelLayerNorm, LAMBlock, PreNormResidual, ScaledResidual
-from .factory import create_layer, register_layer
 from .feed_forward import DGFN
 from .focal_attention import FocalPass, FocalSeparableAttention
 from .functional import focal_aggregate

@@ -1,17 +1,17 @@
-"""Backends: availability, and selection by argument, context manager, environment variable or default."""
+"""Backends: availability and selection; what layers need of ``torch.compile``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
+from typing import TypeVar
 
 import torch
 from torch import nn
-
-from .compilation import assume_constant_result
 
 BACKENDS = ("eager", "triton", "fused")
 """Backends.
@@ -27,6 +27,15 @@ BACKEND_VARIABLE = "LAMNET_BACKEND"
 _INTERPRETER = "TRITON_INTERPRET"  # Triton's variable: runs kernels in Python, on any device
 
 _context_backend: ContextVar[str | None] = ContextVar("lamnet_backend", default=None)
+
+
+_T = TypeVar("_T", bound=Callable)
+
+
+def assume_constant_result(function: _T) -> _T:
+    """Same as ``torch.compiler.assume_constant_result``, without the seconds that importing Dynamo takes."""
+    function._dynamo_marked_constant = True
+    return function
 
 
 @contextmanager
@@ -128,3 +137,15 @@ def _validated(backend: str, name: str) -> str:
     if backend not in BACKENDS:
         raise ValueError(f"{name} must be one of {', '.join(BACKENDS)}, got {backend!r}")
     return backend
+
+
+@assume_constant_result
+def avoid_stride_sorting() -> None:
+    """Let Inductor keep the exact strides of views, if it is the compiler.
+
+    Otherwise it sorts strides, and fails to compare symbolic ones: at a second size with gradients, by
+    ``cannot determine truth value of Relational`` (pytorch/pytorch#185510).
+    """
+    config = sys.modules.get("torch._inductor.config")
+    if hasattr(config, "strict_output_strides"):  # of the versions that have the bug
+        config.strict_output_strides = True

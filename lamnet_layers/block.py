@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .adapters import LayerType, create_layer, register_layer
 from .chunking import apply_chunked
-from .factory import LayerType, create_layer, register_layer
 from .feed_forward import DGFN
 from .mixer import ULM
 from .validation import check_feature_map, check_int, check_same_shape, refuse_scripting

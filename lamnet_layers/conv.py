@@ -7,8 +7,8 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .compilation import assume_constant_result
-from .factory import register_layer
+from .adapters import register_layer
+from .backend import assume_constant_result
 from .validation import refuse_scripting
 
 

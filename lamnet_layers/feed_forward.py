@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .adapters import register_layer
 from .backend import check_backend
 from .chunking import apply_chunked
 from .conv import PointwiseConv
-from .factory import register_layer
 from .functional import dual_gate
 from .validation import check_feature_map, check_int
 

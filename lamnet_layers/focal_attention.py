@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .adapters import register_layer
 from .backend import check_backend
 from .conv import PointwiseConv
-from .factory import register_layer
 from .functional import focal_pass
 from .ops.focal_pass import convolve, predict
 from .validation import check_choice, check_divides, check_feature_map, check_int

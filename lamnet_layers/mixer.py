@@ -8,8 +8,8 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from .adapters import LayerType, create_layer, register_layer
 from .conv import PointwiseConv
-from .factory import LayerType, create_layer, register_layer
 from .focal_attention import FocalSeparableAttention
 from .validation import check_divides, check_feature_map, check_int, check_same_shape, refuse_scripting
 

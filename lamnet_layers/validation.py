@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from .compilation import avoid_stride_sorting
+from .backend import avoid_stride_sorting
 
 
 def check_int(name: str, value: object, minimum: int) -> int:

@@ -22,9 +22,8 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import ImageError, error_reason, one_line
 from . import vips
 from .color import ColorSignals, signals_from_exif, signals_from_nclx, signals_from_png
-from .formats import heif_formats
+from .formats import heif_formats, means_unsupported, unsupported_kind
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
-from .unsupported import means_unsupported, unsupported_kind
 from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
 from .xmp import descriptive_xmp, xmp_orientation
 
