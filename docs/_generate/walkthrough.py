@@ -19,7 +19,7 @@ from lamnet_models.data.catalog import SAMPLES, sample_path
 
 PAGE = ASSETS.parent / "your-photos.md"
 _MINUTES = 3
-_INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install .\n"
+_INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install '.[train,plot]'\n"
 _MARKER = "@@ block"
 _SHELL = """
 set -euo pipefail

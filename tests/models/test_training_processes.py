@@ -299,6 +299,7 @@ def test_train_full_disk_keeps_states(small_disk):
     assert len(losses(run)) == 5
 
 
+@pytest.mark.slow
 def test_decay_branch_of_running_trunk_killed(tmp_path):
     trunk = start(tmp_path / "trunk", NARROW, "steps=100000", "schedule=constant", "save_every=1", "keep=1")
     states = tmp_path / "branch" / "states"
