@@ -228,7 +228,8 @@ def signals_from_nclx(data: bytes) -> ColorSignals:
     if offset is None or len(data) < offset + 4:
         return ColorSignals()
     code_points = struct.unpack_from(">2H", data, offset)
-    return ColorSignals(None if code_points == (_UNSPECIFIED, _UNSPECIFIED) else code_points)
+    is_valid = max(code_points) < 256 and code_points != (_UNSPECIFIED, _UNSPECIFIED)
+    return ColorSignals(code_points if is_valid else None)
 
 
 def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:

@@ -174,6 +174,15 @@ def test_animated_png_keeps_chunks(tmp_path):
         assert image.n_frames == 2
 
 
+@pytest.mark.parametrize("code_points", [(2, 2), (300, 1)])
+def test_code_points_unspecified_or_invalid(tmp_path, code_points):
+    write_image(tmp_path / "a.avif", Picture(pixels()))
+    data = bytearray((tmp_path / "a.avif").read_bytes())
+    struct.pack_into(">2H", data, nclx_offset(bytes(data)), *code_points)
+    (tmp_path / "a.avif").write_bytes(data)
+    assert read_image(tmp_path / "a.avif").color == ColorSignals()
+
+
 def test_nclx_offset_damaged():
     data = b"\0\0\0\x0cftypavif" + struct.pack(">I4sI", 40, b"meta", 0) + struct.pack(">I4s", 28, b"iprp") + bytes(20)
     assert nclx_offset(data) is None
