@@ -101,7 +101,7 @@ def test_create_existing_output(lamnet, tmp_path):
 
 
 def test_create_unknown_weights(lamnet):
-    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v2")
+    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v3")
 
 
 def test_create_missing_folder(lamnet, tmp_path):
