@@ -101,8 +101,8 @@ def export(
     on_status = on_status or (lambda _: None)
     network = _detached_eval_copy(resolve_model(model))
     write, load = _PROGRAMS[format]
-    if format == "onnx":
-        write = partial(write, opset=opset or OPSETS[-1])
+    if opset is not None:
+        write = partial(write, opset=opset)
     with atomic_path(path) as temporary, torch.no_grad(), use_backend("eager"), without_onednn(half):
         on_status(f"writing {format}")
         write(_detached_eval_copy(network).to(target_device), temporary, _build_metadata(network, half), half)
@@ -207,7 +207,7 @@ def _serialize_onnx(model: LAMNet, metadata: dict[str, str], half: bool, opset: 
         return network_to_onnx(model, metadata, half, opset).SerializeToString()
 
 
-def _write_onnx(model: LAMNet, path: Path, metadata: dict[str, str], half: bool, opset: int) -> None:
+def _write_onnx(model: LAMNet, path: Path, metadata: dict[str, str], half: bool, opset: int = OPSETS[-1]) -> None:
     """Write the ONNX graph and its weights to one file."""
     path.write_bytes(_serialize_onnx(model, metadata, half, opset))
 
