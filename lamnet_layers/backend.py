@@ -13,10 +13,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-BACKENDS = ("eager", "triton", "fused")
+BACKENDS = ("eager", "native", "triton", "fused")
 """Backends.
 
 - ``"eager"``: plain PyTorch, on all devices.
+- ``"native"``: C++ kernels for whole layers in float32, on CPUs. Other precisions and layers run eagerly.
 - ``"triton"``: Triton kernels for the aggregation, on CUDA devices.
 - ``"fused"``: as ``"triton"``, plus fused kernels when gradients are disabled. Opt-in, never selected by default.
 """
@@ -45,7 +46,7 @@ def use_backend(backend: str) -> Iterator[None]:
     Functions compiled inside the context keep the backend.
 
     Args:
-        backend: ``"eager"``, ``"triton"`` or ``"fused"``.
+        backend: ``"eager"``, ``"native"``, ``"triton"`` or ``"fused"``.
 
     Raises:
         ValueError: If the backend is unknown.
@@ -78,7 +79,7 @@ def unavailable_reason(backend: str, device: torch.device | str | None = None) -
     """Return the reason why a backend cannot run on a device, or None if it can.
 
     Args:
-        backend: ``"eager"``, ``"triton"`` or ``"fused"``.
+        backend: ``"eager"``, ``"native"``, ``"triton"`` or ``"fused"``.
         device: Device or device type; None for CUDA if available, else the CPU.
 
     Raises:
@@ -86,13 +87,17 @@ def unavailable_reason(backend: str, device: torch.device | str | None = None) -
     """
     if _validated(backend, "backend") == "eager":
         return None
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
+    if backend == "native":
+        from .ops.native import library
+
+        return library.unavailable_reason() if device.type == "cpu" else f"it needs CPU tensors, got {device.type}"
     if find_spec("triton") is None:
         return "Triton is not installed"
     if os.environ.get(_INTERPRETER, "0").lower() in ("1", "true", "on", "yes", "y"):
         return None
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
     if device.type != "cuda":
         return f"the kernels need CUDA tensors, got {device.type}"
     if not torch.cuda.is_available():
@@ -118,7 +123,8 @@ def select_backend(backend: str | None, device_type: str) -> str:
     if backend is None and (variable := os.environ.get(BACKEND_VARIABLE)):
         backend = _validated(variable, BACKEND_VARIABLE)
     if backend is None:  # the Triton interpreter is for tests and never selected by default
-        return "triton" if device_type == "cuda" and unavailable_reason("triton", device_type) is None else "eager"
+        default = {"cpu": "native", "cuda": "triton"}.get(device_type, "eager")
+        return default if unavailable_reason(default, device_type) is None else "eager"
     if (reason := unavailable_reason(backend, device_type)) is not None:
         raise RuntimeError(f"backend {backend!r} cannot run: {reason}")
     return backend

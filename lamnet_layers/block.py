@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .adapters import LayerType, create_layer, register_layer
 from .chunking import apply_chunked
 from .feed_forward import DGFN
+from .fusion import run_fused
 from .mixer import ULM
 from .validation import check_feature_map, check_int, check_same_shape, refuse_scripting
 
@@ -117,7 +118,17 @@ class PreNormResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x + α·layer(LN(x))``, (B, C, H, W)."""
+        if (out := self._run_fused(x)) is not None:
+            return out
         return self.residual(x, self.layer(self.norm(x)))
+
+    def _run_fused(self, x: Tensor) -> Tensor | None:
+        children = {self.norm: ChannelLayerNorm, self.layer: (ULM, DGFN), self.residual: ScaledResidual}
+        for module, kinds in children.items():
+            if type(module) not in (kinds if isinstance(kinds, tuple) else (kinds,)) or "forward" in vars(module):
+                return None
+        check_feature_map("x", x, self.norm.dim)
+        return run_fused(x, self.layer.fused(), self, norm=self.norm, alpha=self.residual.alpha)
 
     def forward_chunked(self, x: Tensor) -> Tensor:
         """Return ``forward(x)``, chunk by chunk for large maps on a CPU if the layer can be chunked."""

@@ -10,6 +10,7 @@ from .backend import check_backend
 from .chunking import apply_chunked
 from .conv import PointwiseConv
 from .functional import dual_gate
+from .fusion import FusedLayer, run_fused
 from .validation import check_feature_map, check_int
 
 
@@ -60,9 +61,21 @@ class DGFN(nn.Module):
         """Number of channels of the widest intermediate map."""
         return 2 * self.hidden_dim
 
+    def fused(self) -> FusedLayer:
+        """Return the CPU kernel of the network."""
+        both = 2 * self.hidden_dim
+        convolutions = (
+            (self.proj_in, (both, self.dim, 1, 1)),
+            (self.depthwise, (both, 1, 3, 3)),
+            (self.proj_out, (self.dim, both, 1, 1)),
+        )
+        return FusedLayer("feed_forward", (self.dim, self.hidden_dim), convolutions, backend=self.backend)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
         check_feature_map("x", x, self.dim)
+        if (out := run_fused(x, self.fused(), self)) is not None:
+            return out
         modules = tuple(self.children())
         return apply_chunked(modules, self._transform, x, self.peak_channels, self.receptive_radius)
 

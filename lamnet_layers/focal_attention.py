@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from .adapters import register_layer
 from .backend import check_backend
 from .conv import PointwiseConv
-from .functional import focal_pass
+from .functional import focal_pass, fused_focal_pass
+from .fusion import FusedLayer
 from .ops.focal_pass import convolve, predict
 from .validation import check_choice, check_divides, check_feature_map, check_int
 from .window import FocalWindow, WindowLike
@@ -67,6 +68,11 @@ class FocalPass(nn.Module):
     @property
     def _dim(self) -> int:
         return 3 if self.axis == "horizontal" else 2
+
+    def fused(self) -> FusedLayer:
+        """Return the CPU kernel of the pass."""
+        modules = self.depthwise, self.pointwise
+        return fused_focal_pass(self.dim, *modules, self.window, self.num_heads, self._dim, self.backend)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the weights of each pixel's taps, in (−1, 1), (B, num_heads·K, H, W)."""

@@ -10,6 +10,7 @@ from torch.amp import is_autocast_available
 from .backend import select_backend
 from .chunking import apply_chunked, has_hooks
 from .conv import PointwiseConv
+from .fusion import FusedLayer, run_fused
 from .ops import dual_gate as _dual_gate
 from .ops import focal_aggregate as _focal_aggregate
 from .ops import focal_pass as _focal_pass
@@ -42,9 +43,10 @@ def focal_aggregate(
         window: Focal window or pair (strides, steps); None for the default.
         num_heads: Number of heads; divides D. The channels of a head share weights.
         dim: Aggregation axis: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
-        backend: ``"eager"``, ``"triton"`` or ``"fused"`` (here equal to ``"triton"``). None for the backend of
-            [`use_backend`][lamnet_layers.use_backend], else of the environment variable ``LAMNET_BACKEND``, else
-            ``"triton"`` on CUDA devices that support it and ``"eager"`` elsewhere.
+        backend: ``"eager"``, ``"native"`` (here equal to ``"eager"``), ``"triton"`` or ``"fused"`` (here equal to
+            ``"triton"``). None for the backend of [`use_backend`][lamnet_layers.use_backend], else of the environment
+            variable ``LAMNET_BACKEND``, else ``"native"`` on CPUs and ``"triton"`` on CUDA devices if it can run, and
+            ``"eager"`` otherwise.
 
     Returns:
         (B, D, H, W), in the wider of the two dtypes; under autocast, in autocast's dtype, as of a convolution.
@@ -92,8 +94,10 @@ def focal_pass(
         window: Focal window or pair (strides, steps); None for the default.
         num_heads: Number of heads; divides D. The channels of a head share weights.
         dim: Aggregation axis: −1 or 3 for the width (horizontal), −2 or 2 for the height (vertical).
-        backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate]. ``"fused"`` computes projection, tanh and
-            aggregation in one kernel when gradients are disabled and ``pointwise`` is a convolution without hooks.
+        backend: See [`focal_aggregate`][lamnet_layers.focal_aggregate]. ``"native"`` computes the whole pass in one
+            kernel, forward and backward, if both modules are convolutions without hooks. ``"fused"`` computes
+            projection, tanh and aggregation in one kernel when gradients are disabled and ``pointwise`` is a
+            convolution without hooks.
 
     Returns:
         (B, D, H, W).
@@ -104,6 +108,10 @@ def focal_pass(
     """
     check_feature_map("x", x, getattr(depthwise, "in_channels", None))
     window, num_heads, dim = _check_pass(x, window, num_heads, dim)
+    if not is_traced(x):
+        fused = fused_focal_pass(x.shape[1], depthwise, pointwise, window, num_heads, dim, backend)
+        if (out := run_fused(x, fused, depthwise, pointwise)) is not None:
+            return out
     fuse = not is_traced(x) and _can_fuse(select_backend(backend, x.device.type), pointwise)
 
     def compute(x: Tensor) -> Tensor:
@@ -119,6 +127,21 @@ def focal_pass(
 
     radius = (0, window.radius) if dim == 3 else (window.radius, 0)
     return apply_chunked((depthwise, pointwise), compute, x, num_heads * window.taps, radius)
+
+
+def fused_focal_pass(
+    channels: int,
+    depthwise: nn.Module,
+    pointwise: nn.Module,
+    window: FocalWindow,
+    num_heads: int,
+    dim: int,
+    backend: str | None = None,
+) -> FusedLayer:
+    """Return the CPU kernel of a focal pass; see [`focal_pass`][lamnet_layers.functional.focal_pass]."""
+    kernel = (1, window.size) if dim == 3 else (window.size, 1)
+    convolutions = (depthwise, (channels, 1, *kernel)), (pointwise, (num_heads * window.taps, channels, 1, 1))
+    return FusedLayer("focal_pass", (channels, num_heads, dim), convolutions, window, backend)
 
 
 def dual_gate(x: Tensor, depthwise: nn.Module, *, backend: str | None = None) -> Tensor:
@@ -164,7 +187,7 @@ def _aggregate(
     x: Tensor, weights: Tensor, window: FocalWindow, num_heads: int, dim: int, backend: str | None
 ) -> Tensor:
     x, weights = _autocast(x, weights)
-    if select_backend(backend, x.device.type) == "eager":
+    if select_backend(backend, x.device.type) in ("eager", "native"):
         return _focal_aggregate.eager(x, weights, window, num_heads, dim)
     from .ops.triton.focal_aggregate import focal_aggregate as operator
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .adapters import LayerType, create_layer, register_layer
 from .conv import PointwiseConv
 from .focal_attention import FocalSeparableAttention
+from .fusion import FusedLayer, run_fused
 from .validation import check_divides, check_feature_map, check_int, check_same_shape, refuse_scripting
 
 
@@ -170,6 +171,9 @@ class ULM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed features, (B, C, H, W)."""
+        check_feature_map("x", x, self.dim)
+        if (out := run_fused(x, self.fused(), self)) is not None:
+            return out
         c, a = self.branches(x)
         if self.exchange is not None:
             c, a = self.exchange(c, a)
@@ -179,6 +183,26 @@ class ULM(nn.Module):
     def receptive_radius(self) -> tuple[int, int]:
         """Rows and columns on each side that a pixel of the branches depends on; the exchange is image-wide."""
         return self.spatial.receptive_radius
+
+    def fused(self) -> FusedLayer | None:
+        """Return the CPU kernel of the mixer, or None for other branches than the defaults."""
+        kinds = {self.channel: CSM, self.spatial: FocalSeparableAttention, self.exchange: IEM}
+        if any(type(module) is not kind or "forward" in vars(module) for module, kind in kinds.items()):
+            return None
+        passes = self.spatial.horizontal.fused(), self.spatial.vertical.fused()
+        if passes[0].backend != passes[1].backend:
+            return None
+        dim, half, reduced = self.dim, self.dim // 2, self.channel.reduce.out_channels
+        convolutions = (
+            (self.proj_in, (dim, dim, 1, 1)),
+            (self.channel.reduce, (reduced, half, 1, 1)),
+            (self.channel.expand, (half, reduced, 1, 1)),
+            *passes[0].convolutions,
+            *passes[1].convolutions,
+            (self.proj_out, (dim, dim, 1, 1)),
+        )
+        sizes = dim, reduced, self.spatial.num_heads
+        return FusedLayer("mixer", sizes, convolutions, self.spatial.window, passes[0].backend)
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the channel branch and the spatial branch before the exchange, each (B, C/2, H, W)."""

@@ -1,0 +1,98 @@
+"""Fusion of whole layers into single CPU kernels, and the conditions for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from .backend import select_backend
+from .chunking import has_hooks
+from .conv import PointwiseConv
+from .validation import is_traced
+from .window import FocalWindow
+
+
+@dataclass(frozen=True)
+class FusedLayer:
+    """What a CPU kernel computes in place of the modules of a layer.
+
+    Attributes:
+        kernel: Name of the kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
+        sizes: Sizes of the layer, in the order of the kernel.
+        convolutions: Convolutions in the order of the kernel, with the shapes that their weights must have.
+        window: Focal window, if the layer has one.
+        backend: The ``backend`` argument of the layer.
+    """
+
+    kernel: str
+    sizes: tuple[int, ...]
+    convolutions: tuple[tuple[nn.Module, tuple[int, ...]], ...]
+    window: FocalWindow = FocalWindow((), ())
+    backend: str | None = None
+
+
+def run_fused(
+    x: Tensor, fused: FusedLayer | None, *modules: nn.Module, norm: nn.Module | None = None, alpha: Tensor | None = None
+) -> Tensor | None:
+    """Return the output of a layer from one CPU kernel, or None if the modules must be called.
+
+    The kernels compute in float32 on a CPU. Modules are called if a hook is registered or one of them is replaced, in
+    other precisions, and in programs that are traced, exported or transformed.
+
+    Args:
+        x: Features, (B, C, H, W).
+        fused: The layer; None if its modules are not those of a kernel.
+        modules: Modules replaced, with their submodules, which are checked for hooks.
+        norm: Norm of the input, as of [`PreNormResidual`][lamnet_layers.PreNormResidual].
+        alpha: Scale of the output, which is then added to x.
+    """
+    if fused is None or not _supports_input(x) or select_backend(fused.backend, x.device.type) != "native":
+        return None
+    if not all(_is_plain(module, shape) for module, shape in fused.convolutions) or has_hooks(*modules):
+        return None
+    parameters = [parameter for module, _ in fused.convolutions for parameter in (module.weight, module.bias)]
+    if norm is not None:
+        parameters = [norm.weight, norm.bias, *parameters, alpha]
+    if not all(_is_float32(parameter) for parameter in parameters):
+        return None
+    from .ops.native.operators import native_layer
+
+    window = fused.window
+    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters))
+    layer = (fused.kernel, list(fused.sizes), list(window.strides), list(window.steps))
+    options = (1e-5, False, False) if norm is None else (norm.eps, True, True)
+    return native_layer(x, parameters, *layer, *options, save)[0]
+
+
+def _supports_input(x: Tensor) -> bool:
+    if is_traced(x) or not _is_float32(x) or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch.jit.is_tracing() or _is_exporting() or torch._C._are_functorch_transforms_active():
+        return False
+    return forward_ad._current_level < 0
+
+
+def _is_exporting() -> bool:
+    return torch.compiler.is_exporting() if hasattr(torch.compiler, "is_exporting") else torch.compiler.is_compiling()
+
+
+def _is_float32(tensor: Tensor) -> bool:
+    # Subclasses have operations of their own.
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+
+
+def _is_plain(module: nn.Module, weight_shape: tuple[int, ...]) -> bool:
+    if type(module) not in (nn.Conv2d, PointwiseConv) or "forward" in vars(module):
+        return False
+    channels = weight_shape[0] if weight_shape[1] == 1 and weight_shape[2:] != (1, 1) else weight_shape[1]
+    return (
+        module.weight.shape == weight_shape
+        and module.in_channels == channels
+        and module.bias is not None
+        and module.stride == module.dilation == (1, 1)
+        and module.padding == tuple(size // 2 for size in weight_shape[2:])
+        and module.padding_mode == "zeros"
+    )

@@ -1,0 +1,202 @@
+"""The compiled CPU kernels: choice of the variant for the processor, loading and calls."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FOLDER = Path(__file__).parent
+VARIANTS = {"AVX512": ("avx512", "avx2", "sse2"), "AVX2": ("avx2", "sse2"), "DEFAULT": ("sse2", "neon")}
+"""Names of the libraries that can run, best first, by the name of PyTorch's CPU capability; the first installed is used."""
+
+
+@cache
+def unavailable_reason() -> str | None:
+    """Return the reason why the kernels cannot run, or None if they can."""
+    if _library_path() is None:
+        return "the CPU kernels are not installed: reinstall with a C++ compiler (g++ or clang++)"
+    try:
+        _load()
+    except OSError as error:
+        return f"the CPU kernels cannot be loaded: {error}"
+    return None
+
+
+def variant() -> str:
+    """Return the name of the loaded variant: ``"avx512"``, ``"avx2"``, ``"sse2"`` or ``"neon"``."""
+    return _library_path().stem.removeprefix("kernels_")
+
+
+def lanes() -> int:
+    """Return the number of floats in a vector."""
+    return _load().lamnet_lanes()
+
+
+class FocalPassConfig(ctypes.Structure):
+    """Configuration of a focal pass, as in ``focal_attention.h``."""
+
+    _fields_ = (
+        ("dim", ctypes.c_int32),
+        ("heads", ctypes.c_int32),
+        ("taps", ctypes.c_int32),
+        ("radius", ctypes.c_int32),
+        ("first", ctypes.POINTER(ctypes.c_int32)),
+        ("length", ctypes.POINTER(ctypes.c_int32)),
+        ("vertical", ctypes.c_int32),
+    )
+
+
+class MixerConfig(ctypes.Structure):
+    """Configuration of a mixer, as in ``mixer.h``."""
+
+    _fields_ = (
+        ("dim", ctypes.c_int32),
+        ("reduced", ctypes.c_int32),
+        ("heads", ctypes.c_int32),
+        ("taps", ctypes.c_int32),
+        ("radius", ctypes.c_int32),
+        ("first", ctypes.POINTER(ctypes.c_int32)),
+        ("length", ctypes.POINTER(ctypes.c_int32)),
+        ("eps", ctypes.c_float),
+    )
+
+
+class FeedForwardConfig(ctypes.Structure):
+    """Configuration of a feed-forward network, as in ``feed_forward.h``."""
+
+    _fields_ = (("dim", ctypes.c_int32), ("hidden", ctypes.c_int32), ("eps", ctypes.c_float))
+
+
+def int_array(values: Sequence[int]) -> ctypes.Array:
+    """Return the values as a C array."""
+    return (ctypes.c_int32 * len(values))(*values)
+
+
+def saved_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """Return the shape of the tensor that a forward pass saves: (B, H + 1, channels, padded width).
+
+    Args:
+        kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
+        config: Configuration of the kernel.
+        shape: Shape of the input; its sizes may be symbolic.
+    """
+    border = ctypes.c_int()
+    channels = getattr(_load(), f"lamnet_{kernel}_saved")(ctypes.byref(config), ctypes.byref(border))
+    batch, _, height, width = shape
+    return batch, height + 1, channels, (width + lanes() - 1) // lanes() * lanes() + border.value
+
+
+def forward(
+    kernel: str,
+    config: ctypes.Structure,
+    x: Tensor,
+    out: Tensor,
+    parameters: Sequence[Tensor | None],
+    saved: Tensor | None,
+) -> None:
+    """Run a forward kernel. Tensors have column stride 1; ``saved`` is None without gradients."""
+    function = getattr(_load(), f"lamnet_{kernel}_forward")
+    function(
+        ctypes.byref(config), _shape(x), _tensor(x), _tensor(out), _pointers(parameters), _saved(saved), _threads()
+    )
+
+
+def backward(
+    kernel: str,
+    config: ctypes.Structure,
+    inputs: Sequence[Tensor],
+    grad_x: Tensor,
+    parameters: Sequence[Tensor | None],
+    saved: Tensor,
+    grads: Sequence[Tensor | None],
+) -> None:
+    """Run a backward kernel, which changes ``saved``.
+
+    Args:
+        kernel: Name of the kernel.
+        config: Configuration of the kernel.
+        inputs: Input, unless the kernel saved it, and gradient of the output.
+        grad_x: Receives the gradient of the input.
+        parameters: Parameters, None for absent ones.
+        saved: Tensor saved by the forward pass.
+        grads: Receive the gradients of the parameters.
+    """
+    function = getattr(_load(), f"lamnet_{kernel}_backward")
+    tensors = [_tensor(tensor) for tensor in (*inputs, grad_x)]
+    function(
+        ctypes.byref(config),
+        _shape(grad_x),
+        *tensors,
+        _pointers(parameters),
+        _saved(saved),
+        _pointers(grads),
+        _threads(),
+    )
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("batch_stride", ctypes.c_int64),
+        ("channel_stride", ctypes.c_int64),
+        ("row_stride", ctypes.c_int64),
+    )
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = (("batch", ctypes.c_int64), ("height", ctypes.c_int64), ("width", ctypes.c_int64))
+
+
+def _shape(x: Tensor):
+    return ctypes.byref(_Shape(x.shape[0], x.shape[2], x.shape[3]))
+
+
+def _tensor(x: Tensor):
+    return ctypes.byref(_Tensor(x.data_ptr(), *x.stride()[:3]))
+
+
+def _saved(saved: Tensor | None):
+    # (B, H + 1, channels, padded width): rows before channels
+    if saved is None:
+        return None
+    batch, row, channel, _ = saved.stride()
+    return ctypes.byref(_Tensor(saved.data_ptr(), batch, channel, row))
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array:
+    pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    return (ctypes.c_void_p * len(pointers))(*pointers)
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+@cache
+def _library_path() -> Path | None:
+    paths = (FOLDER / f"kernels_{name}.so" for name in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ()))
+    return next((path for path in paths if path.is_file()), None)
+
+
+@cache
+def _load() -> ctypes.CDLL:
+    # The library uses the OpenMP runtime that PyTorch has loaded: a second one would have threads of its own.
+    for path in _openmp_libraries():
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(str(_library_path()))
+
+
+def _openmp_libraries() -> list[str]:
+    """Return the OpenMP runtimes loaded in this process."""
+    if platform.system() == "Linux":
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        paths = {line.split(maxsplit=5)[-1] for line in lines if "omp" in line.rpartition("/")[2]}
+        return sorted(path for path in paths if path.startswith("/") and ".so" in path)
+    folder = Path(torch.__file__).parent / "lib"
+    return [str(path) for path in folder.glob("libomp*.dylib")]

@@ -1,0 +1,230 @@
+"""PyTorch operators of the CPU kernels: the forward and the backward pass of a layer as one operator each."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from ...window import FocalWindow
+from .. import focal_aggregate
+from . import library
+
+
+class Layer(NamedTuple):
+    """A layer without its parameters, as passed to the operators.
+
+    Attributes:
+        kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
+        sizes: Sizes of the layer: (dim, num_heads, aggregation axis), (dim, channels of the bottleneck, num_heads) or
+            (dim, hidden channels).
+        strides: Strides of the window.
+        steps: Steps of the window.
+        eps: Added to the variance by the norm.
+        norm: Whether the input is normalized.
+        residual: Whether the output is scaled and added to the input.
+    """
+
+    kernel: str
+    sizes: list[int]
+    strides: list[int] = []
+    steps: list[int] = []
+    eps: float = 1e-5
+    norm: bool = False
+    residual: bool = False
+
+    @property
+    def window(self) -> FocalWindow:
+        """The focal window."""
+        return FocalWindow(self.strides, self.steps)
+
+    def config(self) -> ctypes.Structure:
+        """Return the configuration of the kernel."""
+        if self.kernel == "feed_forward":
+            return library.FeedForwardConfig(*self.sizes, self.eps)
+        window = self.window
+        first, length = (library.int_array(values) for values in zip(*window.spans, strict=True))
+        if self.kernel == "mixer":
+            return library.MixerConfig(*self.sizes, window.taps, window.radius, first, length, self.eps)
+        dim, num_heads, axis = self.sizes
+        return library.FocalPassConfig(dim, num_heads, window.taps, window.radius, first, length, axis == 2)
+
+    def slots(self, parameters: list[Tensor]) -> list[Tensor | None]:
+        """Return the parameters with None for the absent ones."""
+        if self.kernel == "focal_pass":
+            return parameters
+        return [*([] if self.norm else [None, None]), *parameters, *([] if self.residual else [None])]
+
+    def reference(self, x: Tensor, parameters: list[Tensor]) -> Tensor:
+        """Return the output of the layer by definition, in plain PyTorch."""
+        if self.kernel == "focal_pass":
+            return self._focal_pass(x, parameters, self.sizes[1], self.sizes[2])
+        gain, shift, *weights, alpha = self.slots(parameters)
+        branch = x
+        if self.norm:
+            branch = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), gain, shift, self.eps).permute(0, 3, 1, 2)
+        branch = self._mixer(branch, weights) if self.kernel == "mixer" else _feed_forward(branch, weights)
+        return x + alpha * branch if self.residual else branch
+
+    def _focal_pass(self, x: Tensor, parameters: list[Tensor], num_heads: int, dim: int) -> Tensor:
+        kernel, kernel_bias, projection, bias = parameters
+        hidden = F.conv2d(x, kernel, kernel_bias, padding="same", groups=x.shape[1])
+        weights = F.conv2d(hidden, projection, bias).tanh()
+        return focal_aggregate.eager(x, weights, self.window, num_heads, dim)
+
+    def _mixer(self, x: Tensor, parameters: list[Tensor]) -> Tensor:
+        first, reduce, expand = (parameters[i : i + 2] for i in (0, 2, 4))
+        c, a = F.conv2d(x, *first).chunk(2, 1)
+        c = F.conv2d(F.conv2d(c, *reduce).relu(), *expand)
+        for dim, start in ((3, 6), (2, 10)):
+            a = self._focal_pass(a, parameters[start : start + 4], self.sizes[2], dim)
+        spatial = (c * a.mean((2, 3), keepdim=True)).mean(1, keepdim=True).sigmoid()
+        channel = (a * c.mean(1, keepdim=True)).mean((2, 3), keepdim=True).sigmoid()
+        return F.conv2d(torch.cat((c * spatial, a * channel), 1), *parameters[-2:])
+
+    def multiplications(self) -> int:
+        """Return the number of multiplications per pixel in convolutions and aggregations."""
+        dim = self.sizes[0]
+        if self.kernel == "feed_forward":
+            return 2 * self.sizes[1] * (2 * dim + 9)
+        num_heads, window = self.sizes[-1] if self.kernel == "mixer" else self.sizes[1], self.window
+        width = dim // 2 if self.kernel == "mixer" else dim
+        one_pass = width * (window.size + num_heads * window.taps + window.taps)
+        return 2 * dim**2 + 2 * width * self.sizes[1] + 2 * one_pass if self.kernel == "mixer" else one_pass
+
+
+def _feed_forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
+    first, depthwise, last = (parameters[i : i + 2] for i in (0, 2, 4))
+    hidden = F.conv2d(x, *first)
+    x1, x2 = F.conv2d(hidden, *depthwise, padding=1, groups=hidden.shape[1]).chunk(2, 1)
+    gate = F.gelu(x1)
+    return F.conv2d(torch.cat((gate * x1, gate * x2), 1), *last)
+
+
+@torch.library.custom_op("lamnet::native_layer", mutates_args=(), device_types="cpu")
+def native_layer(
+    x: Tensor,
+    parameters: list[Tensor],
+    kernel: str,
+    sizes: list[int],
+    strides: list[int],
+    steps: list[int],
+    eps: float,
+    norm: bool,
+    residual: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the output of a layer, stored by rows, and what its backward pass needs: empty unless ``save``.
+
+    Args:
+        x: Features, (B, C, H, W), float32 on a CPU.
+        parameters: Parameters in the order of the kernel, without the absent ones.
+        kernel: See [`Layer`][lamnet_layers.ops.native.operators.Layer], as the following arguments.
+        sizes: Sizes of the layer.
+        strides: Strides of the window.
+        steps: Steps of the window.
+        eps: Added to the variance by the norm.
+        norm: Whether the input is normalized.
+        residual: Whether the output is scaled and added to the input.
+        save: Whether a backward pass follows.
+    """
+    layer = Layer(kernel, sizes, strides, steps, eps, norm, residual)
+    config = layer.config()
+    out, saved = _empty_outputs(x, layer, save)
+    if x.numel():
+        slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
+        library.forward(kernel, config, _with_adjacent_columns(x), out, slots, saved if save else None)
+    return out, saved
+
+
+@native_layer.register_fake
+def _(x: Tensor, parameters, *layer) -> tuple[Tensor, Tensor]:
+    *layer, save = layer
+    return _empty_outputs(x, Layer(*layer), save)
+
+
+@torch.library.custom_op("lamnet::native_layer_backward", mutates_args=(), device_types="cpu")
+def native_layer_backward(
+    grad: Tensor,
+    x: Tensor,
+    saved: Tensor,
+    parameters: list[Tensor],
+    kernel: str,
+    sizes: list[int],
+    strides: list[int],
+    steps: list[int],
+    eps: float,
+    norm: bool,
+    residual: bool,
+) -> list[Tensor]:
+    """Return the gradients of the input and of the parameters."""
+    layer = Layer(kernel, sizes, strides, steps, eps, norm, residual)
+    grads = _empty_gradients(x, parameters)
+    if not x.numel():
+        return [grads[0], *(gradient.zero_() for gradient in grads[1:])]
+    inputs = [_with_adjacent_columns(tensor) for tensor in ((grad,) if kernel == "focal_pass" else (x, grad))]
+    slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
+    library.backward(kernel, layer.config(), inputs, grads[0], slots, saved, layer.slots(grads[1:]))
+    return grads
+
+
+@native_layer_backward.register_fake
+def _(grad: Tensor, x: Tensor, saved: Tensor, parameters, *layer) -> list[Tensor]:
+    return _empty_gradients(x, parameters)
+
+
+def _save(ctx, inputs, output) -> None:
+    x, parameters, *layer, save = inputs
+    ctx.layer = Layer(*layer) if save else None
+    ctx.save_for_backward(x, output[1], *parameters)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, grad: Tensor, _: Tensor):
+    x, saved, *parameters = ctx.saved_tensors
+    if ctx.layer is None:
+        raise RuntimeError("the forward pass must run with save=True for a backward pass")
+    if torch.is_grad_enabled():  # create_graph=True: the kernels have no second derivative
+        inputs = [x, *parameters]
+        needed = [tensor for tensor in inputs if tensor.requires_grad]
+        computed = iter(torch.autograd.grad(ctx.layer.reference(x, parameters), needed, grad, create_graph=True))
+        grads = [next(computed) if tensor.requires_grad else None for tensor in inputs]
+    else:
+        grads = native_layer_backward(grad, x, saved, parameters, *ctx.layer)
+    rest = ([] if value == [] else None for value in ctx.layer)  # PyTorch takes an empty list for one of tensors
+    return grads[0], grads[1:], *rest, None
+
+
+native_layer.register_autograd(_backward, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.lamnet.native_layer)
+def _(x_shape, parameter_shapes, *layer, out_shape=None, **_) -> int:
+    return 2 * x_shape[0] * x_shape[2] * x_shape[3] * Layer(*layer[:-1]).multiplications()
+
+
+@register_flop_formula(torch.ops.lamnet.native_layer_backward)
+def _(grad_shape, x_shape, saved_shape, parameter_shapes, *layer, out_shape=None, **_) -> int:
+    return 4 * x_shape[0] * x_shape[2] * x_shape[3] * Layer(*layer).multiplications()
+
+
+def _empty_outputs(x: Tensor, layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
+    saved = x.new_empty(library.saved_shape(layer.kernel, layer.config(), x.shape) if save else 0)
+    return _empty_by_rows(x), saved
+
+
+def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    return [_empty_by_rows(x), *(parameter.new_empty(parameter.shape) for parameter in parameters)]
+
+
+def _empty_by_rows(x: Tensor) -> Tensor:
+    batch, channels, height, width = x.shape
+    return x.new_empty(batch, height, channels, width).transpose(1, 2)
+
+
+def _with_adjacent_columns(x: Tensor) -> Tensor:
+    return x if x.stride(3) == 1 else x.transpose(1, 2).contiguous().transpose(1, 2)

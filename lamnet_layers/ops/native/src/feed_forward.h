@@ -1,0 +1,309 @@
+// The feed-forward sub-block: x + α · DGFN(norm(x)), forward and backward. Norm and residual are optional.
+#pragma once
+
+#include "mixer.h"
+
+namespace lamnet {
+
+struct FeedForwardConfig {
+  int32_t dim, hidden;  // hidden: channels of each half
+  float eps;
+};
+
+enum FeedForwardParameter {
+  kFfNormWeight, kFfNormBias, kFfInWeight, kFfInBias, kFfKernel, kFfKernelBias, kFfOutWeight, kFfOutBias, kFfAlpha,
+  kFeedForwardParameters
+};
+
+struct FeedForwardWeights {
+  int dim, hidden, both;  // both halves
+  float eps;
+  bool norm, residual;
+  Matrix in, out, in_transposed, out_transposed;
+  const float *kernel, *kernel_bias;
+  float *in_bias, *out_bias, *flipped;
+
+  FeedForwardWeights(const FeedForwardConfig& config, const float* const* p, Arena& arena, bool backward) {
+    dim = config.dim, hidden = config.hidden, both = 2 * hidden, eps = config.eps;
+    norm = p[kFfNormWeight], residual = p[kFfAlpha];
+    float* storage[4];
+    for (int i = 0; i < (backward ? 4 : 2); i++) storage[i] = arena.take(dim * both);
+    in_bias = arena.take(both), out_bias = arena.take(dim), flipped = arena.take(9 * both);
+    if (!in_bias) return;
+    kernel = p[kFfKernel], kernel_bias = p[kFfKernelBias];
+    const float *first = p[kFfInWeight], *last = p[kFfOutWeight];
+    auto gain = [&](int k) { return norm ? p[kFfNormWeight][k] : 1.0f; };
+    auto alpha = [&](int n) { return residual ? p[kFfAlpha][n] : 1.0f; };
+    in.pack(both, dim, storage[0], [&](int n, int k) { return first[n * dim + k] * gain(k); });
+    out.pack(dim, both, storage[1], [&](int n, int k) { return last[n * both + k] * alpha(n); });
+    for (int n = 0; n < both; n++) {
+      in_bias[n] = p[kFfInBias][n];
+      if (norm)
+        for (int k = 0; k < dim; k++) in_bias[n] += first[n * dim + k] * p[kFfNormBias][k];
+    }
+    for (int n = 0; n < dim; n++) out_bias[n] = p[kFfOutBias][n] * alpha(n);
+    if (!backward) return;
+    in_transposed.pack(dim, both, storage[2], [&](int n, int k) { return first[k * dim + n] * gain(n); });
+    out_transposed.pack(both, dim, storage[3], [&](int n, int k) { return last[k * both + n] * alpha(k); });
+    for (int c = 0; c < both; c++)
+      for (int t = 0; t < 9; t++) flipped[c * 9 + t] = kernel[c * 9 + 8 - t];
+  }
+};
+
+// 3×3 depthwise convolution of a channel, from three lines whose first pixel is the left neighbor.
+static void convolve3x3(const float* above, const float* line, const float* below, const float* kernel, float bias,
+                        long n, float* out) {
+  const float* lines[3] = {above, line, below};
+  Vec taps[9];
+  UNROLL for (int t = 0; t < 9; t++) taps[t] = broadcast(kernel[t]);
+  for (long p = 0; p < n; p += kLanes) {
+    Vec sums[3] = {broadcast(bias)};
+    UNROLL for (int r = 0; r < 3; r++)
+      UNROLL for (int t = 0; t < 3; t++) sums[r] += taps[3 * r + t] * load(lines[r] + p + t);
+    store(out + p, sums[0] + sums[1] + sums[2]);
+  }
+}
+
+// Maps of one image for the backward pass: the hidden features with a zero border on the left and right, and mean and
+// scale of the norm.
+struct FeedForwardMaps {
+  static constexpr int kBorder = 8;  // floats that a row is longer than for other maps
+
+  long pitch;
+  Map hidden, norm;
+
+  FeedForwardMaps(const FeedForwardWeights& w, const Map& map)
+      : pitch(map.channel), hidden(map), norm(map.from(w.both)) {}
+
+  static int channels(int hidden) { return odd(2 * hidden + 2); }
+};
+
+class FeedForwardForward {
+ public:
+  static constexpr long kStrip = 64;  // pixels of a row at a time
+
+  FeedForwardForward(const FeedForwardWeights& weights, const Shape& shape) : w(weights), shape(shape) {}
+
+  long scratch() const {
+    constexpr long n = kStrip + 3 * kLanes;
+    return n * (2 * w.dim + 4 * w.both + 2) + 1024;
+  }
+
+  // `maps` is null without gradients.
+  void run(const Team& team, const Map& x, const Map& out, const FeedForwardMaps* maps, float* buffer) const {
+    for (long x0 = 0; x0 < shape.width; x0 += kStrip)
+      strip(x, out, maps, x0, team.begin(shape.height), team.end(shape.height), Arena(buffer));
+  }
+
+ private:
+  const FeedForwardWeights& w;
+  const Shape shape;
+
+  void strip(const Map& x, const Map& out, const FeedForwardMaps* maps, long x0, long begin, long end,
+             Arena arena) const {
+    const long n = std::min(kStrip, shape.width - x0), np = round_up(n), pitch = np + 2 * kLanes;
+    const long left = x0 > 0, right = x0 + n < shape.width, m = n + left + right, mp = round_up(m);
+    float *input = arena.take(w.dim * mp), *gated = arena.take(w.both * np), *result = arena.take(w.dim * np);
+    float *mean = arena.take(mp + kLanes), *scale = arena.take(mp + kLanes);
+    float* lines[3];  // column 0 is the left neighbor
+    for (float*& line : lines) {
+      line = arena.take(w.both * pitch + kLanes);
+      std::memset(line, 0, (w.both * pitch + kLanes) * sizeof(float));
+    }
+    for (long y = begin - 1; y <= end && begin < end; y++) {
+      float* line = lines[(y + 3) % 3];
+      if (y < 0 || y >= shape.height) {
+        std::memset(line, 0, w.both * pitch * sizeof(float));
+      } else {
+        copy_row(x, w.dim, y, x0 - left, x0 + n + right, input, mp);
+        if (w.norm) normalize(input, mp, w.dim, mp, w.eps, mean, scale);
+        multiply(w.in, input, mp, mp, line + 1 - left, pitch, w.in_bias);
+        if (!left) clear_columns(line, pitch, w.both, 0, 1);
+        clear_columns(line, pitch, w.both, 1 + n + right, pitch);
+        if (maps && y >= begin && y < end) save(*maps, y, x0, n, line, pitch, mean + left, scale + left);
+      }
+      if (y <= begin) continue;
+      const float* rows[3] = {lines[(y + 1) % 3], lines[(y + 2) % 3], lines[y % 3]};
+      gate(rows, pitch, np, gated);
+      multiply(w.out, gated, np, np, result, np, w.out_bias);
+      write_row(result, np, w.dim, n, w.residual ? x : Map{}, out, y - 1, x0);
+    }
+  }
+
+  void save(const FeedForwardMaps& maps, long y, long x0, long n, const float* line, long pitch, const float* mean,
+            const float* scale) const {
+    float* norm = maps.norm.at(y) + x0;
+    std::memcpy(norm, mean, round_up(n) * sizeof(float));
+    std::memcpy(norm + maps.norm.channel, scale, round_up(n) * sizeof(float));
+    const bool last = x0 + n == shape.width;
+    for (int c = 0; c < w.both; c++) {
+      float* out = maps.hidden.at(y) + c * maps.pitch;
+      if (!x0) out[0] = 0;
+      std::memcpy(out + 1 + x0, line + c * pitch + 1, n * sizeof(float));
+      if (last) std::memset(out + 1 + shape.width, 0, (maps.pitch - 1 - shape.width) * sizeof(float));
+    }
+  }
+
+  void gate(const float* const rows[3], long pitch, long n, float* out) const {
+    for (int c = 0; c < w.hidden; c++) {
+      const int other = c + w.hidden;
+      float *x1 = out + c * n, *x2 = out + other * n;
+      for (float* x : {x1, x2}) {
+        const int channel = x == x1 ? c : other;
+        const long offset = channel * pitch;
+        convolve3x3(rows[0] + offset, rows[1] + offset, rows[2] + offset, w.kernel + 9 * channel,
+                    w.kernel_bias[channel], n, x);
+      }
+      for (long p = 0; p < n; p += kLanes) {
+        const Vec v1 = load(x1 + p);
+        Vec density;
+        const Vec u = v1 * normal_cdf(v1, &density);
+        store(x1 + p, u * v1);
+        store(x2 + p, u * load(x2 + p));
+      }
+    }
+  }
+};
+
+struct FeedForwardGradients {
+  float *in, *in_bias, *kernel, *kernel_bias, *out, *out_bias;
+
+  FeedForwardGradients(const FeedForwardWeights& w, Arena&& arena) : FeedForwardGradients(w, arena) {}
+  FeedForwardGradients(const FeedForwardWeights& w, Arena& arena) {
+    in = arena.take(w.both * w.dim), in_bias = arena.take(w.both);
+    kernel = arena.take(9 * w.both), kernel_bias = arena.take(w.both);
+    out = arena.take(w.dim * w.both), out_bias = arena.take(w.dim);
+  }
+
+  void store(const FeedForwardWeights& w, const float* const* p, float* const* g) const {
+    MixerGradients::store_normalized(w.both, w.dim, p[kFfInWeight], p[kFfNormWeight], p[kFfNormBias], in, in_bias,
+                                     g + kFfNormWeight, g + kFfInWeight);
+    MixerGradients::store_scaled(w.dim, w.both, p[kFfOutWeight], p[kFfOutBias], p[kFfAlpha], out, out_bias,
+                                 g + kFfOutWeight, g[kFfAlpha]);
+    std::memcpy(g[kFfKernel], kernel, 9 * w.both * sizeof(float));
+    std::memcpy(g[kFfKernelBias], kernel_bias, w.both * sizeof(float));
+  }
+};
+
+class FeedForwardBackward {
+ public:
+  FeedForwardBackward(const FeedForwardWeights& weights, const Shape& shape)
+      : w(weights), shape(shape), n(round_up(shape.width)),
+        rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))), zeros(w.both * (n + FeedForwardMaps::kBorder) + 2 * kLanes) {}
+
+  long scratch() const { return rows * n * (w.dim + w.both) + n * (w.dim + w.both) + zeros + 4096; }
+
+  // `grad`: a map for the gradient of the depthwise convolution's output, laid out as FeedForwardMaps::hidden.
+  void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
+           const Map& grad, FeedForwardGradients& sums, float* buffer) const {
+    blocks(team, [&](long y, long end) { gated(grad_out, maps, grad, sums, y, end, Arena(buffer)); });
+    team.sync();
+    blocks(team, [&](long y, long end) { outer(x, grad_out, grad_x, maps, grad, sums, y, end, Arena(buffer)); });
+    team.sync();
+  }
+
+ private:
+  const FeedForwardWeights& w;
+  const Shape shape;
+  const long n, rows, zeros;
+
+  template <class Work>
+  void blocks(const Team& team, Work work) const {
+    for (long y = team.begin(shape.height), end; y < team.end(shape.height); y = end) {
+      end = std::min(y + rows, team.end(shape.height));
+      work(y, end);
+    }
+  }
+
+  void gated(const Map& grad_out, const FeedForwardMaps& maps, const Map& grad, FeedForwardGradients& sums, long begin,
+             long end, Arena arena) const {
+    const long line = w.dim * n, wide = w.both * n, pitch = maps.pitch;
+    float *result = arena.take(rows * line), *product = arena.take(rows * wide), *d = arena.take(wide);
+    float* zero = arena.take(zeros);
+    std::memset(zero, 0, zeros * sizeof(float));
+    for (long y = begin; y < end; y++) {
+      float *g = result + (y - begin) * line, *q = product + (y - begin) * wide;
+      copy_row(grad_out, w.dim, y, 0, shape.width, g, n);
+      multiply(w.out_transposed, g, n, n, d, n);
+      const float* lines[3] = {y > 0 ? maps.hidden.at(y - 1) : zero, maps.hidden.at(y),
+                               y + 1 < shape.height ? maps.hidden.at(y + 1) : zero};
+      for (int c = 0; c < w.hidden; c++) {
+        const int other = c + w.hidden;
+        float *q1 = q + c * n, *q2 = q + other * n;
+        for (float* x : {q1, q2}) {
+          const int channel = x == q1 ? c : other;
+          const long offset = channel * pitch;
+          convolve3x3(lines[0] + offset, lines[1] + offset, lines[2] + offset, w.kernel + 9 * channel,
+                      w.kernel_bias[channel], n, x);
+        }
+        float *out1 = grad.at(y) + c * pitch, *out2 = grad.at(y) + other * pitch;
+        out1[0] = out2[0] = 0;
+        for (long p = 0; p < n; p += kLanes) {
+          const Vec x1 = load(q1 + p), x2 = load(q2 + p);
+          Vec density;
+          const Vec cdf = normal_cdf(x1, &density), u = x1 * cdf;
+          store(q1 + p, u * x1);
+          store(q2 + p, u * x2);
+          const Vec g1 = load(d + c * n + p), g2 = load(d + other * n + p);
+          store(out1 + 1 + p, g1 * u + (g1 * x1 + g2 * x2) * (cdf + x1 * density));
+          store(out2 + 1 + p, g2 * u);
+        }
+        std::memset(out1 + 1 + shape.width, 0, (pitch - 1 - shape.width) * sizeof(float));
+        std::memset(out2 + 1 + shape.width, 0, (pitch - 1 - shape.width) * sizeof(float));
+      }
+    }
+    add_outer_product({result, n, line}, w.dim, {product, n, wide}, w.both, end - begin, n, sums.out);
+    add_sums({result, n, line}, w.dim, end - begin, n, sums.out_bias);
+  }
+
+  void outer(const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps, const Map& grad,
+             FeedForwardGradients& sums, long begin, long end, Arena arena) const {
+    const long line = w.dim * n, wide = w.both * n, pitch = maps.pitch;
+    float *inputs = arena.take(rows * line), *hidden = arena.take(rows * wide), *result = arena.take(line);
+    float* zero = arena.take(zeros);
+    std::memset(zero, 0, zeros * sizeof(float));
+    auto row = [&](const Map& map, long y) { return y >= 0 && y < shape.height ? map.at(y) : zero; };
+    for (int c = 0; c < w.both; c++) kernel_gradient(maps, grad, sums, c, begin, end, row);
+    for (long y = begin; y < end; y++) {
+      float *dh = hidden + (y - begin) * wide, *normalized = inputs + (y - begin) * line;
+      const float* rows[3] = {row(grad, y - 1), row(grad, y), row(grad, y + 1)};
+      for (int c = 0; c < w.both; c++) {
+        const long offset = c * pitch;
+        convolve3x3(rows[0] + offset, rows[1] + offset, rows[2] + offset, w.flipped + 9 * c, 0.0f, n, dh + c * n);
+      }
+      clear_columns(dh, n, w.both, shape.width, n);
+      copy_row(x, w.dim, y, 0, shape.width, normalized, n);
+      const float *mean = maps.norm.at(y), *scale = mean + maps.norm.channel;
+      if (w.norm)
+        for (int c = 0; c < w.dim; c++)
+          for (long p = 0; p < n; p += kLanes)
+            store(normalized + c * n + p, (load(normalized + c * n + p) - load(mean + p)) * load(scale + p));
+      multiply(w.in_transposed, dh, n, n, result, n);
+      if (w.norm) normalize_backward(normalized, result, n, w.dim, n, scale);
+      write_row(result, n, w.dim, shape.width, w.residual ? grad_out : Map{}, grad_x, y, 0);
+    }
+    add_outer_product({hidden, n, wide}, w.both, {inputs, n, line}, w.dim, end - begin, n, sums.in);
+    add_sums({hidden, n, wide}, w.both, end - begin, n, sums.in_bias);
+  }
+
+  template <class Row>
+  void kernel_gradient(const FeedForwardMaps& maps, const Map& grad, FeedForwardGradients& sums, int c, long begin,
+                       long end, Row row) const {
+    Vec taps[9] = {}, bias = {};
+    for (long y = begin; y < end; y++) {
+      const float* g = grad.at(y) + c * maps.pitch + 1;
+      const float* lines[3] = {row(maps.hidden, y - 1) + c * maps.pitch, row(maps.hidden, y) + c * maps.pitch,
+                               row(maps.hidden, y + 1) + c * maps.pitch};
+      for (long p = 0; p < n; p += kLanes) {
+        const Vec v = load(g + p);
+        bias += v;
+        UNROLL for (int r = 0; r < 3; r++)
+          UNROLL for (int t = 0; t < 3; t++) taps[3 * r + t] += v * load(lines[r] + p + t);
+      }
+    }
+    for (int t = 0; t < 9; t++) sums.kernel[9 * c + t] += sum_lanes(taps[t]);
+    sums.kernel_bias[c] += sum_lanes(bias);
+  }
+};
+
+}  // namespace lamnet

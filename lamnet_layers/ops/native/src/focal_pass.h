@@ -1,0 +1,325 @@
+// One pass of focal separable attention along one axis, line by line, forward and backward.
+//
+//   hidden = depthwise(x)   weights = tanh(project(hidden))   out[p] = Σ_k weights[k, p] · mean of cell k of x around p
+//
+// The functions work on n adjacent pixels of a row, for both axes: a Line gives the distance between the pixels that a
+// tap steps over, 1 along the row and the row stride along the column, and the range of offsets inside the image.
+// Horizontal lines are zero-padded instead, and have all offsets.
+#pragma once
+
+#include "image.h"
+
+namespace lamnet {
+
+struct Line {
+  const float* data;  // first pixel, offset 0
+  long channel, step;
+  long low, high;  // valid offsets, inclusive
+
+  const float* at(long offset) const { return data + offset * step; }
+};
+
+struct Window {
+  int radius, taps;
+  const int *first, *length;  // of the cell of each tap; `first` relative to the center
+
+  int size() const { return 2 * radius + 1; }
+};
+
+INLINE Line row_line(const float* padded, long pitch, const Window& window) {
+  return {padded + window.radius, pitch, 1, -window.radius, window.radius};
+}
+
+INLINE Line column_line(const Map& map, long y, long x, long height, const Window& window) {
+  return {map.at(y) + x, map.channel, map.row, std::max<long>(-window.radius, -y),
+          std::min<long>(window.radius, height - 1 - y)};
+}
+
+// out[c, p] = bias[c] + Σ_t kernel[c, t] · x[c, p + t − radius]; without bias, the sum is added to out.
+template <int CHANNELS, int VECS>
+INLINE void convolve_tile(const Line& x, const float* kernel, const float* bias, int size, long p, float* out,
+                          long pitch) {
+  const int radius = size / 2;
+  Vec sum[CHANNELS][VECS];
+  UNROLL for (int i = 0; i < CHANNELS; i++)
+    UNROLL for (int j = 0; j < VECS; j++)
+      sum[i][j] = bias ? broadcast(bias[i]) : load(out + i * pitch + p + j * kLanes);
+  for (long t = x.low; t <= x.high; t++) {
+    const float* tap = x.at(t) + p;
+    UNROLL for (int i = 0; i < CHANNELS; i++) {
+      const Vec w = broadcast(kernel[i * size + radius + t]);
+      UNROLL for (int j = 0; j < VECS; j++) sum[i][j] += w * load(tap + i * x.channel + j * kLanes);
+    }
+  }
+  UNROLL for (int i = 0; i < CHANNELS; i++)
+    UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + p + j * kLanes, sum[i][j]);
+}
+
+template <int CHANNELS>
+INLINE void convolve_channels(const Line& x, const float* kernel, const float* bias, int size, long n, float* out,
+                              long pitch) {
+  long p = 0;
+  for (; p + 4 * kLanes <= n; p += 4 * kLanes) convolve_tile<CHANNELS, 4>(x, kernel, bias, size, p, out, pitch);
+  for (; p + 2 * kLanes <= n; p += 2 * kLanes) convolve_tile<CHANNELS, 2>(x, kernel, bias, size, p, out, pitch);
+  for (; p < n; p += kLanes) convolve_tile<CHANNELS, 1>(x, kernel, bias, size, p, out, pitch);
+}
+
+static void convolve(const Line& x, int channels, const float* kernel, const float* bias, int size, long n, float* out,
+                     long pitch) {
+  int c = 0;
+  for (; c + 2 <= channels; c += 2)
+    convolve_channels<2>({x.data + c * x.channel, x.channel, x.step, x.low, x.high}, kernel + c * size,
+                         bias ? bias + c : nullptr, size, n, out + c * pitch, pitch);
+  if (c < channels)
+    convolve_channels<1>({x.data + c * x.channel, x.channel, x.step, x.low, x.high}, kernel + c * size,
+                         bias ? bias + c : nullptr, size, n, out + c * pitch, pitch);
+}
+
+// The part of a cell that is inside the image.
+struct Cell {
+  long first, length;
+
+  Cell(const Window& window, int tap, long low, long high) {
+    first = std::max<long>(window.first[tap], low);
+    length = std::min<long>(window.first[tap] + window.length[tap] - 1, high) - first + 1;
+  }
+};
+
+// Calls work with the length of a cell as a constant if it is common, since loops over cells are short.
+template <class Work>
+INLINE void with_length(long length, Work work) {
+  if (length == 1) work(std::integral_constant<long, 1>());
+  else if (length == 2) work(std::integral_constant<long, 2>());
+  else if (length == 4) work(std::integral_constant<long, 4>());
+  else if (length > 0) work(length);
+}
+
+template <class Length>
+INLINE Vec cell_sum(const float* x, long step, Length length) {
+  Vec sum = load(x);
+  for (long i = 1; i < length; i++) sum += load(x + i * step);
+  return sum;
+}
+
+template <int CHANNELS>
+INLINE void aggregate_tile(const Line& x, const Window& window, const float* weights, long weight_pitch, long p,
+                           float* out, long pitch) {
+  Vec sum[CHANNELS] = {};
+  for (int k = 0; k < window.taps; k++) {
+    const Cell cell(window, k, x.low, x.high);
+    const Vec w = load(weights + k * weight_pitch + p) * (1.0f / window.length[k]);
+    with_length(cell.length, [&](auto length) {
+      UNROLL for (int i = 0; i < CHANNELS; i++)
+        sum[i] += w * cell_sum(x.data + i * x.channel + p + cell.first * x.step, x.step, length);
+    });
+  }
+  UNROLL for (int i = 0; i < CHANNELS; i++) store(out + i * pitch + p, sum[i]);
+}
+
+template <int CHANNELS>
+INLINE void aggregate_channels(const Line& x, const Window& window, const float* weights, long weight_pitch, int first,
+                               long n, float* out, long pitch) {
+  const Line channels = {x.data + first * x.channel, x.channel, x.step, x.low, x.high};
+  for (long p = 0; p < n; p += kLanes)
+    aggregate_tile<CHANNELS>(channels, window, weights, weight_pitch, p, out + first * pitch, pitch);
+}
+
+static void aggregate(const Line& x, int channels, int heads, const Window& window, const float* weights,
+                      long weight_pitch, long n, float* out, long pitch) {
+  const int width = channels / heads;
+  for (int h = 0; h < heads; h++, weights += window.taps * weight_pitch) {
+    int c = h * width;
+    const int end = c + width;
+    for (; c + 8 <= end; c += 8) aggregate_channels<8>(x, window, weights, weight_pitch, c, n, out, pitch);
+    for (; c + 4 <= end; c += 4) aggregate_channels<4>(x, window, weights, weight_pitch, c, n, out, pitch);
+    for (; c < end; c++) aggregate_channels<1>(x, window, weights, weight_pitch, c, n, out, pitch);
+  }
+}
+
+// Gradient of the weights before the tanh: out[k, p] = (1 − weights²) · Σ_j grad[j, p] · mean of cell k of x[j].
+static void aggregate_backward_weights(const Line& x, int channels, int heads, const Window& window,
+                                       const float* grad, long grad_pitch, const float* weights, long weight_pitch,
+                                       long n, float* out, long pitch) {
+  const int width = channels / heads;
+  for (int h = 0; h < heads; h++)
+    for (int k = 0; k < window.taps; k++) {
+      const Cell cell(window, k, x.low, x.high);
+      const float* features = x.data + h * width * x.channel + cell.first * x.step;
+      const float* grads = grad + h * width * grad_pitch;
+      const float* w = weights + (h * window.taps + k) * weight_pitch;
+      float* result = out + (h * window.taps + k) * pitch;
+      std::memset(result, 0, n * sizeof(float));
+      with_length(cell.length, [&](auto length) {
+        for (long p = 0; p < n; p += kLanes) {
+          const Vec sum = sum_of(width, [&](int c) {
+            return load(grads + c * grad_pitch + p) * cell_sum(features + c * x.channel + p, x.step, length);
+          });
+          const Vec v = load(w + p);
+          store(result + p, sum * (1.0f / window.length[k]) * (1.0f - v * v));
+        }
+      });
+    }
+}
+
+template <int CHANNELS>
+INLINE void scatter_tile(const Line& grad, const Line& weights, const Window& window, long p, float* out, long pitch) {
+  Vec sum[CHANNELS] = {};
+  for (int k = 0; k < window.taps; k++) {
+    const float* w = weights.data + k * weights.channel + p;
+    const float scale = 1.0f / window.length[k];
+    // Pixel q is in cell k of the pixels q − o, for each offset o of the cell.
+    const long first = std::max<long>(window.first[k], -grad.high);
+    const long last = std::min<long>(window.first[k] + window.length[k] - 1, -grad.low);
+    for (long o = first; o <= last; o++) {
+      const Vec scaled = load(w - o * weights.step) * scale;
+      UNROLL for (int i = 0; i < CHANNELS; i++)
+        sum[i] += scaled * load(grad.data + i * grad.channel + p - o * grad.step);
+    }
+  }
+  UNROLL for (int i = 0; i < CHANNELS; i++) store(out + i * pitch + p, sum[i]);
+}
+
+// Gradient of the aggregated features: out[q] = Σ_k Σ_(p: q in cell k of p) weights[k, p] · grad[p] / length of cell k.
+static void aggregate_backward_input(const Line& grad, int channels, int heads, const Line& weights,
+                                     const Window& window, long n, float* out, long pitch) {
+  const int width = channels / heads;
+  for (int h = 0; h < heads; h++) {
+    const Line head = {weights.data + h * window.taps * weights.channel, weights.channel, weights.step, 0, 0};
+    int c = h * width;
+    for (int count; c < (h + 1) * width; c += count) {
+      const Line line = {grad.data + c * grad.channel, grad.channel, grad.step, grad.low, grad.high};
+      count = (h + 1) * width - c >= 8 ? 8 : (h + 1) * width - c >= 4 ? 4 : 1;
+      for (long p = 0; p < n; p += kLanes) {
+        if (count == 8) scatter_tile<8>(line, head, window, p, out + c * pitch, pitch);
+        else if (count == 4) scatter_tile<4>(line, head, window, p, out + c * pitch, pitch);
+        else scatter_tile<1>(line, head, window, p, out + c * pitch, pitch);
+      }
+    }
+  }
+}
+
+template <int TAPS>
+static void kernel_gradient_tile(const float* grad, long grad_line, const float* x, long x_line, long step, long lines,
+                                 long n, float* out) {
+  Vec sum[TAPS] = {};
+  for (long line = 0; line < lines; line++, grad += grad_line, x += x_line)
+    for (long p = 0; p < n; p += kLanes) {
+      const Vec g = load(grad + p);
+      UNROLL for (int t = 0; t < TAPS; t++) sum[t] += g * load(x + t * step + p);
+    }
+  UNROLL for (int t = 0; t < TAPS; t++) out[t] += sum_lanes(sum[t]);
+}
+
+// out[t] += Σ_p grad[p] · x[p + t · step] for the taps of one channel, over a block of lines; x starts at the first tap.
+static void add_kernel_gradient(const float* grad, long grad_line, const float* x, long x_line, long step, long lines,
+                                long n, int size, float* out) {
+  int t = 0;
+  for (; t + 12 <= size; t += 12)
+    kernel_gradient_tile<12>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
+  if (t + 11 == size) {
+    kernel_gradient_tile<11>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
+    return;
+  }
+  for (; t + 4 <= size; t += 4)
+    kernel_gradient_tile<4>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
+  for (; t < size; t++) kernel_gradient_tile<1>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
+}
+
+// Parameters of a pass and, for the backward pass, their transposes.
+struct PassWeights {
+  Window window;
+  int channels, heads;
+  const float *kernel, *kernel_bias, *project_bias;
+  Matrix project, project_transposed;
+  const float* flipped;  // kernel with reversed taps
+
+  int outputs() const { return heads * window.taps; }
+  int size() const { return window.size(); }
+
+  void prepare(const Window& window_, int channels_, int heads_, const float* const* parameters, Arena& arena,
+               bool backward) {
+    window = window_, channels = channels_, heads = heads_;
+    kernel = parameters[0], kernel_bias = parameters[1], project_bias = parameters[3];
+    const float* matrix = parameters[2];
+    float* storage = arena.take(outputs() * channels);
+    float* transposed = backward ? arena.take(outputs() * channels) : nullptr;
+    float* reversed = backward ? arena.take(channels * size()) : nullptr;
+    flipped = reversed;
+    if (!storage) return;
+    project.pack(outputs(), channels, storage, [&](int n, int k) { return matrix[n * channels + k]; });
+    if (!backward) return;
+    project_transposed.pack(channels, outputs(), transposed, [&](int n, int k) { return matrix[k * channels + n]; });
+    for (int c = 0; c < channels; c++)
+      for (int t = 0; t < size(); t++) reversed[c * size() + t] = kernel[c * size() + size() - 1 - t];
+  }
+
+  // hidden, weights and the result of n pixels.
+  void forward(const Line& x, long n, float* hidden, long hidden_pitch, float* weights, long weight_pitch, float* out,
+               long pitch) const {
+    convolve(x, channels, kernel, kernel_bias, size(), n, hidden, hidden_pitch);
+    multiply(project, hidden, hidden_pitch, n, weights, weight_pitch, project_bias);
+    for (int c = 0; c < outputs(); c++)
+      for (long p = 0; p < n; p += kLanes)
+        store(weights + c * weight_pitch + p, tanh(load(weights + c * weight_pitch + p)));
+    aggregate(x, channels, heads, window, weights, weight_pitch, n, out, pitch);
+  }
+
+  // Gradients of the projection's output and of hidden, given the gradient of the result.
+  void backward_weights(const Line& x, const float* grad, long grad_pitch, const float* weights, long weight_pitch,
+                        long n, float* projected, long projected_pitch, float* hidden, long hidden_pitch) const {
+    aggregate_backward_weights(x, channels, heads, window, grad, grad_pitch, weights, weight_pitch, n, projected,
+                               projected_pitch);
+    multiply(project_transposed, projected, projected_pitch, n, hidden, hidden_pitch);
+  }
+
+  // Gradient of x, given those of the result and of hidden around the n pixels.
+  void backward_input(const Line& grad, const Line& weights, const Line& hidden, long n, float* out, long pitch) const {
+    aggregate_backward_input(grad, channels, heads, weights, window, n, out, pitch);
+    convolve(hidden, channels, flipped, nullptr, size(), n, out, pitch);
+  }
+};
+
+// Sums of the parameter gradients of a pass, laid out as the parameters.
+struct PassGradients {
+  float *kernel, *kernel_bias, *project, *project_bias;
+
+  void take(const PassWeights& pass, Arena&& arena) { take(pass, arena); }
+  void take(const PassWeights& pass, Arena& arena) {
+    kernel = arena.take(pass.channels * pass.size());
+    kernel_bias = arena.take(pass.channels);
+    project = arena.take(pass.outputs() * pass.channels);
+    project_bias = arena.take(pass.outputs());
+  }
+
+  // Adds a block of lines, given the gradients of the projection's output and of hidden.
+  void add(const PassWeights& pass, Block projected, Block hidden_grad, Block hidden, long lines, long n) {
+    add_outer_product(projected, pass.outputs(), hidden, pass.channels, lines, n, project);
+    add_sums(projected, pass.outputs(), lines, n, project_bias);
+    add_sums(hidden_grad, pass.channels, lines, n, kernel_bias);
+  }
+
+  void store(float* const* gradients, const PassWeights& pass) const {
+    std::memcpy(gradients[0], kernel, pass.channels * pass.size() * sizeof(float));
+    std::memcpy(gradients[1], kernel_bias, pass.channels * sizeof(float));
+    std::memcpy(gradients[2], project, pass.outputs() * pass.channels * sizeof(float));
+    std::memcpy(gradients[3], project_bias, pass.outputs() * sizeof(float));
+  }
+};
+
+// Adds the gradient of a vertical kernel over rows [begin, end), from maps of hidden's gradient and of the input.
+// `column` holds (rows + 2 · radius) × n floats.
+static void add_column_kernel_gradient(const PassWeights& pass, const Map& grad, const Map& x, long height, long begin,
+                                       long end, long n, float* column, float* out) {
+  const int radius = pass.window.radius;
+  for (int c = 0; c < pass.channels; c++) {
+    for (long y = begin - radius; y < end + radius; y++) {
+      float* line = column + (y - begin + radius) * n;
+      if (y < 0 || y >= height) std::memset(line, 0, n * sizeof(float));
+      else std::memcpy(line, x.at(y) + c * x.channel, n * sizeof(float));
+    }
+    add_kernel_gradient(grad.at(begin) + c * grad.channel, grad.row, column, n, n, end - begin, n, pass.size(),
+                        out + c * pass.size());
+  }
+}
+
+}  // namespace lamnet

@@ -1,0 +1,215 @@
+// Feature maps, scratch memory, and the threads that share an image.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "matrix.h"
+
+namespace lamnet {
+
+// One image of a tensor or of working memory; columns are adjacent.
+struct Map {
+  float* data;
+  long channel, row;
+
+  float* at(long y) const { return data + y * row; }
+  Map from(int first) const { return {data + first * channel, channel, row}; }  // channels from `first` on
+};
+
+// A tensor (batch, channels, height, width) with column stride 1.
+struct Tensor {
+  float* data;
+  int64_t batch_stride, channel_stride, row_stride;
+
+  Map image(long b) const { return {data + b * batch_stride, channel_stride, row_stride}; }
+};
+
+struct Shape {
+  int64_t batch, height, width;
+};
+
+// Allocates from a buffer, or measures the size of the buffer if it is null.
+class Arena {
+ public:
+  explicit Arena(float* buffer) : begin_(buffer) {}
+
+  float* take(long n) {
+    float* result = begin_ ? begin_ + used_ : nullptr;
+    used_ += round_up(n, 16);
+    return result;
+  }
+
+  long used() const { return used_; }
+
+ private:
+  float* begin_;
+  long used_ = 0;
+};
+
+// Maps have an odd number of channels: with a power of two, the rows of a column would share a few cache sets.
+constexpr int odd(int channels) { return channels | 1; }
+
+struct Free {
+  void operator()(float* p) const { std::free(p); }
+};
+using Buffer = std::unique_ptr<float, Free>;
+
+// Asks for huge pages: page faults on fresh memory otherwise take up to a fifth of the time.
+static void use_huge_pages(float* data, long n) {
+#if defined(__linux__)
+  constexpr uintptr_t kPage = 2 << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(data + n) / kPage * kPage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+static float* allocate(long n) {
+  void* p = nullptr;
+  if (posix_memalign(&p, 64, std::max<long>(n, 1) * sizeof(float))) std::abort();
+  use_huge_pages(static_cast<float*>(p), n);
+  return static_cast<float*>(p);
+}
+
+// Memory of the calling thread, kept for the next call unless it is large. Uses that overlap in time need their own kind.
+enum class Use { kLines, kMaps };
+
+template <Use USE>
+class Memory {
+ public:
+  explicit Memory(long n) {
+    if (n > kKept) {
+      own_.reset(allocate(n));
+    } else if (n > kept_size_) {
+      kept_.reset();
+      kept_.reset(allocate(n));
+      kept_size_ = n;
+    }
+    data_ = own_ ? own_.get() : kept_.get();  // for all threads
+  }
+
+  float* get() const { return data_; }
+
+ private:
+  static constexpr long kKept = 16 << 20;
+  inline static thread_local Buffer kept_;
+  inline static thread_local long kept_size_ = 0;
+  Buffer own_;
+  float* data_;
+};
+
+// The threads that work on one image, each on a range of rows.
+struct Team {
+  int rank, size;
+
+  long begin(long height) const { return height * rank / size; }
+  long end(long height) const { return height * (rank + 1) / size; }
+  void sync() const {
+    if (size > 1) {
+#pragma omp barrier
+    }
+  }
+};
+
+// Whether all threads work on one image after another, rather than each on images of its own.
+static bool work_together(long batch, int threads) {
+  return batch < threads || (batch % threads && batch < 4 * threads);
+}
+
+// Calls work(team, image, thread) for each image.
+template <class Work>
+static void for_each_image(long batch, int threads, Work work) {
+  const bool together = work_together(batch, threads);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    const int rank = omp_get_thread_num(), size = omp_get_num_threads();
+    if (together)
+      for (long b = 0; b < batch; b++) {
+        work(Team{rank, size}, b, rank);
+        Team{rank, size}.sync();
+      }
+    else
+      for (long b = batch * rank / size; b < batch * (rank + 1) / size; b++) work(Team{0, 1}, b, rank);
+  }
+}
+
+// Copies columns [first, last) of a row to lines of `pitch` pixels; the rest of the lines is set to 0.
+static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch) {
+  for (int c = 0; c < channels; c++) {
+    std::memcpy(out + c * pitch, map.at(y) + c * map.channel + first, (last - first) * sizeof(float));
+    std::memset(out + c * pitch + last - first, 0, (pitch - last + first) * sizeof(float));
+  }
+}
+
+// Copies a row to lines of `pitch` pixels with `border` zeros before it; the rest of the lines is set to 0.
+static void pad_row(const Map& map, int channels, long y, long width, long border, float* out, long pitch) {
+  for (int c = 0; c < channels; c++) {
+    std::memset(out + c * pitch, 0, border * sizeof(float));
+    float* line = out + c * pitch + border;
+    std::memcpy(line, map.at(y) + c * map.channel, width * sizeof(float));
+    std::memset(line + width, 0, (pitch - border - width) * sizeof(float));
+  }
+}
+
+static void clear_columns(float* lines, long pitch, int channels, long first, long last) {
+  if (first < last)
+    for (int c = 0; c < channels; c++) std::memset(lines + c * pitch + first, 0, (last - first) * sizeof(float));
+}
+
+// Writes n pixels of lines, plus those of the same place in `shortcut` if it has data.
+static void write_row(const float* lines, long pitch, int channels, long n, const Map& shortcut, const Map& out, long y,
+                      long x) {
+  for (int c = 0; c < channels; c++) {
+    const float* line = lines + c * pitch;
+    float* result = out.at(y) + c * out.channel + x;
+    if (!shortcut.data) {
+      std::memcpy(result, line, n * sizeof(float));
+      continue;
+    }
+    const float* other = shortcut.at(y) + c * shortcut.channel + x;
+    for (long i = 0; i < n; i++) result[i] = line[i] + other[i];
+  }
+}
+
+// Normalizes n pixels over the channels in place; mean and inverse deviation are stored unless null.
+static void normalize(float* x, long pitch, int channels, long n, float eps, float* mean_out, float* scale_out) {
+  for (long p = 0; p < n; p += kLanes) {
+    float* column = x + p;
+    const Vec mean = sum_of(channels, [&](int c) { return load(column + c * pitch); }) / float(channels);
+    const Vec squares = sum_of(channels, [&](int c) {
+      const Vec d = load(column + c * pitch) - mean;
+      return d * d;
+    });
+    Vec scale = squares / float(channels) + eps;
+    for (int i = 0; i < kLanes; i++) scale[i] = 1.0f / std::sqrt(scale[i]);
+    for (int c = 0; c < channels; c++) store(column + c * pitch, (load(column + c * pitch) - mean) * scale);
+    if (mean_out) store(mean_out + p, mean), store(scale_out + p, scale);
+  }
+}
+
+// Gradient of the input of a layer norm, given the normalized x and its gradient; in place.
+static void normalize_backward(const float* x, float* grad, long pitch, int channels, long n, const float* scale) {
+  for (long p = 0; p < n; p += kLanes) {
+    const float *input = x + p, *gradient = grad + p;
+    const Vec mean = sum_of(channels, [&](int c) { return load(gradient + c * pitch); }) / float(channels);
+    const Vec products = sum_of(channels, [&](int c) { return load(gradient + c * pitch) * load(input + c * pitch); });
+    const Vec product = products / float(channels);
+    const Vec s = load(scale + p);
+    for (int c = 0; c < channels; c++) {
+      const long i = c * pitch + p;
+      store(grad + i, s * (load(grad + i) - mean - load(x + i) * product));
+    }
+  }
+}
+
+}  // namespace lamnet

@@ -1,0 +1,225 @@
+// C interface of the CPU kernels, in float32. Tensors are (batch, channels, height, width) with column stride 1.
+//
+// Saved tensors hold what a backward pass needs. Parameters are arrays of pointers in the order of the
+// enumerations; absent ones (norm, α) are null.
+
+#include "feed_forward.h"
+#include "focal_attention.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+using namespace lamnet;
+
+namespace {
+
+template <class Weights, class Config>
+long weights_size(const Config& config, const float* const* parameters, bool backward) {
+  Arena arena(nullptr);
+  Weights(config, parameters, arena, backward);
+  return arena.used();
+}
+
+struct PassParameters : PassWeights {
+  PassParameters(const FocalPassConfig& config, const float* const* parameters, Arena& arena, bool backward) {
+    prepare({config.radius, config.taps, config.first, config.length}, config.dim, config.heads, parameters, arena,
+            backward);
+  }
+};
+
+// Weights with their own memory.
+template <class Weights>
+struct Owned {
+  Buffer buffer;
+  Weights weights;
+
+  template <class Config>
+  Owned(const Config& config, const float* const* parameters, bool backward)
+      : buffer(allocate(weights_size<Weights>(config, parameters, backward))),
+        weights(make(config, parameters, backward)) {}
+
+ private:
+  template <class Config>
+  Weights make(const Config& config, const float* const* parameters, bool backward) {
+    Arena arena(buffer.get());
+    return Weights(config, parameters, arena, backward);
+  }
+};
+
+// Size of what `take` takes from an arena.
+template <class Take>
+long measure(Take take) {
+  Arena arena(nullptr);
+  take(arena);
+  return arena.used();
+}
+
+// Working maps, one for each image that is processed at a time.
+class WorkingMaps {
+ public:
+  WorkingMaps(const Shape& shape, int threads, int channels, int border = 0)
+      : pitch_(round_up(shape.width) + border), row_(channels * pitch_), size_((shape.height + 1) * row_ + 16),
+        together_(work_together(shape.batch, threads)), memory_(size_ * (together_ ? 1 : threads)) {}
+
+  Map map(int thread) const { return {memory_.get() + (together_ ? 0 : thread * size_), pitch_, row_}; }
+
+ private:
+  long pitch_, row_, size_;
+  bool together_;
+  Memory<Use::kMaps> memory_;
+};
+
+// Gradient sums of each thread.
+class GradientSums {
+ public:
+  GradientSums(long size, int threads) : size_(size), threads_(threads), buffer_(allocate(size * threads)) {
+    std::memset(buffer_.get(), 0, size * threads * sizeof(float));
+  }
+
+  Arena thread(int index) const { return Arena(buffer_.get() + index * size_); }
+
+  // Adds the sums of the other threads to those of the first, in order: the result is deterministic.
+  void reduce() {
+    for (int t = 1; t < threads_; t++)
+      for (long i = 0; i < size_; i++) buffer_.get()[i] += buffer_.get()[t * size_ + i];
+  }
+
+ private:
+  long size_;
+  int threads_;
+  Buffer buffer_;
+};
+
+// Sums over the pixels of an image, `count` for each thread that works on it.
+class ImageSums {
+ public:
+  ImageSums(const Shape& shape, int threads, int count)
+      : count_(count), together_(work_together(shape.batch, threads)), sums_(new double[long(count) * threads]) {}
+
+  double* image(int thread) const { return sums_.get() + (together_ ? 0L : long(count_) * thread); }
+
+ private:
+  int count_;
+  bool together_;
+  std::unique_ptr<double[]> sums_;
+};
+
+}  // namespace
+
+EXPORT int lamnet_lanes() { return kLanes; }
+
+// Channels and border of a saved buffer: (batch, height + 1, channels, width rounded up to vectors, plus the border).
+EXPORT int lamnet_focal_pass_saved(const FocalPassConfig* config, int* border) {
+  *border = 0;
+  return FocalPassMaps::channels(config->dim, config->heads * config->taps, true);
+}
+
+EXPORT int lamnet_mixer_saved(const MixerConfig* config, int* border) {
+  *border = 0;
+  return MixerMaps::channels(config->dim / 2, config->reduced, config->heads * config->taps, true);
+}
+
+EXPORT int lamnet_feed_forward_saved(const FeedForwardConfig* config, int* border) {
+  *border = FeedForwardMaps::kBorder;
+  return FeedForwardMaps::channels(config->hidden);
+}
+
+EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
+                                      const Tensor* out, const float* const* parameters, const Tensor* saved,
+                                      int threads) {
+  const Owned<PassParameters> owned(*config, parameters, false);
+  const PassWeights& w = owned.weights;
+  const FocalPass pass(w, *shape, config->vertical);
+  if (saved) use_huge_pages(saved->data, shape->batch * saved->batch_stride);
+  const WorkingMaps maps(*shape, threads, saved ? 0 : FocalPassMaps::channels(w.channels, 0, false));
+  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+    const Memory<Use::kLines> scratch(pass.scratch());
+    const FocalPassMaps image(w, saved ? saved->image(b) : maps.map(thread));
+    pass.forward(team, x->image(b), out->image(b), image, saved, scratch.get());
+  });
+}
+
+EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shape* shape, const Tensor* grad_out,
+                                       const Tensor* grad_x, const float* const* parameters, const Tensor* saved,
+                                       float* const* gradients, int threads) {
+  const Owned<PassParameters> owned(*config, parameters, true);
+  const PassWeights& w = owned.weights;
+  const FocalPass pass(w, *shape, config->vertical);
+  GradientSums sums(measure([&](Arena& arena) { PassGradients().take(w, arena); }), threads);
+  const WorkingMaps maps(*shape, threads, FocalPassGradientMaps::channels(w));
+  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+    const Memory<Use::kLines> scratch(pass.scratch());
+    PassGradients gradient;
+    gradient.take(w, sums.thread(thread));
+    pass.backward(team, grad_out->image(b), grad_x->image(b), FocalPassMaps(w, saved->image(b)),
+                  FocalPassGradientMaps(w, maps.map(thread)), gradient, scratch.get());
+  });
+  sums.reduce();
+  PassGradients gradient;
+  gradient.take(w, sums.thread(0));
+  gradient.store(gradients, w);
+}
+
+EXPORT void lamnet_mixer_forward(const MixerConfig* config, const Shape* shape, const Tensor* x, const Tensor* out,
+                                 const float* const* parameters, const Tensor* saved, int threads) {
+  const Owned<MixerWeights> owned(*config, parameters, false);
+  const MixerWeights& w = owned.weights;
+  const MixerForward mixer(w, *shape, saved);
+  if (saved) use_huge_pages(saved->data, shape->batch * saved->batch_stride);
+  const WorkingMaps maps(*shape, threads, saved ? 0 : MixerMaps::channels(w.half, 0, 0, false));
+  const ImageSums sums(*shape, threads, w.dim);
+  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+    const Memory<Use::kLines> scratch(mixer.scratch());
+    const MixerMaps image(w, saved ? saved->image(b) : maps.map(thread), shape->height);
+    mixer.run(team, x->image(b), out->image(b), image, scratch.get(), sums.image(thread));
+  });
+}
+
+EXPORT void lamnet_mixer_backward(const MixerConfig* config, const Shape* shape, const Tensor* x,
+                                  const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
+                                  const Tensor* saved, float* const* gradients, int threads) {
+  const Owned<MixerWeights> owned(*config, parameters, true);
+  const MixerWeights& w = owned.weights;
+  const MixerBackward mixer(w, *shape);
+  GradientSums sums(measure([&](Arena& arena) { MixerGradients(w, arena); }), threads);
+  const WorkingMaps maps(*shape, threads, MixerGradientMaps::channels(w));
+  const ImageSums totals(*shape, threads, w.dim);
+  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+    const Memory<Use::kLines> scratch(mixer.scratch());
+    MixerGradients gradient(w, sums.thread(thread));
+    mixer.run(team, x->image(b), grad_out->image(b), grad_x->image(b), MixerMaps(w, saved->image(b), shape->height),
+              MixerGradientMaps(w, maps.map(thread)), gradient, scratch.get(), totals.image(thread));
+  });
+  sums.reduce();
+  MixerGradients(w, sums.thread(0)).store(w, parameters, gradients);
+}
+
+EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
+                                        const Tensor* out, const float* const* parameters, const Tensor* saved,
+                                        int threads) {
+  const Owned<FeedForwardWeights> owned(*config, parameters, false);
+  const FeedForwardForward feed_forward(owned.weights, *shape);
+  if (saved) use_huge_pages(saved->data, shape->batch * saved->batch_stride);
+  for_each_image(shape->batch, threads, [&](const Team& team, long b, int) {
+    const Memory<Use::kLines> scratch(feed_forward.scratch());
+    const FeedForwardMaps image(owned.weights, saved ? saved->image(b) : Map{});
+    feed_forward.run(team, x->image(b), out->image(b), saved ? &image : nullptr, scratch.get());
+  });
+}
+
+EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
+                                         const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
+                                         const Tensor* saved, float* const* gradients, int threads) {
+  const Owned<FeedForwardWeights> owned(*config, parameters, true);
+  const FeedForwardWeights& w = owned.weights;
+  const FeedForwardBackward feed_forward(w, *shape);
+  GradientSums sums(measure([&](Arena& arena) { FeedForwardGradients(w, arena); }), threads);
+  const WorkingMaps maps(*shape, threads, odd(w.both), FeedForwardMaps::kBorder);
+  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+    const Memory<Use::kLines> scratch(feed_forward.scratch());
+    FeedForwardGradients gradient(w, sums.thread(thread));
+    feed_forward.run(team, x->image(b), grad_out->image(b), grad_x->image(b), FeedForwardMaps(w, saved->image(b)),
+                     maps.map(thread), gradient, scratch.get());
+  });
+  sums.reduce();
+  FeedForwardGradients(w, sums.thread(0)).store(w, parameters, gradients);
+}

@@ -1,0 +1,133 @@
+// Small matrix products: weights times the pixels of a line, and sums of outer products over pixels.
+//
+// Feature lines are channels × pixels: pixel i of channel c is at c · pitch + i. Vectors span pixels.
+#pragma once
+
+#include "simd.h"
+
+namespace lamnet {
+
+constexpr int kTileRows = 6;
+constexpr int kTileVecs = kManyRegisters ? 4 : 2;
+
+// Rows of the next tile of a product, given the number of rows left.
+constexpr int tile_rows(int left) {
+  return left >= kTileRows && left != 7 && left != 8 ? kTileRows : left >= 4 ? 4 : left;
+}
+
+// Weights, packed by row tiles: element (row, k) of a tile is at k · rows of the tile + row.
+struct Matrix {
+  int rows = 0, cols = 0;
+  float* data = nullptr;
+
+  template <class Element>
+  void pack(int rows_, int cols_, float* storage, Element element) {
+    rows = rows_, cols = cols_, data = storage;
+    for (int first = 0, count; first < rows; first += count) {
+      count = tile_rows(rows - first);
+      for (int k = 0; k < cols; k++)
+        for (int i = 0; i < count; i++) *storage++ = element(first + i, k);
+    }
+  }
+};
+
+template <int ROWS, int VECS>
+static __attribute__((noinline)) void product_tile(int cols, const float* a, const float* b, long ldb, float* c,
+                                                   long ldc, const float* bias) {
+  Vec sum[ROWS][VECS];
+  UNROLL for (int i = 0; i < ROWS; i++)
+    UNROLL for (int j = 0; j < VECS; j++) sum[i][j] = broadcast(bias ? bias[i] : 0.0f);
+  for (int k = 0; k < cols; k++, a += ROWS, b += ldb) {
+    Vec x[VECS];
+    UNROLL for (int j = 0; j < VECS; j++) x[j] = load(b + j * kLanes);
+    UNROLL for (int i = 0; i < ROWS; i++) {
+      const Vec w = broadcast(a[i]);
+      UNROLL for (int j = 0; j < VECS; j++) sum[i][j] += w * x[j];
+    }
+  }
+  UNROLL for (int i = 0; i < ROWS; i++)
+    UNROLL for (int j = 0; j < VECS; j++) store(c + i * ldc + j * kLanes, sum[i][j]);
+}
+
+template <int VECS>
+INLINE void product_columns(const Matrix& a, const float* b, long ldb, float* c, long ldc, const float* bias) {
+  const float* weights = a.data;
+  for (int first = 0, count; first < a.rows; first += count) {
+    count = tile_rows(a.rows - first);
+    float* out = c + first * ldc;
+    const float* tile_bias = bias ? bias + first : nullptr;
+    switch (count) {
+      case 6: product_tile<6, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias); break;
+      case 5: product_tile<5, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias); break;
+      case 4: product_tile<4, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias); break;
+      case 3: product_tile<3, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias); break;
+      case 2: product_tile<2, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias); break;
+      default: product_tile<1, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias);
+    }
+    weights += count * a.cols;
+  }
+}
+
+// c = a · b + bias for n pixels, a multiple of the vector size; bias may be null.
+static void multiply(const Matrix& a, const float* b, long ldb, long n, float* c, long ldc,
+                     const float* bias = nullptr) {
+  long p = 0;
+  for (; p + kTileVecs * kLanes <= n; p += kTileVecs * kLanes)
+    product_columns<kTileVecs>(a, b + p, ldb, c + p, ldc, bias);
+  if (kTileVecs > 2)
+    for (; p + 2 * kLanes <= n; p += 2 * kLanes) product_columns<2>(a, b + p, ldb, c + p, ldc, bias);
+  for (; p < n; p += kLanes) product_columns<1>(a, b + p, ldb, c + p, ldc, bias);
+}
+
+// A block of lines: pixel i of channel c of line y is at data + y · line + c · channel + i.
+struct Block {
+  const float* data;
+  long channel, line;
+};
+
+template <int ROWS, int COLS>
+static __attribute__((noinline)) void outer_tile(Block y, Block x, long lines, long n, float* out, long ld) {
+  Vec sum[ROWS][COLS] = {};
+  for (long line = 0; line < lines; line++, y.data += y.line, x.data += x.line)
+    for (long p = 0; p < n; p += kLanes) {
+      Vec xs[COLS];
+      UNROLL for (int j = 0; j < COLS; j++) xs[j] = load(x.data + j * x.channel + p);
+      UNROLL for (int i = 0; i < ROWS; i++) {
+        const Vec ys = load(y.data + i * y.channel + p);
+        UNROLL for (int j = 0; j < COLS; j++) sum[i][j] += ys * xs[j];
+      }
+    }
+  UNROLL for (int i = 0; i < ROWS; i++)
+    UNROLL for (int j = 0; j < COLS; j++) out[i * ld + j] += sum_lanes(sum[i][j]);
+}
+
+template <int ROWS>
+INLINE void outer_rows(Block y, Block x, int cols, long lines, long n, float* out, long ld) {
+  constexpr int kCols = kManyRegisters ? 4 : 3;
+  int j = 0;
+  for (; j + kCols <= cols; j += kCols)
+    outer_tile<ROWS, kCols>(y, {x.data + j * x.channel, x.channel, x.line}, lines, n, out + j, ld);
+  for (; j < cols; j++) outer_tile<ROWS, 1>(y, {x.data + j * x.channel, x.channel, x.line}, lines, n, out + j, ld);
+}
+
+// out[i][j] += Σ y[i] · x[j] over the pixels of a block of lines.
+static void add_outer_product(Block y, int rows, Block x, int cols, long lines, long n, float* out) {
+  constexpr int kRows = kManyRegisters ? 6 : 4;
+  int i = 0;
+  for (; i + kRows <= rows; i += kRows)
+    outer_rows<kRows>({y.data + i * y.channel, y.channel, y.line}, x, cols, lines, n, out + i * cols, cols);
+  for (; i < rows; i++)
+    outer_rows<1>({y.data + i * y.channel, y.channel, y.line}, x, cols, lines, n, out + i * cols, cols);
+}
+
+// out[c] += Σ y[c] over the pixels of a block of lines.
+static void add_sums(Block y, int channels, long lines, long n, float* out) {
+  for (int c = 0; c < channels; c++) {
+    Vec sum = {};
+    for (long line = 0; line < lines; line++)
+      for (long p = 0; p < n; p += kLanes) sum += load(y.data + line * y.line + c * y.channel + p);
+    out[c] += sum_lanes(sum);
+  }
+}
+
+}  // namespace lamnet
