@@ -141,7 +141,7 @@ def fused_focal_pass(
     """Return the CPU kernel of a focal pass; see [`focal_pass`][lamnet_layers.functional.focal_pass]."""
     kernel = (1, window.size) if dim == 3 else (window.size, 1)
     convolutions = (depthwise, (channels, 1, *kernel)), (pointwise, (num_heads * window.taps, channels, 1, 1))
-    return FusedLayer("focal_pass", (channels, num_heads, dim), convolutions, window, backend)
+    return FusedLayer("focal_pass", (channels, num_heads, dim), convolutions, window.strides, window.steps, backend)
 
 
 def dual_gate(x: Tensor, depthwise: nn.Module, *, backend: str | None = None) -> Tensor:

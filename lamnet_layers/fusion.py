@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,25 +12,25 @@ from .backend import select_backend
 from .chunking import has_hooks
 from .conv import PointwiseConv
 from .validation import is_traced
-from .window import FocalWindow
 
 
-@dataclass(frozen=True)
-class FusedLayer:
+class FusedLayer(NamedTuple):
     """What a CPU kernel computes in place of the modules of a layer.
 
     Attributes:
         kernel: Name of the kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
         sizes: Sizes of the layer, in the order of the kernel.
         convolutions: Convolutions in the order of the kernel, with the shapes that their weights must have.
-        window: Focal window, if the layer has one.
+        strides: Strides of the focal window, if the layer has one.
+        steps: Steps of the focal window.
         backend: The ``backend`` argument of the layer.
     """
 
     kernel: str
     sizes: tuple[int, ...]
     convolutions: tuple[tuple[nn.Module, tuple[int, ...]], ...]
-    window: FocalWindow = FocalWindow((), ())
+    strides: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
     backend: str | None = None
 
 
@@ -60,9 +60,8 @@ def run_fused(
         return None
     from .ops.native.operators import native_layer
 
-    window = fused.window
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters))
-    layer = (fused.kernel, list(fused.sizes), list(window.strides), list(window.steps))
+    layer = (fused.kernel, list(fused.sizes), list(fused.strides), list(fused.steps))
     options = (1e-5, False, False) if norm is None else (norm.eps, True, True)
     return native_layer(x, parameters, *layer, *options, save)[0]
 

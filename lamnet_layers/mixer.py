@@ -201,8 +201,8 @@ class ULM(nn.Module):
             *passes[1].convolutions,
             (self.proj_out, (dim, dim, 1, 1)),
         )
-        sizes = dim, reduced, self.spatial.num_heads
-        return FusedLayer("mixer", sizes, convolutions, self.spatial.window, passes[0].backend)
+        sizes, window = (dim, reduced, self.spatial.num_heads), self.spatial.window
+        return FusedLayer("mixer", sizes, convolutions, window.strides, window.steps, passes[0].backend)
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the channel branch and the spatial branch before the exchange, each (B, C/2, H, W)."""

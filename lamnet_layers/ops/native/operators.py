@@ -182,9 +182,10 @@ def _save(ctx, inputs, output) -> None:
     ctx.layer = Layer(*layer) if save else None
     ctx.save_for_backward(x, output[1], *parameters)
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # the gradient of output[1] would be zeros as large as itself
 
 
-def _backward(ctx, grad: Tensor, _: Tensor):
+def _backward(ctx, grad: Tensor, _: Tensor | None):
     x, saved, *parameters = ctx.saved_tensors
     if ctx.layer is None:
         raise RuntimeError("the forward pass must run with save=True for a backward pass")
@@ -223,7 +224,8 @@ def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
 
 def _empty_by_rows(x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
-    return x.new_empty(batch, height, channels, width).transpose(1, 2)
+    # Not a transposed view: it could not be changed in place.
+    return x.new_empty_strided(x.shape, (height * channels * width, width, channels * width, 1))
 
 
 def _with_adjacent_columns(x: Tensor) -> Tensor:

@@ -139,8 +139,8 @@ class FeedForwardForward {
     for (int c = 0; c < w.both; c++) {
       float* out = maps.hidden.at(y) + c * maps.pitch;
       if (!x0) out[0] = 0;
-      std::memcpy(out + 1 + x0, line + c * pitch + 1, n * sizeof(float));
-      if (last) std::memset(out + 1 + shape.width, 0, (maps.pitch - 1 - shape.width) * sizeof(float));
+      copy_line(line + c * pitch + 1, n, out + 1 + x0);
+      if (last) clear_line(out + 1 + shape.width, maps.pitch - 1 - shape.width);
     }
   }
 
@@ -191,7 +191,7 @@ class FeedForwardBackward {
       : w(weights), shape(shape), n(round_up(shape.width)),
         rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))), zeros(w.both * (n + FeedForwardMaps::kBorder) + 2 * kLanes) {}
 
-  long scratch() const { return rows * n * (w.dim + w.both) + n * (w.dim + w.both) + zeros + 4096; }
+  long scratch() const { return rows * n * (w.dim + w.both) + n * (w.dim + w.both) + zeros + rows * 64 + 4096; }
 
   // `grad`: a map for the gradient of the depthwise convolution's output, laid out as FeedForwardMaps::hidden.
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
@@ -217,8 +217,8 @@ class FeedForwardBackward {
 
   void gated(const Map& grad_out, const FeedForwardMaps& maps, const Map& grad, FeedForwardGradients& sums, long begin,
              long end, Arena arena) const {
-    const long line = w.dim * n, wide = w.both * n, pitch = maps.pitch;
-    float *result = arena.take(rows * line), *product = arena.take(rows * wide), *d = arena.take(wide);
+    const long line = line_stride(w.dim, n), wide = line_stride(w.both, n), pitch = maps.pitch;
+    float *result = arena.take(rows * line), *product = arena.take(rows * wide), *d = arena.take(w.both * n);
     float* zero = arena.take(zeros);
     std::memset(zero, 0, zeros * sizeof(float));
     for (long y = begin; y < end; y++) {
@@ -248,8 +248,8 @@ class FeedForwardBackward {
           store(out1 + 1 + p, g1 * u + (g1 * x1 + g2 * x2) * (cdf + x1 * density));
           store(out2 + 1 + p, g2 * u);
         }
-        std::memset(out1 + 1 + shape.width, 0, (pitch - 1 - shape.width) * sizeof(float));
-        std::memset(out2 + 1 + shape.width, 0, (pitch - 1 - shape.width) * sizeof(float));
+        clear_line(out1 + 1 + shape.width, pitch - 1 - shape.width);
+        clear_line(out2 + 1 + shape.width, pitch - 1 - shape.width);
       }
     }
     add_outer_product({result, n, line}, w.dim, {product, n, wide}, w.both, end - begin, n, sums.out);
@@ -258,7 +258,7 @@ class FeedForwardBackward {
 
   void outer(const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps, const Map& grad,
              FeedForwardGradients& sums, long begin, long end, Arena arena) const {
-    const long line = w.dim * n, wide = w.both * n, pitch = maps.pitch;
+    const long line = line_stride(w.dim, n), wide = line_stride(w.both, n), pitch = maps.pitch;
     float *inputs = arena.take(rows * line), *hidden = arena.take(rows * wide), *result = arena.take(line);
     float* zero = arena.take(zeros);
     std::memset(zero, 0, zeros * sizeof(float));

@@ -39,7 +39,7 @@ class FocalPass {
 
   long scratch() const {
     return (rows * (2 * w.channels + w.outputs()) + 3 * w.channels + 2 * w.outputs() + 1) * padded +
-           (rows + 2 * radius) * n + 4096;
+           (rows + 2 * radius) * n + rows * 64 + 4096;
   }
 
   void forward(const Team& team, const Map& x, const Map& out, const FocalPassMaps& maps, bool save,
@@ -81,7 +81,7 @@ class FocalPass {
   // Line of a row of a map; `storage` receives a padded copy for horizontal passes.
   Line input_line(const Map& map, int channels, long y, float* storage) const {
     if (vertical) return column_line(map, y, 0, shape.height, w.window);
-    pad_row(map, channels, y, shape.width, radius, storage, padded);
+    copy_row(map, channels, y, 0, shape.width, storage, padded, radius);
     return row_line(storage, padded, w.window);
   }
 
@@ -95,7 +95,7 @@ class FocalPass {
 
   void weight_gradients(const Map& grad_out, const FocalPassMaps& maps, const FocalPassGradientMaps& grads,
                         PassGradients& sums, long begin, long end, Arena arena) const {
-    const long count = end - begin, weight_line = w.outputs() * n, padded_line = w.channels * padded;
+    const long count = end - begin, weight_line = line_stride(w.outputs(), n), padded_line = line_stride(w.channels, padded);
     float *projected = arena.take(rows * weight_line), *lines = arena.take(rows * padded_line + kLanes);
     float* column = arena.take((rows + 2 * radius) * n);
     for (long y = begin; y < end; y++) {

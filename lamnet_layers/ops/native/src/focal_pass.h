@@ -101,38 +101,64 @@ INLINE Vec cell_sum(const float* x, long step, Length length) {
   return sum;
 }
 
-template <int CHANNELS>
-INLINE void aggregate_tile(const Line& x, const Window& window, const float* weights, long weight_pitch, long p,
-                           float* out, long pitch) {
-  Vec sum[CHANNELS] = {};
+template <int CHANNELS, int VECS>
+INLINE void aggregate_tile(const Line& x, const Window& window, const float* weights, long weight_pitch, float* out,
+                           long pitch) {
+  Vec sum[CHANNELS][VECS] = {};
   for (int k = 0; k < window.taps; k++) {
     const Cell cell(window, k, x.low, x.high);
-    const Vec w = load(weights + k * weight_pitch + p) * (1.0f / window.length[k]);
+    const float scale = 1.0f / window.length[k];
+    Vec w[VECS];
+    UNROLL for (int j = 0; j < VECS; j++) w[j] = load(weights + k * weight_pitch + j * kLanes) * scale;
+    const float* first = x.at(cell.first);
     with_length(cell.length, [&](auto length) {
       UNROLL for (int i = 0; i < CHANNELS; i++)
-        sum[i] += w * cell_sum(x.data + i * x.channel + p + cell.first * x.step, x.step, length);
+        UNROLL for (int j = 0; j < VECS; j++)
+          sum[i][j] += w[j] * cell_sum(first + i * x.channel + j * kLanes, x.step, length);
     });
   }
-  UNROLL for (int i = 0; i < CHANNELS; i++) store(out + i * pitch + p, sum[i]);
+  UNROLL for (int i = 0; i < CHANNELS; i++)
+    UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + j * kLanes, sum[i][j]);
 }
 
-template <int CHANNELS>
-INLINE void aggregate_channels(const Line& x, const Window& window, const float* weights, long weight_pitch, int first,
-                               long n, float* out, long pitch) {
-  const Line channels = {x.data + first * x.channel, x.channel, x.step, x.low, x.high};
-  for (long p = 0; p < n; p += kLanes)
-    aggregate_tile<CHANNELS>(channels, window, weights, weight_pitch, p, out + first * pitch, pitch);
+// Calls tile(channels, vectors, channel, pixel) to cover the channels of a head and n pixels.
+template <class Tile>
+INLINE void for_each_tile(int first, int end, long n, Tile tile) {
+  using std::integral_constant;
+  int c = first;
+  for (; c + 4 <= end; c += 4) {
+    long p = 0;
+    for (; p + 2 * kLanes <= n; p += 2 * kLanes) tile(integral_constant<int, 4>(), integral_constant<int, 2>(), c, p);
+    for (; p < n; p += kLanes) tile(integral_constant<int, 4>(), integral_constant<int, 1>(), c, p);
+  }
+  for (; c < end; c++)
+    for (long p = 0; p < n; p += kLanes) tile(integral_constant<int, 1>(), integral_constant<int, 1>(), c, p);
 }
 
 static void aggregate(const Line& x, int channels, int heads, const Window& window, const float* weights,
                       long weight_pitch, long n, float* out, long pitch) {
   const int width = channels / heads;
-  for (int h = 0; h < heads; h++, weights += window.taps * weight_pitch) {
-    int c = h * width;
-    const int end = c + width;
-    for (; c + 8 <= end; c += 8) aggregate_channels<8>(x, window, weights, weight_pitch, c, n, out, pitch);
-    for (; c + 4 <= end; c += 4) aggregate_channels<4>(x, window, weights, weight_pitch, c, n, out, pitch);
-    for (; c < end; c++) aggregate_channels<1>(x, window, weights, weight_pitch, c, n, out, pitch);
+  for (int h = 0; h < heads; h++, weights += window.taps * weight_pitch)
+    for_each_tile(h * width, (h + 1) * width, n, [&](auto count, auto vectors, int c, long p) {
+      const Line line = {x.data + c * x.channel + p, x.channel, x.step, x.low, x.high};
+      aggregate_tile<count, vectors>(line, window, weights + p, weight_pitch, out + c * pitch + p, pitch);
+    });
+}
+
+// Adds Σ_j grad[j, p] · sum of cell k of x[j] to out[k, p], for some channels j of a head and one vector of pixels.
+template <int CHANNELS>
+INLINE void weight_gradient_tile(const Line& x, const Window& window, const float* grad, long grad_pitch, bool first,
+                                 float* out, long pitch) {
+  Vec g[CHANNELS];
+  UNROLL for (int i = 0; i < CHANNELS; i++) g[i] = load(grad + i * grad_pitch);
+  for (int k = 0; k < window.taps; k++) {
+    const Cell cell(window, k, x.low, x.high);
+    const float* features = x.at(cell.first);
+    Vec sums[2] = {first ? Vec{} : load(out + k * pitch)};
+    with_length(cell.length, [&](auto length) {
+      UNROLL for (int i = 0; i < CHANNELS; i++) sums[i % 2] += g[i] * cell_sum(features + i * x.channel, x.step, length);
+    });
+    store(out + k * pitch, sums[0] + sums[1]);
   }
 }
 
@@ -141,42 +167,44 @@ static void aggregate_backward_weights(const Line& x, int channels, int heads, c
                                        const float* grad, long grad_pitch, const float* weights, long weight_pitch,
                                        long n, float* out, long pitch) {
   const int width = channels / heads;
-  for (int h = 0; h < heads; h++)
-    for (int k = 0; k < window.taps; k++) {
-      const Cell cell(window, k, x.low, x.high);
-      const float* features = x.data + h * width * x.channel + cell.first * x.step;
-      const float* grads = grad + h * width * grad_pitch;
-      const float* w = weights + (h * window.taps + k) * weight_pitch;
-      float* result = out + (h * window.taps + k) * pitch;
-      std::memset(result, 0, n * sizeof(float));
-      with_length(cell.length, [&](auto length) {
-        for (long p = 0; p < n; p += kLanes) {
-          const Vec sum = sum_of(width, [&](int c) {
-            return load(grads + c * grad_pitch + p) * cell_sum(features + c * x.channel + p, x.step, length);
-          });
-          const Vec v = load(w + p);
-          store(result + p, sum * (1.0f / window.length[k]) * (1.0f - v * v));
-        }
-      });
-    }
+  for (int h = 0; h < heads; h++) {
+    float* result = out + h * window.taps * pitch;
+    for (long p = 0; p < n; p += kLanes)
+      for (int c = 0, count; c < width; c += count) {
+        const int channel = h * width + c;
+        const Line line = {x.data + channel * x.channel + p, x.channel, x.step, x.low, x.high};
+        const float* g = grad + channel * grad_pitch + p;
+        count = width - c >= 8 ? 8 : width - c >= 4 ? 4 : 1;
+        if (count == 8) weight_gradient_tile<8>(line, window, g, grad_pitch, !c, result + p, pitch);
+        else if (count == 4) weight_gradient_tile<4>(line, window, g, grad_pitch, !c, result + p, pitch);
+        else weight_gradient_tile<1>(line, window, g, grad_pitch, !c, result + p, pitch);
+      }
+    for (int k = 0; k < window.taps; k++, result += pitch, weights += weight_pitch)
+      for (long p = 0; p < n; p += kLanes) {
+        const Vec w = load(weights + p);
+        store(result + p, load(result + p) * (1.0f / window.length[k]) * (1.0f - w * w));
+      }
+  }
 }
 
-template <int CHANNELS>
-INLINE void scatter_tile(const Line& grad, const Line& weights, const Window& window, long p, float* out, long pitch) {
-  Vec sum[CHANNELS] = {};
+template <int CHANNELS, int VECS>
+INLINE void scatter_tile(const Line& grad, const Line& weights, const Window& window, float* out, long pitch) {
+  Vec sum[CHANNELS][VECS] = {};
   for (int k = 0; k < window.taps; k++) {
-    const float* w = weights.data + k * weights.channel + p;
     const float scale = 1.0f / window.length[k];
     // Pixel q is in cell k of the pixels q − o, for each offset o of the cell.
     const long first = std::max<long>(window.first[k], -grad.high);
     const long last = std::min<long>(window.first[k] + window.length[k] - 1, -grad.low);
     for (long o = first; o <= last; o++) {
-      const Vec scaled = load(w - o * weights.step) * scale;
+      const float *w = weights.at(-o) + k * weights.channel, *g = grad.at(-o);
+      Vec scaled[VECS];
+      UNROLL for (int j = 0; j < VECS; j++) scaled[j] = load(w + j * kLanes) * scale;
       UNROLL for (int i = 0; i < CHANNELS; i++)
-        sum[i] += scaled * load(grad.data + i * grad.channel + p - o * grad.step);
+        UNROLL for (int j = 0; j < VECS; j++) sum[i][j] += scaled[j] * load(g + i * grad.channel + j * kLanes);
     }
   }
-  UNROLL for (int i = 0; i < CHANNELS; i++) store(out + i * pitch + p, sum[i]);
+  UNROLL for (int i = 0; i < CHANNELS; i++)
+    UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + j * kLanes, sum[i][j]);
 }
 
 // Gradient of the aggregated features: out[q] = Σ_k Σ_(p: q in cell k of p) weights[k, p] · grad[p] / length of cell k.
@@ -184,17 +212,12 @@ static void aggregate_backward_input(const Line& grad, int channels, int heads, 
                                      const Window& window, long n, float* out, long pitch) {
   const int width = channels / heads;
   for (int h = 0; h < heads; h++) {
-    const Line head = {weights.data + h * window.taps * weights.channel, weights.channel, weights.step, 0, 0};
-    int c = h * width;
-    for (int count; c < (h + 1) * width; c += count) {
-      const Line line = {grad.data + c * grad.channel, grad.channel, grad.step, grad.low, grad.high};
-      count = (h + 1) * width - c >= 8 ? 8 : (h + 1) * width - c >= 4 ? 4 : 1;
-      for (long p = 0; p < n; p += kLanes) {
-        if (count == 8) scatter_tile<8>(line, head, window, p, out + c * pitch, pitch);
-        else if (count == 4) scatter_tile<4>(line, head, window, p, out + c * pitch, pitch);
-        else scatter_tile<1>(line, head, window, p, out + c * pitch, pitch);
-      }
-    }
+    const float* head = weights.data + h * window.taps * weights.channel;
+    for_each_tile(h * width, (h + 1) * width, n, [&](auto count, auto vectors, int c, long p) {
+      const Line line = {grad.data + c * grad.channel + p, grad.channel, grad.step, grad.low, grad.high};
+      scatter_tile<count, vectors>(line, {head + p, weights.channel, weights.step, 0, 0}, window, out + c * pitch + p,
+                                   pitch);
+    });
   }
 }
 
@@ -314,8 +337,8 @@ static void add_column_kernel_gradient(const PassWeights& pass, const Map& grad,
   for (int c = 0; c < pass.channels; c++) {
     for (long y = begin - radius; y < end + radius; y++) {
       float* line = column + (y - begin + radius) * n;
-      if (y < 0 || y >= height) std::memset(line, 0, n * sizeof(float));
-      else std::memcpy(line, x.at(y) + c * x.channel, n * sizeof(float));
+      if (y < 0 || y >= height) clear_line(line, n);
+      else copy_line(x.at(y) + c * x.channel, n, line);
     }
     add_kernel_gradient(grad.at(begin) + c * grad.channel, grad.row, column, n, n, end - begin, n, pass.size(),
                         out + c * pass.size());

@@ -59,6 +59,9 @@ class Arena {
 // Maps have an odd number of channels: with a power of two, the rows of a column would share a few cache sets.
 constexpr int odd(int channels) { return channels | 1; }
 
+// Distance between the lines of a block, for the same reason.
+constexpr long line_stride(long channels, long pitch) { return channels * pitch + 16; }
+
 struct Free {
   void operator()(float* p) const { std::free(p); }
 };
@@ -143,27 +146,34 @@ static void for_each_image(long batch, int threads, Work work) {
   }
 }
 
-// Copies columns [first, last) of a row to lines of `pitch` pixels; the rest of the lines is set to 0.
-static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch) {
-  for (int c = 0; c < channels; c++) {
-    std::memcpy(out + c * pitch, map.at(y) + c * map.channel + first, (last - first) * sizeof(float));
-    std::memset(out + c * pitch + last - first, 0, (pitch - last + first) * sizeof(float));
-  }
+// Lines are short: calls of memcpy and memset would take longer than the copies.
+INLINE void copy_line(const float* from, long n, float* to) {
+  long i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
+  for (; i < n; i++) to[i] = from[i];
 }
 
-// Copies a row to lines of `pitch` pixels with `border` zeros before it; the rest of the lines is set to 0.
-static void pad_row(const Map& map, int channels, long y, long width, long border, float* out, long pitch) {
+INLINE void clear_line(float* line, long n) {
+  long i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(line + i, Vec{});
+  for (; i < n; i++) line[i] = 0;
+}
+
+// Copies columns [first, last) of a row to lines of `pitch` pixels with `border` zeros before them; the rest of the lines
+// is set to 0.
+static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch,
+                     long border = 0) {
   for (int c = 0; c < channels; c++) {
-    std::memset(out + c * pitch, 0, border * sizeof(float));
-    float* line = out + c * pitch + border;
-    std::memcpy(line, map.at(y) + c * map.channel, width * sizeof(float));
-    std::memset(line + width, 0, (pitch - border - width) * sizeof(float));
+    float* line = out + c * pitch;
+    clear_line(line, border);
+    copy_line(map.at(y) + c * map.channel + first, last - first, line + border);
+    clear_line(line + border + last - first, pitch - border - last + first);
   }
 }
 
 static void clear_columns(float* lines, long pitch, int channels, long first, long last) {
   if (first < last)
-    for (int c = 0; c < channels; c++) std::memset(lines + c * pitch + first, 0, (last - first) * sizeof(float));
+    for (int c = 0; c < channels; c++) clear_line(lines + c * pitch + first, last - first);
 }
 
 // Writes n pixels of lines, plus those of the same place in `shortcut` if it has data.
@@ -173,11 +183,13 @@ static void write_row(const float* lines, long pitch, int channels, long n, cons
     const float* line = lines + c * pitch;
     float* result = out.at(y) + c * out.channel + x;
     if (!shortcut.data) {
-      std::memcpy(result, line, n * sizeof(float));
+      copy_line(line, n, result);
       continue;
     }
     const float* other = shortcut.at(y) + c * shortcut.channel + x;
-    for (long i = 0; i < n; i++) result[i] = line[i] + other[i];
+    long i = 0;
+    for (; i + kLanes <= n; i += kLanes) store(result + i, load(line + i) + load(other + i));
+    for (; i < n; i++) result[i] = line[i] + other[i];
   }
 }
 

@@ -88,7 +88,7 @@ struct Block {
 template <int ROWS, int COLS>
 static __attribute__((noinline)) void outer_tile(Block y, Block x, long lines, long n, float* out, long ld) {
   Vec sum[ROWS][COLS] = {};
-  for (long line = 0; line < lines; line++, y.data += y.line, x.data += x.line)
+  for (long line = 0; line < lines; line++, y.data += y.line, x.data += x.line) {
     for (long p = 0; p < n; p += kLanes) {
       Vec xs[COLS];
       UNROLL for (int j = 0; j < COLS; j++) xs[j] = load(x.data + j * x.channel + p);
@@ -97,6 +97,7 @@ static __attribute__((noinline)) void outer_tile(Block y, Block x, long lines, l
         UNROLL for (int j = 0; j < COLS; j++) sum[i][j] += ys * xs[j];
       }
     }
+  }
   UNROLL for (int i = 0; i < ROWS; i++)
     UNROLL for (int j = 0; j < COLS; j++) out[i * ld + j] += sum_lanes(sum[i][j]);
 }
@@ -122,11 +123,16 @@ static void add_outer_product(Block y, int rows, Block x, int cols, long lines, 
 
 // out[c] += Σ y[c] over the pixels of a block of lines.
 static void add_sums(Block y, int channels, long lines, long n, float* out) {
-  for (int c = 0; c < channels; c++) {
-    Vec sum = {};
+  for (int first = 0, count; first < channels; first += count) {
+    count = channels - first >= 4 ? 4 : 1;  // independent sums
+    Vec sums[4] = {};
     for (long line = 0; line < lines; line++)
-      for (long p = 0; p < n; p += kLanes) sum += load(y.data + line * y.line + c * y.channel + p);
-    out[c] += sum_lanes(sum);
+      for (long p = 0; p < n; p += kLanes) {
+        const float* pixel = y.data + line * y.line + first * y.channel + p;
+        if (count == 4) UNROLL for (int i = 0; i < 4; i++) sums[i] += load(pixel + i * y.channel);
+        else sums[0] += load(pixel);
+      }
+    for (int i = 0; i < count; i++) out[first + i] += sum_lanes(sums[i]);
   }
 }
 

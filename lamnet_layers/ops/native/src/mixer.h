@@ -327,7 +327,7 @@ class MixerBackward {
   long scratch() const {
     const long block = rows * (2 * w.dim + 4 * w.half + w.reduced + w.horizontal.outputs());
     return (block + 4L * w.dim + 2 * w.horizontal.outputs() + 2 * w.half + 4) * padded +
-           (rows + 2 * radius) * n + 4096;
+           (rows + 2 * radius) * n + rows * 128 + 4096;
   }
 
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const MixerMaps& maps,
@@ -371,7 +371,7 @@ class MixerBackward {
   // Last projection and exchange.
   void gated(const Map& grad_out, const MixerMaps& maps, const MixerGradientMaps& grads, MixerGradients& sums,
              long begin, long end, Arena arena, MixerSums& totals) const {
-    const long line = w.dim * n;
+    const long line = line_stride(w.dim, n);
     float *result = arena.take(rows * line), *product = arena.take(rows * line);
     float *mean_lanes = arena.take(w.half * kLanes), *gate_lanes = arena.take(w.half * kLanes);
     std::memset(mean_lanes, 0, w.half * kLanes * sizeof(float));
@@ -412,7 +412,8 @@ class MixerBackward {
   // Channel branch, and the weights of the vertical pass.
   void inner(const MixerMaps& maps, const MixerGradientMaps& grads, MixerGradients& sums, const float* mean_grad,
              const float* agreement_grad, long begin, long end, Arena arena) const {
-    const long c_line = w.half * n, reduced_line = w.reduced * n, weight_line = w.vertical.outputs() * n;
+    const long c_line = line_stride(w.half, n), reduced_line = line_stride(w.reduced, n);
+    const long weight_line = line_stride(w.vertical.outputs(), n);
     float *c_grads = arena.take(rows * c_line), *reduced_grads = arena.take(rows * reduced_line);
     float* weight_grads = arena.take(rows * weight_line);
     for (long y = begin; y < end; y++) {
@@ -432,7 +433,7 @@ class MixerBackward {
       }
       clear_columns(d + w.half * n, n, w.half, shape.width, n);
       multiply(w.expand_transposed, dc, n, n, dr, n);
-      for (long i = 0; i < reduced_line; i += kLanes) {
+      for (long i = 0; i < w.reduced * n; i += kLanes) {
         const Vec v = load(dr + i);
         store(dr + i, load(r + i) > 0.0f ? v : Vec{});
       }
@@ -456,7 +457,8 @@ class MixerBackward {
   void outer(const Map& x, const Map& grad_out, const Map& grad_x, const MixerMaps& maps,
              const MixerGradientMaps& grads, MixerGradients& sums, long begin, long end, Arena arena) const {
     const int outputs = w.horizontal.outputs();
-    const long count = end - begin, line = w.dim * n, padded_line = w.half * padded, weight_line = outputs * n;
+    const long count = end - begin, line = line_stride(w.dim, n);
+    const long padded_line = line_stride(w.half, padded), weight_line = line_stride(outputs, n);
     float* column = arena.take((rows + 2 * radius) * n);
     add_column_kernel_gradient(w.vertical, grads.hidden_v, maps.horizontal, shape.height, begin, end, n, column,
                                sums.vertical.kernel);
@@ -476,8 +478,8 @@ class MixerBackward {
                                 column_line(maps.weights_v, y, 0, shape.height, w.window),
                                 column_line(grads.hidden_v, y, 0, shape.height, w.window), n, result + radius, padded);
       clear_columns(result, padded, w.half, radius + shape.width, padded);
-      pad_row(spatial_in, w.half, y, shape.width, radius, in, padded);
-      pad_row(maps.weights_h, outputs, y, shape.width, radius, weights, padded);
+      copy_row(spatial_in, w.half, y, 0, shape.width, in, padded, radius);
+      copy_row(maps.weights_h, outputs, y, 0, shape.width, weights, padded, radius);
       w.horizontal.backward_weights(row_line(in, padded, w.window), result + radius, padded, maps.weights_h.at(y), n, n,
                                     weight_grads + (y - begin) * weight_line, n, dh + radius, padded);
       w.horizontal.backward_input(row_line(result, padded, w.window), row_line(weights, padded, w.window),
