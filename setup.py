@@ -14,7 +14,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 FOLDER = Path(os.path.relpath(Path(__file__).parent / "lamnet_layers" / "ops" / "native"))
-FLAGS = ["-std=c++17", "-O3", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fvisibility=hidden"]
+FLAGS += ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]  # no other liberties with the arithmetic
 OPENMP = ["-Xpreprocessor", "-fopenmp"] if sys.platform == "darwin" else ["-fopenmp"]  # compiled, not linked
 VARIANTS = {
     "x86_64": {

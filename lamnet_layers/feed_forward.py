@@ -65,9 +65,9 @@ class DGFN(nn.Module):
         """Return the CPU kernel of the network."""
         both = 2 * self.hidden_dim
         convolutions = (
-            (self.proj_in, (both, self.dim, 1, 1)),
-            (self.depthwise, (both, 1, 3, 3)),
-            (self.proj_out, (self.dim, both, 1, 1)),
+            (self.proj_in, self.dim, (both, self.dim, 1, 1)),
+            (self.depthwise, both, (both, 1, 3, 3)),
+            (self.proj_out, both, (self.dim, both, 1, 1)),
         )
         return FusedLayer("feed_forward", (self.dim, self.hidden_dim), convolutions, backend=self.backend)
 

@@ -140,7 +140,10 @@ def fused_focal_pass(
 ) -> FusedLayer:
     """Return the CPU kernel of a focal pass; see [`focal_pass`][lamnet_layers.functional.focal_pass]."""
     kernel = (1, window.size) if dim == 3 else (window.size, 1)
-    convolutions = (depthwise, (channels, 1, *kernel)), (pointwise, (num_heads * window.taps, channels, 1, 1))
+    convolutions = (
+        (depthwise, channels, (channels, 1, *kernel)),
+        (pointwise, channels, (num_heads * window.taps, channels, 1, 1)),
+    )
     return FusedLayer("focal_pass", (channels, num_heads, dim), convolutions, window.strides, window.steps, backend)
 
 

@@ -20,7 +20,7 @@ class FusedLayer(NamedTuple):
     Attributes:
         kernel: Name of the kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
         sizes: Sizes of the layer, in the order of the kernel.
-        convolutions: Convolutions in the order of the kernel, with the shapes that their weights must have.
+        convolutions: Convolutions in the order of the kernel, with their input channels and the shapes of their weights.
         strides: Strides of the focal window, if the layer has one.
         steps: Steps of the focal window.
         backend: The ``backend`` argument of the layer.
@@ -28,7 +28,7 @@ class FusedLayer(NamedTuple):
 
     kernel: str
     sizes: tuple[int, ...]
-    convolutions: tuple[tuple[nn.Module, tuple[int, ...]], ...]
+    convolutions: tuple[tuple[nn.Module, int, tuple[int, ...]], ...]
     strides: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
     backend: str | None = None
@@ -51,9 +51,9 @@ def run_fused(
     """
     if fused is None or not _supports_input(x) or select_backend(fused.backend, x.device.type) != "native":
         return None
-    if not all(_is_plain(module, shape) for module, shape in fused.convolutions) or has_hooks(*modules):
+    if not all(_is_plain(*convolution) for convolution in fused.convolutions) or has_hooks(*modules):
         return None
-    parameters = [parameter for module, _ in fused.convolutions for parameter in (module.weight, module.bias)]
+    parameters = [parameter for module, *_ in fused.convolutions for parameter in (module.weight, module.bias)]
     if norm is not None:
         parameters = [norm.weight, norm.bias, *parameters, alpha]
     if not all(_is_float32(parameter) for parameter in parameters):
@@ -83,13 +83,12 @@ def _is_float32(tensor: Tensor) -> bool:
     return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 and tensor.device.type == "cpu"
 
 
-def _is_plain(module: nn.Module, weight_shape: tuple[int, ...]) -> bool:
+def _is_plain(module: nn.Module, in_channels: int, weight_shape: tuple[int, ...]) -> bool:
     if type(module) not in (nn.Conv2d, PointwiseConv) or "forward" in vars(module):
         return False
-    channels = weight_shape[0] if weight_shape[1] == 1 and weight_shape[2:] != (1, 1) else weight_shape[1]
     return (
         module.weight.shape == weight_shape
-        and module.in_channels == channels
+        and module.in_channels == in_channels
         and module.bias is not None
         and module.stride == module.dilation == (1, 1)
         and module.padding == tuple(size // 2 for size in weight_shape[2:])

@@ -194,12 +194,12 @@ class ULM(nn.Module):
             return None
         dim, half, reduced = self.dim, self.dim // 2, self.channel.reduce.out_channels
         convolutions = (
-            (self.proj_in, (dim, dim, 1, 1)),
-            (self.channel.reduce, (reduced, half, 1, 1)),
-            (self.channel.expand, (half, reduced, 1, 1)),
+            (self.proj_in, dim, (dim, dim, 1, 1)),
+            (self.channel.reduce, half, (reduced, half, 1, 1)),
+            (self.channel.expand, reduced, (half, reduced, 1, 1)),
             *passes[0].convolutions,
             *passes[1].convolutions,
-            (self.proj_out, (dim, dim, 1, 1)),
+            (self.proj_out, dim, (dim, dim, 1, 1)),
         )
         sizes, window = (dim, reduced, self.spatial.num_heads), self.spatial.window
         return FusedLayer("mixer", sizes, convolutions, window.strides, window.steps, passes[0].backend)

@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...window import FocalWindow
+
 FOLDER = Path(__file__).parent
 VARIANTS = {"AVX512": ("avx512", "avx2", "sse2"), "AVX2": ("avx2", "sse2"), "DEFAULT": ("sse2", "neon")}
-"""Names of the libraries that can run, best first, by the name of PyTorch's CPU capability; the first installed is used."""
+"""Names of the libraries that can run, best first, by PyTorch's CPU capability; the first installed one runs."""
 
 
 @cache
@@ -73,9 +75,12 @@ class FeedForwardConfig(ctypes.Structure):
     _fields_ = (("dim", ctypes.c_int32), ("hidden", ctypes.c_int32), ("eps", ctypes.c_float))
 
 
-def int_array(values: Sequence[int]) -> ctypes.Array:
-    """Return the values as a C array."""
-    return (ctypes.c_int32 * len(values))(*values)
+@cache
+def window_cells(strides: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, int, ctypes.Array, ctypes.Array]:
+    """Return a configuration's fields for a window: taps, radius, and the first pixel and length of each cell."""
+    window = FocalWindow(strides, steps)
+    first, length = ((ctypes.c_int32 * window.taps)(*values) for values in zip(*window.spans, strict=True))
+    return window.taps, window.radius, first, length
 
 
 def saved_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int]) -> tuple[int, int, int, int]:

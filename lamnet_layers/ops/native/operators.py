@@ -31,11 +31,11 @@ class Layer(NamedTuple):
 
     kernel: str
     sizes: list[int]
-    strides: list[int] = []
-    steps: list[int] = []
-    eps: float = 1e-5
-    norm: bool = False
-    residual: bool = False
+    strides: list[int]
+    steps: list[int]
+    eps: float
+    norm: bool
+    residual: bool
 
     @property
     def window(self) -> FocalWindow:
@@ -46,12 +46,11 @@ class Layer(NamedTuple):
         """Return the configuration of the kernel."""
         if self.kernel == "feed_forward":
             return library.FeedForwardConfig(*self.sizes, self.eps)
-        window = self.window
-        first, length = (library.int_array(values) for values in zip(*window.spans, strict=True))
+        cells = library.window_cells(tuple(self.strides), tuple(self.steps))
         if self.kernel == "mixer":
-            return library.MixerConfig(*self.sizes, window.taps, window.radius, first, length, self.eps)
+            return library.MixerConfig(*self.sizes, *cells, self.eps)
         dim, num_heads, axis = self.sizes
-        return library.FocalPassConfig(dim, num_heads, window.taps, window.radius, first, length, axis == 2)
+        return library.FocalPassConfig(dim, num_heads, *cells, axis == 2)
 
     def slots(self, parameters: list[Tensor]) -> list[Tensor | None]:
         """Return the parameters with None for the absent ones."""
@@ -189,6 +188,9 @@ def _backward(ctx, grad: Tensor, _: Tensor | None):
     x, saved, *parameters = ctx.saved_tensors
     if ctx.layer is None:
         raise RuntimeError("the forward pass must run with save=True for a backward pass")
+    rest = ([] if value == [] else None for value in ctx.layer)  # PyTorch takes an empty list for one of tensors
+    if grad is None:
+        return None, [None] * len(parameters), *rest, None
     if torch.is_grad_enabled():  # create_graph=True: the kernels have no second derivative
         inputs = [x, *parameters]
         needed = [tensor for tensor in inputs if tensor.requires_grad]
@@ -196,7 +198,6 @@ def _backward(ctx, grad: Tensor, _: Tensor | None):
         grads = [next(computed) if tensor.requires_grad else None for tensor in inputs]
     else:
         grads = native_layer_backward(grad, x, saved, parameters, *ctx.layer)
-    rest = ([] if value == [] else None for value in ctx.layer)  # PyTorch takes an empty list for one of tensors
     return grads[0], grads[1:], *rest, None
 
 
@@ -223,7 +224,7 @@ def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
 
 
 def _empty_by_rows(x: Tensor) -> Tensor:
-    batch, channels, height, width = x.shape
+    _, channels, height, width = x.shape
     # Not a transposed view: it could not be changed in place.
     return x.new_empty_strided(x.shape, (height * channels * width, width, channels * width, 1))
 
