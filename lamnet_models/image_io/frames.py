@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..errors import ImageError, error_reason, one_line
 from ..filesystem import atomic_path
-from .color import ColorSignals, color_tags, png_color_chunks, signals_from_nclx, signals_from_png
+from .color import ColorSignals, color_tags, png_color_chunks, signals_from_png
 from .formats import FRAME_FORMATS
 from .picture import ORIENTATION, Picture, exif_of, from_pillow, to_pillow
 from .read import (
@@ -24,6 +24,7 @@ from .read import (
     check_pixels,
     decoding,
     detect_format,
+    heif_signals,
     open_file,
     open_for_decoding,
     open_with_pillow,
@@ -32,7 +33,7 @@ from .read import (
     small_png_chunks,
     tiff_page_count,
 )
-from .write import add_png_chunks
+from .write import add_png_chunks, convert_to_srgb, with_color_profile
 
 _XMP, _BYTE = 700, 1  # TIFF tag and type
 
@@ -133,9 +134,8 @@ def _animation(file: io.BufferedReader) -> Frames:
     file.seek(0)
     image = Image.open(file, formats=("PNG",)) if is_png else open_with_pillow(file)
     check_pixels(*image.size)
-    if image.format == "AVIF" and not image.info.get("icc_profile"):
-        file.seek(0)
-        color = signals_from_nclx(file.read())
+    if image.format == "AVIF":
+        color = heif_signals(file, image.info.get("icc_profile"))
     # An APNG may have a default image before the first frame.
     indices = range(1 if image.info.get("default_image") else 0, getattr(image, "n_frames", 1))
     durations = []
@@ -160,6 +160,7 @@ def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
     first = next(frames.pictures)
     with tifffile.TiffWriter(file, bigtiff=frames.count * first.pixels.nbytes > 2**31) as writer:
         for picture in chain([first], frames.pictures):
+            picture = with_color_profile(picture, "TIFF")
             is_gray = picture.channels == 1
             writer.write(
                 picture.pixels[..., 0] if is_gray else picture.pixels,
@@ -186,8 +187,8 @@ def _extra_tags(picture: Picture) -> list[tuple]:
 def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, quality: int) -> None:
     form = FRAME_FORMATS[extension].name
     picture = next(frames.pictures)
-    first = _rgba(picture)
-    others = map(_rgba, frames.pictures)
+    first = _rgba(picture, form)
+    others = (_rgba(frame, form) for frame in frames.pictures)
     options: dict[str, object] = {"duration": [round(duration) for duration in frames.durations]}
     if form == "GIF":
         options["disposal"] = 2  # clear each frame: visible pixels may become transparent in the next one
@@ -204,8 +205,11 @@ def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, qu
         add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
 
 
-def _rgba(picture: Picture) -> Image.Image:
-    """Return a frame as 8-bit RGBA, the common mode of animation frames."""
+def _rgba(picture: Picture, form: str) -> Image.Image:
+    """Return a frame as 8-bit RGBA, the common mode of animation frames; GIF has no ICC profiles."""
+    picture = with_color_profile(picture, form)
+    if form == "GIF" or picture.channels < 3:
+        picture = convert_to_srgb(picture)
     if picture.pixels.dtype == np.uint16:
         picture = picture.with_pixels((picture.pixels // 257).astype(np.uint8))
     return to_pillow(picture).convert("RGBA")

@@ -21,8 +21,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, error_reason, one_line
 from . import vips
-from .color import ColorSignals, signals_from_exif, signals_from_nclx, signals_from_png
+from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
+from .heif import signals_from_heif
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
 from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
 from .xmp import descriptive_xmp, xmp_orientation
@@ -195,7 +196,7 @@ def _read(file: io.BufferedReader) -> Picture:
     has_dpi = image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit")  # otherwise Pillow's default
     picture = replace(picture, dpi=picture.dpi if has_dpi and picture.dpi else exif_dpi(exif))
     if image.format in ("AVIF", "HEIF"):
-        picture = replace(picture, color=_code_points(file, picture))
+        picture = replace(picture, color=heif_signals(file, picture.icc_profile))
     return picture.upright(exif.get(ORIENTATION, 1))
 
 
@@ -219,12 +220,12 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
     return replace(picture, notes=notes)
 
 
-def _code_points(file: io.BufferedReader, picture: Picture) -> ColorSignals:
-    """Return the code points of an AVIF or HEIC file, where an ICC profile takes precedence over them."""
-    if picture.icc_profile:
+def heif_signals(file: io.BufferedReader, icc_profile: bytes | None) -> ColorSignals:
+    """Return the color signals of an AVIF or HEIC file, where an ICC profile takes precedence over them."""
+    if icc_profile:
         return ColorSignals()
     file.seek(0)
-    return signals_from_nclx(file.read())
+    return signals_from_heif(file.read())
 
 
 # PNG

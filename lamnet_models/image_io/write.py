@@ -18,8 +18,9 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 from ..errors import ImageError, error_reason, one_line
 from ..filesystem import atomic_path
 from . import vips
-from .color import nclx_offset, png_chunk, png_color_chunks
+from .color import png_chunk, png_color_chunks
 from .formats import FORMATS, FRAME_FORMATS, register_heif, unsupported_reason
+from .heif import nclx_offset
 from .picture import EXIF, GPS, Picture, exif_for, to_pillow
 from .vips import to_srgb
 
@@ -66,9 +67,9 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95,
 
     PNG and TIFF are lossless and keep ICC profile and resolution; WebP, JPEG, AVIF and HEIC keep the profile and,
     except AVIF and HEIC, the resolution. All but BMP keep EXIF data and XMP. Converted to sRGB are colors for BMP,
-    which has no profile, and gray with a profile for WebP, AVIF and HEIC, which have no gray mode. Of other color
-    signaling, PNG keeps all but transfer functions; AVIF and HEIC code points; TIFF, JPEG and WebP chromaticities and
-    transfer functions. The rest is dropped, see ``dropped_color``, except HDR, which is an error.
+    which has no profile, and gray with a profile for WebP, AVIF and HEIC, which have no gray mode. Other color signals
+    are stored where the format has a field for them, otherwise as an ICC profile. The rest is dropped, see
+    ``dropped_color``, except HDR, which is an error.
 
     Args:
         path: The file; an existing one is replaced. Its folder must exist.
@@ -96,16 +97,41 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95,
 
 
 def dropped_color(extension: str, picture: Picture) -> str | None:
-    """Return a warning if the format does not store the color signaling of a picture, otherwise None."""
-    form = (FORMATS | FRAME_FORMATS)[extension.lower()]
-    bits = 8 * picture.pixels.dtype.itemsize
-    return picture.color.dropped(form.name, bits, has_profile=picture.icc_profile is not None)
+    """Return a warning if a file in a format is written without color signals of a picture, otherwise None."""
+    form = (FORMATS | FRAME_FORMATS)[extension.lower()].name
+    lost = _dropped(with_color_profile(picture, form), form)
+    return f"{form} is written without {', '.join(lost)}; colors may look different" if lost else None
+
+
+def with_color_profile(picture: Picture, form: str) -> Picture:
+    """Return a picture with an ICC profile made from its color signals if a format has no field for them.
+
+    Args:
+        picture: The picture.
+        form: Pillow's name of the format. For those without profiles, call ``convert_to_srgb`` afterwards.
+    """
+    if picture.icc_profile or picture.color.fits_code_points(form) or not _dropped(picture, form):
+        return picture
+    return replace(picture, icc_profile=picture.color.make_profile(gray=picture.channels < 3))
+
+
+def convert_to_srgb(picture: Picture) -> Picture:
+    """Return a picture with its ICC profile applied; without one, or with a damaged one, the same pixels."""
+    if not picture.icc_profile:
+        return picture
+    pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
+    return replace(picture, pixels=pixels, icc_profile=profile)
+
+
+def _dropped(picture: Picture, form: str) -> tuple[str, ...]:
+    return picture.color.dropped(form, 8 * picture.pixels.dtype.itemsize, picture.icc_profile is not None)
 
 
 def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: int) -> None:
     form = FORMATS[extension].name
     if form in ("AVIF", "HEIF") and picture.color.fits_code_points(form):
         picture = replace(picture, icc_profile=None)  # it would take precedence
+    picture = with_color_profile(picture, form)
     # Pillow copies all pixels first, which may be memory-mapped because memory is short.
     if picture.pixels.dtype == np.uint16 or (form in _STREAMED and picture.pixels.nbytes > STREAMING_THRESHOLD):
         _write_with_vips(file, picture, extension, quality)
@@ -120,9 +146,8 @@ def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: i
 
 
 def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, quality: int) -> None:
-    if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GRAY and picture.channels < 3)):
-        pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
-        picture = replace(picture, pixels=pixels, icc_profile=profile)
+    if form == "BMP" or (form in _WITHOUT_GRAY and picture.channels < 3):
+        picture = convert_to_srgb(picture)
     options: dict[str, object] = {}
     if form == "JPEG":
         options = {"quality": quality, "subsampling": 0}  # no chroma subsampling
