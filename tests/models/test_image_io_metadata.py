@@ -168,7 +168,25 @@ def test_descriptive_xmp_without_statements_on_pixels(attributes, elements):
         assert prefix not in cleaned
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="UTF-16"?>'])
+def test_xmp_becomes_utf8(tmp_path, encoding, declaration):
+    declaration = declaration if encoding.startswith("utf-16") else ""
+    kept, removed = (packet(text, "<dc:title>Blå</dc:title>").decode() for text in ("", 'tiff:Orientation="6"'))
+    for text in (kept, removed):
+        data = (declaration + text + "\n  ").encode(encoding)
+        tags = [(700, 1, len(data), data, True)]
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 3), np.uint8), extratags=tags, metadata=None)
+        picture = read_image(tmp_path / "a.tif")
+        assert "<dc:title>Blå</dc:title>" in picture.xmp.decode()
+        assert b"Orientation" not in picture.xmp
+        for name in ("b.png", "b.jpg", "b.tif"):
+            write_image(tmp_path / name, picture)
+            assert "Blå" in read_image(tmp_path / name).xmp.decode()
+
+
 def test_descriptive_xmp_damaged():
+    assert descriptive_xmp(b"\xff\xfe<\0x") is None
     assert descriptive_xmp(b"<x:xmpmeta tiff:Orientation='6'") is None
     assert descriptive_xmp(b"<a>" * 5000 + b"</a>" * 5000) in (None, b"<a>" * 5000 + b"</a>" * 5000)
 
