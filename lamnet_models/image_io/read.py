@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
+import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, error_reason, one_line
@@ -48,7 +49,12 @@ _VIPS_UNSUPPORTED_TIFF = (
     "bad labq format",  # CIELAB in 8 bits
 )
 
-for _name in ("PIL", "pyvips"):  # keep log messages on damaged files from the terminal
+_MINISBLACK, _RGB, _ALPHA = 1, 2, 2  # values of TIFF tags
+_TIFFFILE_KINDS = ((_MINISBLACK,), (_RGB,), (_MINISBLACK, _ALPHA), (_RGB, _ALPHA))
+_TIFFFILE_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)  # none, LZW, deflate, PackBits, LZMA, Zstandard
+_XMP = 700  # TIFF tag
+
+for _name in ("PIL", "pyvips", "tifffile"):  # keep log messages on damaged files from the terminal
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 _pillow_lock = threading.RLock()  # Pillow's pixel limit and warning filters are global
@@ -192,6 +198,8 @@ def _read(file: io.BufferedReader) -> Picture:
     picture = _read_jpeg(file, image) if image.format in ("JPEG", "MPO") else from_pillow(image)
     if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
         picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
+    if image.format == "HEIF" and picture.pixels.dtype == np.uint16:  # gray; colors are 8-bit
+        picture = picture.with_pixels((picture.pixels >> 8).astype(np.uint8))  # pillow-heif shifts 10 or 12 bits to 16
     exif = exif_of(image)
     has_dpi = image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit")  # otherwise Pillow's default
     picture = replace(picture, dpi=picture.dpi if has_dpi and picture.dpi else exif_dpi(exif))
@@ -293,14 +301,20 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
         image = vips.open_image(file, page)
         if page is None and (pages := vips.get_field(image, "n-pages", 1)) > 1:
             raise ImageError(f"file with {pages} pages, not a single image", "frames")
+        if image.bands == 2 and _is_planar(_tiff_page(file, page)):  # misread by libvips and Pillow
+            return _read_tiff_with_tifffile(file, page)
         has_dpi = vips.get_field(image, "resolution-unit") is not None
         dpi = valid_dpi((image.xres * 25.4, image.yres * 25.4)) if has_dpi else None
         return _to_picture(image, dpi, _tiff_exif(file, page))
     except pyvips.Error as error:
         if not any(reason in error.detail for reason in _VIPS_UNSUPPORTED_TIFF):
             raise
-        with suppress(UnidentifiedImageError):
-            return _read_tiff_with_pillow(file, page)
+        directory = _tiff_page(file, page)
+        if directory.bitspersample <= 8 and not (directory.samplesperpixel == 2 and _is_planar(directory)):
+            with suppress(UnidentifiedImageError):
+                return _read_tiff_with_pillow(file, page)
+        elif directory.compression in _TIFFFILE_COMPRESSIONS:
+            return _read_tiff_with_tifffile(file, page)
         raise
 
 
@@ -317,10 +331,53 @@ def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture
     return from_pillow(image).upright(exif_of(image).get(ORIENTATION))
 
 
-def _tiff_exif(file: io.BufferedReader, page: int | None) -> Image.Exif:
-    """Return the EXIF data, which libvips does not read from TIFF; empty if Pillow does not support the file."""
+def _tiff_page(file: io.BufferedReader, page: int | None) -> tifffile.TiffPage:
+    file.seek(0)
+    return tifffile.TiffFile(file).pages[page or 0]
+
+
+def _is_planar(directory: tifffile.TiffPage) -> bool:
+    return directory.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+
+
+def _read_tiff_with_tifffile(file: io.BufferedReader, page: int | None) -> Picture:
+    """Read a TIFF file of gray or RGB, which Pillow would read with 8 bits or not at all.
+
+    Raises:
+        ImageError: If image data are missing, or tifffile does not support the file.
+    """
+    directory = _tiff_page(file, page)
+    check_pixels(directory.imagewidth, directory.imagelength)
+    kind = directory.photometric, *directory.extrasamples
+    if kind not in _TIFFFILE_KINDS or directory.dtype not in (np.uint8, np.uint16):
+        raise ImageError("TIFF file of this kind is not supported")
+    if not all(directory.databytecounts):
+        raise ImageError("truncated: image data are missing")
     try:
-        return exif_of(_open_tiff_with_pillow(file, page))
+        pixels = directory.asarray(maxworkers=1)
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        reason = f"TIFF with {directory.compression.name} compression is not supported without imagecodecs"
+        raise ImageError(f"{directory.bitspersample}-bit {reason}") from None
+    if _is_planar(directory) and directory.samplesperpixel > 1:
+        pixels = np.moveaxis(pixels, 0, 2)
+    pixels = np.ascontiguousarray(pixels.reshape(directory.imagelength, directory.imagewidth, -1))
+    profile, exif = matching_profile(directory.iccprofile, pixels.shape[2]), _tiff_exif(file, page)
+    xmp = directory.tags.valueof(_XMP)
+    metadata = (profile, exif_dpi(exif), descriptive_exif(exif), descriptive_xmp(xmp), signals_from_exif(exif))
+    return Picture(pixels, *metadata).upright(exif.get(ORIENTATION, xmp_orientation(xmp)))
+
+
+def _tiff_exif(file: io.BufferedReader, page: int | None) -> Image.Exif:
+    """Return the EXIF data, which libvips does not read from TIFF; empty if damaged."""
+    exif = Image.Exif()
+    try:
+        directory = _tiff_page(file, page)
+        exif.endian, exif.bigtiff = directory.parent.byteorder, directory.parent.is_bigtiff
+        exif.load_from_fp(file, directory.offset)
+        dict(exif)
+        return exif
     except Exception:
         return Image.Exif()
 
