@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -41,6 +42,7 @@ _MAX_PIXELS_PER_BYTE = {
 _BMP_RLE4 = 2
 _JPEG_END = b"\xff\xd9"
 _JPEG_TRUNCATED = re.compile("premature end|found marker 0xd9 instead of RST", re.IGNORECASE)  # messages of libjpeg
+_MAX_METADATA = 1 << 23  # bytes of a PNG chunk
 _SMALL = 1 << 24  # number of pixels below which a false size does no harm
 _COLOR_SPACES = ("b-w", "grey16", "srgb", "rgb16", "cmyk")  # libvips' names
 _VIPS_UNSUPPORTED_TIFF = (
@@ -246,7 +248,8 @@ def _read_png(file: io.BufferedReader) -> Picture:
         raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
     image = vips.open_image(file)
     _check_file_size(file, "PNG", image.width, image.height)
-    return replace(_to_picture(image, _png_resolution(chunks)), color=signals_from_png(chunks))
+    picture = _to_picture(image, _png_resolution(chunks), *_png_metadata(file))
+    return replace(picture, color=signals_from_png(chunks))
 
 
 def png_frame_count(file: io.BufferedReader) -> int:
@@ -273,6 +276,44 @@ def small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
         else:
             file.seek(length + 4, os.SEEK_CUR)
     return chunks
+
+
+def _png_metadata(file: io.BufferedReader) -> tuple[Image.Exif, bytes | None]:
+    """Return EXIF data and XMP, which may follow the pixel data, or be hexadecimal text as written by ImageMagick."""
+    exif, xmp = Image.Exif(), None
+    file.seek(len(_PNG_SIGNATURE))
+    while len(header := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", header)
+        if kind not in (b"eXIf", b"iTXt", b"tEXt", b"zTXt") or length > _MAX_METADATA:
+            file.seek(length + 4, os.SEEK_CUR)
+            continue
+        data = file.read(length)
+        file.seek(4, os.SEEK_CUR)  # the checksum
+        with suppress(Exception):  # ignore damaged metadata
+            name, text = (b"eXIf", data) if kind == b"eXIf" else _png_text(kind, data)
+            if name in (b"eXIf", b"Raw profile type exif"):
+                found = Image.Exif()
+                found.load(text)
+                dict(found)
+                exif = found
+            elif name in (b"XML:com.adobe.xmp", b"Raw profile type xmp"):
+                xmp = text
+    return exif, xmp
+
+
+def _png_text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return keyword and text of a chunk; hexadecimal profiles are decoded."""
+    name, _, text = data.partition(b"\0")
+    is_compressed = kind == b"zTXt"
+    if kind == b"iTXt":
+        is_compressed, text = text[0] == 1, text[2:].split(b"\0", 2)[2]
+    elif is_compressed:
+        text = text[1:]
+    if is_compressed:
+        text = zlib.decompressobj().decompress(text, _MAX_METADATA)
+    if name.startswith(b"Raw profile type "):
+        text = bytes.fromhex(b"".join(text.split()[2:]).decode())  # after type and length
+    return name, text
 
 
 def _png_resolution(chunks: dict[bytes, bytes]) -> tuple[float, float] | None:
@@ -305,7 +346,7 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
             return _read_tiff_with_tifffile(file, page)
         has_dpi = vips.get_field(image, "resolution-unit") is not None
         dpi = valid_dpi((image.xres * 25.4, image.yres * 25.4)) if has_dpi else None
-        return _to_picture(image, dpi, _tiff_exif(file, page))
+        return _to_picture(image, dpi, _tiff_exif(file, page), vips.get_field(image, "xmp-data"))
     except pyvips.Error as error:
         if not any(reason in error.detail for reason in _VIPS_UNSUPPORTED_TIFF):
             raise
@@ -406,13 +447,16 @@ def _stderr_suppressed() -> Iterator[None]:
 # Decoding with libvips, and limits
 
 
-def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Image.Exif | None = None) -> Picture:
+def _to_picture(
+    image: pyvips.Image, dpi: tuple[float, float] | None, exif: Image.Exif, xmp: bytes | None = None
+) -> Picture:
     """Decode an opened image.
 
     Args:
         image: From ``vips.open_image``.
         dpi: Resolution before the orientation is applied.
-        exif: EXIF data; None: those read by libvips.
+        exif: EXIF data.
+        xmp: XMP packet.
 
     Raises:
         ImageError: If the image is too large or unsupported.
@@ -432,20 +476,10 @@ def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Imag
         pixels, profile = cmyk_to_rgb(pixels, profile)
     if pixels.shape[2] > 4:
         raise ImageError(f"channels must be gray, RGB or CMYK and at most one alpha, got {pixels.shape[2]} channels")
-    xmp = vips.get_field(image, "xmp-data")
-    exif = _vips_exif(image) if exif is None else exif
     profile = matching_profile(profile, pixels.shape[2])
     color = ColorSignals() if is_converted else signals_from_exif(exif)
     picture = Picture(pixels, profile, dpi, descriptive_exif(exif), descriptive_xmp(xmp), color)
     return picture.upright(exif.get(ORIENTATION, xmp_orientation(xmp) or vips.get_field(image, "orientation")))
-
-
-def _vips_exif(image: pyvips.Image) -> Image.Exif:
-    exif = Image.Exif()
-    if data := vips.get_field(image, "exif-data"):
-        with suppress(Exception):  # ignore damaged EXIF data
-            exif.load(data)
-    return exif
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import io
 import re
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tifffile
 from PIL import Image, ImageOps, PngImagePlugin
 
 from lamnet_models.image_io import Picture, read_image, write, write_image
+from lamnet_models.image_io.color import png_chunk
 from lamnet_models.image_io.picture import descriptive_exif, xmp_of
 from lamnet_models.image_io.xmp import descriptive_xmp
 
@@ -101,6 +103,52 @@ def test_read_damaged_exif(tmp_path):
     data[start : start + 50] = b"\xff" * 50
     (tmp_path / "a.jpg").write_bytes(data)
     assert read_image(tmp_path / "a.jpg").pixels.shape == (4, 4, 3)
+
+
+def profile_text(kind, data):
+    text = f"\n{kind}\n{len(data):8}\n{data.hex()}\n".encode()
+    return png_chunk(b"zTXt", f"Raw profile type {kind}".encode() + b"\0\0" + zlib.compress(text))
+
+
+@pytest.mark.parametrize("at_end", [False, True], ids=["before pixels", "after pixels"])
+@pytest.mark.parametrize("kind", ["chunk", "compressed", "hexadecimal"])
+def test_png_metadata_as_in_pillow(tmp_path, kind, at_end):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(file, "PNG")
+    data, tags = file.getvalue(), exif().tobytes()
+    chunks = png_chunk(b"eXIf", tags.removeprefix(b"Exif\0\0")) + png_chunk(
+        b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
+    )
+    if kind == "compressed":
+        chunks = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP))
+    elif kind == "hexadecimal":
+        chunks = profile_text("exif", tags) + profile_text("xmp", XMP)
+    start = len(data) - 12 if at_end else 33
+    (tmp_path / "a.png").write_bytes(data[:start] + chunks + data[start:])
+    picture = read_image(tmp_path / "a.png")
+    assert picture.xmp == XMP
+    assert (b"Camera" in (picture.exif or b"")) == (kind != "compressed")
+    with Image.open(tmp_path / "a.png") as image:
+        image.load()
+        assert ImageOps.exif_transpose(image).size == (picture.width, picture.height)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40),
+        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 3\nxyz")),
+        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + b"\xff" * 9),
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp"),
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(1 << 25))),
+    ],
+)
+def test_png_metadata_damaged(tmp_path, chunk):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(file, "PNG")
+    (tmp_path / "a.png").write_bytes(file.getvalue()[:33] + chunk + file.getvalue()[33:])
+    picture = read_image(tmp_path / "a.png")
+    assert (picture.exif, picture.xmp) == (None, None)
 
 
 # Statements about the pixels or the file
