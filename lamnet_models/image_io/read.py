@@ -27,6 +27,7 @@ from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
 from .heif import signals_from_heif
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
+from .truncation import is_truncated, lacks_end_marker
 from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
 from .xmp import descriptive_xmp, xmp_orientation
 
@@ -41,6 +42,8 @@ _MAX_PIXELS_PER_BYTE = {
 }
 _BMP_RLE4 = 2
 _JPEG_END = b"\xff\xd9"
+_TRUNCATED = "truncated: the end of the file is missing"
+_END_MISSING = "the end marker is missing; the image is complete"
 _JPEG_TRUNCATED = re.compile("premature end|found marker 0xd9 instead of RST", re.IGNORECASE)  # messages of libjpeg
 _MAX_METADATA = 1 << 23  # bytes of a PNG chunk
 _SMALL = 1 << 24  # number of pixels below which a false size does no harm
@@ -81,7 +84,8 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
             many pixels.
     """
     with open_for_decoding(path, max_pixels) as file:
-        return _read(file)
+        picture = _read(file)
+        return replace(picture, notes=(*picture.notes, _END_MISSING)) if lacks_end_marker(file) else picture
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
@@ -141,8 +145,16 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
         raise ImageError(f"{name}: cannot read ({error_reason(error)})") from None
     except Exception as error:  # decoders raise arbitrary errors on damaged files
         reason = error_reason(error)
-        problem = "not supported" if means_unsupported(reason) else "damaged, truncated or unsupported"
-        raise ImageError(f"{name}: {problem} ({reason})") from None
+        if means_unsupported(reason):
+            raise ImageError(f"{name}: not supported ({reason})") from None
+        if _ends_early(path):
+            raise ImageError(f"{name}: {_TRUNCATED}") from None
+        raise ImageError(f"{name}: damaged, truncated or unsupported ({reason})") from None
+
+
+def _ends_early(path: str | os.PathLike) -> bool:
+    with open(path, "rb") as file:
+        return is_truncated(file)
 
 
 def detect_format(file: io.BufferedReader) -> str:
@@ -167,6 +179,9 @@ def open_with_pillow(file: io.BufferedReader) -> Image.Image:
     try:
         return Image.open(file, formats=formats)
     except UnidentifiedImageError:
+        file.seek(0)
+        if file.read(2) != b"BM" and is_truncated(file):  # BM: any text may begin with it
+            raise ImageError(_TRUNCATED) from None
         raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image") from None
 
 
@@ -226,7 +241,7 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
         picture = from_pillow(image)
     except OSError:
         picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
-        notes = notes or ("the end marker is missing; the image is complete",)
+        notes = notes or (_END_MISSING,)
     return replace(picture, notes=notes)
 
 
