@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
+from timm.data import create_transform, resolve_data_config, resolve_model_data_config
 from timm.models import adapt_input_conv, group_parameters, save_for_hf
 from timm.optim import param_groups_layer_decay
 
@@ -91,6 +91,14 @@ def test_timm_transform_keeps_brightness():
         assert (config["mean"], config["std"], config["crop_pct"]) == ((0.0,) * 3, (1.0,) * 3, 1.0)
         image = create_transform(**config)(Image.new("RGB", (64, 64), (255, 128, 0)))
         torch.testing.assert_close(image.mean((1, 2)), torch.tensor([1, 128 / 255, 0]))
+
+
+def test_timm_recipe_gives_the_brightness_of_the_input():
+    model = timm.create_model("lamnet_x4", pretrained=True).eval()
+    transform = create_transform(**resolve_model_data_config(model))
+    with torch.inference_mode():
+        output = model(transform(Image.new("RGB", (32, 32), (128, 128, 128)))[None])
+    torch.testing.assert_close(output.mean((0, 2, 3)), torch.full((3,), 0.5), rtol=0, atol=0.01)
 
 
 def test_timm_arguments(image):
