@@ -104,6 +104,7 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
         ImageError: If the file cannot be written.
     """
     path = Path(path)
+    frames = replace(frames, pictures=_refuse_hdr(frames.pictures, path))
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             if path.suffix.lower() in (".tif", ".tiff"):
@@ -112,6 +113,14 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
                 _write_animation(file, path.suffix.lower(), frames, quality)
     except (OSError, ValueError, RuntimeError, StopIteration) as error:
         raise ImageError(f"{one_line(path)}: cannot write ({error_reason(error)})") from None
+
+
+def _refuse_hdr(pictures: Iterator[Picture], path: Path) -> Iterator[Picture]:
+    form = FRAME_FORMATS[path.suffix.lower()]
+    for picture in pictures:
+        if picture.color.hdr and not form.hdr:
+            raise ImageError(f"{one_line(path)}: {form.name} does not support HDR colors ({picture.color.hdr})")
+        yield picture
 
 
 def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:

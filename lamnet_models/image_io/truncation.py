@@ -87,16 +87,28 @@ def _skip_gif_palette(file: io.BufferedReader, flags: int) -> None:
 
 
 def _tiff_ends_early(file: io.BufferedReader, size: int) -> bool:
-    """Return whether the first directory, or the pixels of its page, are beyond the end of the file."""
+    """Return whether a directory, or the pixels of a page, are beyond the end of the file."""
     file.seek(0)
-    head = _read(file, 16)
+    head = _read(file, 8)
     order, is_big = "<" if head[:1] == b"I" else ">", 43 in head[2:4]
-    file.seek(struct.unpack_from(order + ("8xQ" if is_big else "4xI"), head)[0])
-    (count,) = struct.unpack(order + ("Q" if is_big else "H"), _read(file, 8 if is_big else 2))
-    _read(file, count * 20 + 8 if is_big else count * 12 + 4)  # entries, position of the next directory
+    count_form, offset_form, entry = (order + "Q", order + "Q", 20) if is_big else (order + "H", order + "I", 12)
+    file.seek(8 if is_big else 4)
+    seen: set[int] = set()
+    while (start := _number(file, offset_form)) and start not in seen:
+        seen.add(start)
+        file.seek(start)
+        if file.seek(_number(file, count_form) * entry + file.tell()) > size:
+            return True
     file.seek(0)
-    page = tifffile.TiffFile(file).pages[0]
-    return any(start + count > size for start, count in zip(page.dataoffsets, page.databytecounts, strict=False))
+    return any(
+        start + count > size
+        for page in tifffile.TiffFile(file).pages
+        for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+    )
+
+
+def _number(file: io.BufferedReader, form: str) -> int:
+    return struct.unpack(form, _read(file, struct.calcsize(form)))[0]
 
 
 def _box_end(file: io.BufferedReader, size: int) -> int:

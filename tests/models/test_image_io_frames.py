@@ -7,6 +7,7 @@ from PIL import Image
 
 from lamnet_models.errors import ImageError
 from lamnet_models.image_io import Picture, read_image
+from lamnet_models.image_io.color import ColorSignals
 from lamnet_models.image_io.frames import Frames, frame_count, open_frames, write_frames
 
 DURATIONS = (40, 80, 120)
@@ -119,3 +120,27 @@ def test_frame_count_still_images(tmp_path):
 def test_read_image_animation(animation):
     with pytest.raises(ImageError, match="3 frames"):
         read_image(animation("a.gif"))
+
+
+@pytest.mark.parametrize("extension", [".webp", ".gif", ".tif"])
+def test_write_hdr_frames_refused(tmp_path, extension):
+    picture = Picture(np.zeros((4, 5, 3), np.uint8), color=ColorSignals((9, 16)))
+    with pytest.raises(ImageError, match=r"HDR colors \(PQ\)"):
+        write_frames(tmp_path / f"a{extension}", Frames(2, iter([picture] * 2), (100, 100)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extension", [".webp", ".gif", ".tif", ".png", ".avif"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+def test_read_truncated_frames(tmp_path, extension, share):
+    path, random = tmp_path / f"a{extension}", np.random.default_rng(0)
+    images = [Image.fromarray(random.integers(0, 256, (24, 32, 3), np.uint8)) for _ in range(3)]
+    images[0].save(path, save_all=True, append_images=images[1:])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+    def read():
+        with open_frames(path) as frames:
+            return list(frames.pictures)
+
+    with pytest.raises(ImageError, match=": truncated: "):
+        read()
