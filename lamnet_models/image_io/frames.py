@@ -18,7 +18,7 @@ from ..errors import ImageError, error_reason, one_line
 from ..filesystem import atomic_path
 from .color import ColorSignals, color_tags, png_color_chunks, signals_from_png
 from .formats import FRAME_FORMATS
-from .picture import ORIENTATION, Picture, exif_of, from_pillow, to_pillow
+from .picture import ORIENTATION, Picture, exif_for, exif_of, from_pillow, to_pillow
 from .read import (
     animation_length,
     check_pixels,
@@ -33,7 +33,7 @@ from .read import (
     small_png_chunks,
     tiff_page_count,
 )
-from .write import add_png_chunks, convert_to_srgb, with_color_profile
+from .write import add_png_chunks, add_tiff_exif, convert_to_srgb, png_xmp, with_color_profile
 
 _XMP, _BYTE = 700, 1  # TIFF tag and type
 
@@ -94,6 +94,9 @@ def open_frames(path: str | os.PathLike, *, max_pixels: int | None = None) -> It
 
 def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) -> None:
     """Write frames atomically to one file, in the format given by the extension.
+
+    Colors are kept as by [`write_image`][lamnet_models.image_io.write_image]. EXIF data and XMP are those of the first
+    frame; pages keep their own XMP. GIF has neither.
 
     Args:
         path: The file, with an extension of ``FRAME_FORMATS``; an existing file is replaced.
@@ -185,6 +188,8 @@ def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
                 software=False,
                 contiguous=False,
             )
+    if exif := exif_for(first, "TIFF"):
+        add_tiff_exif(file, exif)
 
 
 def _extra_tags(picture: Picture) -> list[tuple]:
@@ -208,7 +213,11 @@ def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, qu
     if form != "GIF" or frames.loop != 1:  # a GIF without the field is played once
         options["loop"] = frames.loop
     if form != "GIF":
-        options["icc_profile"] = first.info.get("icc_profile")
+        options |= {"icc_profile": first.info.get("icc_profile"), "exif": exif_for(picture, form)}
+    if form == "PNG" and picture.dpi:
+        options["dpi"] = picture.dpi
+    if form != "GIF" and picture.xmp:
+        options |= {"xmp": picture.xmp} if form == "WEBP" else {"pnginfo": png_xmp(picture.xmp)}
     first.save(file, form, save_all=True, append_images=others, **options)
     if form == "PNG":
         add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
@@ -220,5 +229,5 @@ def _rgba(picture: Picture, form: str) -> Image.Image:
     if form == "GIF" or picture.channels < 3:
         picture = convert_to_srgb(picture)
     if picture.pixels.dtype == np.uint16:
-        picture = picture.with_pixels((picture.pixels // 257).astype(np.uint8))
+        picture = picture.with_pixels(((picture.pixels + np.uint32(128)) // 257).astype(np.uint8))
     return to_pillow(picture).convert("RGBA")

@@ -65,11 +65,10 @@ def fit_alpha(extension: str, picture: Picture, background: str | None = None) -
 def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95, background: str | None = None) -> None:
     """Write a picture atomically, in the format given by the extension.
 
-    PNG and TIFF are lossless and keep ICC profile and resolution; WebP, JPEG, AVIF and HEIC keep the profile and,
-    except AVIF and HEIC, the resolution. All but BMP keep EXIF data and XMP. Converted to sRGB are colors for BMP,
-    which has no profile, and gray with a profile for WebP, AVIF and HEIC, which have no gray mode. Other color signals
-    are stored where the format has a field for them, otherwise as an ICC profile. The rest is dropped, see
-    ``dropped_color``, except HDR, which is an error.
+    PNG and TIFF are lossless. All formats keep the resolution; all but BMP the ICC profile, EXIF data and XMP. Colors
+    are converted to sRGB for BMP, which has no profile, and so is gray with a profile for WebP, AVIF and HEIC, which
+    have no gray mode. Other color signals are stored where the format has a field for them, otherwise as an ICC
+    profile. The rest is dropped, see ``dropped_color``, except HDR, which is an error.
 
     Args:
         path: The file; an existing one is replaced. Its folder must exist.
@@ -140,7 +139,7 @@ def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: i
     if form == "PNG":
         add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
     elif form == "TIFF" and (exif := exif_for(picture, form)):
-        _add_tiff_exif(file, exif)
+        add_tiff_exif(file, exif)
     elif form == "AVIF" and picture.color.fits_code_points(form):
         _set_code_points(file, picture.color.code_points)
 
@@ -172,8 +171,7 @@ def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, qua
     if exif and form not in ("BMP", "TIFF"):
         options["exif"] = exif
     if picture.xmp and form == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp.decode(errors="replace"))
+        options["pnginfo"] = png_xmp(picture.xmp)
     elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _MAX_JPEG_XMP):
         options["xmp"] = picture.xmp
     if picture.icc_profile:
@@ -236,6 +234,13 @@ def _remove_resolution(file: io.BufferedRandom, extension: str) -> None:
         start += 12 + length
 
 
+def png_xmp(packet: bytes) -> PngImagePlugin.PngInfo:
+    """Return an XMP packet as Pillow's option for PNG."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode(errors="replace"))
+    return info
+
+
 def add_png_chunks(file: io.BufferedRandom, chunks: bytes) -> None:
     """Add chunks to a PNG file, before its other chunks."""
     if chunks:
@@ -263,8 +268,8 @@ def _set_code_points(file: io.BufferedRandom, code_points: tuple[int, int]) -> N
     file.write(struct.pack(">2H", *code_points))
 
 
-def _add_tiff_exif(file: io.BufferedRandom, exif: Image.Exif) -> None:
-    """Add EXIF data to a single-page TIFF file: append an extended directory that replaces the first one.
+def add_tiff_exif(file: io.BufferedRandom, exif: Image.Exif) -> None:
+    """Add EXIF data to the first page of a TIFF file: append an extended directory that replaces its own.
 
     A BigTIFF is left unchanged.
     """

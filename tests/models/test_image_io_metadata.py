@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from lamnet_models.image_io import Picture, read_image, write, write_image
 from lamnet_models.image_io.color import png_chunk
+from lamnet_models.image_io.frames import Frames, open_frames, write_frames
 from lamnet_models.image_io.picture import descriptive_exif, xmp_of
 from lamnet_models.image_io.xmp import descriptive_xmp
 
@@ -313,3 +314,30 @@ def test_metadata_of_shared_cases(shared):
     assert picture.pixels.shape == (36, 24, 3)
     assert b"Orientation" not in picture.xmp
     assert b"SizeX" not in (read_image(shared / "cases" / "cell.ome.tif").exif or b"")
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_resolution_round_trip(tmp_path, extension):
+    if extension == ".heic":
+        pytest.importorskip("pillow_heif")
+    write_image(tmp_path / f"a{extension}", Picture(np.zeros((24, 32, 3), np.uint8), dpi=(300.0, 150.0)))
+    assert read_image(tmp_path / f"a{extension}").dpi == pytest.approx((300, 150), abs=0.02)
+
+
+@pytest.mark.parametrize("extension", [".webp", ".png", ".tif", ".gif"])
+def test_frames_keep_metadata(tmp_path, source, extension):
+    frames = [source.with_pixels(np.full((48, 36, 3), value, np.uint8)) for value in (50, 90)]
+    write_frames(tmp_path / f"a{extension}", Frames(2, iter(frames), (100, 100)))
+    with open_frames(tmp_path / f"a{extension}") as back:
+        first, last = back.pictures
+    assert [frame.pixels.shape[:2] for frame in (first, last)] == [(48, 36)] * 2
+    if extension == ".gif":
+        return
+    assert first.xmp == XMP
+    found = Image.Exif()
+    found.load(first.exif)
+    assert found[MAKE] == "Camera"
+    assert found.get_ifd(GPS)[2] == (48, 8, 0)
+    bare = [frame.without_metadata() for frame in frames]
+    write_frames(tmp_path / f"b{extension}", Frames(2, iter(bare), (100, 100)))
+    assert b"Camera" not in (tmp_path / f"b{extension}").read_bytes()
