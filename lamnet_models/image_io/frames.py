@@ -31,7 +31,7 @@ from .read import (
     png_frame_count,
     read_tiff,
     small_png_chunks,
-    tiff_page_count,
+    tiff_pages,
 )
 from .write import add_png_chunks, add_tiff_exif, convert_to_srgb, png_xmp, with_color_profile
 
@@ -66,7 +66,7 @@ def frame_count(path: str | os.PathLike) -> int:
         if file_format == "PNG":
             return png_frame_count(file)
         if file_format == "TIFF":
-            return tiff_page_count(file)
+            return len(tiff_pages(file))
         return animation_length(open_with_pillow(file))
 
 
@@ -136,8 +136,8 @@ def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pi
 
 
 def _pages(file: io.BufferedReader) -> Frames:
-    count = tiff_page_count(file)
-    return Frames(count, (read_tiff(file, page) for page in range(count)))
+    pages = tiff_pages(file)
+    return Frames(len(pages), (read_tiff(file, page) for page in pages))
 
 
 def _animation(file: io.BufferedReader) -> Frames:

@@ -57,7 +57,8 @@ _VIPS_UNSUPPORTED_TIFF = (
 _MINISBLACK, _RGB, _ALPHA = 1, 2, 2  # values of TIFF tags
 _TIFFFILE_KINDS = ((_MINISBLACK,), (_RGB,), (_MINISBLACK, _ALPHA), (_RGB, _ALPHA))
 _TIFFFILE_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)  # none, LZW, deflate, PackBits, LZMA, Zstandard
-_XMP = 700  # TIFF tag
+_XMP, _SUB_IFDS, _DNG_VERSION = 700, 330, 50706  # TIFF tags
+_REDUCED, _MASK = 1, 4  # flags of pages
 
 for _name in ("PIL", "pyvips", "tifffile"):  # keep log messages on damaged files from the terminal
     logging.getLogger(_name).addHandler(logging.NullHandler())
@@ -348,15 +349,17 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
 
     Args:
         file: The file.
-        page: Index of the page; None for the only one.
+        page: Index of the page, see ``tiff_pages``; None for the only one.
 
     Raises:
         ImageError: If the file has several pages and ``page`` is None, or the file cannot be read.
     """
+    if page is None:
+        page, *others = tiff_pages(file)
+        if others:
+            raise ImageError(f"file with {1 + len(others)} pages, not a single image", "frames")
     try:
         image = vips.open_image(file, page)
-        if page is None and (pages := vips.get_field(image, "n-pages", 1)) > 1:
-            raise ImageError(f"file with {pages} pages, not a single image", "frames")
         if image.bands == 2 and _is_planar(_tiff_page(file, page)):  # misread by libvips and Pillow
             return _read_tiff_with_tifffile(file, page)
         has_dpi = vips.get_field(image, "resolution-unit") is not None
@@ -374,9 +377,23 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
         raise
 
 
-def tiff_page_count(file: io.BufferedReader) -> int:
-    """Return the number of pages of a TIFF file."""
-    return vips.get_field(vips.open_image(file), "n-pages", 1)
+def tiff_pages(file: io.BufferedReader) -> list[int]:
+    """Return the indices of a TIFF file's pages, without thumbnails, reduced copies and masks.
+
+    Raises:
+        ImageError: If the file is a camera RAW file, whose page is a preview.
+    """
+    count = vips.get_field(vips.open_image(file), "n-pages", 1)
+    file.seek(0)
+    try:
+        pages = list(tifffile.TiffFile(file).pages)[:count]
+        is_raw = _DNG_VERSION in pages[0].tags or (pages[0].subfiletype & _REDUCED and _SUB_IFDS in pages[0].tags)
+    except Exception:  # not supported by tifffile
+        return list(range(count))
+    if is_raw:
+        raise ImageError("camera RAW is not supported")
+    full = [index for index, page in enumerate(pages) if not page.subfiletype & (_REDUCED | _MASK)]
+    return full or list(range(count))
 
 
 def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture:

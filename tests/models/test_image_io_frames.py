@@ -144,3 +144,30 @@ def test_read_truncated_frames(tmp_path, extension, share):
 
     with pytest.raises(ImageError, match=": truncated: "):
         read()
+
+
+@pytest.mark.parametrize("full", [1, 2])
+def test_reduced_pages_and_masks_are_no_pages(tmp_path, full):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for index in range(full):
+            writer.write(blocks(index), photometric="rgb", metadata=None)
+            writer.write(blocks(index)[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+            writer.write(blocks(index)[..., 0] > 99, photometric=4, subfiletype=4, metadata=None)
+    assert frame_count(tmp_path / "a.tif") == full
+    with open_frames(tmp_path / "a.tif") as frames:
+        pictures = list(frames.pictures)
+    assert len(pictures) == frames.count == full
+    for index, picture in enumerate(pictures):
+        np.testing.assert_array_equal(picture.pixels, blocks(index))
+    if full == 1:
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, blocks(0))
+
+
+@pytest.mark.parametrize("tags", [[], [(50706, 1, 4, (1, 4, 0, 0), True)]], ids=["preview", "DNG"])
+def test_camera_raw_is_not_supported(tmp_path, tags):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(blocks(0), photometric="rgb", subfiletype=1, subifds=1, metadata=None, extratags=tags)
+        writer.write(np.zeros((64, 80), np.uint16), photometric="cfa", metadata=None)
+    for read in (read_image, frame_count):
+        with pytest.raises(ImageError, match="camera RAW is not supported"):
+            read(tmp_path / "a.tif")
