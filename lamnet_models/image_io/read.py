@@ -57,7 +57,7 @@ _VIPS_UNSUPPORTED_TIFF = (
 _MINISBLACK, _RGB, _ALPHA = 1, 2, 2  # values of TIFF tags
 _TIFFFILE_KINDS = ((_MINISBLACK,), (_RGB,), (_MINISBLACK, _ALPHA), (_RGB, _ALPHA))
 _TIFFFILE_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)  # none, LZW, deflate, PackBits, LZMA, Zstandard
-_XMP, _SUB_IFDS, _DNG_VERSION = 700, 330, 50706  # TIFF tags
+_XMP, _ICC_PROFILE, _SUB_IFDS, _DNG_VERSION = 700, 34675, 330, 50706  # TIFF tags
 _REDUCED, _MASK = 1, 4  # flags of pages
 
 for _name in ("PIL", "pyvips", "tifffile"):  # keep log messages on damaged files from the terminal
@@ -436,7 +436,7 @@ def _read_tiff_with_tifffile(file: io.BufferedReader, page: int | None) -> Pictu
     if _is_planar(directory) and directory.samplesperpixel > 1:
         pixels = np.moveaxis(pixels, 0, 2)
     pixels = np.ascontiguousarray(pixels.reshape(directory.imagelength, directory.imagewidth, -1))
-    profile, exif = matching_profile(directory.iccprofile, pixels.shape[2]), _tiff_exif(file, page)
+    profile, exif = matching_profile(directory.tags.valueof(_ICC_PROFILE), pixels.shape[2]), _tiff_exif(file, page)
     xmp = directory.tags.valueof(_XMP)
     metadata = (profile, exif_dpi(exif), descriptive_exif(exif), descriptive_xmp(xmp), signals_from_exif(exif))
     return Picture(pixels, *metadata).upright(exif.get(ORIENTATION, xmp_orientation(xmp)))
