@@ -31,8 +31,9 @@ from . import (
 )
 from .app import serve_page
 from .eval import evaluate
+from .launching import is_worker
 from .list import list_models
-from .output import print_error
+from .output import ImportNotice, print_error
 
 app = typer.Typer(
     name="lamnet",
@@ -90,6 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # file names and symbols that the encoding lacks
+    if "--json" not in (sys.argv if arguments is None else arguments) and not is_worker():
+        ImportNotice.install()
     command = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
     try:
         # The context object is the command line to run the same command in another process.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from rich.console import Console
@@ -26,13 +27,35 @@ from rich.text import Text
 
 
 def print_error(message: str) -> None:
-    """Print an error, one line on standard error."""
-    print(f"lamnet: error: {message}", file=sys.stderr)
+    """Print an error on standard error."""
+    print_note(f"error: {message}")
 
 
 def print_note(message: str) -> None:
-    """Print a note, one line on standard error."""
-    print(f"lamnet: {message}", file=sys.stderr)
+    """Print a note on standard error: one line, which a terminal gets wrapped at spaces."""
+    console = Console(stderr=True)
+    text = f"lamnet: {message}"
+    if console.is_terminal:
+        text = textwrap.fill(text, console.width, break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr, flush=True)
+
+
+class ImportNotice:
+    """Import hook that prints a note when the first package that takes seconds to import is imported."""
+
+    _PACKAGES: ClassVar = {"torch": "PyTorch", "gradio": "Gradio"}
+
+    @classmethod
+    def install(cls) -> None:
+        """Install the hook, unless one of the packages is loaded."""
+        if not cls._PACKAGES.keys() & sys.modules.keys():
+            sys.meta_path.insert(0, cls())
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Print the note; other finders find the package."""
+        if name in self._PACKAGES and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            print_note(f"loading {self._PACKAGES[name]}")
 
 
 def print_json(value: Any) -> None:

@@ -217,7 +217,7 @@ class _LiveProgress:
         report, validation = self._report, self._validation
         if report is None:
             table.add_row("run", str(self._folder))
-            table.add_row("", "waiting for the first report")
+            table.add_row("", "waiting for the first step")
             self._live.update(table)
             return
         table.add_row("run", str(self._folder), "step", f"{report.step}")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..checkpoint import save_checkpoint
 from ..data import Dataset, open_dataset
-from ..errors import LAMNetError, TrainingError
+from ..errors import LAMNetError, TrainingError, one_line, quantity
 from ..evaluation import evaluate
 from ..factory import create_model
 from .callbacks import Log, NullCallback, Report, TrainingCallback, Validation
@@ -42,6 +42,9 @@ from .recipe import Recipe, budget_progress, learning_rate, load_recipe, target_
 
 _DEVICE_SHARE = 0.3
 """Largest fraction of free GPU memory for the decoded images; larger stores stay in main memory."""
+
+_DECODED_EVERY = 100
+"""Number of decoded images between messages."""
 
 _FFT_WEIGHT = 0.05
 """Weight of the Fourier term in the loss ``"l1_fft"``."""
@@ -134,6 +137,9 @@ class Trainer:
         """
         recipe, stopped = self.recipe, 0
         self._saved_at = self._validated_at = self._reported_at = (self.step, self.seconds)
+        first = self.step + 1
+        if recipe.compile:
+            self.callback.on_message("compiling the network: the first step takes minutes")
         with SignalHandler() as signals:
             while self.progress < 1 and not stopped:
                 self._step()
@@ -141,6 +147,8 @@ class Trainer:
                 signals.save = False
                 if self.step % recipe.log_every == 0:
                     self._report()
+                elif self.step == first:
+                    self.callback.on_report(self._current_report())
                 if self._is_due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
                     self._validate()
                 if save or self._is_due(self._saved_at, recipe.save_every, recipe.save_minutes):
@@ -249,18 +257,24 @@ class Trainer:
         return by_steps or (minutes > 0 and self._clock - last[1] >= 60 * minutes)
 
     def _report(self) -> None:
+        """Report and log the steps since the last report."""
+        report = self._current_report()
+        self._loss.zero_()
+        self._count = 0
+        self._reported_at = (self.step, self.seconds)
+        self.callback.on_report(report)
+        self._log_event("report", report)
+
+    def _current_report(self) -> Report:
         loss = self.accelerator.reduce(self._loss / self._count, "mean").item()
         lr = self.optimizer.param_groups[0]["lr"]
         step, seconds = self._reported_at
         speed = self.recipe.batch * (self.step - step) / max(self.seconds - seconds, 1e-9)
         progress = self.progress
         used = self.seconds - self._start["seconds"]
-        self._loss.zero_()
-        self._count = 0
-        self._reported_at = (self.step, self.seconds)
         if not math.isfinite(loss):
             self._raise_diverged(f"loss is {loss}")
-        report = Report(
+        return Report(
             step=self.step,
             loss=loss,
             lr=lr,
@@ -271,8 +285,6 @@ class Trainer:
             pixels_per_second=speed * self.recipe.patch**2,
             seconds_left=max(used * (1 - progress) / progress, 0.0),
         )
-        self.callback.on_report(report)
-        self._log_event("report", report)
 
     @torch.no_grad()
     def _check_weights(self) -> None:
@@ -425,8 +437,14 @@ class Trainer:
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator
+        self.callback.on_message(f"reading {quantity(len(train_set.pairs), 'image')} in {one_line(train_set.folder)}")
+
+        def show(done: int, total: int) -> None:
+            if done % _DECODED_EVERY == 0:
+                self.callback.on_message(f"decoded {done} of {total} images")
+
         with accelerator.local_main_process_first():  # the first process decodes, the others read its store
-            self.store = open_store(train_set, self.recipe.patch, targets=self.recipe.targets)
+            self.store = open_store(train_set, self.recipe.patch, show, targets=self.recipe.targets)
         self._host_store = self.store
         for problem in self.store.problems:
             self.callback.on_message(f"image skipped: {problem}")
@@ -434,7 +452,8 @@ class Trainer:
             free, _ = torch.cuda.mem_get_info()
             if self.store.nbytes < _DEVICE_SHARE * free:
                 self.store = self.store.to(accelerator.device)
-        self.callback.on_message(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
+        images = quantity(len(self.store.names), "image")
+        self.callback.on_message(f"{images}, {len(self.store.hr) / 1e6:.0f} megapixels")
 
 
 def _hardware(accelerator: Accelerator) -> str:

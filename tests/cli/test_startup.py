@@ -55,6 +55,25 @@ def test_usage_errors_load_no_torch(arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (["info", "lamnet_x2"], "lamnet: loading PyTorch\n"),
+        (["info", "lamnet_x2", "--json"], ""),
+        (["list"], ""),
+        (["app", "-n", "nothing.pth"], "lamnet: loading Gradio\n"),
+        (["train", "quick", "--data", "nowhere"], "lamnet: loading PyTorch\n"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_long_imports_are_announced(arguments, note, tmp_path):
+    if arguments[0] == "app":
+        pytest.importorskip("gradio")
+    _, err, _ = run(*arguments, cwd=tmp_path)
+    notes = [line for line in err.splitlines(keepends=True) if "error" not in line]
+    assert notes == [note] * bool(note)
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["convert", "{model}", "converted.pth"],

@@ -69,6 +69,16 @@ def photos(tmp_path):
     return folder
 
 
+def test_train_reports_first_step_of_each_session(tmp_path):
+    for steps in (5, 8):
+        callback = Recorder()
+        train(Recipe(**TINY | {"steps": 5, "log_every": 4}), tmp_path, resume=steps > 5, callback=callback, steps=steps)
+        assert [report.step for report in callback.reports] == ([1, 4] if steps == 5 else [6, 8])
+        assert all(report.loss > 0 for report in callback.reports)
+    log = [entry["step"] for entry in read_log(tmp_path / "log.jsonl") if entry["kind"] == "report"]
+    assert log == [4, 8]  # independent of where the sessions began
+
+
 def test_load_recipe_paper_values():
     assert {"quick", "budget", "cpu", "paper_x2", "paper_x3", "paper_x4", "paper_large_x4"} <= set(list_recipes())
     for name in list_recipes():
@@ -267,7 +277,7 @@ def test_train_outputs(tmp_path):
     recipe = load_recipe("quick").with_overrides({"steps": 60, "valid_every": 30, "save_every": 20, "log_every": 20})
     result = train(recipe, tmp_path / "run", callback=callback)
     assert (result.step, result.stopped_by) == (60, 0)
-    assert [report.step for report in callback.reports] == [20, 40, 60]
+    assert [report.step for report in callback.reports] == [1, 20, 40, 60]
     assert callback.reports[-1].loss < callback.reports[0].loss / 1.5
     assert [validation.step for validation in callback.validations] == [30, 60]
     assert result.best == callback.validations[-1].psnr > callback.validations[0].psnr
