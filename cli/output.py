@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +26,9 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+_UNLIMITED = 10**6
+"""Console width, in characters, that no line exceeds."""
 
 
 def print_error(message: str) -> None:
@@ -71,19 +76,29 @@ def print_csv(columns: list[str], rows: list[list[object]]) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[object]], numeric: tuple[str, ...] = ()) -> None:
-    """Print a table on standard output.
+    """Print a table on standard output, or a list of cells if the terminal is too narrow for whole words.
 
     Args:
         columns: Column names; if all are empty, the table has no header.
         rows: Cells of each row.
         numeric: Names of the right-aligned columns.
     """
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNLIMITED  # one line per row for other programs
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(columns), header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: no markup in values
-    Console().print(table)
+    whole_words = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).minimum
+    if whole_words <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        for index, (column, cell) in enumerate(zip(columns, row, strict=True)):
+            text = f"{'  ' if index else ''}{f'{column}: ' if column else ''}{cell}"
+            console.print(Text(text, overflow="ignore"), crop=False)
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -1,13 +1,18 @@
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
 from lamnet_cli.main import app
 from PIL import Image
 from torch._inductor import config as inductor
+from typer.main import get_command
 
 import lamnet_models
-from lamnet_models.names import packaged_weights
+from lamnet_models.names import VARIANTS, packaged_weights
 
 COMMANDS = [command.name for command in app.registered_commands]
 
@@ -26,6 +31,50 @@ def test_help_has_example(lamnet, command):
     code, out, _ = lamnet(command, "--help")
     assert code == 0
     assert f"Example: lamnet {command}" in out
+
+
+def all_commands(command, path=()):
+    yield path, command
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from all_commands(subcommand, (*path, name))
+
+
+@pytest.mark.parametrize("width", [40, 79, 80])
+def test_help_keeps_option_names_whole(lamnet, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for path, command in all_commands(get_command(app)):
+        _, out, _ = lamnet(*path, "--help")
+        words = set(re.split(r"[\s,│]+", out))
+        names = [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+        assert {name for name in names if name.startswith("-")} <= words, path
+        assert max(map(len, out.splitlines())) <= width, path
+
+
+def test_tables_keep_model_names_whole(lamnet, monkeypatch):
+    names = [*VARIANTS, *packaged_weights()]
+    for width in ("40", "60", None):
+        if width:
+            monkeypatch.setenv("COLUMNS", width)
+        else:
+            monkeypatch.delenv("COLUMNS")
+        assert set(names) <= set(re.split(r"[\s,]+", lamnet("list")[1]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudoterminal")
+def test_errors_keep_names_whole_in_terminal():
+    import pty
+
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "lamnet_cli", "info", "lamnet_large_x5.photos310_v1"]
+    process = subprocess.run(command, stderr=terminal, env=os.environ | {"COLUMNS": "40"}, timeout=60)
+    os.close(terminal)
+    lines = os.read(master, 10_000).decode().splitlines()
+    os.close(master)
+    assert process.returncode == 2
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 40
+    assert any("'lamnet_large_x5'" in line for line in lines)
+    assert any("lamnet_large_x4?" in line for line in lines)
 
 
 def test_version(lamnet):
