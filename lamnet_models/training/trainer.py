@@ -24,12 +24,14 @@ from ..factory import create_model
 from .callbacks import Log, NullCallback, Report, TrainingCallback, Validation
 from .checkpointing import (
     ZERO_COUNTERS,
+    begin_part,
     branch_recipe,
     branch_state,
     initialize_as_interpolation,
     initialize_from,
     load_state,
     lock_folder,
+    part_metadata,
     save_state,
     set_random_state,
     write_state,
@@ -119,6 +121,7 @@ class Trainer:
         self.model = self.accelerator.prepare(network)
         self.step, self.pixels, self._seconds, self._best = 0, 0, 0.0, None
         self._start = ZERO_COUNTERS  # counters at the start of the budget; nonzero in a decay branch
+        self._part = ZERO_COUNTERS  # counters at the start of the current settings
         self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
         if state is not None:
             self._restore(state)
@@ -344,14 +347,10 @@ class Trainer:
             "ema": self.ema.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "seconds": self.seconds,
-            "pixels": self.pixels,
-            "start": self._start,
-            "hardware": _hardware(self.accelerator),
             "best": self._best,
             "loss": (self._loss.item(), self._count),
             "data": self.store.digest,
-            "before": self._init_info,
+            **self._counters(),
         }
         try:
             save_state(self.folder / "states", self.step, state, self.recipe.keep)
@@ -362,6 +361,19 @@ class Trainer:
             self.callback.on_message(
                 f"the state of step {self.step} was not saved ({error}); training continues, earlier states are kept"
             )
+
+    def _counters(self) -> dict[str, Any]:
+        """Return the entries of a state that describe the training."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "pixels": self.pixels,
+            "start": self._start,
+            "part": self._part,
+            "recipe": asdict(self.recipe),
+            "hardware": _hardware(self.accelerator),
+            "before": self._init_info,
+        }
 
     def _branch_state(self) -> dict[str, Any]:
         """Return the newest state of a decay branch, initially a copy of the trunk's newest state.
@@ -388,6 +400,7 @@ class Trainer:
             raise TrainingError(
                 f"data must be the images that {self.folder} was trained on, got other images: {sources}"
             )
+        state = begin_part(state, self.recipe, len(self.store.names))
         self.network.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
         load_optimizer_state(self.optimizer, state["optimizer"])
@@ -395,6 +408,7 @@ class Trainer:
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
         self.pixels = state.get("pixels", self.step * self.recipe.pixels_per_step)
         self._start = state.get("start", ZERO_COUNTERS)
+        self._part = state.get("part", self._start)
         self._init_info = state["before"]
         loss, self._count = state["loss"]
         self._loss.fill_(loss)
@@ -403,18 +417,8 @@ class Trainer:
 
     def _export(self, name: str, **metadata: Any) -> None:
         """Write the averaged weights as a checkpoint with training metadata."""
-        start = self._start
-        training = {
-            "recipe": asdict(self.recipe),
-            "step": self.step - start["step"],
-            "pixels": self.pixels - start["pixels"],
-            "hours": round((self.seconds - start["seconds"]) / 3600, 3),
-            "images": len(self.store.names),
-            "hardware": _hardware(self.accelerator),
-            **self._init_info,
-            **metadata,
-        }
-        save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training)
+        training = part_metadata(self._counters(), len(self.store.names))
+        save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training | metadata)
 
     def _check_batch(self) -> None:
         recipe, processes = self.recipe, self.accelerator.num_processes

@@ -756,6 +756,22 @@ def test_load_state_deleted_while_reading(tmp_path, monkeypatch, trunk):
     assert not (states / "step_000000006.pt").exists()
 
 
+def test_stages_resumed_with_other_settings(tmp_path):
+    run = tmp_path / "run"
+    for changes in ({"steps": 2}, {"batch": 4, "steps": 3}, {"steps": 5, "log_every": 7}, {"lr": 5e-4, "steps": 6}):
+        train(Recipe(**TINY), run, resume=True, **changes)
+    train(decay_from=run, output=tmp_path / "branch", steps=1)
+    train(output=tmp_path / "branch", resume=True, batch=8, steps=3)
+    parts = stages(read_checkpoint(tmp_path / "branch/last.safetensors").training)
+    assert [part["step"] for part in parts] == [2, 3, 1, 1, 2]
+    assert [part["recipe"]["batch"] for part in parts] == [2, 4, 4, 4, 8]
+    assert [stage_pixels(part) for part in parts] == [2 * 128, 3 * 256, 256, 256, 2 * 512]
+    assert [part["recipe"]["lr"] for part in parts[:3]] == [1e-3, 1e-3, 5e-4]
+    assert ["from scratch" in stage_summary(part) for part in parts] == [True] + [False] * 4
+    for part, text in zip(parts[1:], ("step 2 with batch=4", "step 5 with lr=", "decay from", "batch=8"), strict=True):
+        assert text in stage_summary(part)
+
+
 def test_stages_decay_branch(tmp_path, photos):
     recipe = Recipe(**TINY).with_overrides({"data": [str(photos)], "schedule": "wsd", "decay": 0.5, "save_every": 3})
     targets = {"targets": str(write_targets(photos, tmp_path / "targets")), "target_license": "CC0 1.0"}
