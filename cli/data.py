@@ -109,6 +109,7 @@ def verify_sets(
     """
     from lamnet_models import DatasetError
     from lamnet_models.data import KNOWN_DATASETS, verify
+    from lamnet_models.errors import quantity
 
     results, failed = [], False
     for name in names or KNOWN_DATASETS:
@@ -123,10 +124,10 @@ def verify_sets(
     else:
         for result in results:
             scales = ", ".join(f"×{scale}" for scale in result.scales)
-            state = f"{len(result.problems)} problems" if result.problems else "ok"
+            state = quantity(len(result.problems), "problem") if result.problems else "ok"
             digests = "digests verified" if result.digests else "digests unknown"
             lr_images = f"with LR {scales}" if scales else "without LR"
-            print(f"{result.name}: {state}; {result.images} images {lr_images}, {digests}; {result.folder}")
+            print(f"{result.name}: {state}; {quantity(result.images, 'image')} {lr_images}, {digests}; {result.folder}")
             for problem in result.problems:
                 print_error(problem)
     if not results and not failed:

@@ -57,8 +57,9 @@ def collapse_whitespace(text: object) -> str:
 
 
 def quantity(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural unless the count is 1: ``"1 image"``, ``"1,024 images"``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """Return a count with its noun, in the plural unless the count is 1: ``"1 image"``, ``"1,024 patches"``."""
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{'' if count == 1 else plural}"
 
 
 def error_reason(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from ..checkpoint import read_checkpoint
-from ..errors import TrainingError
+from ..errors import TrainingError, quantity
 from ..filesystem import atomic_path
 from ..lamnet import LAMNet
 from ..pretrained import resolve_weights_path
@@ -89,7 +89,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         else:
             if not paths:
                 return None
-            raise TrainingError(f"{folder}: none of {len(paths)} states can be read")
+            raise TrainingError(f"{folder}: none of its {quantity(len(paths), 'state')} can be read")
         time.sleep(0.05)
     raise TrainingError(f"{folder}: states were deleted while being read")
 
@@ -349,7 +349,7 @@ def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     loaded = [key for key, tensor in state.items() if key in source_state and source_state[key].shape == tensor.shape]
     model.load_state_dict({key: source_state[key] for key in loaded}, strict=False)
     random = sorted({_module_name(key) for key in state if key not in loaded}, key=str)
-    description = f"{len(loaded)} of {len(state)} tensors from {path.name}"
+    description = f"{len(loaded)} of {quantity(len(state), 'tensor')} from {path.name}"
     description = f"{description}; random: {', '.join(random)}" if random else description
     return {"taken": description} | ({"before": checkpoint.training} if "recipe" in checkpoint.training else {})
 

@@ -445,7 +445,7 @@ class Trainer:
 
         def show(done: int, total: int) -> None:
             if done % _DECODED_EVERY == 0:
-                self.callback.on_message(f"decoded {done} of {total} images")
+                self.callback.on_message(f"decoded {done} of {quantity(total, 'image')}")
 
         with accelerator.local_main_process_first():  # the first process decodes, the others read its store
             self.store = open_store(train_set, self.recipe.patch, show, targets=self.recipe.targets)
