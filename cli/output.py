@@ -102,7 +102,7 @@ def print_table(columns: list[str], rows: list[list[object]], numeric: tuple[str
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Raise a usage error if a file cannot be written to a path.
+    """Raise a usage error if a file cannot be written to a path. Missing folders are created when it is written.
 
     Args:
         path: File to write.
@@ -110,8 +110,9 @@ def check_output(path: Path, overwrite: bool) -> None:
     """
     if path.is_dir():
         raise typer.BadParameter(f"output must be a file, got the folder {path}")
-    if not path.parent.is_dir():
-        raise typer.BadParameter(f"output folder {path.parent} does not exist: create it first")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise typer.BadParameter(f"output must be in a folder, got {path}, but {nearest} is a file")
     if path.exists() and not overwrite:
         raise typer.BadParameter(f"{path} exists: pass --overwrite, or choose another name")
 

@@ -152,6 +152,8 @@ def upscale(
     Video: ffmpeg -i a.mp4 -f rawvideo -pix_fmt rgb24 - | lamnet upscale - --size 640x360 -s 2 -o - | ffmpeg …
     """
     sides = parse_tile(tile)
+    if fp32 and precision not in (PrecisionName.auto, PrecisionName.fp32):
+        raise typer.BadParameter(f"--fp32 and --precision {precision.value} are mutually exclusive")
     if overwrite and skip_existing:
         raise typer.BadParameter("--overwrite and --skip-existing are mutually exclusive")
     is_raw = "-" in inputs
@@ -289,6 +291,7 @@ def _open_report(path: Path | None) -> Iterator[Callable[[Result], None]]:
     if path is None:
         yield lambda _: None
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         yield lambda result: print(json.dumps(_to_dict(result)), file=file, flush=True)
 

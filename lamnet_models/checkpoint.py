@@ -185,7 +185,7 @@ def save_checkpoint(
 
     Args:
         model: Model, on any device.
-        path: Output file; its folder must exist.
+        path: Output file; its folder is created if missing.
         training: Training metadata to store with the weights; JSON-serializable.
         format: ``"lamnet"`` writes safetensors with the metadata that [`load_model`][lamnet_models.load_model] needs.
             ``"original"`` writes a pickle in the original format, for the authors' code, without ``training``.

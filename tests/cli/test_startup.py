@@ -44,6 +44,9 @@ def test_help_and_list_load_no_torch(arguments):
         (["eval", "lamnt_x4"], "did you mean lamnet_x4?"),
         (["info", "lamnet_x4.nothing"], "lamnet_x4.photos310_v1"),
         (["create", "lamnt_x4"], "did you mean lamnet_x4?"),
+        (["bench", "nope"], "baselines: swinir_light, omni_sr"),
+        (["bench", "swinir"], "did you mean swinir_light?"),
+        (["explain", "-n", "nope"], "swinir_light"),
         (["train", "quick", "stps=1"], "steps"),
     ],
 )
