@@ -267,8 +267,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch.load raises arbitrary errors, whose messages advise disabling weights_only
         raise CheckpointError(
-            f"{path}: must be a safetensors file or a PyTorch checkpoint of plain tensors; it is damaged, has another "
-            "format, or contains code, which is never run"
+            f"{path}: must be safetensors or a checkpoint of plain tensors; it is damaged, or contains code, which is "
+            "never run"
         ) from None
     if isinstance(content, dict):
         content = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), dict)), content)

@@ -591,8 +591,8 @@ def upscale_raw(
     sink.flush()
     if data:
         raise ImageError(
-            f"frame {count + 1} must have {3 * height * width:,} bytes, got {len(data):,}: the stream is truncated, or "
-            f"its frames are not {width}x{height} pixels in rgb24"
+            f"frame {count + 1} must have {3 * height * width:,} bytes ({width}x{height}, rgb24), got {len(data):,}: "
+            "the stream is truncated or has another format"
         )
     if not count:
         raise ImageError("the stream contains no frames")
