@@ -273,7 +273,7 @@ class Trainer:
         lr = self.optimizer.param_groups[0]["lr"]
         step, seconds = self._reported_at
         speed = self.recipe.batch * (self.step - step) / max(self.seconds - seconds, 1e-9)
-        progress = self.progress
+        progress = min(self.progress, 1.0)  # the last step may exceed a budget in minutes
         used = self.seconds - self._start["seconds"]
         if not math.isfinite(loss):
             self._raise_diverged(f"loss is {loss}")

@@ -756,6 +756,12 @@ def test_load_state_deleted_while_reading(tmp_path, monkeypatch, trunk):
     assert not (states / "step_000000006.pt").exists()
 
 
+def test_train_reports_at_most_whole_budget(tmp_path):
+    callback = Recorder()
+    train(Recipe(**TINY | {"steps": None, "minutes": 1e-6, "schedule": "wsd"}), tmp_path, callback=callback)
+    assert [(report.progress, report.seconds_left) for report in callback.reports] == [(1, 0)]
+
+
 def test_stages_resumed_with_other_settings(tmp_path):
     run = tmp_path / "run"
     for changes in ({"steps": 2}, {"batch": 4, "steps": 3}, {"steps": 5, "log_every": 7}, {"lr": 5e-4, "steps": 6}):
