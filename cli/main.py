@@ -97,7 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # file names and symbols that the encoding lacks
-    if "--json" not in (sys.argv if arguments is None else arguments) and not is_worker():
+    is_first_process = not is_worker() and os.environ.get("RANK", "0") == "0"  # as set by torchrun
+    if is_first_process and "--json" not in (sys.argv if arguments is None else arguments):
         ImportNotice.install()
     command = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
     try:

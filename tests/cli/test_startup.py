@@ -76,6 +76,12 @@ def test_long_imports_are_announced(arguments, note, tmp_path):
     assert notes == [note] * bool(note)
 
 
+def test_long_imports_are_announced_once_under_launcher(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    _, err, modules = run("info", "lamnet_x2")
+    assert ("torch" in modules, err) == (True, "")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
