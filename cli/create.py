@@ -45,8 +45,10 @@ def create(
 
     Example: lamnet create lamnet_x2 --set window.strides=1,2 window.steps=3,3 -o my.safetensors
     """
+    format = None
     if output:
         check_output(output, overwrite)
+        format = Format.of(output).value
     check_models(name)
     from lamnet_models import save_checkpoint
     from lamnet_models.factory import create_variant, format_value, nearest_published, parse_settings
@@ -59,7 +61,7 @@ def create(
     weights = (model.pretrained_cfg.get("file") or name) if pretrained else None
     if output:
         training = {"initialized_from": Path(weights).name} if weights else None
-        save_checkpoint(model, output, training=training, format=Format.of(output).value)
+        save_checkpoint(model, output, training=training, format=format)
     params = sum(parameter.numel() for parameter in model.parameters())
     _, differing = nearest_published(model)
     if as_json:

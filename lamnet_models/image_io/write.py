@@ -71,7 +71,7 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95,
     profile. The rest is dropped, see ``dropped_color``, except HDR, which is an error.
 
     Args:
-        path: The file; an existing one is replaced. Its folder must exist.
+        path: The file; an existing one is replaced. Its folder is created if missing.
         picture: Picture to write.
         quality: Quality of JPEG, WebP, AVIF and HEIC, 1 to 100.
         background: Color to blend transparent pixels onto, such as ``"white"`` or ``"#rrggbb"``, for formats without

@@ -122,7 +122,7 @@ def test_upscale_background(lamnet, tmp_path, model, colors):
         assert "transparent_x2.jpg" in err
         assert "--background" in err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["opaque_x2.jpg"]
-    for options in (["--dry-run"], ["--overwrite"]):
+    for options in (["--overwrite", "--dry-run"], ["--overwrite"]):
         code, out, err = lamnet(*command, "--background", "#ffffff", *options)
         assert (code, err, len(out.splitlines())) == (0, "", 2)
         assert lamnet(*command, "--background", "whitish", *options)[0] == 2
