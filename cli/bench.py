@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Device, DeviceName, Json, Overwrite, check_chart, parse_choices, parse_size
+from .options import Device, DeviceName, Json, Overwrite, check_chart, check_models, parse_choices, parse_size
 from .output import print_error, print_json, print_table, spinner
 
 if TYPE_CHECKING:
@@ -97,10 +97,12 @@ def bench(
         raise typer.BadParameter("--chart cannot be used with --op")
     if psnr and (windows or not charts):
         raise typer.BadParameter("--psnr requires --chart, and cannot be used with --windows")
-    from lamnet_models.benchmarking import PEERS, draw_chart, read_psnr
+    from lamnet_models.names import BASELINES, default_model_for_scale
+
+    check_models(*(models or []), baselines=BASELINES)
     from lamnet_models.benchmarking import bench as measure
+    from lamnet_models.benchmarking import draw_chart, read_psnr
     from lamnet_models.benchmarking.peers import has_spandrel
-    from lamnet_models.names import default_model_for_scale
 
     _check_backends(chosen_backends, device.value)
     if op:
@@ -109,7 +111,7 @@ def bench(
     if windows:
         _bench_windows(pixels, rounds, threads, device.value, charts, as_json)
         return
-    names = models or [default_model_for_scale(scale), *(PEERS if has_spandrel() else ())]
+    names = models or [default_model_for_scale(scale), *(BASELINES if has_spandrel() else ())]
     reference = baseline or names[0]
     if reference not in names:
         raise typer.BadParameter(f"--baseline must be one of {', '.join(names)}, got {reference}")

@@ -26,9 +26,10 @@ from .options import (
     Scale,
     Tile,
     check_models,
+    check_picture,
     parse_tile,
 )
-from .output import check_output, print_error, print_json, print_table, progress_bar
+from .output import print_error, print_json, print_table, progress_bar
 
 
 def parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
@@ -73,16 +74,15 @@ def compare(
     boxes = [parse_detail(text) for text in detail or []]
     sides = parse_tile(tile)
     draws = bool(boxes) or details > 0
-    if draws:
-        check_output(output, overwrite)
     check_models(*models, baselines=("bicubic",))
+    if draws:
+        check_picture(output, overwrite)
     from lamnet_models import evaluation
+    from lamnet_models.errors import quantity
     from lamnet_models.evaluation.compare import Detail
-    from lamnet_models.image_io import WRITABLE, write_image
+    from lamnet_models.image_io import write_image
     from lamnet_models.image_io.grids import Box
 
-    if draws and output.suffix.lower() not in WRITABLE:
-        raise typer.BadParameter(f"--output must end in one of {', '.join(WRITABLE)}, got {output}")
     with progress_bar() as progress:
         tasks = {}
 
@@ -129,7 +129,7 @@ def compare(
             [[e.model, f"{e.psnr:.2f} dB", f"{e.ssim:.4f}", f"{e.forward_seconds:.2f}"] for e in result.evaluations],
             numeric=("PSNR", "SSIM", "seconds"),
         )
-        print(f"{first.dataset} ×{first.scale}, {len(first.images)} images; {first.measured}; {first.lr}")
+        print(f"{first.dataset} ×{first.scale}, {quantity(len(first.images), 'image')}; {first.measured}; {first.lr}")
         if result.picture:
             print(f"details in {output}")
     if first.skipped:

@@ -21,7 +21,10 @@ class Format(str, Enum):
     @classmethod
     def of(cls, path: Path) -> Format:
         """Return the format of a file by its extension."""
-        return cls.original if path.suffix in (".pth", ".pt") else cls.lamnet
+        formats = {".safetensors": cls.lamnet, ".pth": cls.original, ".pt": cls.original}
+        if path.suffix not in formats:
+            raise typer.BadParameter(f"output must end in {', '.join(formats)}, got {path}")
+        return formats[path.suffix]
 
 
 def convert(
@@ -45,7 +48,8 @@ def convert(
     Example: lamnet convert LAMNet_x4.pth lamnet_x4.safetensors
     """
     check_output(output, overwrite)
-    to = to or Format.of(output)
+    by_extension = Format.of(output)
+    to = to or by_extension
     from lamnet_models import save_checkpoint
     from lamnet_models.checkpoint import read_checkpoint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from .convert import Format
 from .options import Json, Overwrite, check_models
-from .output import check_output, print_json, print_table
+from .output import check_output, print_json, print_note, print_table
 
 
 def create(
@@ -44,17 +45,23 @@ def create(
 
     Example: lamnet create lamnet_x2 --set window.strides=1,2 window.steps=3,3 -o my.safetensors
     """
+    format = None
     if output:
         check_output(output, overwrite)
+        format = Format.of(output).value
     check_models(name)
     from lamnet_models import save_checkpoint
     from lamnet_models.factory import create_variant, format_value, nearest_published, parse_settings
 
-    model = create_variant(name, parse_settings([*(set_ or []), *(settings or [])]), pretrained=pretrained)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        model = create_variant(name, parse_settings([*(set_ or []), *(settings or [])]), pretrained=pretrained)
+    for note in notes:
+        print_note(str(note.message))
     weights = (model.pretrained_cfg.get("file") or name) if pretrained else None
     if output:
         training = {"initialized_from": Path(weights).name} if weights else None
-        save_checkpoint(model, output, training=training, format=Format.of(output).value)
+        save_checkpoint(model, output, training=training, format=format)
     params = sum(parameter.numel() for parameter in model.parameters())
     _, differing = nearest_published(model)
     if as_json:

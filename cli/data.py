@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from .layout import Command, Group
 from .options import Data, Json
 from .output import print_error, print_json, print_note, print_table, progress_bar
 
-app = typer.Typer(help="List, download and verify datasets.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="List, download and verify datasets.", no_args_is_help=True)
 
 
 def fetch_with_progress(name: str, data: Path | None, source: str | None = None) -> str:
@@ -28,7 +29,7 @@ def fetch_with_progress(name: str, data: Path | None, source: str | None = None)
         return str(fetch(name, data, source, start).folder)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_sets(data: Data = None, as_json: Json = False) -> None:
     """List the known datasets and their folders.
 
@@ -68,7 +69,7 @@ def list_sets(data: Data = None, as_json: Json = False) -> None:
             print(f"{row['name']}: {row['get']}")
 
 
-@app.command("fetch")
+@app.command("fetch", cls=Command)
 def fetch_sets(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Datasets: set5, set14, bsd100, urban100 …")],
     data: Data = None,
@@ -93,7 +94,7 @@ def fetch_sets(
         raise typer.Exit(1)
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify_sets(
     names: Annotated[
         list[str] | None,
@@ -108,6 +109,7 @@ def verify_sets(
     """
     from lamnet_models import DatasetError
     from lamnet_models.data import KNOWN_DATASETS, verify
+    from lamnet_models.errors import quantity
 
     results, failed = [], False
     for name in names or KNOWN_DATASETS:
@@ -122,10 +124,10 @@ def verify_sets(
     else:
         for result in results:
             scales = ", ".join(f"×{scale}" for scale in result.scales)
-            state = f"{len(result.problems)} problems" if result.problems else "ok"
+            state = quantity(len(result.problems), "problem") if result.problems else "ok"
             digests = "digests verified" if result.digests else "digests unknown"
             lr_images = f"with LR {scales}" if scales else "without LR"
-            print(f"{result.name}: {state}; {result.images} images {lr_images}, {digests}; {result.folder}")
+            print(f"{result.name}: {state}; {quantity(result.images, 'image')} {lr_images}, {digests}; {result.folder}")
             for problem in result.problems:
                 print_error(problem)
     if not results and not failed:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, check_models
+from .options import Json, Overwrite, check_models, check_picture
 from .output import print_json, print_table
 
 
@@ -22,6 +22,7 @@ def demo(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Image file to write.", show_default="lamnet_demo_PHOTO.png")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Compare LAMNet with bicubic on a photo.
@@ -33,6 +34,7 @@ def demo(
     """
     output = output or Path(f"lamnet_demo_{Path(photo).stem}.png")
     check_models(model)
+    check_picture(output, overwrite)
     from lamnet_models.evaluation.compare import demo as run
     from lamnet_models.image_io import write_image
 

@@ -57,7 +57,9 @@ def explain(
     check_chart("--output", output, overwrite)
     if at and not re.fullmatch(r"\d+,\d+", at):
         raise typer.BadParameter(f"--at must be X,Y in pixels, such as 120,80, got {at!r}")
-    check_models(*(models or []))
+    from lamnet_models.names import BASELINES
+
+    check_models(*(models or []), baselines=BASELINES)
     from lamnet_models.paper import explain as run
 
     with spinner() as on_status:

@@ -35,6 +35,7 @@ def info(
 
     from lamnet_models import LAMNet, complexity, create_model
     from lamnet_models.checkpoint import read_checkpoint
+    from lamnet_models.errors import quantity
     from lamnet_models.factory import format_value, nearest_published
     from lamnet_models.inference.planner import estimate_process_memory
     from lamnet_models.names import is_checkpoint_path
@@ -76,7 +77,7 @@ def info(
         ["input → output", f"{width}×{height} → {output}"],
         ["MACs (paper)", f"{cost.macs / 1e9:.2f}G: convolutions and matrix products, as counted in papers"],
         ["operations", f"{cost.operations / 1e9:.2f}G: including aggregation, norms, gates and activations"],
-        ["receptive field", f"{cost.receptive_field} pixels, plus the image-wide means of IEM"],
+        ["receptive field", f"{quantity(cost.receptive_field, 'pixel')}, plus the image-wide means of IEM"],
     ]
     untiled, exact, in_memory, in_files = (f"{size / 1e9:.2f} GB" for size in memory.values())
     rows += [
@@ -84,7 +85,7 @@ def info(
         ["", f"{exact} with exact tiling, or {in_memory} and {in_files} of temporary files"],
     ]
     strides, steps = network.window.strides, network.window.steps
-    config = network.config | {"window": f"{network.window.size} pixels, strides {strides}, steps {steps}"}
+    config = network.config | {"window": f"{quantity(network.window.size, 'pixel')}, strides {strides}, steps {steps}"}
     rows += [[key.replace("_", " "), value] for key, value in config.items()]
     if differing:
         rows.append(["base model", f"{base}: {base_cost.params:,} parameters, {base_cost.macs / 1e9:.2f}G MACs"])

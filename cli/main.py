@@ -31,35 +31,42 @@ from . import (
 )
 from .app import serve_page
 from .eval import evaluate
+from .launching import is_worker
+from .layout import Command, Group
 from .list import list_models
-from .output import print_error
+from .output import ImportNotice, print_error
 
 app = typer.Typer(
     name="lamnet",
+    cls=Group,
     help="Image super-resolution with LAMNet.\n\nExample: lamnet upscale photo.jpg",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("upscale")(upscale.upscale)
-app.command("demo")(demo.demo)
-app.command("app")(serve_page)
-app.command("eval")(evaluate)
-app.command("compare")(compare.compare)
-app.command("explain")(explain.explain)
-app.command("reproduce")(reproduce.reproduce)
-app.command("bench")(bench.bench)
-app.command("train")(train.train)
-app.command("plot")(plot.plot)
-app.command("release")(release.release)
-app.command("create")(create.create)
-app.command("list")(list_models)
-app.command("info")(info.info)
-app.command("convert")(convert.convert)
-app.command("export")(export.export)
-app.command("push")(push.push)
-app.command("env")(env.env)
+_COMMANDS = {
+    "upscale": upscale.upscale,
+    "demo": demo.demo,
+    "app": serve_page,
+    "eval": evaluate,
+    "compare": compare.compare,
+    "explain": explain.explain,
+    "reproduce": reproduce.reproduce,
+    "bench": bench.bench,
+    "train": train.train,
+    "plot": plot.plot,
+    "release": release.release,
+    "create": create.create,
+    "list": list_models,
+    "info": info.info,
+    "convert": convert.convert,
+    "export": export.export,
+    "push": push.push,
+    "env": env.env,
+}
+for name, function in _COMMANDS.items():
+    app.command(name, cls=Command)(function)
 app.add_typer(data.app, name="data")
 
 
@@ -90,6 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # file names and symbols that the encoding lacks
+    is_first_process = not is_worker() and os.environ.get("RANK", "0") == "0"  # as set by torchrun
+    if is_first_process and "--json" not in (sys.argv if arguments is None else arguments):
+        ImportNotice.install()
     command = sys.orig_argv[1:] if arguments is None else ["-m", "lamnet_cli", *arguments]
     try:
         # The context object is the command line to run the same command in another process.

@@ -97,7 +97,7 @@ def check_models(*models: str | None, baselines: tuple[str, ...] = ()) -> None:
 
     for model in models:
         if model is not None and model not in baselines and ":" not in model and not is_checkpoint_path(model):
-            split_name(model)
+            split_name(model, baselines)
 
 
 def parse_tile(text: str) -> int | str:
@@ -141,6 +141,15 @@ def require_package(name: str, extra: str) -> None:
     if find_spec(name) is None:
         print_error(f"this command needs {name}, which is not installed: pip install 'lamnet[{extra}]'")
         raise typer.Exit(1)
+
+
+def check_picture(path: Path, overwrite: bool) -> None:
+    """Check that an image file can be written."""
+    check_output(path, overwrite)
+    from lamnet_models.image_io.formats import WRITABLE
+
+    if path.suffix.lower() not in WRITABLE:
+        raise typer.BadParameter(f"--output must end in one of {', '.join(WRITABLE)}, got {path}")
 
 
 def check_chart(option: str, path: Path, overwrite: bool) -> None:

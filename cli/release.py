@@ -27,8 +27,8 @@ def release(
     """
     if not tag.replace("_", "").isalnum():
         raise typer.BadParameter(f"--tag must consist of letters, digits and _, got {tag!r}")
-    if not output.is_dir():
-        raise typer.BadParameter(f"output folder {output} does not exist: create it first")
+    if output.is_file():
+        raise typer.BadParameter(f"--output must be a folder, got the file {output}")
     from lamnet_models.training.release import release as write
 
     result = write(run, tag, output, about_data=about_data, data_dir=data)

@@ -81,7 +81,7 @@ def train(
     """
     if "=" in recipe:  # settings without a recipe
         recipe, settings = "quick", [recipe, *(settings or [])]
-    from lamnet_models.errors import TrainingError
+    from lamnet_models.errors import TrainingError, quantity
     from lamnet_models.training.recipe import Recipe, load_recipe, parse_settings
 
     if decay_from is not None and output is None:
@@ -127,7 +127,9 @@ def train(
         print_note(f"stopped at step {result.step}, state saved; resume with: lamnet train --resume -o {folder}")
         raise typer.Exit(128 + result.stopped_by)
     best = "" if result.best is None else f", best {result.best:.2f} dB"
-    print(f"{folder}: {result.step} steps in {result.seconds / 60:.1f} min{best}; weights in best.safetensors")
+    print(
+        f"{folder}: {quantity(result.step, 'step')} in {result.seconds / 60:.1f} min{best}; weights in best.safetensors"
+    )
 
 
 # Progress display: a live table in a terminal, plain lines elsewhere
@@ -217,7 +219,7 @@ class _LiveProgress:
         report, validation = self._report, self._validation
         if report is None:
             table.add_row("run", str(self._folder))
-            table.add_row("", "waiting for the first report")
+            table.add_row("", "waiting for the first step")
             self._live.update(table)
             return
         table.add_row("run", str(self._folder), "step", f"{report.step}")

@@ -31,7 +31,7 @@ from .options import (
 from .output import JobBars, check_output, print_error, print_json, print_note, progress_bar
 
 if TYPE_CHECKING:
-    from lamnet_models.inference.files import Job, Options, Result
+    from lamnet_models.inference.files import Job, Result
     from lamnet_models.inference.upscaler import UpscalerPool
 
 
@@ -116,7 +116,10 @@ def upscale(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Skip images whose output already exists.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print inputs and outputs without upscaling.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check the images and print what would be done, without doing it."),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write one JSON line per finished image to this file, replacing it.")
     ] = None,
@@ -149,6 +152,8 @@ def upscale(
     Video: ffmpeg -i a.mp4 -f rawvideo -pix_fmt rgb24 - | lamnet upscale - --size 640x360 -s 2 -o - | ffmpeg …
     """
     sides = parse_tile(tile)
+    if fp32 and precision not in (PrecisionName.auto, PrecisionName.fp32):
+        raise typer.BadParameter(f"--fp32 and --precision {precision.value} are mutually exclusive")
     if overwrite and skip_existing:
         raise typer.BadParameter("--overwrite and --skip-existing are mutually exclusive")
     is_raw = "-" in inputs
@@ -156,6 +161,8 @@ def upscale(
         raise typer.BadParameter(
             "raw video requires - as the only input and --size WIDTHxHEIGHT, such as --size 640x360"
         )
+    if is_raw and dry_run:
+        raise typer.BadParameter("--dry-run requires image files, got raw video")
     if report:
         check_output(report, overwrite=True)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
@@ -163,7 +170,7 @@ def upscale(
     from lamnet_models import ImageError
     from lamnet_models.inference.files import Options, plan_jobs, run_jobs
     from lamnet_models.inference.sizing import TargetSize
-    from lamnet_models.inference.upscaler import UpscalerPool, model_scale
+    from lamnet_models.inference.upscaler import UpscalerPool
 
     try:
         options = Options(
@@ -177,24 +184,20 @@ def upscale(
             overlap=max_memory is None,
         )
         target_size = TargetSize(scale, width, height)
-        if dry_run:
-            default = model_scale(model)
-        else:
-            upscalers = UpscalerPool(
-                model,
-                target_size,
-                tile=sides,
-                tile_pad=tile_pad,
-                device=device.value,
-                precision="fp32" if fp32 else precision.value,
-                backend=backend.value,
-                max_memory=max_memory,
-                compile=compile,
-            )
-            default = upscalers.scale
+        upscalers = UpscalerPool(
+            model,
+            target_size,
+            tile=sides,
+            tile_pad=tile_pad,
+            device=device.value,
+            precision="fp32" if fp32 else precision.value,
+            backend=backend.value,
+            max_memory=max_memory,
+            compile=compile,
+        )
         jobs: list[Job] = []
         if not is_raw:
-            name_suffix = target_size.suffix(default) if suffix is None else suffix
+            name_suffix = target_size.suffix(upscalers.scale) if suffix is None else suffix
             jobs = plan_jobs(
                 inputs,
                 output,
@@ -206,17 +209,15 @@ def upscale(
             )
     except (ImageError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
-    if dry_run:
-        _print_plan(jobs, options, as_json)
-        return
     if is_raw:
         with sigterm_as_interrupt():
             _upscale_raw(parse_size("--size", size), output, upscalers, overwrite)
         return
 
     results = []
+    report = None if dry_run else report
     with sigterm_as_interrupt(), _open_report(report) as write_row, JobBars(len(jobs)) as bars:
-        for result in run_jobs(jobs, upscalers, options, progress=bars.update, on_status=bars.start):
+        for result in run_jobs(jobs, upscalers, options, dry_run=dry_run, progress=bars.update, on_status=bars.start):
             results.append(result)
             bars.finish(len(results))
             write_row(result)
@@ -284,29 +285,13 @@ def _hint(option: str | None) -> str:
     return f"; {_HINTS[option]}" if option else ""
 
 
-def _print_plan(jobs: list[Job], options: Options, as_json: bool) -> None:
-    """Print inputs and outputs; exit with code 1 if a format cannot store the transparency of an image."""
-    from lamnet_models.inference.files import transparency_error
-
-    errors = [transparency_error(job, options) for job in jobs]
-    rows = [{"source": str(job.source), "target": str(job.target), "exists": job.target.exists()} for job in jobs]
-    for error, row in zip(errors, rows, strict=True):
-        if error:
-            print_error(f"{error}{_hint(error.option)}")
-        elif not as_json:
-            print(f"{row['source']} → {row['target']}{'  exists' if row['exists'] else ''}")
-    if as_json:
-        print_json([row | {"error": str(error) if error else None} for row, error in zip(rows, errors, strict=True)])
-    if any(errors):
-        raise typer.Exit(1)
-
-
 @contextmanager
 def _open_report(path: Path | None) -> Iterator[Callable[[Result], None]]:
     """Yield a function that writes a result to the report, if any."""
     if path is None:
         yield lambda _: None
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         yield lambda result: print(json.dumps(_to_dict(result)), file=file, flush=True)
 

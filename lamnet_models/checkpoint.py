@@ -185,7 +185,7 @@ def save_checkpoint(
 
     Args:
         model: Model, on any device.
-        path: Output file; its folder must exist.
+        path: Output file; its folder is created if missing.
         training: Training metadata to store with the weights; JSON-serializable.
         format: ``"lamnet"`` writes safetensors with the metadata that [`load_model`][lamnet_models.load_model] needs.
             ``"original"`` writes a pickle in the original format, for the authors' code, without ``training``.
@@ -267,8 +267,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch.load raises arbitrary errors, whose messages advise disabling weights_only
         raise CheckpointError(
-            f"{path}: must be a safetensors file or a PyTorch checkpoint of plain tensors; it is damaged, has another "
-            "format, or contains code, which is never run"
+            f"{path}: must be safetensors or a checkpoint of plain tensors; it is damaged, or contains code, which is "
+            "never run"
         ) from None
     if isinstance(content, dict):
         content = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), dict)), content)

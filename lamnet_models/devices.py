@@ -27,8 +27,8 @@ def resolve_device(device: torch.device | str) -> torch.device:
         torch.empty(0, device=device)
         return torch.device(device)
     except (RuntimeError, AssertionError) as error:  # AssertionError from a torch built without CUDA
-        names = ["auto", "cpu", *(name for name, is_available in accelerators.items() if is_available())]
-        raise ValueError(f"device must be one of {', '.join(names)} on this machine, got {str(device)!r}") from error
+        names = ["cpu", *(name for name, is_available in accelerators.items() if is_available())]
+        raise ValueError(f"device must be {' or '.join(names)} on this machine, got {str(device)!r}") from error
 
 
 @contextmanager

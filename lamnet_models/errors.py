@@ -56,6 +56,12 @@ def collapse_whitespace(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def quantity(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural unless the count is 1: ``"1 image"``, ``"1,024 patches"``."""
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{'' if count == 1 else plural}"
+
+
 def error_reason(error: BaseException) -> str:
     """Return the first line of an error's message, or its type without a message."""
     if isinstance(error, OSError) and error.strerror:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Context manager for an atomic write to ``path``.
+    """Context manager for an atomic write to ``path``, whose folder is created if missing.
 
     Yields a temporary path in the same folder, with the same suffix. It replaces ``path`` if the block succeeds. If the
     block raises, it is removed and ``path`` is unchanged.
 
     Args:
-        path: Output file; its folder must exist.
+        path: Output file.
 
     Yields:
         The temporary path to write to.
@@ -28,6 +28,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         f".lamnet-{secrets.token_hex(4)}{path.suffix}"
     )  # short: names may have the maximum length
     try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:
         error.filename = str(path)  # for the message

@@ -147,8 +147,7 @@ class LAMNet(nn.Module):
         self.upsample = nn.Sequential(
             nn.Conv2d(embed_dim, in_chans * scale**2, 3, padding=1, **factory), nn.PixelShuffle(scale)
         )
-        mean = RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
-        self.register_buffer("mean", torch.tensor(mean, **factory).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(channel_mean(in_chans), **factory).view(-1, 1, 1), persistent=False)
         self.apply(_init_weights)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -228,6 +227,11 @@ class LAMNet(nn.Module):
         return self.residual(shallow, self.conv_body(features))
 
 
+def channel_mean(in_chans: int) -> tuple[float, ...]:
+    """Return the values that a network of this number of image channels subtracts from its input."""
+    return RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
+
+
 def _find_ablation(name: str, *arguments: Any) -> Callable[..., nn.Module]:
     from .paper.ablations import find_layer
 
@@ -242,12 +246,12 @@ def _init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _cfg(**kwargs: Any) -> dict[str, Any]:
+def _cfg(in_chans: int = 3, **kwargs: Any) -> dict[str, Any]:
     return {
         "num_classes": -1,  # not an argument of the model
-        "input_size": (3, 64, 64),
-        "mean": (0.0, 0.0, 0.0),  # inputs are in [0, 1]; the network subtracts its own mean
-        "std": (1.0, 1.0, 1.0),
+        "input_size": (in_chans, 64, 64),
+        "mean": (0.0,) * in_chans,  # inputs are in [0, 1]; the network subtracts its own mean
+        "std": (1.0,) * in_chans,
         "crop_pct": 1.0,
         "interpolation": "bicubic",
         "first_conv": "conv_first",
@@ -288,7 +292,7 @@ def build_variant(
 
     model = LAMNet(**kwargs)
     # As timm.create_model, for timm's save_for_hf.
-    model.pretrained_cfg = model.default_cfg = _cfg(architecture=name, tag=tag)
+    model.pretrained_cfg = model.default_cfg = _cfg(model.in_chans, architecture=name, tag=tag)
     model._model_args = {key: value for key, value in model.config.items() if key in kwargs}
     if pretrained:
         path = find_weights(name, tag) if pretrained is True else Path(pretrained)
@@ -306,7 +310,9 @@ def _build_with_timm(name: str, pretrained: bool, **kwargs: Any) -> LAMNet:
     overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
     # For hf-hub: and local-dir: timm passes a full configuration and loads the weights itself.
     from_timm = cfg is not None and not isinstance(cfg, str)
-    if pretrained and not from_timm:
+    if from_timm:
+        overlay["first_conv"] = None  # timm would adapt it again, after _checkpoint_filter_fn
+    elif pretrained:
         overlay["file"] = str(overlay.get("file") or find_weights(name, cfg or ""))
     model = build_model_with_cfg(
         LAMNet,
@@ -324,8 +330,9 @@ def _build_with_timm(name: str, pretrained: bool, **kwargs: Any) -> LAMNet:
 
 def _checkpoint_filter_fn(state: dict[str, Tensor], model: LAMNet) -> dict[str, Tensor]:
     from .checkpoint import Checkpoint, check_state
+    from .pretrained import adapt_channels
 
-    state = Checkpoint.from_state(state).state
+    state = adapt_channels(Checkpoint.from_state(state).state, model.in_chans)
     check_state(model, state)
     return state
 

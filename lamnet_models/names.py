@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,6 +19,9 @@ VARIANTS: dict[str, dict[str, int]] = {
     "lamnet_large_x4": {"scale": 4, "num_blocks": 5},
 }
 """Models of the paper: arguments of [`LAMNet`][lamnet_models.LAMNet] by name."""
+
+BASELINES = ("swinir_light", "omni_sr", "atd_light", "dat_light", "craft", "dctlsa", "safmn")
+"""Peer networks for comparisons of speed; see [`PEERS`][lamnet_models.benchmarking.PEERS]."""
 
 FAMILIES = {"LAMNet": 4, "LAMNet-large": 5}
 """Numbers of blocks of the two networks of the paper, by their names there."""
@@ -59,17 +63,24 @@ def is_checkpoint_path(source: str | os.PathLike) -> bool:
     return isinstance(source, os.PathLike) or path.suffix in _SUFFIXES or path.is_file()
 
 
-def split_name(name: str) -> tuple[str, str]:
+def split_name(name: str, baselines: Sequence[str] = ()) -> tuple[str, str]:
     """Return the name in [`VARIANTS`][lamnet_models.names.VARIANTS] and the tag, empty if there is none.
+
+    Args:
+        name: Name of a model or of packaged weights.
+        baselines: Names to suggest besides those of models.
 
     Raises:
         ModelError: If the model, or with a tag its packaged weights, do not exist.
     """
     variant, _, tag = name.partition(".")
     if variant not in VARIANTS:
-        near = difflib.get_close_matches(variant, VARIANTS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(VARIANTS)}"
-        raise ModelError(f"no model named {variant!r}: {hint}")
+        near = difflib.get_close_matches(variant, [*VARIANTS, *baselines], n=1)
+        if near:
+            raise ModelError(f"no model named {variant!r}: did you mean {near[0]}?")
+        if baselines:
+            raise ModelError(f"no model named {variant!r} (see lamnet list); baselines: {', '.join(baselines)}")
+        raise ModelError(f"no model named {variant!r}: available: {', '.join(VARIANTS)}")
     if tag and name not in packaged_weights():
         tags = [key for key in packaged_weights() if key.startswith(f"{variant}.")]
         raise ModelError(f"no weights named {name!r}; packaged for {variant}: {', '.join(tags) or 'none'}")

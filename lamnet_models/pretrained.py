@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -19,10 +22,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors import SafetensorError
+from torch import Tensor
 
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, HubError, LAMNetError, ModelError, collapse_whitespace
-from .lamnet import LAMNet
+from .lamnet import LAMNet, channel_mean
 from .names import is_checkpoint_path, packaged_weights
 
 WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
@@ -30,6 +34,8 @@ WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
 
 HUB_VARIABLE = "LAMNET_HUB"
 """Environment variable with a Hugging Face repository of ``NAME.TAG.safetensors``, searched last."""
+
+_IMAGE_CONVOLUTIONS = ("conv_first.weight", "conv_first.bias", "upsample.0.weight", "upsample.0.bias")
 
 
 def find_weights(name: str, tag: str = "") -> Path:
@@ -82,6 +88,8 @@ def resolve_weights_path(source: str | os.PathLike) -> Path:
 def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
     """Load pretrained weights into a model of the same architecture.
 
+    Only the number of image channels may differ, see [`adapt_channels`][lamnet_models.pretrained.adapt_channels].
+
     Args:
         model: Model, modified in place.
         path: Checkpoint file.
@@ -94,11 +102,49 @@ def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
     differences = [
         f"{key}={checkpoint.config[key]} (model: {value})"
         for key, value in model.config.items()
-        if checkpoint.config.get(key, value) != value
+        if checkpoint.config.get(key, value) != value and key != "in_chans"
     ]
     if differences:
         raise CheckpointError(f"{path} has weights for {', '.join(differences)}; {_describe_packaged_weights()}")
-    checkpoint.load_into(model)
+    replace(checkpoint, state=adapt_channels(checkpoint.state, model.in_chans)).load_into(model)
+
+
+def adapt_channels(state: dict[str, Tensor], in_chans: int) -> dict[str, Tensor]:
+    """Adapt weights to another number of image channels, with a warning.
+
+    The first convolution is adapted as by timm's ``adapt_input_conv``: a single channel gets the sum of the weights;
+    several channels get those of the source's channels in turn, scaled to keep their sum. The output convolution gets
+    the average, or the weights of the source's channels in turn. The biases of both make up for the mean that the
+    network subtracts, which depends on the number of channels; the zero padding of the first convolution does not.
+
+    Args:
+        state: State dict with LAMNet's key names.
+        in_chans: Number of image channels of the model.
+
+    Returns:
+        The state dict; the same if the number is equal or a tensor to adapt is missing.
+    """
+    base = state["conv_first.weight"].shape[1]
+    if in_chans == base or not state.keys() >= set(_IMAGE_CONVOLUTIONS):
+        return state
+    first, first_bias, last, last_bias = (state[name].double() for name in _IMAGE_CONVOLUTIONS)
+    sources = torch.arange(in_chans) % base
+    mean, base_mean = (torch.tensor(channel_mean(count)).double() for count in (in_chans, base))
+
+    def adapt_input(weight: Tensor) -> Tensor:
+        return weight.sum(1, keepdim=True) if in_chans == 1 else weight[:, sources] * (base / in_chans)
+
+    def adapt_output(values: Tensor) -> Tensor:
+        values = values.unflatten(0, (base, -1))  # as PixelShuffle: channels, then positions
+        return values.mean(0) if in_chans == 1 else values[sources].flatten(0, 1)
+
+    adapted = adapt_input(first)
+    shift = adapted * mean[:, None, None] - adapt_input(first * base_mean[:, None, None])
+    positions = len(last_bias) // base
+    last_bias = adapt_output(last_bias + base_mean.repeat_interleave(positions)) - mean.repeat_interleave(positions)
+    values = (adapted, first_bias + shift.sum((1, 2, 3)), adapt_output(last), last_bias)
+    warnings.warn(f"weights for in_chans={base} adapted to in_chans={in_chans}: fine-tune them", stacklevel=2)
+    return state | {name: value.float() for name, value in zip(_IMAGE_CONVOLUTIONS, values, strict=True)}
 
 
 def _describe_packaged_weights() -> str:

@@ -1,21 +1,36 @@
 """Shared fixtures."""
 
+import importlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
-
-# Set before torch is imported: xdist workers share the cores, so one thread each.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-if not torch.cuda.is_available():  # set before Triton is imported: runs its kernels in Python
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
 from lamnet_models.resize import imresize
+
+# Tests and the processes that they start run in the environment of a user's shell. Hence no variables are set here.
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
+    torch.set_num_threads(1)
+
+INTERPRETER = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
+
+if find_spec("triton"):
+    with mock.patch.dict(os.environ, INTERPRETER):  # read on import: whether kernels run in Python
+        for name in ("focal_aggregate", "focal_pass", "dual_gate"):
+            importlib.import_module(f"lamnet_layers.ops.triton.{name}")
+
+
+@pytest.fixture
+def triton_interpreter():
+    """Make the Triton backends available on any device."""
+    with mock.patch.dict(os.environ, INTERPRETER):
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -38,7 +38,7 @@ def serving(folder, model, *arguments):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (folder / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     command = [sys.executable, str(SERVICE), str(model), "--port", str(port), *arguments]
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

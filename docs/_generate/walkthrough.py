@@ -65,7 +65,7 @@ def walk(blocks: list[str], home: Path, settings: str) -> list[str]:
     """
     script = _SHELL.format(settings=settings) + "".join(f"echo '{_MARKER}'\n{block}" for block in blocks)
     scripts = str(Path(sys.executable).parent)  # contains this environment's lamnet
-    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "COLUMNS": "100"}
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
     environment["PATH"] = os.pathsep.join([scripts, os.environ["PATH"]])
     process = subprocess.run(["bash", "-c", script], cwd=home, env=environment, capture_output=True, text=True)
     if process.returncode:

@@ -79,8 +79,8 @@ def serve(
             )
         except OSError:
             raise LAMNetError(
-                f"cannot listen on port {port} of {host}: the port is in use or not permitted, or the host is not an "
-                "address of this computer; choose another"
+                f"cannot listen on port {port} of {host}: the port is in use or not permitted, or the host is not this "
+                "computer"
             ) from None
         try:
             if on_start:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import ModelError
 from ..factory import create_model, resolve_model
-from ..names import VARIANTS
+from ..names import BASELINES, VARIANTS
 
 
 def _swinir_light(scale: int) -> nn.Module:
@@ -99,15 +99,9 @@ def _dctlsa(scale: int) -> nn.Module:
     return DCTLSA(upscale=scale)
 
 
-PEERS: dict[str, Callable[[int], nn.Module]] = {
-    "swinir_light": _swinir_light,
-    "omni_sr": _omni_sr,
-    "atd_light": _atd_light,
-    "dat_light": _dat_light,
-    "craft": _craft,
-    "dctlsa": _dctlsa,
-    "safmn": _safmn,
-}
+PEERS: dict[str, Callable[[int], nn.Module]] = dict(
+    zip(BASELINES, (_swinir_light, _omni_sr, _atd_light, _dat_light, _craft, _dctlsa, _safmn), strict=True)
+)
 """Peer networks by name, as functions of the scale: six attention networks with the 570 to 930 thousand parameters of
 their papers, and a small convolutional one."""
 

@@ -15,7 +15,7 @@ import requests
 import urllib3
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-from ..errors import DatasetError, ImageError, collapse_whitespace
+from ..errors import DatasetError, ImageError, collapse_whitespace, quantity
 from ..filesystem import file_digest
 from .archives import unpack
 from .catalog import KNOWN_DATASETS, SAMPLE, KnownDataset, dataset_roots, known_dataset, suggest_dataset
@@ -91,7 +91,8 @@ def _download_to(partial: Path, file: RemoteFile, progress: Progress | None, wai
             failures = 1 if after > before else failures + 1
             if failures >= ATTEMPTS:
                 raise DatasetError(
-                    f"{file.url}: {_reason(error)}; {after} bytes received and kept; run the command again to resume"
+                    f"{file.url}: {_reason(error)}; {quantity(after, 'byte')} received and kept; "
+                    "run the command again to resume"
                 ) from None
             time.sleep(wait * 2 ** (failures - 1))
         except requests.RequestException as error:
@@ -122,7 +123,7 @@ def _request(partial: Path, file: RemoteFile, offset: int, progress: Progress | 
                 if progress:
                     progress(done, total)
         if total is not None and done < total:
-            raise _IncompleteError(f"the connection ended after {done} of {total} bytes")
+            raise _IncompleteError(f"the connection ended after {done} of {quantity(total, 'byte')}")
 
 
 class _IncompleteError(Exception):
@@ -132,7 +133,7 @@ class _IncompleteError(Exception):
 def _mismatch(path: Path, file: RemoteFile) -> str | None:
     size = path.stat().st_size
     if file.size not in (None, size):
-        return f"size must be {file.size} bytes, got {size}"
+        return f"size must be {quantity(file.size, 'byte')}, got {size}"
     if file.digest:
         algorithm, _, expected = file.digest.partition(":")
         actual = file_digest(path, algorithm)
@@ -148,6 +149,8 @@ def _reason(error: Exception) -> str:
         return "the server timed out"
     if isinstance(error, requests.ConnectionError):
         return "no connection to the server"
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        return "the connection ended early"
     return collapse_whitespace(error)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..errors import quantity
 from ..image_io import READABLE
 
 
@@ -50,7 +51,7 @@ def describe_folder(folder: Path, limit: int = 6) -> str:
     folders, images = _list(folder)
     names = [f"{path.name}/" for path in folders[:limit]] + (["…"] if len(folders) > limit else [])
     if images:
-        names.append(f"{len(images)} images")
+        names.append(quantity(len(images), "image"))
     return ", ".join(names) or "neither folders nor images"
 
 

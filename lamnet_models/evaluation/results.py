@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..data import KNOWN_DATASETS
+from ..errors import quantity
 from ..names import FAMILIES, find_variant
 
 _PACKAGES = ("lamnet", "torch", "numpy", "scikit-image", "pillow", "pyvips")
@@ -101,11 +102,10 @@ class Evaluation:
         if self.published:
             subset = "" if len(self.images) == KNOWN_DATASETS[self.dataset].count else ", full dataset"
             paper = f" (paper{subset}: {self.published[0]:.2f} dB, {self.published[1]:.4f})"
-        count = f"{len(self.images)} images" if len(self.images) != 1 else "1 image"
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         return (
             f"{self.dataset} ×{self.scale} {self.model}: {self.psnr:.2f} dB, {self.ssim:.4f}{paper}; mean of "
-            f"{count}{skipped}; {self.measured}; {self.lr}"
+            f"{quantity(len(self.images), 'image')}{skipped}; {self.measured}; {self.lr}"
         )
 
     def to_dict(self) -> dict[str, Any]:

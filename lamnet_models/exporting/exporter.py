@@ -74,7 +74,7 @@ def export(
 
     Args:
         model: LAMNet, checkpoint file, or name of a pretrained model.
-        path: Output file; its folder must exist.
+        path: Output file; its folder is created if missing.
         format: ``"onnx"``; ``"torch"``, an archive for ``torch.export.load``; or ``"aoti"``, a compiled package for
             ``torch._inductor.aoti_load_package``, which needs a C++ compiler. None selects ``"onnx"`` for ``.onnx`` and
             ``"torch"`` for ``.pt2``.
@@ -93,9 +93,9 @@ def export(
     """
     path = Path(path)
     format = _format_of(path, format)
-    target_device = resolve_device(device)
-    if format != "aoti" and target_device.type != "cpu":
+    if format != "aoti" and str(device) not in ("auto", "cpu"):
         raise ValueError(f"device must be 'cpu' for {format}, which runs on any device, got {str(device)!r}")
+    target_device = resolve_device(device if format == "aoti" else "cpu")
     if opset is not None and (format != "onnx" or opset not in OPSETS):
         raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, for format onnx only, got {opset} for {format}")
     on_status = on_status or (lambda _: None)

@@ -1,20 +1,41 @@
-"""Color signaling other than ICC profiles: PNG chunks, nclx boxes of AVIF and HEIC, TIFF and EXIF tags."""
+"""Color signaling other than ICC profiles: PNG chunks, TIFF and EXIF tags, profiles made from them."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 from PIL import Image
 
+from .icc import SRGB_CURVE, make_profile
+
 _WHITE_POINT, _PRIMARIES, _TRANSFER_FUNCTION = 0x013E, 0x013F, 0x012D  # tags of TIFF and EXIF
 _SHORT, _RATIONAL = 3, 5  # their types
 _SRGB_WHITE_POINT, _SRGB_PRIMARIES = (0.3127, 0.329), (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 _SRGB_GAMMA = 1 / 2.2
-_UNSPECIFIED, _HDR_TRANSFER = 2, {16: "PQ", 18: "HLG"}  # code points of ITU-T H.273
+_ADOBE_PRIMARIES, _ADOBE_GAMMA = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 256 / 563
+UNSPECIFIED = 2
+"""Code point of ITU-T H.273 for an unknown color space."""
+
+_HDR_TRANSFER = {16: "PQ", 18: "HLG"}  # code points of ITU-T H.273
+_D65, _C, _DCI = _SRGB_WHITE_POINT, (0.31, 0.316), (0.314, 0.351)
+_CODED_PRIMARIES = {
+    1: (_D65, _SRGB_PRIMARIES),
+    UNSPECIFIED: (_D65, _SRGB_PRIMARIES),
+    4: (_C, (0.67, 0.33, 0.21, 0.71, 0.14, 0.08)),
+    5: (_D65, (0.64, 0.33, 0.29, 0.6, 0.15, 0.06)),
+    6: (_D65, (0.63, 0.34, 0.31, 0.595, 0.155, 0.07)),
+    7: (_D65, (0.63, 0.34, 0.31, 0.595, 0.155, 0.07)),
+    8: (_C, (0.681, 0.319, 0.243, 0.692, 0.145, 0.049)),
+    9: (_D65, (0.708, 0.292, 0.17, 0.797, 0.131, 0.046)),
+    11: (_DCI, (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)),
+    12: (_D65, (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)),
+    22: (_D65, (0.63, 0.34, 0.295, 0.605, 0.155, 0.077)),
+}
+# Transfer functions from values to light. Those of video are displayed as sRGB.
+_CODED_CURVES = dict.fromkeys((1, UNSPECIFIED, 6, 13, 14, 15), SRGB_CURVE) | {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 _SDR_LIKE_SRGB = ((1, 2), (1, 2, 6, 13, 14, 15))  # primaries and transfer functions displayed as sRGB
 _CODE_POINT_FORMATS, _TAG_FORMATS = ("PNG", "AVIF", "HEIF"), ("TIFF", "JPEG", "WEBP")
 _EXIF_FORMATS = ("JPEG", "WEBP")
@@ -34,6 +55,8 @@ class ColorSignals:
         srgb_intent: Rendering intent of an image declared as sRGB.
         transfer_function: Table from values to light of a TIFF file, for one or three channels.
         adobe_rgb: Whether EXIF data declare Adobe RGB, as cameras do.
+        mastering_display: Gamut and luminance of the display on which HDR was graded, as in PNG's mDCV chunk.
+        light_level: Maximum and average light of HDR, as in PNG's cLLI chunk.
     """
 
     code_points: tuple[int, int] | None = None
@@ -44,6 +67,8 @@ class ColorSignals:
     srgb_intent: int | None = None
     transfer_function: tuple[int, ...] | None = None
     adobe_rgb: bool = False
+    mastering_display: bytes | None = None
+    light_level: bytes | None = None
 
     @property
     def hdr(self) -> str | None:
@@ -58,8 +83,8 @@ class ColorSignals:
         """Return whether the image has a transfer function for values of this number of bits."""
         return self.transfer_function is not None and len(self.transfer_function) in (1 << bits, 3 << bits)
 
-    def dropped(self, form: str, bits: int, has_profile: bool) -> str | None:
-        """Return a warning if the format does not store what determines the colors, otherwise None.
+    def dropped(self, form: str, bits: int, has_profile: bool) -> tuple[str, ...]:
+        """Return the names of the color signals that a format has no field for.
 
         Args:
             form: Pillow's name of the format.
@@ -67,8 +92,11 @@ class ColorSignals:
             has_profile: Whether the image has an ICC profile.
         """
         lost = []
-        if self.fits_code_points(form) or has_profile or (self.srgb_intent is not None and not self.code_points):
-            return None
+        if self.fits_code_points(form):
+            hdr = {"mastering display": self.mastering_display, "light level": self.light_level}
+            return tuple(name for name, data in hdr.items() if data and form != "PNG")
+        if has_profile or (self.srgb_intent is not None and not self.code_points):
+            return ()
         if self.code_points:
             is_like_srgb = all(code in codes for code, codes in zip(self.code_points, _SDR_LIKE_SRGB, strict=True))
             if not is_like_srgb or not self.full_range:
@@ -82,9 +110,30 @@ class ColorSignals:
                 lost.append("transfer function")
             if self.adobe_rgb and form not in _EXIF_FORMATS:
                 lost.append("Adobe RGB in EXIF data")
-        if not lost:
+        return tuple(lost)
+
+    def make_profile(self, gray: bool) -> bytes | None:
+        """Return an ICC profile with the same meaning, or None for HDR, unknown code points and invalid values.
+
+        Args:
+            gray: Whether the profile is for gray images.
+        """
+        white_point, primaries = self.white_point or _SRGB_WHITE_POINT, self.primaries or _SRGB_PRIMARIES
+        curve = 1 / self.gamma if self.gamma and abs(self.gamma - _SRGB_GAMMA) > 0.01 else SRGB_CURVE
+        if self.code_points:
+            white_point, primaries = _CODED_PRIMARIES.get(self.code_points[0], (None, None))
+            curve = _CODED_CURVES.get(self.code_points[1]) if self.full_range else None
+        elif self.adobe_rgb:
+            white_point, primaries, curve = _SRGB_WHITE_POINT, _ADOBE_PRIMARIES, 1 / _ADOBE_GAMMA
+        elif table := self.transfer_function:
+            size = len(table) // 3 if len(table) % 3 == 0 else len(table)
+            curve = [table[at : at + size] for at in range(0, len(table), size)]
+        if white_point is None or curve is None:
             return None
-        return f"{form} cannot store the color signaling ({', '.join(lost)}); colors may look different"
+        try:
+            return make_profile(white_point, primaries, curve, gray)
+        except ValueError:
+            return None
 
     def _fits_chromaticities(self, form: str) -> bool:
         if form == "PNG":
@@ -112,7 +161,16 @@ def signals_from_png(chunks: dict[bytes, bytes]) -> ColorSignals:
     gamma = int.from_bytes(data, "big") if len(data := chunks.get(b"gAMA", b"")) == 4 else 0
     xy = tuple(v / 100_000 for v in struct.unpack(">8I", data)) if len(data := chunks.get(b"cHRM", b"")) == 32 else ()
     intent = data[0] if len(data := chunks.get(b"sRGB", b"")) == 1 else None
-    return ColorSignals(code_points, full_range, gamma / 100_000 or None, xy[:2] or None, xy[2:] or None, intent)
+    return ColorSignals(
+        code_points,
+        full_range,
+        gamma / 100_000 or None,
+        xy[:2] or None,
+        xy[2:] or None,
+        intent,
+        mastering_display=data if len(data := chunks.get(b"mDCV", b"")) == 24 else None,
+        light_level=data if len(data := chunks.get(b"cLLI", b"")) == 8 else None,
+    )
 
 
 def png_color_chunks(color: ColorSignals, has_profile: bool) -> bytes:
@@ -120,6 +178,10 @@ def png_color_chunks(color: ColorSignals, has_profile: bool) -> bytes:
     chunks = b""
     if color.code_points:
         chunks += png_chunk(b"cICP", bytes((*color.code_points, 0, color.full_range)))
+    if color.mastering_display:
+        chunks += png_chunk(b"mDCV", color.mastering_display)
+    if color.light_level:
+        chunks += png_chunk(b"cLLI", color.light_level)
     if color.gamma:
         chunks += png_chunk(b"gAMA", struct.pack(">I", round(100_000 * color.gamma)))
     if color.white_point and color.primaries:
@@ -196,72 +258,3 @@ def _table(values: object) -> tuple[int, ...] | None:
         return None
     flat = [v for value in values for v in (value if isinstance(value, tuple) else (value,))]
     return tuple(flat) if all(isinstance(value, int) and 0 <= value < 65_536 for value in flat) else None
-
-
-# AVIF and HEIC
-
-
-def nclx_offset(data: bytes) -> int | None:
-    """Return the position of the primary item's code points in an AVIF or HEIC file, or None.
-
-    These are 16-bit primaries, transfer function and matrix coefficients. Other items, such as gain maps, have their
-    own.
-    """
-    try:
-        meta = next(start for kind, start, _ in _boxes(data, 0, len(data)) if kind == b"meta") + 4
-        boxes = {kind: (start, stop) for kind, start, stop in _boxes(data, meta, len(data))}
-        start, stop = boxes[b"iprp"]
-        properties = {kind: (first, last) for kind, first, last in _boxes(data, start, stop)}
-        colors = list(_boxes(data, *properties[b"ipco"]))
-        for index in _associations(data, properties[b"ipma"][0], _primary_item(data, boxes[b"pitm"][0])):
-            kind, start, _ = colors[index - 1]
-            if kind == b"colr" and data[start : start + 4] == b"nclx":
-                return start + 4
-    except (StopIteration, KeyError, IndexError, struct.error):  # not stored, or damaged
-        pass
-    return None
-
-
-def signals_from_nclx(data: bytes) -> ColorSignals:
-    """Return the code points of an AVIF or HEIC file."""
-    offset = nclx_offset(data)
-    if offset is None or len(data) < offset + 4:
-        return ColorSignals()
-    code_points = struct.unpack_from(">2H", data, offset)
-    is_valid = max(code_points) < 256 and code_points != (_UNSPECIFIED, _UNSPECIFIED)
-    return ColorSignals(code_points if is_valid else None)
-
-
-def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kinds of boxes, and where their contents begin and end."""
-    while start + 8 <= stop:
-        size, kind = struct.unpack_from(">I4s", data, start)
-        content = start + 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, content)
-            content += 8
-        end = start + size if size else stop
-        if not content <= end <= stop:
-            return
-        yield kind, content, end
-        start = end
-
-
-def _primary_item(data: bytes, start: int) -> int:
-    return struct.unpack_from(">H" if data[start] == 0 else ">I", data, start + 4)[0]
-
-
-def _associations(data: bytes, start: int, item: int) -> list[int]:
-    """Return the indices, from 1, of an item's properties."""
-    id_format, id_size = (">H", 2) if data[start] == 0 else (">I", 4)
-    width = 2 if data[start + 3] & 1 else 1
-    (entries,) = struct.unpack_from(">I", data, start + 4)
-    start += 8
-    for _ in range(entries):
-        (found,) = struct.unpack_from(id_format, data, start)
-        count, first = data[start + id_size], start + id_size + 1
-        start = first + count * width
-        if found == item:
-            mask = 0x7FFF if width == 2 else 0x7F  # the highest bit: whether the property is essential
-            return [int.from_bytes(data[at : at + width], "big") & mask for at in range(first, start, width)]
-    return []

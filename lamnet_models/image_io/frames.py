@@ -16,23 +16,24 @@ from PIL import Image
 
 from ..errors import ImageError, error_reason, one_line
 from ..filesystem import atomic_path
-from .color import ColorSignals, color_tags, png_color_chunks, signals_from_nclx, signals_from_png
+from .color import ColorSignals, color_tags, png_color_chunks, signals_from_png
 from .formats import FRAME_FORMATS
-from .picture import ORIENTATION, Picture, exif_of, from_pillow, to_pillow
+from .picture import ORIENTATION, Picture, exif_for, exif_of, from_pillow, to_pillow
 from .read import (
     animation_length,
     check_pixels,
     decoding,
     detect_format,
+    heif_signals,
     open_file,
     open_for_decoding,
     open_with_pillow,
     png_frame_count,
     read_tiff,
     small_png_chunks,
-    tiff_page_count,
+    tiff_pages,
 )
-from .write import add_png_chunks
+from .write import add_png_chunks, add_tiff_exif, convert_to_srgb, png_xmp, with_color_profile
 
 _XMP, _BYTE = 700, 1  # TIFF tag and type
 
@@ -65,7 +66,7 @@ def frame_count(path: str | os.PathLike) -> int:
         if file_format == "PNG":
             return png_frame_count(file)
         if file_format == "TIFF":
-            return tiff_page_count(file)
+            return len(tiff_pages(file))
         return animation_length(open_with_pillow(file))
 
 
@@ -94,6 +95,9 @@ def open_frames(path: str | os.PathLike, *, max_pixels: int | None = None) -> It
 def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) -> None:
     """Write frames atomically to one file, in the format given by the extension.
 
+    Colors are kept as by [`write_image`][lamnet_models.image_io.write_image]. EXIF data and XMP are those of the first
+    frame; pages keep their own XMP. GIF has neither.
+
     Args:
         path: The file, with an extension of ``FRAME_FORMATS``; an existing file is replaced.
         frames: The frames; consumed one by one, pages without being held in memory.
@@ -103,6 +107,7 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
         ImageError: If the file cannot be written.
     """
     path = Path(path)
+    frames = replace(frames, pictures=_refuse_hdr(frames.pictures, path))
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             if path.suffix.lower() in (".tif", ".tiff"):
@@ -111,6 +116,14 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
                 _write_animation(file, path.suffix.lower(), frames, quality)
     except (OSError, ValueError, RuntimeError, StopIteration) as error:
         raise ImageError(f"{one_line(path)}: cannot write ({error_reason(error)})") from None
+
+
+def _refuse_hdr(pictures: Iterator[Picture], path: Path) -> Iterator[Picture]:
+    form = FRAME_FORMATS[path.suffix.lower()]
+    for picture in pictures:
+        if picture.color.hdr and not form.hdr:
+            raise ImageError(f"{one_line(path)}: {form.name} does not support HDR colors ({picture.color.hdr})")
+        yield picture
 
 
 def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pixels: int | None) -> Iterator[Picture]:
@@ -123,8 +136,8 @@ def _iterate_frames(pictures: Iterator[Picture], path: str | os.PathLike, max_pi
 
 
 def _pages(file: io.BufferedReader) -> Frames:
-    count = tiff_page_count(file)
-    return Frames(count, (read_tiff(file, page) for page in range(count)))
+    pages = tiff_pages(file)
+    return Frames(len(pages), (read_tiff(file, page) for page in pages))
 
 
 def _animation(file: io.BufferedReader) -> Frames:
@@ -133,9 +146,8 @@ def _animation(file: io.BufferedReader) -> Frames:
     file.seek(0)
     image = Image.open(file, formats=("PNG",)) if is_png else open_with_pillow(file)
     check_pixels(*image.size)
-    if image.format == "AVIF" and not image.info.get("icc_profile"):
-        file.seek(0)
-        color = signals_from_nclx(file.read())
+    if image.format == "AVIF":
+        color = heif_signals(file, image.info.get("icc_profile"))
     # An APNG may have a default image before the first frame.
     indices = range(1 if image.info.get("default_image") else 0, getattr(image, "n_frames", 1))
     durations = []
@@ -160,6 +172,7 @@ def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
     first = next(frames.pictures)
     with tifffile.TiffWriter(file, bigtiff=frames.count * first.pixels.nbytes > 2**31) as writer:
         for picture in chain([first], frames.pictures):
+            picture = with_color_profile(picture, "TIFF")
             is_gray = picture.channels == 1
             writer.write(
                 picture.pixels[..., 0] if is_gray else picture.pixels,
@@ -175,6 +188,8 @@ def _write_pages(file: io.BufferedWriter, frames: Frames) -> None:
                 software=False,
                 contiguous=False,
             )
+    if exif := exif_for(first, "TIFF"):
+        add_tiff_exif(file, exif)
 
 
 def _extra_tags(picture: Picture) -> list[tuple]:
@@ -186,8 +201,8 @@ def _extra_tags(picture: Picture) -> list[tuple]:
 def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, quality: int) -> None:
     form = FRAME_FORMATS[extension].name
     picture = next(frames.pictures)
-    first = _rgba(picture)
-    others = map(_rgba, frames.pictures)
+    first = _rgba(picture, form)
+    others = (_rgba(frame, form) for frame in frames.pictures)
     options: dict[str, object] = {"duration": [round(duration) for duration in frames.durations]}
     if form == "GIF":
         options["disposal"] = 2  # clear each frame: visible pixels may become transparent in the next one
@@ -198,14 +213,21 @@ def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, qu
     if form != "GIF" or frames.loop != 1:  # a GIF without the field is played once
         options["loop"] = frames.loop
     if form != "GIF":
-        options["icc_profile"] = first.info.get("icc_profile")
+        options |= {"icc_profile": first.info.get("icc_profile"), "exif": exif_for(picture, form)}
+    if form == "PNG" and picture.dpi:
+        options["dpi"] = picture.dpi
+    if form != "GIF" and picture.xmp:
+        options |= {"xmp": picture.xmp} if form == "WEBP" else {"pnginfo": png_xmp(picture.xmp)}
     first.save(file, form, save_all=True, append_images=others, **options)
     if form == "PNG":
         add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
 
 
-def _rgba(picture: Picture) -> Image.Image:
-    """Return a frame as 8-bit RGBA, the common mode of animation frames."""
+def _rgba(picture: Picture, form: str) -> Image.Image:
+    """Return a frame as 8-bit RGBA, the common mode of animation frames; GIF has no ICC profiles."""
+    picture = with_color_profile(picture, form)
+    if form == "GIF" or picture.channels < 3:
+        picture = convert_to_srgb(picture)
     if picture.pixels.dtype == np.uint16:
-        picture = picture.with_pixels((picture.pixels // 257).astype(np.uint8))
+        picture = picture.with_pixels(((picture.pixels + np.uint32(128)) // 257).astype(np.uint8))
     return to_pillow(picture).convert("RGBA")

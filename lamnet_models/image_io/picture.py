@@ -244,7 +244,7 @@ def exif_for(picture: Picture, form: str) -> Image.Exif:
         output.load(picture.exif)
         if details := output.get_ifd(EXIF):
             details[_WIDTH], details[_HEIGHT] = picture.width, picture.height
-    if form == "WEBP" and picture.dpi:
+    if form in ("WEBP", "AVIF", "HEIF") and picture.dpi:
         output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *picture.dpi, 2
     add_color_tags(output, picture.color, form, 8 * picture.pixels.dtype.itemsize)
     return output

@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -17,13 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
+import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, error_reason, one_line
 from . import vips
-from .color import ColorSignals, signals_from_exif, signals_from_nclx, signals_from_png
+from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
+from .heif import signals_from_heif
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
+from .truncation import is_truncated, lacks_end_marker
 from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
 from .xmp import descriptive_xmp, xmp_orientation
 
@@ -38,7 +42,10 @@ _MAX_PIXELS_PER_BYTE = {
 }
 _BMP_RLE4 = 2
 _JPEG_END = b"\xff\xd9"
+_TRUNCATED = "truncated: the end of the file is missing"
+_END_MISSING = "the end marker is missing; the image is complete"
 _JPEG_TRUNCATED = re.compile("premature end|found marker 0xd9 instead of RST", re.IGNORECASE)  # messages of libjpeg
+_MAX_METADATA = 1 << 23  # bytes of a PNG chunk
 _SMALL = 1 << 24  # number of pixels below which a false size does no harm
 _COLOR_SPACES = ("b-w", "grey16", "srgb", "rgb16", "cmyk")  # libvips' names
 _VIPS_UNSUPPORTED_TIFF = (
@@ -47,7 +54,13 @@ _VIPS_UNSUPPORTED_TIFF = (
     "bad labq format",  # CIELAB in 8 bits
 )
 
-for _name in ("PIL", "pyvips"):  # keep log messages on damaged files from the terminal
+_MINISBLACK, _RGB, _ALPHA = 1, 2, 2  # values of TIFF tags
+_TIFFFILE_KINDS = ((_MINISBLACK,), (_RGB,), (_MINISBLACK, _ALPHA), (_RGB, _ALPHA))
+_TIFFFILE_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)  # none, LZW, deflate, PackBits, LZMA, Zstandard
+_XMP, _ICC_PROFILE, _SUB_IFDS, _DNG_VERSION = 700, 34675, 330, 50706  # TIFF tags
+_REDUCED, _MASK = 1, 4  # flags of pages
+
+for _name in ("PIL", "pyvips", "tifffile"):  # keep log messages on damaged files from the terminal
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 _pillow_lock = threading.RLock()  # Pillow's pixel limit and warning filters are global
@@ -72,7 +85,8 @@ def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Pic
             many pixels.
     """
     with open_for_decoding(path, max_pixels) as file:
-        return _read(file)
+        picture = _read(file)
+        return replace(picture, notes=(*picture.notes, _END_MISSING)) if lacks_end_marker(file) else picture
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
@@ -132,8 +146,16 @@ def decoding(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator
         raise ImageError(f"{name}: cannot read ({error_reason(error)})") from None
     except Exception as error:  # decoders raise arbitrary errors on damaged files
         reason = error_reason(error)
-        problem = "not supported" if means_unsupported(reason) else "damaged, truncated or unsupported"
-        raise ImageError(f"{name}: {problem} ({reason})") from None
+        if means_unsupported(reason):
+            raise ImageError(f"{name}: not supported ({reason})") from None
+        if _ends_early(path):
+            raise ImageError(f"{name}: {_TRUNCATED}") from None
+        raise ImageError(f"{name}: damaged, truncated or unsupported ({reason})") from None
+
+
+def _ends_early(path: str | os.PathLike) -> bool:
+    with open(path, "rb") as file:
+        return is_truncated(file)
 
 
 def detect_format(file: io.BufferedReader) -> str:
@@ -158,6 +180,9 @@ def open_with_pillow(file: io.BufferedReader) -> Image.Image:
     try:
         return Image.open(file, formats=formats)
     except UnidentifiedImageError:
+        file.seek(0)
+        if file.read(2) != b"BM" and is_truncated(file):  # BM: any text may begin with it
+            raise ImageError(_TRUNCATED) from None
         raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image") from None
 
 
@@ -191,11 +216,13 @@ def _read(file: io.BufferedReader) -> Picture:
     picture = _read_jpeg(file, image) if image.format in ("JPEG", "MPO") else from_pillow(image)
     if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
         picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
+    if image.format == "HEIF" and picture.pixels.dtype == np.uint16:  # gray; colors are 8-bit
+        picture = picture.with_pixels((picture.pixels >> 8).astype(np.uint8))  # pillow-heif shifts 10 or 12 bits to 16
     exif = exif_of(image)
     has_dpi = image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit")  # otherwise Pillow's default
     picture = replace(picture, dpi=picture.dpi if has_dpi and picture.dpi else exif_dpi(exif))
     if image.format in ("AVIF", "HEIF"):
-        picture = replace(picture, color=_code_points(file, picture))
+        picture = replace(picture, color=heif_signals(file, picture.icc_profile))
     return picture.upright(exif.get(ORIENTATION, 1))
 
 
@@ -215,16 +242,16 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
         picture = from_pillow(image)
     except OSError:
         picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
-        notes = notes or ("the end marker is missing; the image is complete",)
+        notes = notes or (_END_MISSING,)
     return replace(picture, notes=notes)
 
 
-def _code_points(file: io.BufferedReader, picture: Picture) -> ColorSignals:
-    """Return the code points of an AVIF or HEIC file, where an ICC profile takes precedence over them."""
-    if picture.icc_profile:
+def heif_signals(file: io.BufferedReader, icc_profile: bytes | None) -> ColorSignals:
+    """Return the color signals of an AVIF or HEIC file, where an ICC profile takes precedence over them."""
+    if icc_profile:
         return ColorSignals()
     file.seek(0)
-    return signals_from_nclx(file.read())
+    return signals_from_heif(file.read())
 
 
 # PNG
@@ -237,7 +264,8 @@ def _read_png(file: io.BufferedReader) -> Picture:
         raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
     image = vips.open_image(file)
     _check_file_size(file, "PNG", image.width, image.height)
-    return replace(_to_picture(image, _png_resolution(chunks)), color=signals_from_png(chunks))
+    picture = _to_picture(image, _png_resolution(chunks), *_png_metadata(file))
+    return replace(picture, color=signals_from_png(chunks))
 
 
 def png_frame_count(file: io.BufferedReader) -> int:
@@ -266,6 +294,44 @@ def small_png_chunks(file: io.BufferedReader) -> dict[bytes, bytes]:
     return chunks
 
 
+def _png_metadata(file: io.BufferedReader) -> tuple[Image.Exif, bytes | None]:
+    """Return EXIF data and XMP, which may follow the pixel data, or be hexadecimal text as written by ImageMagick."""
+    exif, xmp = Image.Exif(), None
+    file.seek(len(_PNG_SIGNATURE))
+    while len(header := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", header)
+        if kind not in (b"eXIf", b"iTXt", b"tEXt", b"zTXt") or length > _MAX_METADATA:
+            file.seek(length + 4, os.SEEK_CUR)
+            continue
+        data = file.read(length)
+        file.seek(4, os.SEEK_CUR)  # the checksum
+        with suppress(Exception):  # ignore damaged metadata
+            name, text = (b"eXIf", data) if kind == b"eXIf" else _png_text(kind, data)
+            if name in (b"eXIf", b"Raw profile type exif"):
+                found = Image.Exif()
+                found.load(text)
+                dict(found)
+                exif = found
+            elif name in (b"XML:com.adobe.xmp", b"Raw profile type xmp"):
+                xmp = text
+    return exif, xmp
+
+
+def _png_text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return keyword and text of a chunk; hexadecimal profiles are decoded."""
+    name, _, text = data.partition(b"\0")
+    is_compressed = kind == b"zTXt"
+    if kind == b"iTXt":
+        is_compressed, text = text[0] == 1, text[2:].split(b"\0", 2)[2]
+    elif is_compressed:
+        text = text[1:]
+    if is_compressed:
+        text = zlib.decompressobj().decompress(text, _MAX_METADATA)
+    if name.startswith(b"Raw profile type "):
+        text = bytes.fromhex(b"".join(text.split()[2:]).decode())  # after type and length
+    return name, text
+
+
 def _png_resolution(chunks: dict[bytes, bytes]) -> tuple[float, float] | None:
     """Return the resolution, None if missing; libvips would return a default."""
     physical = chunks.get(b"pHYs", b"")
@@ -283,29 +349,51 @@ def read_tiff(file: io.BufferedReader, page: int | None = None) -> Picture:
 
     Args:
         file: The file.
-        page: Index of the page; None for the only one.
+        page: Index of the page, see ``tiff_pages``; None for the only one.
 
     Raises:
         ImageError: If the file has several pages and ``page`` is None, or the file cannot be read.
     """
+    if page is None:
+        page, *others = tiff_pages(file)
+        if others:
+            raise ImageError(f"file with {1 + len(others)} pages, not a single image", "frames")
     try:
         image = vips.open_image(file, page)
-        if page is None and (pages := vips.get_field(image, "n-pages", 1)) > 1:
-            raise ImageError(f"file with {pages} pages, not a single image", "frames")
+        if image.bands == 2 and _is_planar(_tiff_page(file, page)):  # misread by libvips and Pillow
+            return _read_tiff_with_tifffile(file, page)
         has_dpi = vips.get_field(image, "resolution-unit") is not None
         dpi = valid_dpi((image.xres * 25.4, image.yres * 25.4)) if has_dpi else None
-        return _to_picture(image, dpi, _tiff_exif(file, page))
+        return _to_picture(image, dpi, _tiff_exif(file, page), vips.get_field(image, "xmp-data"))
     except pyvips.Error as error:
         if not any(reason in error.detail for reason in _VIPS_UNSUPPORTED_TIFF):
             raise
-        with suppress(UnidentifiedImageError):
-            return _read_tiff_with_pillow(file, page)
+        directory = _tiff_page(file, page)
+        if directory.bitspersample <= 8 and not (directory.samplesperpixel == 2 and _is_planar(directory)):
+            with suppress(UnidentifiedImageError):
+                return _read_tiff_with_pillow(file, page)
+        elif directory.compression in _TIFFFILE_COMPRESSIONS:
+            return _read_tiff_with_tifffile(file, page)
         raise
 
 
-def tiff_page_count(file: io.BufferedReader) -> int:
-    """Return the number of pages of a TIFF file."""
-    return vips.get_field(vips.open_image(file), "n-pages", 1)
+def tiff_pages(file: io.BufferedReader) -> list[int]:
+    """Return the indices of a TIFF file's pages, without thumbnails, reduced copies and masks.
+
+    Raises:
+        ImageError: If the file is a camera RAW file, whose page is a preview.
+    """
+    count = vips.get_field(vips.open_image(file), "n-pages", 1)
+    file.seek(0)
+    try:
+        pages = list(tifffile.TiffFile(file).pages)[:count]
+        is_raw = _DNG_VERSION in pages[0].tags or (pages[0].subfiletype & _REDUCED and _SUB_IFDS in pages[0].tags)
+    except Exception:  # not supported by tifffile
+        return list(range(count))
+    if is_raw:
+        raise ImageError("camera RAW is not supported")
+    full = [index for index, page in enumerate(pages) if not page.subfiletype & (_REDUCED | _MASK)]
+    return full or list(range(count))
 
 
 def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture:
@@ -316,10 +404,53 @@ def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture
     return from_pillow(image).upright(exif_of(image).get(ORIENTATION))
 
 
-def _tiff_exif(file: io.BufferedReader, page: int | None) -> Image.Exif:
-    """Return the EXIF data, which libvips does not read from TIFF; empty if Pillow does not support the file."""
+def _tiff_page(file: io.BufferedReader, page: int | None) -> tifffile.TiffPage:
+    file.seek(0)
+    return tifffile.TiffFile(file).pages[page or 0]
+
+
+def _is_planar(directory: tifffile.TiffPage) -> bool:
+    return directory.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+
+
+def _read_tiff_with_tifffile(file: io.BufferedReader, page: int | None) -> Picture:
+    """Read a TIFF file of gray or RGB, which Pillow would read with 8 bits or not at all.
+
+    Raises:
+        ImageError: If image data are missing, or tifffile does not support the file.
+    """
+    directory = _tiff_page(file, page)
+    check_pixels(directory.imagewidth, directory.imagelength)
+    kind = directory.photometric, *directory.extrasamples
+    if kind not in _TIFFFILE_KINDS or directory.dtype not in (np.uint8, np.uint16):
+        raise ImageError("TIFF file of this kind is not supported")
+    if not all(directory.databytecounts):
+        raise ImageError("truncated: image data are missing")
     try:
-        return exif_of(_open_tiff_with_pillow(file, page))
+        pixels = directory.asarray(maxworkers=1)
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        reason = f"TIFF with {directory.compression.name} compression is not supported without imagecodecs"
+        raise ImageError(f"{directory.bitspersample}-bit {reason}") from None
+    if _is_planar(directory) and directory.samplesperpixel > 1:
+        pixels = np.moveaxis(pixels, 0, 2)
+    pixels = np.ascontiguousarray(pixels.reshape(directory.imagelength, directory.imagewidth, -1))
+    profile, exif = matching_profile(directory.tags.valueof(_ICC_PROFILE), pixels.shape[2]), _tiff_exif(file, page)
+    xmp = directory.tags.valueof(_XMP)
+    metadata = (profile, exif_dpi(exif), descriptive_exif(exif), descriptive_xmp(xmp), signals_from_exif(exif))
+    return Picture(pixels, *metadata).upright(exif.get(ORIENTATION, xmp_orientation(xmp)))
+
+
+def _tiff_exif(file: io.BufferedReader, page: int | None) -> Image.Exif:
+    """Return the EXIF data, which libvips does not read from TIFF; empty if damaged."""
+    exif = Image.Exif()
+    try:
+        directory = _tiff_page(file, page)
+        exif.endian, exif.bigtiff = directory.parent.byteorder, directory.parent.is_bigtiff
+        exif.load_from_fp(file, directory.offset)
+        dict(exif)
+        return exif
     except Exception:
         return Image.Exif()
 
@@ -348,13 +479,16 @@ def _stderr_suppressed() -> Iterator[None]:
 # Decoding with libvips, and limits
 
 
-def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Image.Exif | None = None) -> Picture:
+def _to_picture(
+    image: pyvips.Image, dpi: tuple[float, float] | None, exif: Image.Exif, xmp: bytes | None = None
+) -> Picture:
     """Decode an opened image.
 
     Args:
         image: From ``vips.open_image``.
         dpi: Resolution before the orientation is applied.
-        exif: EXIF data; None: those read by libvips.
+        exif: EXIF data.
+        xmp: XMP packet.
 
     Raises:
         ImageError: If the image is too large or unsupported.
@@ -374,20 +508,10 @@ def _to_picture(image: pyvips.Image, dpi: tuple[float, float] | None, exif: Imag
         pixels, profile = cmyk_to_rgb(pixels, profile)
     if pixels.shape[2] > 4:
         raise ImageError(f"channels must be gray, RGB or CMYK and at most one alpha, got {pixels.shape[2]} channels")
-    xmp = vips.get_field(image, "xmp-data")
-    exif = _vips_exif(image) if exif is None else exif
     profile = matching_profile(profile, pixels.shape[2])
     color = ColorSignals() if is_converted else signals_from_exif(exif)
     picture = Picture(pixels, profile, dpi, descriptive_exif(exif), descriptive_xmp(xmp), color)
     return picture.upright(exif.get(ORIENTATION, xmp_orientation(xmp) or vips.get_field(image, "orientation")))
-
-
-def _vips_exif(image: pyvips.Image) -> Image.Exif:
-    exif = Image.Exif()
-    if data := vips.get_field(image, "exif-data"):
-        with suppress(Exception):  # ignore damaged EXIF data
-            exif.load(data)
-    return exif
 
 
 @contextmanager

@@ -89,8 +89,7 @@ def from_pixels(pixels: np.ndarray, icc_profile: bytes | None = None, cmyk: bool
 
 def to_pixels(image: pyvips.Image) -> np.ndarray:
     """Return an image's pixels, (H, W, C)."""
-    pixels = image.numpy()
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    return image.numpy().reshape(image.height, image.width, image.bands)  # numpy() drops axes of size 1
 
 
 def get_field(image: pyvips.Image, name: str, default: Any = None) -> Any:

@@ -18,8 +18,9 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 from ..errors import ImageError, error_reason, one_line
 from ..filesystem import atomic_path
 from . import vips
-from .color import nclx_offset, png_chunk, png_color_chunks
+from .color import png_chunk, png_color_chunks
 from .formats import FORMATS, FRAME_FORMATS, register_heif, unsupported_reason
+from .heif import nclx_offset
 from .picture import EXIF, GPS, Picture, exif_for, to_pillow
 from .vips import to_srgb
 
@@ -64,14 +65,13 @@ def fit_alpha(extension: str, picture: Picture, background: str | None = None) -
 def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95, background: str | None = None) -> None:
     """Write a picture atomically, in the format given by the extension.
 
-    PNG and TIFF are lossless and keep ICC profile and resolution; WebP, JPEG, AVIF and HEIC keep the profile and,
-    except AVIF and HEIC, the resolution. All but BMP keep EXIF data and XMP. Converted to sRGB are colors for BMP,
-    which has no profile, and gray with a profile for WebP, AVIF and HEIC, which have no gray mode. Of other color
-    signaling, PNG keeps all but transfer functions; AVIF and HEIC code points; TIFF, JPEG and WebP chromaticities and
-    transfer functions. The rest is dropped, see ``dropped_color``, except HDR, which is an error.
+    PNG and TIFF are lossless. All formats keep the resolution; all but BMP the ICC profile, EXIF data and XMP. Colors
+    are converted to sRGB for BMP, which has no profile, and so is gray with a profile for WebP, AVIF and HEIC, which
+    have no gray mode. Other color signals are stored where the format has a field for them, otherwise as an ICC
+    profile. The rest is dropped, see ``dropped_color``, except HDR, which is an error.
 
     Args:
-        path: The file; an existing one is replaced. Its folder must exist.
+        path: The file; an existing one is replaced. Its folder is created if missing.
         picture: Picture to write.
         quality: Quality of JPEG, WebP, AVIF and HEIC, 1 to 100.
         background: Color to blend transparent pixels onto, such as ``"white"`` or ``"#rrggbb"``, for formats without
@@ -96,16 +96,41 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95,
 
 
 def dropped_color(extension: str, picture: Picture) -> str | None:
-    """Return a warning if the format does not store the color signaling of a picture, otherwise None."""
-    form = (FORMATS | FRAME_FORMATS)[extension.lower()]
-    bits = 8 * picture.pixels.dtype.itemsize
-    return picture.color.dropped(form.name, bits, has_profile=picture.icc_profile is not None)
+    """Return a warning if a file in a format is written without color signals of a picture, otherwise None."""
+    form = (FORMATS | FRAME_FORMATS)[extension.lower()].name
+    lost = _dropped(with_color_profile(picture, form), form)
+    return f"{form} is written without {', '.join(lost)}; colors may look different" if lost else None
+
+
+def with_color_profile(picture: Picture, form: str) -> Picture:
+    """Return a picture with an ICC profile made from its color signals if a format has no field for them.
+
+    Args:
+        picture: The picture.
+        form: Pillow's name of the format. For those without profiles, call ``convert_to_srgb`` afterwards.
+    """
+    if picture.icc_profile or picture.color.fits_code_points(form) or not _dropped(picture, form):
+        return picture
+    return replace(picture, icc_profile=picture.color.make_profile(gray=picture.channels < 3))
+
+
+def convert_to_srgb(picture: Picture) -> Picture:
+    """Return a picture with its ICC profile applied; without one, or with a damaged one, the same pixels."""
+    if not picture.icc_profile:
+        return picture
+    pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
+    return replace(picture, pixels=pixels, icc_profile=profile)
+
+
+def _dropped(picture: Picture, form: str) -> tuple[str, ...]:
+    return picture.color.dropped(form, 8 * picture.pixels.dtype.itemsize, picture.icc_profile is not None)
 
 
 def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: int) -> None:
     form = FORMATS[extension].name
     if form in ("AVIF", "HEIF") and picture.color.fits_code_points(form):
         picture = replace(picture, icc_profile=None)  # it would take precedence
+    picture = with_color_profile(picture, form)
     # Pillow copies all pixels first, which may be memory-mapped because memory is short.
     if picture.pixels.dtype == np.uint16 or (form in _STREAMED and picture.pixels.nbytes > STREAMING_THRESHOLD):
         _write_with_vips(file, picture, extension, quality)
@@ -114,15 +139,14 @@ def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: i
     if form == "PNG":
         add_png_chunks(file, png_color_chunks(picture.color, picture.icc_profile is not None))
     elif form == "TIFF" and (exif := exif_for(picture, form)):
-        _add_tiff_exif(file, exif)
+        add_tiff_exif(file, exif)
     elif form == "AVIF" and picture.color.fits_code_points(form):
         _set_code_points(file, picture.color.code_points)
 
 
 def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, quality: int) -> None:
-    if picture.icc_profile and (form == "BMP" or (form in _WITHOUT_GRAY and picture.channels < 3)):
-        pixels, profile = to_srgb(picture.pixels, picture.icc_profile) or (picture.pixels, None)
-        picture = replace(picture, pixels=pixels, icc_profile=profile)
+    if form == "BMP" or (form in _WITHOUT_GRAY and picture.channels < 3):
+        picture = convert_to_srgb(picture)
     options: dict[str, object] = {}
     if form == "JPEG":
         options = {"quality": quality, "subsampling": 0}  # no chroma subsampling
@@ -147,8 +171,7 @@ def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, qua
     if exif and form not in ("BMP", "TIFF"):
         options["exif"] = exif
     if picture.xmp and form == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp.decode(errors="replace"))
+        options["pnginfo"] = png_xmp(picture.xmp)
     elif picture.xmp and form != "TIFF" and (form != "JPEG" or len(picture.xmp) < _MAX_JPEG_XMP):
         options["xmp"] = picture.xmp
     if picture.icc_profile:
@@ -211,6 +234,13 @@ def _remove_resolution(file: io.BufferedRandom, extension: str) -> None:
         start += 12 + length
 
 
+def png_xmp(packet: bytes) -> PngImagePlugin.PngInfo:
+    """Return an XMP packet as Pillow's option for PNG."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode(errors="replace"))
+    return info
+
+
 def add_png_chunks(file: io.BufferedRandom, chunks: bytes) -> None:
     """Add chunks to a PNG file, before its other chunks."""
     if chunks:
@@ -238,8 +268,8 @@ def _set_code_points(file: io.BufferedRandom, code_points: tuple[int, int]) -> N
     file.write(struct.pack(">2H", *code_points))
 
 
-def _add_tiff_exif(file: io.BufferedRandom, exif: Image.Exif) -> None:
-    """Add EXIF data to a single-page TIFF file: append an extended directory that replaces the first one.
+def add_tiff_exif(file: io.BufferedRandom, exif: Image.Exif) -> None:
+    """Add EXIF data to the first page of a TIFF file: append an extended directory that replaces its own.
 
     A BigTIFF is left unchanged.
     """

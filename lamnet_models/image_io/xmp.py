@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from xml.dom import XMLNS_NAMESPACE, minidom
 from xml.parsers.expat import ExpatError
 
 _MAX_BYTES = 1 << 23  # larger packets are dropped, because their document tree takes many times as much memory
+_XML_DECLARATION = re.compile(r"^\s*<\?xml\s[^>]*\?>")
 _ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])""")
 
 # Namespace followed by local name. Other TIFF properties than those excepted describe the storage of pixels.
@@ -39,7 +41,7 @@ def descriptive_xmp(packet: bytes | None) -> bytes | None:
     photos. Kept are statements about the photograph.
 
     Returns:
-        The packet, unchanged if nothing is removed; None if it is damaged.
+        The packet in UTF-8, otherwise unchanged if nothing is removed; None if it is damaged.
     """
     return _without(packet, _ABOUT_PIXELS)
 
@@ -60,6 +62,7 @@ def _without(packet: bytes | None, names: re.Pattern[str]) -> bytes | None:
     if not packet or len(packet) > _MAX_BYTES:
         return None
     try:
+        packet = _to_utf8(packet)
         document = minidom.parseString(packet.strip(b"\0 \r\n\t"))
         if not _remove(document, names):
             return packet
@@ -67,6 +70,14 @@ def _without(packet: bytes | None, names: re.Pattern[str]) -> bytes | None:
         return "".join(node.toxml() for node in document.childNodes).encode()
     except (ExpatError, ValueError, RecursionError):
         return None
+
+
+def _to_utf8(packet: bytes) -> bytes:
+    """Return a packet in UTF-8, which JPEG and PNG files require; TIFF files may have UTF-16 and UTF-32."""
+    encoding = json.detect_encoding(packet)
+    if encoding.startswith("utf-8"):
+        return packet
+    return _XML_DECLARATION.sub("", packet.decode(encoding)).encode()
 
 
 def _remove(document: minidom.Document, names: re.Pattern[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import ImageError, LAMNetError, error_reason, one_line
+from ..errors import ImageError, LAMNetError, error_reason, one_line, quantity
 from ..image_io import READABLE, WRITABLE, Picture, read_image, unsupported_reason, write_image
 from ..image_io.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
 from ..image_io.frames import Frames, frame_count, open_frames, write_frames
@@ -24,6 +24,8 @@ from ..image_io.write import dropped_color, encoder_memory, fit_alpha
 from .planner import TilePlan, format_memory, host_memory
 from .tiling import Progress
 from .upscaler import UpscalerPool
+
+_REMEDY = "choose another suffix or output folder for it"
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Job:
         allow_png: Whether the output may be written as PNG if the target's format cannot hold the result; True if the
             output format was not specified.
         within: Folder that must contain the target after links are resolved; None: not checked.
+        conflict: Error message if the target is an input or the target of another job; such jobs fail.
     """
 
     source: Path
     target: Path
     allow_png: bool = False
     within: Path | None = None
+    conflict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,11 @@ def plan_jobs(
             supported, such as ``"2 .psd files skipped: not supported"``.
 
     Returns:
-        The jobs in the order of the inputs, files of a folder or pattern sorted by name. A missing file gets a job too,
-        which will fail.
+        The jobs in the order of the inputs, files of a folder or pattern sorted by name. Jobs that will fail are
+        included: of missing files, and those whose results have the same path or would replace an input.
 
     Raises:
-        ImageError: If a folder contains no images, two results have the same path, or a result would replace an input.
+        ImageError: If a folder contains no images, or the output is one file for several inputs or is the input.
         ValueError: If ``ext`` or ``suffix`` is invalid.
     """
     writable = tuple(dict.fromkeys((*WRITABLE, *FRAME_FORMATS))) if frames else WRITABLE
@@ -157,16 +161,17 @@ def plan_jobs(
             sources.setdefault(_path_key(source.path), source)
     finally:
         for kind, count in sorted(unsupported.items()) if on_status else ():
-            on_status(f"{count} {kind or 'other'} {'file' if count == 1 else 'files'} skipped: not supported")
+            on_status(quantity(count, f"{kind or 'other'} file") + " skipped: not supported")
     if output is not None and _is_file(output, inputs, writable):
         target = _output_file(Path(output), len(sources), extension, writable)
+        if _path_key(target) in sources:
+            raise ImageError(f"{one_line(target)}: the result would replace the input; choose another output")
         jobs = [Job(source.path, target) for source in sources.values()]
     else:
         jobs = [_job(source, folder, suffix, extension, writable) for source in sources.values()]
     targets = {_path_key(job.target) for job in jobs}
     kept = [job for job in jobs if sources[_path_key(job.source)].is_explicit or _path_key(job.source) not in targets]
-    _check_conflicts(kept)
-    return kept
+    return _mark_conflicts(kept)
 
 
 def _is_file(output: str | os.PathLike, inputs: Sequence[str | os.PathLike], writable: tuple[str, ...]) -> bool:
@@ -196,21 +201,24 @@ def _job(source: _Source, folder: Path | None, suffix: str, extension: str | Non
     return Job(path, parent / f"{path.stem}{suffix}{extension_out}", allow_png=extension is None, within=folder)
 
 
-def _check_conflicts(jobs: list[Job]) -> None:
+def _mark_conflicts(jobs: list[Job]) -> list[Job]:
+    """Return the jobs, with a message in those whose results have the same path or would replace an input."""
     sources = {_path_key(job.source) for job in jobs}
-    targets: dict[str, Job] = {}
+    rivals: dict[str, list[Job]] = {}
     for job in jobs:
-        name, key = one_line(job.target), _path_key(job.target)
+        rivals.setdefault(_path_key(job.target), []).append(job)
+
+    def conflict(job: Job) -> str | None:
+        key = _path_key(job.target)
         if key in sources:
-            raise ImageError(
-                f"{name}: the result of {one_line(job.source)} would replace an input; choose another suffix or folder"
-            )
-        if conflict := targets.get(key):
-            raise ImageError(
-                f"{name}: the results of {one_line(conflict.source)} and {one_line(job.source)} have the same path; "
-                "use different extensions or folders"
-            )
-        targets[key] = job
+            return f"{one_line(job.source)}: its result would replace the input {one_line(job.target)}; {_REMEDY}"
+        others = [one_line(other.source.name) for other in rivals[key] if other is not job]
+        if not others:
+            return None
+        names = others[0] if len(others) == 1 else f"{others[0]} and {quantity(len(others) - 1, 'other file')}"
+        return f"{one_line(job.source)}: its result has the same path as that of {names}; {_REMEDY}"
+
+    return [replace(job, conflict=conflict(job)) for job in jobs]
 
 
 def run_jobs(
@@ -218,6 +226,7 @@ def run_jobs(
     upscalers: UpscalerPool,
     options: Options | None = None,
     *,
+    dry_run: bool = False,
     progress: Progress | None = None,
     on_status: Callable[[str], None] | None = None,
 ) -> Iterator[Result]:
@@ -230,6 +239,8 @@ def run_jobs(
         jobs: Jobs from ``plan_jobs``.
         upscalers: Networks to upscale with.
         options: Read and write options.
+        dry_run: Read and check the images, but upscale and write nothing. Results are those of a run, except for
+            failures of upscaling and writing themselves, such as a full disk.
         progress: Called as a job advances, with the number of tiles or frames done and their total.
         on_status: Called with the name of each file before it is upscaled.
 
@@ -237,7 +248,7 @@ def run_jobs(
         The result of each job, in order, as soon as it is written.
     """
     options = options or Options()
-    runner = _JobRunner(jobs, upscalers, options)
+    runner = _JobRunner(jobs, upscalers, options, dry_run)
     if not options.overlap:
         for job in jobs:
             if on_status:
@@ -270,15 +281,18 @@ class _JobRunner:
         jobs: All jobs.
         upscalers: Networks to upscale with.
         options: Read and write options.
+        dry_run: Whether to skip upscaling and writing.
     """
 
-    def __init__(self, jobs: Sequence[Job], upscalers: UpscalerPool, options: Options) -> None:
-        self.upscalers, self.options = upscalers, options
+    def __init__(self, jobs: Sequence[Job], upscalers: UpscalerPool, options: Options, dry_run: bool) -> None:
+        self.upscalers, self.options, self.dry_run = upscalers, options, dry_run
         self.taken = {_path_key(path) for job in jobs for path in (job.source, job.target)}
 
     def read(self, job: Job) -> Picture | int | Result:
         """Return the input picture, the frame count if above 1, or a result if skipped or failed."""
         try:
+            if job.conflict:
+                raise ImageError(job.conflict)
             if existing := self._existing_result(job):
                 return existing
             if self.options.frames and (count := frame_count(job.source)) > 1:
@@ -307,7 +321,7 @@ class _JobRunner:
 
     def write(self, result: Result, picture: Picture | None) -> Result:
         """Write the SR picture, if any, and return the job's final result."""
-        if picture is None:
+        if picture is None or self.dry_run:
             return result
         try:
             write_image(result.target, picture, quality=self.options.quality)
@@ -320,7 +334,7 @@ class _JobRunner:
         target = self._target(job, picture)
         sr, plan = self._upscale_picture(picture, progress)
         notes = (*picture.notes, *_color_notes(target, sr))
-        return Result(job.source, target, size=(sr.width, sr.height), tile=plan.tile_option, notes=notes), sr
+        return Result(job.source, target, size=self._size(picture), tile=plan.tile_option, notes=notes), sr
 
     def _upscale_frames(self, job: Job, progress: Progress | None) -> Result:
         sizes: list[tuple[int, int]] = []
@@ -329,7 +343,7 @@ class _JobRunner:
         def upscale_all(frames: Frames, pictures: Iterator[Picture]) -> Iterator[Picture]:
             for index, picture in enumerate(pictures):
                 sr, plan = self._upscale_picture(picture, None)
-                sizes.append((sr.width, sr.height))
+                sizes.append(self._size(picture))
                 plans.append(plan)
                 yield sr
                 if progress:
@@ -339,13 +353,24 @@ class _JobRunner:
             first = next(frames.pictures)
             target = self._target(job, first, multi_frame=True)
             pictures = upscale_all(frames, chain([first], frames.pictures))
-            write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
+            if self.dry_run:
+                deque(pictures, maxlen=0)
+            else:
+                write_frames(target, replace(frames, pictures=pictures), quality=self.options.quality)
         tile = TilePlan.smallest(plans).tile_option
         notes = (*first.notes, *_color_notes(target, first))
         return Result(job.source, target, size=sizes[0], frames=len(sizes), tile=tile, notes=notes)
 
+    def _size(self, picture: Picture) -> tuple[int, int]:
+        """Return width and height of the result."""
+        height, width = self.upscalers.result_size(picture.height, picture.width)
+        return width, height
+
     def _upscale_picture(self, picture: Picture, progress: Progress | None) -> tuple[Picture, TilePlan]:
+        """Return the SR picture, in a dry run the picture itself, and the tile plan."""
         picture = picture if self.options.metadata else picture.without_metadata()
+        if self.dry_run:
+            return picture, self.upscalers.plan(picture)
         output = self.upscalers.run(picture, progress=progress)
         return output.image, output.plan
 
@@ -373,7 +398,10 @@ class _JobRunner:
                 raise _format_error(job, picture, problem)
             (target,) = fallback
             self._check_overwrite(target)
-        _make_folder(target.parent, job.within)
+            self.taken.add(_path_key(target))
+        _check_folder(target.parent, job.within)
+        if not self.dry_run:
+            _make_folder(target.parent)
         return target
 
     def _png_fallback(self, job: Job) -> tuple[Path, ...]:
@@ -389,25 +417,6 @@ class _JobRunner:
 def _format_error(job: Job, picture: Picture, problem: str) -> ImageError:
     option = None if picture.channels in (1, 3) or FORMATS[job.target.suffix.lower()].alpha else "background"
     return ImageError(f"{one_line(job.target)}: {problem}; choose another format, such as png", option)
-
-
-def transparency_error(job: Job, options: Options) -> ImageError | None:
-    """Return the error of a job whose output format cannot store the transparency of its image, otherwise None.
-
-    Images are read only if this is possible. Other errors are ignored.
-    """
-    form = FORMATS.get(job.target.suffix.lower())
-    if form is None or form.alpha or job.allow_png or options.background is not None:
-        return None
-    if FORMATS.get(job.source.suffix.lower()) is FORMATS[".jpg"]:
-        return None
-    try:
-        picture = fit_alpha(job.target.suffix, read_image(job.source, max_pixels=options.max_pixels))
-    except ImageError:
-        return None
-    if picture.channels in (1, 3):
-        return None
-    return _format_error(job, picture, f"{form.name} does not support transparency")
 
 
 def _encoding_error(extension: str, height: int, width: int, max_memory: int | None) -> str | None:
@@ -431,14 +440,19 @@ def _failure(job: Job | Result, error: Exception) -> Result:
     raise error
 
 
-def _make_folder(folder: Path, within: Path | None) -> None:
-    """Create a folder, unless a link places it outside ``within``."""
+def _check_folder(folder: Path, within: Path | None) -> None:
+    """Raise if a folder cannot be created, or a link places it outside ``within``."""
+    if within is not None:
+        top, resolved = os.path.realpath(within), os.path.realpath(folder)
+        if os.path.commonpath((top, resolved)) != top:
+            raise ImageError(f"{one_line(folder)}: refusing to write outside {one_line(within)} through a link")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise ImageError(f"{one_line(folder)}: cannot be an output folder, because {one_line(nearest)} is a file")
+
+
+def _make_folder(folder: Path) -> None:
     try:
-        if within is not None:
-            within.mkdir(parents=True, exist_ok=True)
-            top, resolved = os.path.realpath(within), os.path.realpath(folder)
-            if os.path.commonpath((top, resolved)) != top:
-                raise ImageError(f"{one_line(folder)}: refusing to write outside {one_line(within)} through a link")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"{one_line(folder)}: cannot be created ({error_reason(error)})") from None
@@ -577,8 +591,8 @@ def upscale_raw(
     sink.flush()
     if data:
         raise ImageError(
-            f"frame {count + 1} must have {3 * height * width:,} bytes, got {len(data):,}: the stream is truncated, or "
-            f"its frames are not {width}x{height} pixels in rgb24"
+            f"frame {count + 1} must have {3 * height * width:,} bytes ({width}x{height}, rgb24), got {len(data):,}: "
+            "the stream is truncated or has another format"
         )
     if not count:
         raise ImageError("the stream contains no frames")

@@ -21,7 +21,7 @@ from ..factory import create_model, resolve_model
 from ..image_io import Picture
 from ..image_io.picture import from_pillow, to_pillow
 from ..lamnet import LAMNet
-from ..names import VARIANTS, default_model_for_scale, is_checkpoint_path, split_name
+from ..names import default_model_for_scale
 from .pixels import Pixels, fill_transparent, scratch_folder
 from .planner import TilePlan, TilePlanner, format_memory, parse_memory
 from .sizing import SCALES, ImageT, TargetSize, image_size, resize_image
@@ -228,6 +228,16 @@ class Upscaler:
             return self._run_tensor(image, progress)
         raise ValueError(f"image must be an array, Pillow image, tensor or Picture, got {type(image).__name__}")
 
+    def plan(self, picture: Picture) -> TilePlan:
+        """Return the tile plan for a picture with the current free memory, without upscaling it.
+
+        Raises:
+            ValueError: As ``run``.
+            LAMNetError: As ``run``, if every plan exceeds ``max_memory``.
+        """
+        plan, _ = self._select_plan(Pixels.from_array(picture.pixels))
+        return plan
+
     def _run_array(self, pixels: np.ndarray, progress: Progress | None) -> UpscaleOutput[np.ndarray]:
         if pixels.ndim != 3 or 0 in pixels.shape:
             raise ValueError(f"image must have shape (H, W) or (H, W, C), none of them 0, got {pixels.shape}")
@@ -248,9 +258,8 @@ class Upscaler:
         output = self._run(Pixels(batch), progress)
         return replace(output, image=output.image.data if image.dim() == 4 else output.image.data[0])
 
-    @torch.no_grad()
-    def _run(self, source: Pixels, progress: Progress | None) -> UpscaleOutput[Pixels]:
-        """Upscale images (B, C, H, W), including alpha; if memory is short, the result is in a temporary file."""
+    def _select_plan(self, source: Pixels) -> tuple[TilePlan, Iterator[TilePlan]]:
+        """Check images and return their tile plan, and its fallbacks when out of memory."""
         if source.data.is_floating_point():
             low, high = (bound.item() for bound in source.data.aminmax())
             if not -_TOLERANCE <= low <= high <= 1 + _TOLERANCE:  # also rejects NaN
@@ -263,8 +272,15 @@ class Upscaler:
         if files := plan.in_files:
             sizes = " and ".join(f"{name} ({size / 1e9:.2f} GB)" for name, size in files.items())
             warnings.warn(
-                f"memory is short: {sizes} stored temporarily in {scratch_folder()}", RuntimeWarning, stacklevel=2
+                f"memory is short: {sizes} stored temporarily in {scratch_folder()}", RuntimeWarning, stacklevel=3
             )
+        return plan, plans
+
+    @torch.no_grad()
+    def _run(self, source: Pixels, progress: Progress | None) -> UpscaleOutput[Pixels]:
+        """Upscale images (B, C, H, W), including alpha; if memory is short, the result is in a temporary file."""
+        plan, plans = self._select_plan(source)
+        in_chans = self.model.in_chans
         out = source.empty_upscaled(self.scale, plan.result_in_file)
         half = self._autocast_dtype(source.data.dtype)
         dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
@@ -381,6 +397,16 @@ class UpscalerPool:
             self._loaded[scale] = Upscaler(scale=scale, **self._options)
         return self._loaded[scale]
 
+    def plan(self, picture: Picture) -> TilePlan:
+        """Return the tile plan for a picture, without upscaling it.
+
+        Raises:
+            ValueError: As ``run``.
+            LAMNetError: As ``run``, before the computation.
+        """
+        self.result_size(picture.height, picture.width)
+        return self.for_size(picture.height, picture.width).plan(picture)
+
     def run(self, image: ImageT, *, progress: Progress | None = None) -> UpscaleOutput[ImageT]:
         """Upscale an image to the target size; see [`Upscaler`][lamnet_models.Upscaler].
 
@@ -398,19 +424,6 @@ class UpscalerPool:
         upscaler = self.for_size(height, width)
         output = upscaler.run(image, progress=progress)
         return replace(output, image=resize_image(output.image, *result, upscaler.max_memory))
-
-
-def model_scale(model: str | None) -> int:
-    """Return the scale of a model from its name or its checkpoint metadata.
-
-    Raises:
-        LAMNetError: If the model does not exist.
-    """
-    if model is None:
-        return SCALES[-1]
-    if is_checkpoint_path(model) or ":" in model:
-        return resolve_model(model).scale
-    return VARIANTS[split_name(model)[0]]["scale"]
 
 
 def _check_options(

@@ -19,7 +19,7 @@ from lamnet_layers.conv import PointwiseConv
 from lamnet_layers.validation import check_feature_map, check_int
 from lamnet_layers.window import WindowLike
 
-from ..errors import TrainingError
+from ..errors import TrainingError, quantity
 
 if TYPE_CHECKING:
     from ..training import TrainingResult
@@ -271,7 +271,7 @@ class Budget:
 
     def __str__(self) -> str:
         """Return the budget with its unit."""
-        return f"{self.steps:,} steps" if self.minutes is None else f"{self.minutes:g} minutes"
+        return quantity(self.steps, "step") if self.minutes is None else f"{self.minutes:g} min"
 
 
 def train_variants(

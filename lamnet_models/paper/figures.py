@@ -19,7 +19,7 @@ from lamnet_layers import DGFN, FocalSeparableAttention
 from ..benchmarking import PEERS, WINDOW_SIDES, bench, draw_chart, draw_windows, measure_windows
 from ..benchmarking.peers import has_spandrel
 from ..data import KNOWN_DATASETS, open_dataset
-from ..errors import DatasetError, ModelError
+from ..errors import DatasetError, ModelError, quantity
 from ..evaluation import compare, evaluate
 from ..evaluation.compare import Detail
 from ..evaluation.predictors import BICUBIC
@@ -86,7 +86,7 @@ def figure5(
         f"Figure 5: details at ×{first.scale}",
         (
             Table(
-                f"All of {first.dataset} ×{first.scale}, {len(first.images)} images",
+                f"All of {first.dataset} ×{first.scale}, {quantity(len(first.images), 'image')}",
                 ("method", "PSNR", "SSIM"),
                 rows,
                 (f"Details: {locations}." if locations else "No details.",),
@@ -216,7 +216,7 @@ def _measure_psnr(
 
 
 def _limit_note(limit: int | None) -> str:
-    return f"; PSNR on the first {limit} images only" if limit else ""
+    return f"; PSNR on the first {quantity(limit, 'image')} only" if limit else ""
 
 
 # Figure 7

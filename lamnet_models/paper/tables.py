@@ -18,7 +18,7 @@ from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow
 from ..benchmarking import PEERS, open_network
 from ..cost import Complexity, complexity, count_operations
 from ..data import KNOWN_DATASETS, Dataset, open_dataset
-from ..errors import DatasetError, ModelError
+from ..errors import DatasetError, ModelError, quantity
 from ..evaluation import evaluate
 from ..evaluation.predictors import with_scale
 from ..evaluation.results import BENCHMARKS, Published, published_data, published_table3, published_table4
@@ -128,7 +128,7 @@ def _lamnet() -> list[ModuleCount]:
             _count(
                 "LAMNet",
                 "token mixer",
-                f"ULM, window of {pixels} pixels",
+                f"ULM, window of {quantity(pixels, 'pixel')}",
                 k,
                 ULM(c, partial(FocalSeparableAttention, num_heads=GROUPS, window=window)),
                 shape,
@@ -410,7 +410,7 @@ def _scores(
             result = evaluate(network, benchmarks[name], row.scale, limit=limit)
             ours = (result.psnr, result.ssim)
             if len(result.images) < KNOWN_DATASETS[name].count:
-                notes[f"{KNOWN_DATASETS[name].title}: measured on {len(result.images)} images only."] = None
+                notes[f"{KNOWN_DATASETS[name].title}: measured on {quantity(len(result.images), 'image')} only."] = None
         yield Score(ours, row.scores.get(name))
 
 
@@ -499,7 +499,7 @@ def table4(
             f"{', '.join(train_data)}. A short training ranks the speed of learning, not the final quality."
         )
         if limit:
-            notes.append(f"Evaluated on the first {limit} images of {dataset} only.")
+            notes.append(f"Evaluated on the first {quantity(limit, 'image')} of {dataset} only.")
     return Reproduction(
         "table4",
         "Table 4: ablations at ×2" + (f", after {budget} of training" if budget else ""),

@@ -18,7 +18,7 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from ..checkpoint import read_checkpoint
-from ..errors import TrainingError
+from ..errors import TrainingError, quantity
 from ..filesystem import atomic_path
 from ..lamnet import LAMNet
 from ..pretrained import resolve_weights_path
@@ -89,7 +89,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         else:
             if not paths:
                 return None
-            raise TrainingError(f"{folder}: none of {len(paths)} states can be read")
+            raise TrainingError(f"{folder}: none of its {quantity(len(paths), 'state')} can be read")
         time.sleep(0.05)
     raise TrainingError(f"{folder}: states were deleted while being read")
 
@@ -173,29 +173,71 @@ def branch_state(recipe: Recipe, digest: str, images: int) -> dict[str, Any]:
     weight = target_weight(
         dataclasses.replace(trunk_recipe, target_weight=recipe.target_weight), budget_progress(trunk_recipe, **used)
     )
-    metadata = {
-        "recipe": dataclasses.asdict(trunk_recipe),
-        "step": used["step"],
-        "pixels": used["pixels"],
-        "hours": round(used["seconds"] / 3600, 3),
-        "images": images,
-        "hardware": state.get("hardware", "hardware not recorded"),
-        **state["before"],
+    counters = {"step": step, "pixels": pixels, "seconds": seconds}
+    changes = {
+        "lr": state["optimizer"]["param_groups"][0]["lr"],
+        "target_weight": weight if recipe.targets else recipe.target_weight,
     }
+    metadata = part_metadata({"recipe": dataclasses.asdict(trunk_recipe), **state, "pixels": pixels}, images)
     return {
         **state,
         "pixels": pixels,
-        "start": {
-            "step": step,
-            "pixels": pixels,
-            "seconds": seconds,
-            "lr": state["optimizer"]["param_groups"][0]["lr"],
-            "target_weight": weight if recipe.targets else recipe.target_weight,
-        },
+        "start": counters | changes,
+        "part": counters,
+        "recipe": dataclasses.asdict(dataclasses.replace(recipe, **changes)),
         "best": None,
         "loss": (0.0, 0),
         "before": {"taken": f"decay from step {step:,} of {trunk.name}", "before": metadata},
     }
+
+
+# Parts of a run: steps with the same settings
+
+
+_UNRECORDED = {
+    *BUDGETS,
+    *("data", "valid", "valid_crop", "valid_every", "valid_minutes", "save_every", "save_minutes", "keep", "log_every"),
+    *("compile", "grad_checkpointing", "target_license"),
+}
+"""Recipe fields that may change without beginning a new part."""
+
+
+def part_metadata(state: dict[str, Any], images: int) -> dict[str, Any]:
+    """Return the training metadata of the part of a run that a state belongs to.
+
+    Args:
+        state: State with recipe and pixels.
+        images: Number of training images.
+    """
+    part = state.get("part", state.get("start", ZERO_COUNTERS))
+    return {
+        "recipe": state["recipe"],
+        "step": state["step"] - part["step"],
+        "pixels": state["pixels"] - part["pixels"],
+        "hours": round((state["seconds"] - part["seconds"]) / 3600, 3),
+        "images": images,
+        "hardware": state.get("hardware", "hardware not recorded"),
+        **state["before"],
+    }
+
+
+def begin_part(state: dict[str, Any], recipe: Recipe, images: int) -> dict[str, Any]:
+    """Return a state to resume with a recipe: a new part begins if the settings have changed.
+
+    Args:
+        state: The state. Those of earlier versions lack the recipe, and continue their part.
+        recipe: Recipe to resume with.
+        images: Number of training images.
+    """
+    old, new = state.get("recipe", {}), dataclasses.asdict(recipe)
+    changed = [name for name in new if name not in _UNRECORDED and old.get(name, new[name]) != new[name]]
+    part = state.get("part", state.get("start", ZERO_COUNTERS))
+    if not changed or state["step"] == part["step"]:
+        return state
+    settings = ", ".join(f"{name}={list(new[name]) if isinstance(new[name], tuple) else new[name]}" for name in changed)
+    taken = f"resumed at step {state['step']:,} with {settings}"
+    counters = {name: state[name] for name in ("step", "pixels", "seconds")}
+    return {**state, "part": counters, "before": {"taken": taken, "before": part_metadata(state, images)}}
 
 
 # Lock on the folder of a run
@@ -307,7 +349,7 @@ def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     loaded = [key for key, tensor in state.items() if key in source_state and source_state[key].shape == tensor.shape]
     model.load_state_dict({key: source_state[key] for key in loaded}, strict=False)
     random = sorted({_module_name(key) for key in state if key not in loaded}, key=str)
-    description = f"{len(loaded)} of {len(state)} tensors from {path.name}"
+    description = f"{len(loaded)} of {quantity(len(state), 'tensor')} from {path.name}"
     description = f"{description}; random: {', '.join(random)}" if random else description
     return {"taken": description} | ({"before": checkpoint.training} if "recipe" in checkpoint.training else {})
 

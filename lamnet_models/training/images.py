@@ -55,7 +55,10 @@ def training_data(
     if holdout == 0:
         return full, None
     if holdout >= len(pairs):
-        raise TrainingError(f"holdout must be less than the number of images, {len(pairs)}, got {holdout}")
+        raise TrainingError(
+            f"holdout must be less than the number of images, {len(pairs)}, got {holdout}: set holdout="
+            f"{min(1, len(pairs) - 1)}, or add images"
+        )
     ranked = sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.name)).digest())
     held_out = set(ranked[:holdout])
     return (

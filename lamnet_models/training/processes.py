@@ -70,8 +70,8 @@ def join_processes() -> PartialState:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise TrainingError(
-                f"{name} must be set to join {size} processes ({size_name}={size}): set MASTER_ADDR to the host of "
-                "rank 0 and MASTER_PORT to a free port, or train on one machine with --processes"
+                f"{name} must be set with {size_name}={size}: set MASTER_ADDR (host of rank 0) and MASTER_PORT, or use "
+                "--processes"
             )
     values = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_size}
     os.environ.update({name: str(value) for name, value in values.items()})
@@ -83,8 +83,8 @@ def join_processes() -> PartialState:
         torch.set_num_threads(threads)
     if not use_cpu and max(local_size, local_rank + 1) > (gpus := torch.accelerator.device_count()):
         raise TrainingError(
-            f"the number of processes must be at most the number of GPUs on this machine, {gpus}, got {local_size} "
-            f"with LOCAL_RANK {local_rank}: start fewer, or set ACCELERATE_USE_CPU=1 to train on the CPU"
+            f"processes on this machine must be at most its GPUs, {gpus}, got {max(local_size, local_rank + 1)}: start "
+            "fewer, or set ACCELERATE_USE_CPU=1"
         )
     try:
         state = PartialState(cpu=True, backend="gloo") if use_cpu else PartialState()

@@ -75,7 +75,7 @@ class Recipe:
         save_every: Steps between saved states; 0 to disable.
         save_minutes: Minutes between saved states; 0 to disable.
         keep: Number of most recent states to keep.
-        log_every: Steps between reports.
+        log_every: Steps between reports; the first step of a session is shown too, but not logged.
         seed: Random seed.
     """
 

@@ -12,7 +12,7 @@ import yaml
 
 from ..checkpoint import read_checkpoint, save_checkpoint
 from ..data import Dataset, open_dataset
-from ..errors import DatasetError, TrainingError
+from ..errors import DatasetError, TrainingError, quantity
 from ..evaluation import Evaluation, evaluate
 from ..factory import published_name
 from ..filesystem import atomic_path
@@ -141,7 +141,7 @@ def _card(
         "| | |",
         "| --- | --- |",
         f"| model | `{scores[-1].variant}`, {params:,} parameters, {'half' if half else 'single'} precision |",
-        f"| data | {about_data}; {training['images']} training images |",
+        f"| data | {about_data}; {quantity(training['images'], 'training image')} |",
         f"| LR images | bicubic ×{model.scale} by `imresize`, edge rule `{recipe['lr_border']}` |",
         *(
             f"| training{f', part {index}' if len(parts) > 1 else ''} | {stage_summary(part)} |"
@@ -149,7 +149,7 @@ def _card(
         ),
         *(f"| targets | {text} |" for text in target_summaries(parts)),
         f"| LR pixels seen | {pixel_summary(parts)} |",
-        f"| selected by | {holdout.psnr:.2f} dB / {holdout.ssim:.4f} on {len(holdout.images)} images "
+        f"| selected by | {holdout.psnr:.2f} dB / {holdout.ssim:.4f} on {quantity(len(holdout.images), 'image')} "
         f"({holdout.dataset}) |",
         f"| convergence | {_convergence(run)} |",
         "",
@@ -202,9 +202,10 @@ def target_summaries(parts: list[dict[str, Any]]) -> list[str]:
 def stage_summary(training: dict[str, Any]) -> str:
     """Describe one training in a line."""
     recipe = training["recipe"]
+    steps = quantity(training["step"], "step")
     start = f" ({training['taken']})" if training.get("taken") else " from scratch"
     return (
-        f"{recipe['model']}{start}: {training['step']:,} steps of {recipe['batch']} patches of {recipe['patch']}×"
+        f"{recipe['model']}{start}: {steps} of {quantity(recipe['batch'], 'patch')} of {recipe['patch']}×"
         f"{recipe['patch']} pixels ({stage_pixels(training) / 1e6:,.1f} M LR pixels), {training['hours']:.2f} h on "
         f"{training['hardware']}; {recipe['loss'].upper()}{_target_weight(recipe)}, Adam, "
         f"learning rate {recipe['lr']:g}, {recipe['schedule']}, EMA {recipe['ema']:g}, {recipe['precision']}"

@@ -18,18 +18,20 @@ from torch import Tensor
 
 from ..checkpoint import save_checkpoint
 from ..data import Dataset, open_dataset
-from ..errors import LAMNetError, TrainingError
+from ..errors import LAMNetError, TrainingError, one_line, quantity
 from ..evaluation import evaluate
 from ..factory import create_model
 from .callbacks import Log, NullCallback, Report, TrainingCallback, Validation
 from .checkpointing import (
     ZERO_COUNTERS,
+    begin_part,
     branch_recipe,
     branch_state,
     initialize_as_interpolation,
     initialize_from,
     load_state,
     lock_folder,
+    part_metadata,
     save_state,
     set_random_state,
     write_state,
@@ -42,6 +44,9 @@ from .recipe import Recipe, budget_progress, learning_rate, load_recipe, target_
 
 _DEVICE_SHARE = 0.3
 """Largest fraction of free GPU memory for the decoded images; larger stores stay in main memory."""
+
+_DECODED_EVERY = 100
+"""Number of decoded images between messages."""
 
 _FFT_WEIGHT = 0.05
 """Weight of the Fourier term in the loss ``"l1_fft"``."""
@@ -116,6 +121,7 @@ class Trainer:
         self.model = self.accelerator.prepare(network)
         self.step, self.pixels, self._seconds, self._best = 0, 0, 0.0, None
         self._start = ZERO_COUNTERS  # counters at the start of the budget; nonzero in a decay branch
+        self._part = ZERO_COUNTERS  # counters at the start of the current settings
         self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
         if state is not None:
             self._restore(state)
@@ -134,6 +140,9 @@ class Trainer:
         """
         recipe, stopped = self.recipe, 0
         self._saved_at = self._validated_at = self._reported_at = (self.step, self.seconds)
+        first = self.step + 1
+        if recipe.compile:
+            self.callback.on_message("compiling the network: the first step takes minutes")
         with SignalHandler() as signals:
             while self.progress < 1 and not stopped:
                 self._step()
@@ -141,6 +150,8 @@ class Trainer:
                 signals.save = False
                 if self.step % recipe.log_every == 0:
                     self._report()
+                elif self.step == first:
+                    self.callback.on_report(self._current_report())
                 if self._is_due(self._validated_at, recipe.valid_every, recipe.valid_minutes):
                     self._validate()
                 if save or self._is_due(self._saved_at, recipe.save_every, recipe.save_minutes):
@@ -249,18 +260,24 @@ class Trainer:
         return by_steps or (minutes > 0 and self._clock - last[1] >= 60 * minutes)
 
     def _report(self) -> None:
+        """Report and log the steps since the last report."""
+        report = self._current_report()
+        self._loss.zero_()
+        self._count = 0
+        self._reported_at = (self.step, self.seconds)
+        self.callback.on_report(report)
+        self._log_event("report", report)
+
+    def _current_report(self) -> Report:
         loss = self.accelerator.reduce(self._loss / self._count, "mean").item()
         lr = self.optimizer.param_groups[0]["lr"]
         step, seconds = self._reported_at
         speed = self.recipe.batch * (self.step - step) / max(self.seconds - seconds, 1e-9)
-        progress = self.progress
+        progress = min(self.progress, 1.0)  # the last step may exceed a budget in minutes
         used = self.seconds - self._start["seconds"]
-        self._loss.zero_()
-        self._count = 0
-        self._reported_at = (self.step, self.seconds)
         if not math.isfinite(loss):
             self._raise_diverged(f"loss is {loss}")
-        report = Report(
+        return Report(
             step=self.step,
             loss=loss,
             lr=lr,
@@ -271,8 +288,6 @@ class Trainer:
             pixels_per_second=speed * self.recipe.patch**2,
             seconds_left=max(used * (1 - progress) / progress, 0.0),
         )
-        self.callback.on_report(report)
-        self._log_event("report", report)
 
     @torch.no_grad()
     def _check_weights(self) -> None:
@@ -332,14 +347,10 @@ class Trainer:
             "ema": self.ema.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "seconds": self.seconds,
-            "pixels": self.pixels,
-            "start": self._start,
-            "hardware": _hardware(self.accelerator),
             "best": self._best,
             "loss": (self._loss.item(), self._count),
             "data": self.store.digest,
-            "before": self._init_info,
+            **self._counters(),
         }
         try:
             save_state(self.folder / "states", self.step, state, self.recipe.keep)
@@ -350,6 +361,19 @@ class Trainer:
             self.callback.on_message(
                 f"the state of step {self.step} was not saved ({error}); training continues, earlier states are kept"
             )
+
+    def _counters(self) -> dict[str, Any]:
+        """Return the entries of a state that describe the training."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "pixels": self.pixels,
+            "start": self._start,
+            "part": self._part,
+            "recipe": asdict(self.recipe),
+            "hardware": _hardware(self.accelerator),
+            "before": self._init_info,
+        }
 
     def _branch_state(self) -> dict[str, Any]:
         """Return the newest state of a decay branch, initially a copy of the trunk's newest state.
@@ -376,6 +400,7 @@ class Trainer:
             raise TrainingError(
                 f"data must be the images that {self.folder} was trained on, got other images: {sources}"
             )
+        state = begin_part(state, self.recipe, len(self.store.names))
         self.network.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
         load_optimizer_state(self.optimizer, state["optimizer"])
@@ -383,6 +408,7 @@ class Trainer:
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
         self.pixels = state.get("pixels", self.step * self.recipe.pixels_per_step)
         self._start = state.get("start", ZERO_COUNTERS)
+        self._part = state.get("part", self._start)
         self._init_info = state["before"]
         loss, self._count = state["loss"]
         self._loss.fill_(loss)
@@ -391,18 +417,8 @@ class Trainer:
 
     def _export(self, name: str, **metadata: Any) -> None:
         """Write the averaged weights as a checkpoint with training metadata."""
-        start = self._start
-        training = {
-            "recipe": asdict(self.recipe),
-            "step": self.step - start["step"],
-            "pixels": self.pixels - start["pixels"],
-            "hours": round((self.seconds - start["seconds"]) / 3600, 3),
-            "images": len(self.store.names),
-            "hardware": _hardware(self.accelerator),
-            **self._init_info,
-            **metadata,
-        }
-        save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training)
+        training = part_metadata(self._counters(), len(self.store.names))
+        save_checkpoint(self.ema.model, self.folder / f"{name}.safetensors", training=training | metadata)
 
     def _check_batch(self) -> None:
         recipe, processes = self.recipe, self.accelerator.num_processes
@@ -425,8 +441,14 @@ class Trainer:
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator
+        self.callback.on_message(f"reading {quantity(len(train_set.pairs), 'image')} in {one_line(train_set.folder)}")
+
+        def show(done: int, total: int) -> None:
+            if done % _DECODED_EVERY == 0:
+                self.callback.on_message(f"decoded {done} of {quantity(total, 'image')}")
+
         with accelerator.local_main_process_first():  # the first process decodes, the others read its store
-            self.store = open_store(train_set, self.recipe.patch, targets=self.recipe.targets)
+            self.store = open_store(train_set, self.recipe.patch, show, targets=self.recipe.targets)
         self._host_store = self.store
         for problem in self.store.problems:
             self.callback.on_message(f"image skipped: {problem}")
@@ -434,7 +456,8 @@ class Trainer:
             free, _ = torch.cuda.mem_get_info()
             if self.store.nbytes < _DEVICE_SHARE * free:
                 self.store = self.store.to(accelerator.device)
-        self.callback.on_message(f"{len(self.store.names)} images, {len(self.store.hr) / 1e6:.0f} megapixels")
+        images = quantity(len(self.store.names), "image")
+        self.callback.on_message(f"{images}, {len(self.store.hr) / 1e6:.0f} megapixels")
 
 
 def _hardware(accelerator: Accelerator) -> str:

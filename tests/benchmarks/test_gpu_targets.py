@@ -21,6 +21,7 @@ def plan(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("triton_interpreter")
 def test_table_all_rows_measured(plan):
     head, _, *lines = gpu_targets.table(plan, DEVICE)
     assert head.split("|")[1:-1] == [" quantity ", " target ", " measured ", " met "]

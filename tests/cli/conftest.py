@@ -8,7 +8,7 @@ from lamnet_models import LAMNet, save_checkpoint
 @pytest.fixture
 def lamnet(capsys, monkeypatch):
     """Function that runs the command in this process; returns exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*arguments):
         with pytest.raises(SystemExit) as end:

@@ -61,7 +61,7 @@ def app(folder, *arguments):
     pytest.importorskip("gradio")
     hosts, port = folder / "hosts.txt", free_port()
     (folder / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     command = [sys.executable, "-c", GUARDED, hosts, "app", "--no-browser", "--port", str(port), *arguments]
     with open(folder / "errors.txt", "w") as errors:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)

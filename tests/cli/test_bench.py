@@ -50,8 +50,7 @@ def test_bench_wrong_usage(lamnet, network, options, match):
     assert match in err
 
 
-def test_bench_unavailable_backend(lamnet, network, monkeypatch):
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+def test_bench_unavailable_backend(lamnet, network):
     code, _, err = lamnet("bench", network, "--backend", "fused", "--device", "cpu")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "'fused'" in err

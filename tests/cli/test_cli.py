@@ -1,13 +1,18 @@
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
 from lamnet_cli.main import app
 from PIL import Image
 from torch._inductor import config as inductor
+from typer.main import get_command
 
 import lamnet_models
-from lamnet_models.names import packaged_weights
+from lamnet_models.names import VARIANTS, packaged_weights
 
 COMMANDS = [command.name for command in app.registered_commands]
 
@@ -26,6 +31,50 @@ def test_help_has_example(lamnet, command):
     code, out, _ = lamnet(command, "--help")
     assert code == 0
     assert f"Example: lamnet {command}" in out
+
+
+def all_commands(command, path=()):
+    yield path, command
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from all_commands(subcommand, (*path, name))
+
+
+@pytest.mark.parametrize("width", [40, 79, 80])
+def test_help_keeps_option_names_whole(lamnet, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for path, command in all_commands(get_command(app)):
+        _, out, _ = lamnet(*path, "--help")
+        words = set(re.split(r"[\s,│]+", out))
+        names = [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+        assert {name for name in names if name.startswith("-")} <= words, path
+        assert max(map(len, out.splitlines())) <= width, path
+
+
+def test_tables_keep_model_names_whole(lamnet, monkeypatch):
+    names = [*VARIANTS, *packaged_weights()]
+    for width in ("40", "60", None):
+        if width:
+            monkeypatch.setenv("COLUMNS", width)
+        else:
+            monkeypatch.delenv("COLUMNS")
+        assert set(names) <= set(re.split(r"[\s,]+", lamnet("list")[1]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudoterminal")
+def test_errors_keep_names_whole_in_terminal():
+    import pty
+
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "lamnet_cli", "info", "lamnet_large_x5.photos310_v1"]
+    process = subprocess.run(command, stderr=terminal, env=os.environ | {"COLUMNS": "40"}, timeout=60)
+    os.close(terminal)
+    lines = os.read(master, 10_000).decode().splitlines()
+    os.close(master)
+    assert process.returncode == 2
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 40
+    assert any("'lamnet_large_x5'" in line for line in lines)
+    assert any("lamnet_large_x4?" in line for line in lines)
 
 
 def test_version(lamnet):
@@ -104,8 +153,37 @@ def test_create_unknown_weights(lamnet):
     assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v3")
 
 
-def test_create_missing_folder(lamnet, tmp_path):
-    assert_one_line_error(lamnet("create", "lamnet_x2", "-o", tmp_path / "no" / "x.safetensors"), 2, "does not exist")
+def test_missing_output_folders_are_created(lamnet, tmp_path, tiny_model):
+    created, converted = tmp_path / "a/b/x.safetensors", tmp_path / "c/d/x.pth"
+    assert lamnet("create", "lamnet_x2", "-o", created)[0] == 0
+    assert lamnet("convert", tiny_model, converted)[0] == 0
+    assert created.is_file()
+    assert converted.is_file()
+    for command in (("create", "lamnet_x2", "-o"), ("convert", tiny_model), ("demo", "-o"), ("plot", tmp_path, "-o")):
+        result = lamnet(*command, created / "x.pth")
+        assert_one_line_error(result, 2, "x.safetensors is a file")
+
+
+def test_existing_output_of_demo_is_kept(lamnet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture = tmp_path / "lamnet_demo_coffee.png"
+    picture.write_bytes(b"mine")
+    assert_one_line_error(lamnet("demo", "coffee"), 2, picture.name, "--overwrite")
+    assert picture.read_bytes() == b"mine"
+    assert_one_line_error(lamnet("demo", "-o", "x.txt"), 2, ".png")
+
+
+@pytest.mark.parametrize("command", ["create", "convert"])
+@pytest.mark.parametrize("name", ["x.txt", "x"])
+def test_unknown_extension_of_checkpoint(lamnet, tmp_path, tiny_model, command, name):
+    arguments = ("lamnet_x2", "-o") if command == "create" else (tiny_model,)
+    assert_one_line_error(lamnet(command, *arguments, tmp_path / name), 2, ".safetensors", name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fp32_conflicts_with_other_precision(lamnet, tmp_path):
+    result = lamnet("upscale", tmp_path / "a.png", "--fp32", "--precision", "bf16")
+    assert_one_line_error(result, 2, "--fp32", "--precision bf16")
 
 
 def test_convert_round_trip(lamnet, tmp_path):
@@ -192,3 +270,11 @@ def test_compile_without_headers(lamnet, tmp_path, monkeypatch):
     Image.new("RGB", (9, 8), "teal").save(tmp_path / "a.png")
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
     assert_one_line_error(lamnet("upscale", tmp_path / "a.png", "--compile"), 1, "python3-dev")
+
+
+def test_data_verify_counts(lamnet, tmp_path):
+    for count in (1, 2):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{count}.png")
+        noun = {1: "1 image", 2: "2 images"}[count]
+        assert f"; {noun} " in lamnet("data", "verify", tmp_path)[1]
+        assert f", {noun}; " in lamnet("compare", "bicubic", "-d", tmp_path, "-s", "2", "--details", "0")[1]

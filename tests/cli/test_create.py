@@ -27,3 +27,11 @@ def test_create_invalid_setting(lamnet, tmp_path, setting):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "num_heads" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_create_pretrained_with_other_in_chans(lamnet, tmp_path):
+    file = tmp_path / "gray.safetensors"
+    code, _, err = lamnet("create", "lamnet_x2", "in_chans=1", "--pretrained", "-o", file)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "in_chans=1" in err
+    assert load_model(file).in_chans == 1

@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def run(*arguments, encoding, folder):
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
     command = [sys.executable, "-m", "lamnet_cli", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300)
 

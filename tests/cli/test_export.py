@@ -55,6 +55,14 @@ def test_export_wrong_usage(lamnet, tmp_path, file):
     assert_one_line_error(lamnet("export", "lamnt_x4", "-o", tmp_path / "a.onnx"), 2, "did you mean lamnet_x4?")
     assert_one_line_error(lamnet("export", tmp_path / "none.pth", "-o", tmp_path / "a.onnx"), 1, "no such file")
     assert_one_line_error(lamnet("export", file, "-o", file), 2, "--overwrite")
+    result = lamnet("export", file, "-o", tmp_path / "a.onnx", "--device", "cuda")
+    assert_one_line_error(result, 2, "onnx, which runs on any device")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_export_unavailable_device(lamnet, tmp_path, file):
+    result = lamnet("export", file, "-o", tmp_path / "a.pt2", "--format", "aoti", "--device", "cuda")
+    assert_one_line_error(result, 2, "device must be cpu on this machine, got 'cuda'")
 
 
 def test_upscale_onnxruntime(lamnet, tmp_path, file, photo):

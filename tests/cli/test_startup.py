@@ -44,6 +44,9 @@ def test_help_and_list_load_no_torch(arguments):
         (["eval", "lamnt_x4"], "did you mean lamnet_x4?"),
         (["info", "lamnet_x4.nothing"], "lamnet_x4.photos310_v1"),
         (["create", "lamnt_x4"], "did you mean lamnet_x4?"),
+        (["bench", "nope"], "baselines: swinir_light, omni_sr"),
+        (["bench", "swinir"], "did you mean swinir_light?"),
+        (["explain", "-n", "nope"], "swinir_light"),
         (["train", "quick", "stps=1"], "steps"),
     ],
 )
@@ -52,6 +55,31 @@ def test_usage_errors_load_no_torch(arguments, message):
     assert code == 2
     assert message in err
     assert not {"torch", "numpy", "PIL", "timm"} & modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (["info", "lamnet_x2"], "lamnet: loading PyTorch\n"),
+        (["info", "lamnet_x2", "--json"], ""),
+        (["list"], ""),
+        (["app", "-n", "nothing.pth"], "lamnet: loading Gradio\n"),
+        (["train", "quick", "--data", "nowhere"], "lamnet: loading PyTorch\n"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_long_imports_are_announced(arguments, note, tmp_path):
+    if arguments[0] == "app":
+        pytest.importorskip("gradio")
+    _, err, _ = run(*arguments, cwd=tmp_path)
+    notes = [line for line in err.splitlines(keepends=True) if "error" not in line]
+    assert notes == [note] * bool(note)
+
+
+def test_long_imports_are_announced_once_under_launcher(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    _, err, modules = run("info", "lamnet_x2")
+    assert ("torch" in modules, err) == (True, "")
 
 
 @pytest.mark.parametrize(

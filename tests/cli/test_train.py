@@ -36,6 +36,7 @@ def test_train_eval_plot(lamnet, tmp_path):
         (("quick", "--data", "nowhere"), 1, "nowhere"),
         (("quick", "--init-from", "nothing.pth"), 1, "nothing"),
         (("quick", "model=lamnet_x9"), 2, "lamnet_x9"),
+        (("quick", "holdout=9"), 1, "set holdout=1"),
         (("quick", "targets=nowhere"), 1, "nowhere"),
         (("quick", "steps=4", "pixels=1e6"), 2, "steps, minutes, pixels"),
         (("--decay-from", "nowhere", "steps=4"), 1, "nowhere"),

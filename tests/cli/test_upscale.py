@@ -122,7 +122,7 @@ def test_upscale_background(lamnet, tmp_path, model, colors):
         assert "transparent_x2.jpg" in err
         assert "--background" in err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["opaque_x2.jpg"]
-    for options in (["--dry-run"], ["--overwrite"]):
+    for options in (["--overwrite", "--dry-run"], ["--overwrite"]):
         code, out, err = lamnet(*command, "--background", "#ffffff", *options)
         assert (code, err, len(out.splitlines())) == (0, "", 2)
         assert lamnet(*command, "--background", "whitish", *options)[0] == 2
@@ -130,16 +130,18 @@ def test_upscale_background(lamnet, tmp_path, model, colors):
 
 def test_upscale_color_signaling(lamnet, tmp_path, model, colors):
     write_image(tmp_path / "linear.png", Picture(colors, color=ColorSignals(gamma=1.0)))
+    write_image(tmp_path / "film.png", Picture(colors, color=ColorSignals((10, 1))))
     write_image(tmp_path / "hdr.png", Picture(colors, color=ColorSignals((9, 16))))
     code, out, err = lamnet("upscale", tmp_path / "*.png", "-n", model, "-o", tmp_path / "out", "--ext", "jpg")
     assert code == 1
     notes = err.splitlines()
     assert len(notes) == 2
-    assert "hdr_x2.jpg" in notes[0]
-    assert "HDR" in notes[0]
-    assert "linear.png" in notes[1]
-    assert "gamma" in notes[1]
-    assert [line.split("  ")[0].split("/")[-1] for line in out.splitlines()] == ["linear_x2.jpg"]
+    assert "film.png" in notes[0]
+    assert "code points 10/1" in notes[0]
+    assert "hdr_x2.jpg" in notes[1]
+    assert "HDR" in notes[1]
+    assert [line.split("  ")[0].split("/")[-1] for line in out.splitlines()] == ["film_x2.jpg", "linear_x2.jpg"]
+    assert read_image(tmp_path / "out" / "linear_x2.jpg").icc_profile
     code, _, err = lamnet("upscale", tmp_path / "*.png", "-n", model)
     assert (code, err) == (0, "")
     assert read_image(tmp_path / "linear_x2.png").color.gamma == 1

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,14 +93,76 @@ def test_upscale_skip_existing_png_fallback(lamnet, tmp_path, tiny_model):
         assert (code, row["skipped"], row["target"]) == (0, skipped, str(tmp_path / "a_x2.png"))
 
 
-def test_upscale_dry_run(lamnet, tmp_path, nested_folder, monkeypatch):
-    monkeypatch.setattr("lamnet_models.inference.upscaler.resolve_model", None)
+def write_difficult_inputs(folder):
+    """Write images of which each needs another decision."""
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    rgba = np.dstack([rgb, rng.integers(0, 256, (20, 30), np.uint8)])
+    Image.fromarray(rgb).save(folder / "same.png")
+    Image.fromarray(rgb).save(folder / "same.jpg")
+    Image.fromarray(rgba).save(folder / "alpha.bmp", "PNG")  # BMP by its name: no transparency
+    Image.fromarray(rgba).save(folder / "alpha.webp")
+    Image.fromarray(rgb).save(folder / "gray.gif")
+    Image.fromarray(np.zeros((2, 8192, 3), np.uint8)).save(folder / "wide.webp")
+    Image.fromarray(rgb).save(folder / "kept.png")
+    (folder / "kept_x2.png").write_bytes(b"mine")
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
+    pages = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
+    pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[1:])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--json"],
+        ["--ext", "png"],
+        ["--ext", "jpg"],
+        ["--ext", "jpg", "--background", "white"],
+        ["--frames", "--overwrite"],
+        ["--skip-existing"],
+        ["--width", "50"],
+        ["--tile", "0", "--max-memory", "LIMIT"],
+        ["-o", "out"],
+        ["-o", "bad.png/out"],
+    ],
+    ids=" ".join,
+)
+def test_upscale_dry_run_agrees_with_run(lamnet, tmp_path, tiny_model, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    write_difficult_inputs(tmp_path)
+    if "LIMIT" in options:  # between the memory of the small images and that of the large one
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)).save("large.png")
+        error = lamnet("upscale", ".", "-n", tiny_model, "--max-memory", "1M")[2]
+        options = [*options[:-1], f"{int(re.search('at least ([0-9]+)M', error)[1]) + 30}M"]
     before = files(tmp_path)
-    code, out, err = lamnet("upscale", nested_folder, "-n", "lamnet_x3", "-o", tmp_path / "out", "--dry-run")
-    assert (code, len(err.splitlines())) == (0, 1)
-    assert ".txt" in err
-    assert out.splitlines()[1] == f"{nested_folder / 'b/bad.png'} → {tmp_path / 'out/b/bad_x3.png'}"
+    planned = lamnet("upscale", ".", "-n", tiny_model, *options, "--dry-run")
     assert files(tmp_path) == before
+    done = lamnet("upscale", ".", "-n", tiny_model, *options)
+    used = re.compile("at least [0-9]+M")  # depends on the memory in use
+    assert [used.sub("", str(part)) for part in planned] == [used.sub("", str(part)) for part in done]
+    assert done[0] == 1
+
+
+def test_upscale_dry_run_of_raw_video(lamnet):
+    code, _, err = lamnet("upscale", "-", "--size", "4x4", "--dry-run")
+    assert (code, "--dry-run" in err) == (2, True)
+
+
+def test_upscale_name_collision_fails_only_colliding_files(lamnet, tmp_path, tiny_model):
+    for name in ("a.png", "a.jpg", "b.png", "c.png", "c_x2.png"):
+        Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / name)
+    inputs = [tmp_path / name for name in ("a.png", "a.jpg", "b.png", "c.png", "c_x2.png")]
+    code, out, err = lamnet("upscale", *inputs, "-n", tiny_model, "--ext", "png")
+    assert code == 1
+    assert [Path(line.split(" → ")[0]).name for line in out.splitlines()] == ["b.png", "c_x2.png"]
+    errors = err.splitlines()
+    assert [Path(line.removeprefix("lamnet: error: ").split(":")[0]).name for line in errors] == [
+        "a.png",
+        "a.jpg",
+        "c.png",
+    ]
+    assert all("suffix" in line for line in errors)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")

@@ -42,7 +42,7 @@ def video():
 
 def test_raw_frames(pipe, tiny_model):
     result = pipe(video().tobytes(), "--size", f"{WIDTH}x{HEIGHT}", "-o", "-")
-    assert (result.returncode, result.stderr) == (0, b"")
+    assert (result.returncode, result.stderr) == (0, b"lamnet: loading PyTorch\n")
     frames = np.frombuffer(result.stdout, np.uint8).reshape(FRAMES, 2 * HEIGHT, 2 * WIDTH, 3)
     upscaler = Upscaler(tiny_model)
     for frame, upscaled in zip(video(), frames, strict=True):

@@ -153,6 +153,10 @@ def _tiffs() -> Iterator[bytes]:
     planes = np.ascontiguousarray(np.moveaxis(rgb, 2, 0))
     yield tiff(planes, photometric="rgb", planarconfig="separate")
     yield tiff(planes, photometric="rgb", planarconfig="separate", tile=(16, 16))
+    # read by tifffile
+    deep_planes = np.moveaxis(deep, 2, 0)
+    yield tiff(deep_planes, photometric="rgb", planarconfig="separate", tile=(16, 16), compression="lzma", predictor=2)
+    yield tiff(planes[:2], photometric="minisblack", planarconfig="separate", extrasamples=["unassalpha"])
     yield tiff(gradients(4), photometric="separated")
     yield tiff(gradients(4), photometric="rgb", extrasamples=["assocalpha"])
     yield tiff(gradients(4, np.uint16), photometric="rgb", extrasamples=["unassalpha"])

@@ -21,7 +21,7 @@ def threads(request):
 
 
 @pytest.fixture
-def launches(monkeypatch):
+def launches(monkeypatch, triton_interpreter):
     """Count kernel launches by name, to detect a silent fallback."""
     counts = {}
 

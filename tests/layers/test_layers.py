@@ -361,3 +361,12 @@ def test_autocast_dtype(name):
         results = outputs(layer, inputs)
     keeps_dtype = name in ("ChannelLayerNorm", "ScaledResidual", "PreNormResidual", "LAMBlock", "IEM")
     assert {result.dtype for result in results} == {torch.float32 if keeps_dtype else torch.bfloat16}
+
+
+@pytest.mark.parametrize("with_gradients", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("layer", [CSM(16), DGFN(16), ULM(16), LAMBlock(16, 2)], ids=lambda layer: type(layer).__name__)
+def test_output_has_memory_format_of_input(layer, memory_format, with_gradients):
+    with torch.set_grad_enabled(with_gradients):
+        output = layer(torch.rand(2, 16, 6, 10).contiguous(memory_format=memory_format))
+    assert output.is_contiguous(memory_format=memory_format)

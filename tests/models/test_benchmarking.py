@@ -116,7 +116,7 @@ def test_window_attention_is_local():
     assert layer(x).shape == x.shape
 
 
-def test_bench_backends(tmp_path, monkeypatch):
+def test_bench_backends(tmp_path, monkeypatch, triton_interpreter):
     pytest.importorskip("triton")
     fused = importlib.import_module("lamnet_layers.ops.triton.dual_gate")
 

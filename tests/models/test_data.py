@@ -257,8 +257,11 @@ def test_open_dataset_local_folder_with_known_name(build_dataset, monkeypatch):
     assert (found.name, len(found.pairs), found.synthesizes_lr) == ("set5", 3, False)
 
 
-def test_atomic_path_missing_folder_names_target(tmp_path):
-    target = tmp_path / "missing" / "a.png"
-    with pytest.raises(FileNotFoundError) as error, atomic_path(target):
-        pass
-    assert error.value.filename == str(target)
+def test_atomic_path_creates_folder_or_names_target(tmp_path):
+    file = tmp_path / "missing" / "folder" / "a.png"
+    with atomic_path(file) as temporary:
+        temporary.touch()
+    for target in (file / "b.png", file / "folder" / "b.png"):
+        with pytest.raises(NotADirectoryError) as error, atomic_path(target):
+            pass
+        assert error.value.filename == str(target)

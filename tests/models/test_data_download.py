@@ -121,7 +121,7 @@ def test_download_discards_wrong_partial_file(server, tmp_path):
 def test_download_gives_up_and_keeps_partial_file(server, tmp_path):
     server.cut = 0
     (tmp_path / "a.bin.partial").write_bytes(CONTENT[:1000])
-    with pytest.raises(DatasetError, match="1000 bytes"):
+    with pytest.raises(DatasetError, match="1,000 bytes"):
         download(remote(server), tmp_path / "a.bin", wait=0)
     assert len(server.ranges) == ATTEMPTS
     assert (tmp_path / "a.bin.partial").stat().st_size == 1000

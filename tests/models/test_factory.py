@@ -9,12 +9,14 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
-from timm.models import group_parameters, save_for_hf
+from timm.data import create_transform, resolve_data_config, resolve_model_data_config
+from timm.models import adapt_input_conv, group_parameters, save_for_hf
 from timm.optim import param_groups_layer_decay
 
 import lamnet_models
 from lamnet_models import CheckpointError, LAMNet, ModelError, create_model, resolve_model, save_checkpoint
+from lamnet_models.checkpoint import read_checkpoint
+from lamnet_models.hub import write_folder
 from lamnet_models.names import NUM_PARAMS, VARIANTS, default_model_for_scale, find_variant, packaged_weights
 from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
@@ -89,6 +91,14 @@ def test_timm_transform_keeps_brightness():
         assert (config["mean"], config["std"], config["crop_pct"]) == ((0.0,) * 3, (1.0,) * 3, 1.0)
         image = create_transform(**config)(Image.new("RGB", (64, 64), (255, 128, 0)))
         torch.testing.assert_close(image.mean((1, 2)), torch.tensor([1, 128 / 255, 0]))
+
+
+def test_timm_recipe_gives_the_brightness_of_the_input():
+    model = timm.create_model("lamnet_x4", pretrained=True).eval()
+    transform = create_transform(**resolve_model_data_config(model))
+    with torch.inference_mode():
+        output = model(transform(Image.new("RGB", (32, 32), (128, 128, 128)))[None])
+    torch.testing.assert_close(output.mean((0, 2, 3)), torch.full((3,), 0.5), rtol=0, atol=0.01)
 
 
 def test_timm_arguments(image):
@@ -182,7 +192,7 @@ def test_weights_folder_missing_raises(tmp_path, monkeypatch):
         ("lamnt_x4", {}, ModelError, "did you mean lamnet_x4"),
         ("resnet50", {}, ModelError, "lamnet_x2, lamnet_x3"),
         ("lamnet_x4.none", {}, ModelError, TAGGED),
-        ("lamnet_x4", {"pretrained": True, "in_chans": 1}, CheckpointError, r"in_chans=3 .*1.*" + TAGGED),
+        ("lamnet_x4", {"pretrained": True, "embed_dim": 32}, CheckpointError, r"embed_dim=64 .*32.*" + TAGGED),
         ("lamnet_x4", {"pretrained": "none.safetensors"}, CheckpointError, "no such file"),
         ("lamnet_x4", {"scale": 0}, ValueError, "^scale .*0"),
     ],
@@ -191,6 +201,74 @@ def test_create_model_errors(name, arguments, error, message):
     with pytest.raises(error, match=message) as raised:
         create_model(name, **arguments)
     assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def rgb_model():
+    torch.manual_seed(0)
+    model = LAMNet(scale=2, embed_dim=16, num_blocks=1, depth=1).eval()
+    for name in ("conv_first.bias", "upsample.0.bias"):
+        torch.nn.init.normal_(model.get_parameter(name))
+    return model
+
+
+def load_adapted(form, folder, model, in_chans):
+    """Load a model's weights into one with another number of channels, by name and path or in timm's hub form."""
+    arguments = {key: model.config[key] for key in ("embed_dim", "num_blocks", "depth")}
+    save_checkpoint(model, folder / "a.safetensors")
+    write_folder(read_checkpoint(folder / "a.safetensors"), folder / "hub", "me/a", "mit")
+    load = {
+        "path": lambda: create_model("lamnet_x2", folder / "a.safetensors", in_chans=in_chans, **arguments),
+        "hub": lambda: create_model(f"local-dir:{folder / 'hub'}", pretrained=True, in_chans=in_chans),
+        "timm": lambda: timm.create_model(f"local-dir:{folder / 'hub'}", pretrained=True, in_chans=in_chans).eval(),
+    }[form]
+    with pytest.warns(UserWarning, match=rf"in_chans={model.in_chans} .*in_chans={in_chans}\b"):
+        return load()
+
+
+@pytest.mark.parametrize("form", ["path", "hub", "timm"])
+@pytest.mark.parametrize("in_chans", [1, 2, 4, 7])
+def test_pretrained_with_other_in_chans(tmp_path, rgb_model, in_chans, form):
+    model = load_adapted(form, tmp_path, rgb_model, in_chans)
+    expected = adapt_input_conv(in_chans, rgb_model.conv_first.weight)
+    torch.testing.assert_close(model.conv_first.weight, expected, rtol=0, atol=1e-6)
+    if in_chans == 1:  # a gray image is upscaled as three equal channels
+        image = torch.rand(1, 1, 5, 5)
+        features = rgb_model.extract(image.expand(-1, 3, -1, -1))
+    else:  # the mean image gives no response but the bias
+        image = rgb_model.mean[torch.arange(in_chans) % 3].expand(1, -1, 5, 5)
+        features = rgb_model.conv_first.bias[:, None, None].expand(1, -1, 5, 5)
+    inside = (..., slice(1, -1), slice(1, -1))  # without zero padding
+    torch.testing.assert_close(model.extract(image)[inside], features[inside], rtol=0, atol=1e-5)
+    features = torch.rand(1, 16, 5, 6)
+    output = rgb_model.forward_head(features)
+    expected = output.mean(1, keepdim=True) if in_chans == 1 else output[:, torch.arange(in_chans) % 3]
+    torch.testing.assert_close(model.forward_head(features), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["path", "hub"])
+def test_pretrained_of_one_channel_in_rgb_model(tmp_path, form):
+    torch.manual_seed(0)
+    gray = LAMNet(scale=2, in_chans=1, embed_dim=16, num_blocks=1, depth=1).eval()
+    model = load_adapted(form, tmp_path, gray, 3)
+    image = torch.rand(1, 1, 8, 9)
+    features = model.extract(image.expand(-1, 3, -1, -1))[..., 1:-1, 1:-1]
+    torch.testing.assert_close(features, gray.extract(image)[..., 1:-1, 1:-1], rtol=0, atol=1e-5)
+    features = torch.rand(1, 16, 5, 6)
+    torch.testing.assert_close(model.forward_head(features), gray.forward_head(features).expand(-1, 3, -1, -1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("in_chans", [1, 3, 4])
+def test_pretrained_with_equal_in_chans_is_unchanged(tmp_path, in_chans, caplog):
+    model = LAMNet(scale=2, in_chans=in_chans, embed_dim=16, num_blocks=1, depth=1).eval()
+    save_checkpoint(model, tmp_path / "a.safetensors")
+    write_folder(read_checkpoint(tmp_path / "a.safetensors"), tmp_path / "hub", "me/a", "mit")
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).eval()
+    image = torch.rand(1, in_chans, 5, 6)
+    assert torch.equal(loaded(image), model(image))
+    assert loaded.pretrained_cfg["input_size"][0] == in_chans
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_variants_match_models():

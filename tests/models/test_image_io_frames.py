@@ -7,6 +7,7 @@ from PIL import Image
 
 from lamnet_models.errors import ImageError
 from lamnet_models.image_io import Picture, read_image
+from lamnet_models.image_io.color import ColorSignals
 from lamnet_models.image_io.frames import Frames, frame_count, open_frames, write_frames
 
 DURATIONS = (40, 80, 120)
@@ -119,3 +120,54 @@ def test_frame_count_still_images(tmp_path):
 def test_read_image_animation(animation):
     with pytest.raises(ImageError, match="3 frames"):
         read_image(animation("a.gif"))
+
+
+@pytest.mark.parametrize("extension", [".webp", ".gif", ".tif"])
+def test_write_hdr_frames_refused(tmp_path, extension):
+    picture = Picture(np.zeros((4, 5, 3), np.uint8), color=ColorSignals((9, 16)))
+    with pytest.raises(ImageError, match=r"HDR colors \(PQ\)"):
+        write_frames(tmp_path / f"a{extension}", Frames(2, iter([picture] * 2), (100, 100)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extension", [".webp", ".gif", ".tif", ".png", ".avif"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+def test_read_truncated_frames(tmp_path, extension, share):
+    path, random = tmp_path / f"a{extension}", np.random.default_rng(0)
+    images = [Image.fromarray(random.integers(0, 256, (24, 32, 3), np.uint8)) for _ in range(3)]
+    images[0].save(path, save_all=True, append_images=images[1:])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+    def read():
+        with open_frames(path) as frames:
+            return list(frames.pictures)
+
+    with pytest.raises(ImageError, match=": truncated: "):
+        read()
+
+
+@pytest.mark.parametrize("full", [1, 2])
+def test_reduced_pages_and_masks_are_no_pages(tmp_path, full):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for index in range(full):
+            writer.write(blocks(index), photometric="rgb", metadata=None)
+            writer.write(blocks(index)[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+            writer.write(blocks(index)[..., 0] > 99, photometric=4, subfiletype=4, metadata=None)
+    assert frame_count(tmp_path / "a.tif") == full
+    with open_frames(tmp_path / "a.tif") as frames:
+        pictures = list(frames.pictures)
+    assert len(pictures) == frames.count == full
+    for index, picture in enumerate(pictures):
+        np.testing.assert_array_equal(picture.pixels, blocks(index))
+    if full == 1:
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, blocks(0))
+
+
+@pytest.mark.parametrize("tags", [[], [(50706, 1, 4, (1, 4, 0, 0), True)]], ids=["preview", "DNG"])
+def test_camera_raw_is_not_supported(tmp_path, tags):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(blocks(0), photometric="rgb", subfiletype=1, subifds=1, metadata=None, extratags=tags)
+        writer.write(np.zeros((64, 80), np.uint16), photometric="cfa", metadata=None)
+    for read in (read_image, frame_count):
+        with pytest.raises(ImageError, match="camera RAW is not supported"):
+            read(tmp_path / "a.tif")

@@ -2,6 +2,7 @@
 
 import io
 import re
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import tifffile
 from PIL import Image, ImageOps, PngImagePlugin
 
 from lamnet_models.image_io import Picture, read_image, write, write_image
+from lamnet_models.image_io.color import png_chunk
+from lamnet_models.image_io.frames import Frames, open_frames, write_frames
 from lamnet_models.image_io.picture import descriptive_exif, xmp_of
 from lamnet_models.image_io.xmp import descriptive_xmp
 
@@ -103,6 +106,52 @@ def test_read_damaged_exif(tmp_path):
     assert read_image(tmp_path / "a.jpg").pixels.shape == (4, 4, 3)
 
 
+def profile_text(kind, data):
+    text = f"\n{kind}\n{len(data):8}\n{data.hex()}\n".encode()
+    return png_chunk(b"zTXt", f"Raw profile type {kind}".encode() + b"\0\0" + zlib.compress(text))
+
+
+@pytest.mark.parametrize("at_end", [False, True], ids=["before pixels", "after pixels"])
+@pytest.mark.parametrize("kind", ["chunk", "compressed", "hexadecimal"])
+def test_png_metadata_as_in_pillow(tmp_path, kind, at_end):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(file, "PNG")
+    data, tags = file.getvalue(), exif().tobytes()
+    chunks = png_chunk(b"eXIf", tags.removeprefix(b"Exif\0\0")) + png_chunk(
+        b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
+    )
+    if kind == "compressed":
+        chunks = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP))
+    elif kind == "hexadecimal":
+        chunks = profile_text("exif", tags) + profile_text("xmp", XMP)
+    start = len(data) - 12 if at_end else 33
+    (tmp_path / "a.png").write_bytes(data[:start] + chunks + data[start:])
+    picture = read_image(tmp_path / "a.png")
+    assert picture.xmp == XMP
+    assert (b"Camera" in (picture.exif or b"")) == (kind != "compressed")
+    with Image.open(tmp_path / "a.png") as image:
+        image.load()
+        assert ImageOps.exif_transpose(image).size == (picture.width, picture.height)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40),
+        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 3\nxyz")),
+        png_chunk(b"zTXt", b"Raw profile type exif\0\0" + b"\xff" * 9),
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp"),
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(1 << 25))),
+    ],
+)
+def test_png_metadata_damaged(tmp_path, chunk):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(file, "PNG")
+    (tmp_path / "a.png").write_bytes(file.getvalue()[:33] + chunk + file.getvalue()[33:])
+    picture = read_image(tmp_path / "a.png")
+    assert (picture.exif, picture.xmp) == (None, None)
+
+
 # Statements about the pixels or the file
 
 
@@ -168,7 +217,25 @@ def test_descriptive_xmp_without_statements_on_pixels(attributes, elements):
         assert prefix not in cleaned
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="UTF-16"?>'])
+def test_xmp_becomes_utf8(tmp_path, encoding, declaration):
+    declaration = declaration if encoding.startswith("utf-16") else ""
+    kept, removed = (packet(text, "<dc:title>Blå</dc:title>").decode() for text in ("", 'tiff:Orientation="6"'))
+    for text in (kept, removed):
+        data = (declaration + text + "\n  ").encode(encoding)
+        tags = [(700, 1, len(data), data, True)]
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 3), np.uint8), extratags=tags, metadata=None)
+        picture = read_image(tmp_path / "a.tif")
+        assert "<dc:title>Blå</dc:title>" in picture.xmp.decode()
+        assert b"Orientation" not in picture.xmp
+        for name in ("b.png", "b.jpg", "b.tif"):
+            write_image(tmp_path / name, picture)
+            assert "Blå" in read_image(tmp_path / name).xmp.decode()
+
+
 def test_descriptive_xmp_damaged():
+    assert descriptive_xmp(b"\xff\xfe<\0x") is None
     assert descriptive_xmp(b"<x:xmpmeta tiff:Orientation='6'") is None
     assert descriptive_xmp(b"<a>" * 5000 + b"</a>" * 5000) in (None, b"<a>" * 5000 + b"</a>" * 5000)
 
@@ -247,3 +314,30 @@ def test_metadata_of_shared_cases(shared):
     assert picture.pixels.shape == (36, 24, 3)
     assert b"Orientation" not in picture.xmp
     assert b"SizeX" not in (read_image(shared / "cases" / "cell.ome.tif").exif or b"")
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_resolution_round_trip(tmp_path, extension):
+    if extension == ".heic":
+        pytest.importorskip("pillow_heif")
+    write_image(tmp_path / f"a{extension}", Picture(np.zeros((24, 32, 3), np.uint8), dpi=(300.0, 150.0)))
+    assert read_image(tmp_path / f"a{extension}").dpi == pytest.approx((300, 150), abs=0.02)
+
+
+@pytest.mark.parametrize("extension", [".webp", ".png", ".tif", ".gif"])
+def test_frames_keep_metadata(tmp_path, source, extension):
+    frames = [source.with_pixels(np.full((48, 36, 3), value, np.uint8)) for value in (50, 90)]
+    write_frames(tmp_path / f"a{extension}", Frames(2, iter(frames), (100, 100)))
+    with open_frames(tmp_path / f"a{extension}") as back:
+        first, last = back.pictures
+    assert [frame.pixels.shape[:2] for frame in (first, last)] == [(48, 36)] * 2
+    if extension == ".gif":
+        return
+    assert first.xmp == XMP
+    found = Image.Exif()
+    found.load(first.exif)
+    assert found[MAKE] == "Camera"
+    assert found.get_ifd(GPS)[2] == (48, 8, 0)
+    bare = [frame.without_metadata() for frame in frames]
+    write_frames(tmp_path / f"b{extension}", Frames(2, iter(bare), (100, 100)))
+    assert b"Camera" not in (tmp_path / f"b{extension}").read_bytes()

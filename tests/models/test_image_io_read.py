@@ -304,7 +304,9 @@ def test_read_decompression_bomb(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp", "a.bmp", "deep.png", "deep.tif"])
+@pytest.mark.parametrize(
+    "name", ["a.png", "a.tif", "a.jpg", "a.webp", "a.bmp", "a.gif", "a.avif", "deep.png", "deep.tif"]
+)
 def test_read_truncated(tmp_path, capfd, name, share):
     path = tmp_path / name
     if name.startswith("deep"):
@@ -312,8 +314,37 @@ def test_read_truncated(tmp_path, capfd, name, share):
     else:
         Image.fromarray(noise(3, size=(64, 64))).save(path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    check_refused(path)
+    check_refused(path, ": truncated: ")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("end", [0.001, 0.999])
+@pytest.mark.parametrize("options", [{"compression": "lzw"}, {"bigtiff": True}, {"tile": (16, 16), "byteorder": ">"}])
+def test_read_tiff_truncated(tmp_path, options, end):
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, size=(64, 64)), photometric="rgb", **options)
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[: max(20, int(end * len(data)))])
+    check_refused(tmp_path / "a.tif", ": truncated: ")
+
+
+@pytest.mark.parametrize(("name", "missing"), [("a.png", 1), ("a.png", 12), ("a.gif", 1), ("a.gif", 2)])
+def test_read_without_end_marker(tmp_path, name, missing):
+    Image.fromarray(noise(1)[..., 0]).save(tmp_path / name)
+    complete = read_image(tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-missing])
+    picture = read_image(tmp_path / name)
+    np.testing.assert_array_equal(picture.pixels, complete.pixels)
+    assert (len(picture.notes), complete.notes) == (1, ())
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:20])
+    check_refused(tmp_path / name)
+
+
+def test_read_damaged_is_not_called_truncated(tmp_path):
+    Image.fromarray(noise(3, size=(64, 64))).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[len(data) // 2] ^= 255
+    (tmp_path / "a.png").write_bytes(data)
+    check_refused(tmp_path / "a.png", "damaged, truncated or unsupported")
 
 
 def test_read_mutated_files(tmp_path, capfd):

@@ -241,10 +241,13 @@ def test_write_failure_keeps_existing_file(tmp_path, monkeypatch, dtype):
     assert path.read_bytes() == b"old"
 
 
-def test_write_missing_folder(tmp_path):
-    for dtype in (np.uint8, np.uint16):
-        with pytest.raises(ImageError, match="No such file or directory"):
-            write_image(tmp_path / "none" / "a.png", Picture(noise(3, dtype)))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_write_missing_folder(tmp_path, dtype):
+    path = tmp_path / "new/folder/a.png"
+    write_image(path, Picture(noise(3, dtype)))
+    assert path.is_file()
+    with pytest.raises(ImageError, match="Not a directory"):
+        write_image(path / "folder/b.png", Picture(noise(3, dtype)))
 
 
 @pytest.mark.parametrize("quality", [0, 101, 9.5])

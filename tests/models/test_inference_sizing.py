@@ -10,7 +10,7 @@ from lamnet_models.errors import LAMNetError
 from lamnet_models.image_io import Picture
 from lamnet_models.inference import upscale, upscaler
 from lamnet_models.inference.sizing import TargetSize
-from lamnet_models.inference.upscaler import UpscalerPool, model_scale
+from lamnet_models.inference.upscaler import UpscalerPool
 from lamnet_models.resize import imresize
 
 
@@ -149,12 +149,6 @@ def test_pool_scale_out_of_range():
         UpscalerPool(None, TargetSize(4.5))
     with pytest.raises(ValueError, match=r"scale must be 4.*got 3"):
         UpscalerPool(Nearest(), TargetSize(3))
-
-
-def test_model_scale():
-    assert [model_scale(name) for name in (None, "lamnet_x2", "lamnet_large_x3.photos310_v1")] == [4, 2, 3]
-    with pytest.raises(LAMNetError, match="lamnt_x2"):
-        model_scale("lamnt_x2")
 
 
 def test_imresize_to_size_equals_scale():

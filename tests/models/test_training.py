@@ -69,6 +69,16 @@ def photos(tmp_path):
     return folder
 
 
+def test_train_reports_first_step_of_each_session(tmp_path):
+    for steps in (5, 8):
+        callback = Recorder()
+        train(Recipe(**TINY | {"steps": 5, "log_every": 4}), tmp_path, resume=steps > 5, callback=callback, steps=steps)
+        assert [report.step for report in callback.reports] == ([1, 4] if steps == 5 else [6, 8])
+        assert all(report.loss > 0 for report in callback.reports)
+    log = [entry["step"] for entry in read_log(tmp_path / "log.jsonl") if entry["kind"] == "report"]
+    assert log == [4, 8]  # independent of where the sessions began
+
+
 def test_load_recipe_paper_values():
     assert {"quick", "budget", "cpu", "paper_x2", "paper_x3", "paper_x4", "paper_large_x4"} <= set(list_recipes())
     for name in list_recipes():
@@ -267,7 +277,7 @@ def test_train_outputs(tmp_path):
     recipe = load_recipe("quick").with_overrides({"steps": 60, "valid_every": 30, "save_every": 20, "log_every": 20})
     result = train(recipe, tmp_path / "run", callback=callback)
     assert (result.step, result.stopped_by) == (60, 0)
-    assert [report.step for report in callback.reports] == [20, 40, 60]
+    assert [report.step for report in callback.reports] == [1, 20, 40, 60]
     assert callback.reports[-1].loss < callback.reports[0].loss / 1.5
     assert [validation.step for validation in callback.validations] == [30, 60]
     assert result.best == callback.validations[-1].psnr > callback.validations[0].psnr
@@ -744,6 +754,28 @@ def test_load_state_deleted_while_reading(tmp_path, monkeypatch, trunk):
     monkeypatch.setattr(torch, "load", deleted_before_read)
     assert load_state(states)["step"] == 6
     assert not (states / "step_000000006.pt").exists()
+
+
+def test_train_reports_at_most_whole_budget(tmp_path):
+    callback = Recorder()
+    train(Recipe(**TINY | {"steps": None, "minutes": 1e-6, "schedule": "wsd"}), tmp_path, callback=callback)
+    assert [(report.progress, report.seconds_left) for report in callback.reports] == [(1, 0)]
+
+
+def test_stages_resumed_with_other_settings(tmp_path):
+    run = tmp_path / "run"
+    for changes in ({"steps": 2}, {"batch": 4, "steps": 3}, {"steps": 5, "log_every": 7}, {"lr": 5e-4, "steps": 6}):
+        train(Recipe(**TINY), run, resume=True, **changes)
+    train(decay_from=run, output=tmp_path / "branch", steps=1)
+    train(output=tmp_path / "branch", resume=True, batch=8, steps=3)
+    parts = stages(read_checkpoint(tmp_path / "branch/last.safetensors").training)
+    assert [part["step"] for part in parts] == [2, 3, 1, 1, 2]
+    assert [part["recipe"]["batch"] for part in parts] == [2, 4, 4, 4, 8]
+    assert [stage_pixels(part) for part in parts] == [2 * 128, 3 * 256, 256, 256, 2 * 512]
+    assert [part["recipe"]["lr"] for part in parts[:3]] == [1e-3, 1e-3, 5e-4]
+    assert ["from scratch" in stage_summary(part) for part in parts] == [True] + [False] * 4
+    for part, text in zip(parts[1:], ("step 2 with batch=4", "step 5 with lr=", "decay from", "batch=8"), strict=True):
+        assert text in stage_summary(part)
 
 
 def test_stages_decay_branch(tmp_path, photos):

@@ -22,7 +22,8 @@ from lamnet_models.training.processes import join_processes
 
 NARROW = "model_args={embed_dim: 8, num_blocks: 1, depth: 1, num_heads: 1}"
 SHORT = ["batch=4", "patch=8", "log_every=1", "valid_every=0", "valid_crop=32", "data=[sample]"]
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+# As documented for more processes than GPUs; on a machine without GPUs, users set nothing.
+ENVIRONMENT = {"ACCELERATE_USE_CPU": "1"} if torch.cuda.is_available() else {}
 
 
 def start(folder, *settings, launcher=(), program=("-m", "lamnet_cli"), resume=False, decay_from=None):

@@ -1,0 +1,227 @@
+"""Boxes of AVIF and HEIC files: color signaling of the primary item."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from .color import UNSPECIFIED, ColorSignals
+
+_SEQUENCE_HEADER = 1  # type of an AV1 open bitstream unit (OBU)
+_LIGHT_UNITS = 10_000  # of PNG chunks per cd/m²
+
+
+def signals_from_heif(data: bytes) -> ColorSignals:
+    """Return the code points and HDR metadata of an AVIF or HEIC file.
+
+    Without an ``nclx`` box, the code points in the AV1 sequence header count. Those of HEVC are not read.
+    """
+    mastering = light = code_points = None
+    try:
+        properties = dict(_primary_properties(data))
+        if box := properties.get(b"nclx"):
+            code_points = struct.unpack_from(">2H", data, box[0])
+        elif b"av1C" in properties:
+            code_points = _sequence_header_code_points(data)
+        if box := properties.get(b"mdcv"):
+            green_blue_red = data[box[0] : box[0] + 12]
+            mastering = green_blue_red[8:] + green_blue_red[:8] + data[box[0] + 12 : box[0] + 24]
+        if box := properties.get(b"clli"):
+            light = struct.pack(">2I", *(_LIGHT_UNITS * value for value in struct.unpack_from(">2H", data, box[0])))
+    except (LookupError, struct.error):  # damaged
+        pass
+    is_valid = code_points and max(code_points) < 256 and code_points != (UNSPECIFIED, UNSPECIFIED)
+    return ColorSignals(
+        code_points if is_valid else None,
+        mastering_display=mastering if mastering and len(mastering) == 24 else None,
+        light_level=light,
+    )
+
+
+def nclx_offset(data: bytes) -> int | None:
+    """Return the position of the primary item's code points in an AVIF or HEIC file, or None.
+
+    These are 16-bit primaries, transfer function and matrix coefficients. Other items, such as gain maps, have their
+    own.
+    """
+    try:
+        return dict(_primary_properties(data))[b"nclx"][0]
+    except (LookupError, struct.error):  # not stored, or damaged
+        return None
+
+
+def _primary_properties(data: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield the kinds of the primary item's properties, and where they begin and end; color boxes by their type."""
+    boxes = _meta_boxes(data)
+    properties = {kind: (start, stop) for kind, start, stop in _boxes(data, *boxes[b"iprp"])}
+    items = list(_boxes(data, *properties[b"ipco"]))
+    for index in _associations(data, properties[b"ipma"][0], _primary_item(data, boxes)):
+        kind, start, stop = items[index - 1]
+        if kind == b"colr":
+            kind, start = data[start : start + 4], start + 4
+        yield kind, (start, stop)
+
+
+def _meta_boxes(data: bytes) -> dict[bytes, tuple[int, int]]:
+    meta = next((start for kind, start, _ in _boxes(data, 0, len(data)) if kind == b"meta"), len(data)) + 4
+    return {kind: (start, stop) for kind, start, stop in _boxes(data, meta, len(data))}
+
+
+def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kinds of boxes, and where their contents begin and end."""
+    while start + 8 <= stop:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        content = start + 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, content)
+            content += 8
+        end = start + size if size else stop
+        if not content <= end <= stop:
+            return
+        yield kind, content, end
+        start = end
+
+
+def _primary_item(data: bytes, boxes: dict[bytes, tuple[int, int]]) -> int:
+    start = boxes[b"pitm"][0]
+    return struct.unpack_from(">H" if data[start] == 0 else ">I", data, start + 4)[0]
+
+
+def _associations(data: bytes, start: int, item: int) -> list[int]:
+    """Return the indices, from 1, of an item's properties."""
+    id_format, id_size = (">H", 2) if data[start] == 0 else (">I", 4)
+    width = 2 if data[start + 3] & 1 else 1
+    (entries,) = struct.unpack_from(">I", data, start + 4)
+    start += 8
+    for _ in range(entries):
+        (found,) = struct.unpack_from(id_format, data, start)
+        count, first = data[start + id_size], start + id_size + 1
+        start = first + count * width
+        if found == item:
+            mask = 0x7FFF if width == 2 else 0x7F  # the highest bit: whether the property is essential
+            return [int.from_bytes(data[at : at + width], "big") & mask for at in range(first, start, width)]
+    return []
+
+
+# AV1
+
+
+def _sequence_header_code_points(data: bytes) -> tuple[int, int] | None:
+    """Return the code points in the sequence header of the primary item, or None."""
+    start, length = _item_location(data, _meta_boxes(data)[b"iloc"][0], _primary_item(data, _meta_boxes(data)))
+    item = data[start : start + length] if length else data[start:]
+    at = 0
+    while at < len(item):
+        header = item[at]
+        at += 2 if header & 4 else 1  # with an extension byte
+        size = len(item) - at
+        if header & 2:
+            size, at = _leb128(item, at)
+        if header >> 3 & 15 == _SEQUENCE_HEADER:
+            return _Bits(item[at : at + size]).code_points()
+        at += size
+    return None
+
+
+def _item_location(data: bytes, start: int, item: int) -> tuple[int, int]:
+    """Return the offset and length of an item's first extent; 0 for the rest of the file.
+
+    Raises:
+        LookupError: If the item is not stored in the file itself, or is missing.
+    """
+    version = data[start]
+    sizes = [size for byte in data[start + 4 : start + 6] for size in (byte >> 4, byte & 15)]
+    offset_size, length_size, base_size, index_size = sizes if version else (*sizes[:3], 0)
+    at, id_size = start + 6, 4 if version == 2 else 2
+
+    def read(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(data[at - size : at], "big")
+
+    for _ in range(read(id_size)):
+        found, method = read(id_size), read(2) & 15 if version else 0
+        source, base = read(2), read(base_size)
+        extents = [(read(index_size), base + read(offset_size), read(length_size)) for _ in range(read(2))]
+        if found == item and not method and not source and extents:
+            return extents[0][1:]
+        if at >= len(data):
+            break
+    raise LookupError(item)
+
+
+def _leb128(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of variable length, and the position behind it."""
+    value = 0
+    for index in range(8):
+        value |= (data[at + index] & 127) << 7 * index
+        if not data[at + index] & 128:
+            return value, at + index + 1
+    raise LookupError("number is too long")
+
+
+class _Bits:
+    """Bits of an AV1 sequence header, sections 5.5.1 and 5.5.2 of its specification."""
+
+    def __init__(self, data: bytes) -> None:
+        self.value, self.left = int.from_bytes(data, "big"), 8 * len(data)
+
+    def read(self, count: int = 1) -> int:
+        if count > self.left:
+            raise LookupError("header is too short")
+        self.left -= count
+        return self.value >> self.left & (1 << count) - 1
+
+    def code_points(self) -> tuple[int, int] | None:
+        profile, _, is_reduced = self.read(3), self.read(), self.read()
+        if is_reduced:
+            self.read(5)
+        else:
+            self._skip_operating_points()
+        sizes = self.read(4) + 1, self.read(4) + 1
+        self.read(sum(sizes))
+        if not is_reduced and self.read():  # frame numbers
+            self.read(7)
+        self.read(3)
+        if not is_reduced:
+            self._skip_tools()
+        self.read(3)
+        is_deep = self.read()
+        if profile == 2 and is_deep:
+            self.read()  # 12 bits
+        if profile != 1:
+            self.read()  # monochrome
+        return (self.read(8), self.read(8)) if self.read() else None
+
+    def _skip_operating_points(self) -> None:
+        delay_size = 0
+        if self.read():  # timing
+            self.read(64)
+            if self.read():
+                zeros = 0
+                while not self.read():
+                    zeros += 1
+                self.read(zeros)
+            if self.read():  # decoder model
+                delay_size = self.read(5) + 1
+                self.read(42)
+        has_display_delay = self.read()
+        for _ in range(self.read(5) + 1):
+            self.read(12)
+            if self.read(5) > 7:
+                self.read()
+            if delay_size and self.read():
+                self.read(2 * delay_size + 1)
+            if has_display_delay and self.read():
+                self.read(4)
+
+    def _skip_tools(self) -> None:
+        self.read(4)
+        has_order_hint = self.read()
+        if has_order_hint:
+            self.read(2)
+        chooses_screen_content = self.read()
+        if (chooses_screen_content or self.read()) and not self.read():
+            self.read()
+        if has_order_hint:
+            self.read(3)
