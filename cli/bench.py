@@ -11,6 +11,8 @@ import typer
 from .options import Device, DeviceName, Json, Overwrite, check_chart, check_models, parse_choices, parse_size
 from .output import print_error, print_json, print_table, spinner
 
+_BACKENDS = ("eager", "native", "triton", "fused")
+
 if TYPE_CHECKING:
     from lamnet_models.benchmarking import Measurement, OperatorMeasurement, WindowMeasurement
 
@@ -39,7 +41,9 @@ def bench(
     backends: Annotated[
         str | None,
         typer.Option(
-            "--backend", help="Comma-separated backends of lamnet_layers: eager, triton, fused.", show_default="auto"
+            "--backend",
+            help="Comma-separated backends of lamnet_layers: eager, native, triton, fused.",
+            show_default="auto",
         ),
     ] = None,
     train: Annotated[
@@ -85,7 +89,7 @@ def bench(
     """
     chosen_modes = parse_choices("--mode", modes, ("eager", "compiled", "onnxruntime"))
     chosen_precisions = parse_choices("--precision", precisions, ("fp32", "fp16", "bf16"))
-    chosen_backends = parse_choices("--backend", backends, ("eager", "triton", "fused")) if backends else [None]
+    chosen_backends = parse_choices("--backend", backends, _BACKENDS) if backends else [None]
     pixels = parse_size("--size", size, "WIDTHxHEIGHT") if size else None
     patches = parse_size("--train", train, "BATCHxSIDE") if train else None
     charts = chart or []

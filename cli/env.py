@@ -19,6 +19,7 @@ def env(as_json: Json = False) -> None:
     import torch
 
     from lamnet_layers.backend import BACKEND_VARIABLE, select_backend, unavailable_reason
+    from lamnet_layers.ops.native import library
     from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     report = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
@@ -31,16 +32,18 @@ def env(as_json: Json = False) -> None:
     report["mps"] = "available" if torch.backends.mps.is_available() else "not available"
     report["triton"] = version("triton") if find_spec("triton") else "not installed"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reason = unavailable_reason("triton", device)
     try:
         backend = select_backend(None, device)
-        report["focal_aggregate"] = (
-            f"{backend} on {device}; triton {f'unavailable: {reason}' if reason else 'available'}"
-        )
         off = f"off; enable with {BACKEND_VARIABLE}=fused"
+        report["backend"] = f"{backend} on {device}"
         report["fused kernels"] = "on, inference only" if backend == "fused" else off
     except (ValueError, RuntimeError) as error:
-        report["focal_aggregate"] = report["fused kernels"] = str(error)
+        report["backend"] = report["fused kernels"] = str(error)
+    for name, on in (("native", "cpu"), ("triton", device)):
+        reason = unavailable_reason(name, on)
+        report[f"{name} kernels"] = f"unavailable: {reason}" if reason else "available"
+    if unavailable_reason("native", "cpu") is None:
+        report["native kernels"] += f", {library.variant()}"
     report |= {name: os.environ.get(name, "not set") for name in (BACKEND_VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
     if as_json:
         print_json(report)

@@ -23,7 +23,7 @@ _meta_device_type: ContextVar[str] = ContextVar("lamnet_meta_device_type", defau
 
 @contextmanager
 def treat_meta_as(device_type: str) -> Iterator[None]:
-    """Context manager that chunks meta tensors as on ``device_type``, to count the memory used there."""
+    """Context manager that computes with meta tensors as on ``device_type``, to count the memory used there."""
     token = _meta_device_type.set(device_type)
     try:
         yield
@@ -82,9 +82,13 @@ def has_hooks(*modules: nn.Module) -> bool:
     return any(hooks) or _has_any_global_hook()
 
 
+def simulated_device_type(x: Tensor) -> str:
+    """Return the device type of a tensor; for a meta tensor, that of [`treat_meta_as`][lamnet_layers.chunking]."""
+    return _meta_device_type.get() if x.is_meta else x.device.type
+
+
 def _should_chunk(modules: tuple[nn.Module, ...], x: Tensor) -> bool:
-    device_type = _meta_device_type.get() if x.is_meta else x.device.type
-    if device_type != "cpu" or torch.is_grad_enabled() or torch.jit.is_tracing():
+    if simulated_device_type(x) != "cpu" or torch.is_grad_enabled() or torch.jit.is_tracing():
         return False
     return not has_hooks(*modules)  # hooks must see the whole map
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from .backend import select_backend
-from .chunking import has_hooks
+from .chunking import has_hooks, simulated_device_type
 from .conv import PointwiseConv
 from .validation import is_traced
 
@@ -20,7 +20,7 @@ class FusedLayer(NamedTuple):
     Attributes:
         kernel: Name of the kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
         sizes: Sizes of the layer, in the order of the kernel.
-        convolutions: Convolutions in the order of the kernel, with their input channels and the shapes of their weights.
+        convolutions: Convolutions in the order of the kernel, with input channels and shapes of the weights.
         strides: Strides of the focal window, if the layer has one.
         steps: Steps of the focal window.
         backend: The ``backend`` argument of the layer.
@@ -49,7 +49,7 @@ def run_fused(
         norm: Norm of the input, as of [`PreNormResidual`][lamnet_layers.PreNormResidual].
         alpha: Scale of the output, which is then added to x.
     """
-    if fused is None or not _supports_input(x) or select_backend(fused.backend, x.device.type) != "native":
+    if fused is None or not _supports_input(x) or select_backend(fused.backend, "cpu") != "native":
         return None
     if not all(_is_plain(*convolution) for convolution in fused.convolutions) or has_hooks(*modules):
         return None
@@ -80,7 +80,11 @@ def _is_exporting() -> bool:
 
 def _is_float32(tensor: Tensor) -> bool:
     # Subclasses have operations of their own.
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.dtype == torch.float32
+        and simulated_device_type(tensor) == "cpu"
+    )
 
 
 def _is_plain(module: nn.Module, in_channels: int, weight_shape: tuple[int, ...]) -> bool:

@@ -12,6 +12,7 @@ from torch._inductor import config as inductor
 from typer.main import get_command
 
 import lamnet_models
+from lamnet_layers import available_backends
 from lamnet_models.names import VARIANTS, packaged_weights
 
 COMMANDS = [command.name for command in app.registered_commands]
@@ -208,7 +209,9 @@ def test_convert_invalid_checkpoint(lamnet, tmp_path):
 def test_env(lamnet):
     report = json.loads(lamnet("env", "--json")[1])
     assert report["torch"] == torch.__version__.partition("+")[0]
-    assert "eager" in report["focal_aggregate"]
+    backend = "native" if "native" in available_backends("cpu") else "eager"
+    assert report["backend"] in (f"{backend} on cpu", "triton on cuda")
+    assert report["native kernels"].startswith("available" if backend == "native" else "unavailable: ")
     assert report["fused kernels"].startswith("off")
     assert "LAMNET_BACKEND=fused" in report["fused kernels"]
 

@@ -228,7 +228,6 @@ def test_flop_counts(block):
 def test_unavailable_backend_raises(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
-    assert select_backend(None, "cpu") == "eager"
     with torch.no_grad(), pytest.raises(RuntimeError, match=r"'fused' .*cpu"):
         DGFN(4, backend="fused")(torch.zeros(1, 4, 2, 2))
 

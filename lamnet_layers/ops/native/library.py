@@ -83,18 +83,21 @@ def window_cells(strides: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int,
     return window.taps, window.radius, first, length
 
 
-def saved_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """Return the shape of the tensor that a forward pass saves: (B, H + 1, channels, padded width).
+def maps_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int], save: bool) -> tuple[int, int, int, int]:
+    """Return the shape of the maps of a forward pass: (images, H + 1, channels, padded width).
 
     Args:
         kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
         config: Configuration of the kernel.
         shape: Shape of the input; its sizes may be symbolic.
+        save: Whether the maps are kept for a backward pass, or are working memory only.
     """
     border = ctypes.c_int()
-    channels = getattr(_load(), f"lamnet_{kernel}_saved")(ctypes.byref(config), ctypes.byref(border))
+    channels = getattr(_load(), f"lamnet_{kernel}_maps")(ctypes.byref(config), int(save), ctypes.byref(border))
     batch, _, height, width = shape
-    return batch, height + 1, channels, (width + lanes() - 1) // lanes() * lanes() + border.value
+    threads = torch.get_num_threads()
+    images = batch if save else 1 if batch < threads else threads
+    return images, height + 1, channels, (width + lanes() - 1) // lanes() * lanes() + border.value
 
 
 def forward(
@@ -103,13 +106,13 @@ def forward(
     x: Tensor,
     out: Tensor,
     parameters: Sequence[Tensor | None],
-    saved: Tensor | None,
+    maps: Tensor,
+    save: bool,
 ) -> None:
-    """Run a forward kernel. Tensors have column stride 1; ``saved`` is None without gradients."""
+    """Run a forward kernel. Tensors have column stride 1; ``maps`` has the shape of ``maps_shape``."""
     function = getattr(_load(), f"lamnet_{kernel}_forward")
-    function(
-        ctypes.byref(config), _shape(x), _tensor(x), _tensor(out), _pointers(parameters), _saved(saved), _threads()
-    )
+    tensors = _tensor(x), _tensor(out), _pointers(parameters), _maps(maps)
+    function(ctypes.byref(config), _shape(x), *tensors, int(save), torch.get_num_threads())
 
 
 def backward(
@@ -118,10 +121,10 @@ def backward(
     inputs: Sequence[Tensor],
     grad_x: Tensor,
     parameters: Sequence[Tensor | None],
-    saved: Tensor,
+    maps: Tensor,
     grads: Sequence[Tensor | None],
 ) -> None:
-    """Run a backward kernel, which changes ``saved``.
+    """Run a backward kernel.
 
     Args:
         kernel: Name of the kernel.
@@ -129,20 +132,13 @@ def backward(
         inputs: Input, unless the kernel saved it, and gradient of the output.
         grad_x: Receives the gradient of the input.
         parameters: Parameters, None for absent ones.
-        saved: Tensor saved by the forward pass.
+        maps: Maps saved by the forward pass.
         grads: Receive the gradients of the parameters.
     """
     function = getattr(_load(), f"lamnet_{kernel}_backward")
     tensors = [_tensor(tensor) for tensor in (*inputs, grad_x)]
-    function(
-        ctypes.byref(config),
-        _shape(grad_x),
-        *tensors,
-        _pointers(parameters),
-        _saved(saved),
-        _pointers(grads),
-        _threads(),
-    )
+    tensors += [_pointers(parameters), _maps(maps), _pointers(grads)]
+    function(ctypes.byref(config), _shape(grad_x), *tensors, torch.get_num_threads())
 
 
 class _Tensor(ctypes.Structure):
@@ -166,21 +162,14 @@ def _tensor(x: Tensor):
     return ctypes.byref(_Tensor(x.data_ptr(), *x.stride()[:3]))
 
 
-def _saved(saved: Tensor | None):
-    # (B, H + 1, channels, padded width): rows before channels
-    if saved is None:
-        return None
-    batch, row, channel, _ = saved.stride()
-    return ctypes.byref(_Tensor(saved.data_ptr(), batch, channel, row))
+def _maps(maps: Tensor):
+    batch, row, channel, _ = maps.stride()  # (images, H + 1, channels, padded width): rows before channels
+    return ctypes.byref(_Tensor(maps.data_ptr(), batch, channel, row))
 
 
 def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array:
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
     return (ctypes.c_void_p * len(pointers))(*pointers)
-
-
-def _threads() -> int:
-    return torch.get_num_threads()
 
 
 @cache

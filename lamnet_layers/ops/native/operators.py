@@ -117,7 +117,7 @@ def native_layer(
     residual: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the output of a layer, stored by rows, and what its backward pass needs: empty unless ``save``.
+    """Return the output of a layer, stored by rows, and the maps of its forward pass.
 
     Args:
         x: Features, (B, C, H, W), float32 on a CPU.
@@ -129,15 +129,15 @@ def native_layer(
         eps: Added to the variance by the norm.
         norm: Whether the input is normalized.
         residual: Whether the output is scaled and added to the input.
-        save: Whether a backward pass follows.
+        save: Whether the maps hold what the backward pass needs, or are working memory only.
     """
     layer = Layer(kernel, sizes, strides, steps, eps, norm, residual)
     config = layer.config()
-    out, saved = _empty_outputs(x, layer, save)
+    out, maps = _empty_outputs(x, layer, save)
     if x.numel():
         slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
-        library.forward(kernel, config, _with_adjacent_columns(x), out, slots, saved if save else None)
-    return out, saved
+        library.forward(kernel, config, _with_adjacent_columns(x), out, slots, maps, save)
+    return out, maps
 
 
 @native_layer.register_fake
@@ -150,7 +150,7 @@ def _(x: Tensor, parameters, *layer) -> tuple[Tensor, Tensor]:
 def native_layer_backward(
     grad: Tensor,
     x: Tensor,
-    saved: Tensor,
+    maps: Tensor,
     parameters: list[Tensor],
     kernel: str,
     sizes: list[int],
@@ -167,25 +167,25 @@ def native_layer_backward(
         return [grads[0], *(gradient.zero_() for gradient in grads[1:])]
     inputs = [_with_adjacent_columns(tensor) for tensor in ((grad,) if kernel == "focal_pass" else (x, grad))]
     slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
-    library.backward(kernel, layer.config(), inputs, grads[0], slots, saved, layer.slots(grads[1:]))
+    library.backward(kernel, layer.config(), inputs, grads[0], slots, maps, layer.slots(grads[1:]))
     return grads
 
 
 @native_layer_backward.register_fake
-def _(grad: Tensor, x: Tensor, saved: Tensor, parameters, *layer) -> list[Tensor]:
+def _(grad: Tensor, x: Tensor, maps: Tensor, parameters, *layer) -> list[Tensor]:
     return _empty_gradients(x, parameters)
 
 
 def _save(ctx, inputs, output) -> None:
     x, parameters, *layer, save = inputs
     ctx.layer = Layer(*layer) if save else None
-    ctx.save_for_backward(x, output[1], *parameters)
+    ctx.save_for_backward(x, output[1] if save else None, *parameters)
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)  # the gradient of output[1] would be zeros as large as itself
 
 
 def _backward(ctx, grad: Tensor, _: Tensor | None):
-    x, saved, *parameters = ctx.saved_tensors
+    x, maps, *parameters = ctx.saved_tensors
     if ctx.layer is None:
         raise RuntimeError("the forward pass must run with save=True for a backward pass")
     rest = ([] if value == [] else None for value in ctx.layer)  # PyTorch takes an empty list for one of tensors
@@ -197,7 +197,7 @@ def _backward(ctx, grad: Tensor, _: Tensor | None):
         computed = iter(torch.autograd.grad(ctx.layer.reference(x, parameters), needed, grad, create_graph=True))
         grads = [next(computed) if tensor.requires_grad else None for tensor in inputs]
     else:
-        grads = native_layer_backward(grad, x, saved, parameters, *ctx.layer)
+        grads = native_layer_backward(grad, x, maps, parameters, *ctx.layer)
     return grads[0], grads[1:], *rest, None
 
 
@@ -210,13 +210,12 @@ def _(x_shape, parameter_shapes, *layer, out_shape=None, **_) -> int:
 
 
 @register_flop_formula(torch.ops.lamnet.native_layer_backward)
-def _(grad_shape, x_shape, saved_shape, parameter_shapes, *layer, out_shape=None, **_) -> int:
+def _(grad_shape, x_shape, maps_shape, parameter_shapes, *layer, out_shape=None, **_) -> int:
     return 4 * x_shape[0] * x_shape[2] * x_shape[3] * Layer(*layer).multiplications()
 
 
 def _empty_outputs(x: Tensor, layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
-    saved = x.new_empty(library.saved_shape(layer.kernel, layer.config(), x.shape) if save else 0)
-    return _empty_by_rows(x), saved
+    return _empty_by_rows(x), x.new_empty(library.maps_shape(layer.kernel, layer.config(), x.shape, save))
 
 
 def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:

@@ -1,6 +1,6 @@
 // C interface of the CPU kernels, in float32. Tensors are (batch, channels, height, width) with column stride 1.
 //
-// Saved tensors hold what a backward pass needs. Parameters are arrays of pointers in the order of the
+// The maps of a forward pass hold what the backward pass needs. Parameters are arrays of pointers in the order of the
 // enumerations; absent ones (norm, α) are null.
 
 #include "feed_forward.h"
@@ -53,7 +53,22 @@ long measure(Take take) {
   return arena.used();
 }
 
-// Working maps, one for each image that is processed at a time.
+// Maps of a forward pass: of each image if they are saved, else of each image that is processed at a time.
+class ForwardMaps {
+ public:
+  ForwardMaps(const Shape& shape, int threads, const Tensor& storage, bool save)
+      : storage_(storage), save_(save), together_(work_together(shape.batch, threads)) {
+    use_huge_pages(storage.data, storage.batch_stride * (save ? shape.batch : together_ ? 1 : threads));
+  }
+
+  Map map(long image, int thread) const { return storage_.image(save_ ? image : together_ ? 0 : thread); }
+
+ private:
+  const Tensor& storage_;
+  bool save_, together_;
+};
+
+// Working maps of a backward pass, one for each image that is processed at a time.
 class WorkingMaps {
  public:
   WorkingMaps(const Shape& shape, int threads, int channels, int border = 0)
@@ -107,34 +122,33 @@ class ImageSums {
 
 EXPORT int lamnet_lanes() { return kLanes; }
 
-// Channels and border of a saved buffer: (batch, height + 1, channels, width rounded up to vectors, plus the border).
-EXPORT int lamnet_focal_pass_saved(const FocalPassConfig* config, int* border) {
+// Channels and border of the maps of a forward pass: (images, height + 1, channels, width rounded up to vectors, plus the
+// border). With `save`, there is one for each image of the batch; else one for each image that is processed at a time.
+EXPORT int lamnet_focal_pass_maps(const FocalPassConfig* config, int save, int* border) {
   *border = 0;
-  return FocalPassMaps::channels(config->dim, config->heads * config->taps, true);
+  return FocalPassMaps::channels(config->dim, config->heads * config->taps, save);
 }
 
-EXPORT int lamnet_mixer_saved(const MixerConfig* config, int* border) {
+EXPORT int lamnet_mixer_maps(const MixerConfig* config, int save, int* border) {
   *border = 0;
-  return MixerMaps::channels(config->dim / 2, config->reduced, config->heads * config->taps, true);
+  return MixerMaps::channels(config->dim / 2, config->reduced, config->heads * config->taps, save);
 }
 
-EXPORT int lamnet_feed_forward_saved(const FeedForwardConfig* config, int* border) {
+EXPORT int lamnet_feed_forward_maps(const FeedForwardConfig* config, int save, int* border) {
   *border = FeedForwardMaps::kBorder;
-  return FeedForwardMaps::channels(config->hidden);
+  return save ? FeedForwardMaps::channels(config->hidden) : 0;
 }
 
 EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
-                                      const Tensor* out, const float* const* parameters, const Tensor* saved,
-                                      int threads) {
+                                      const Tensor* out, const float* const* parameters, const Tensor* storage,
+                                      int save, int threads) {
   const Owned<PassParameters> owned(*config, parameters, false);
   const PassWeights& w = owned.weights;
   const FocalPass pass(w, *shape, config->vertical);
-  if (saved) use_huge_pages(saved->data, shape->batch * saved->batch_stride);
-  const WorkingMaps maps(*shape, threads, saved ? 0 : FocalPassMaps::channels(w.channels, 0, false));
+  const ForwardMaps maps(*shape, threads, *storage, save);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
     const Memory<Use::kLines> scratch(pass.scratch());
-    const FocalPassMaps image(w, saved ? saved->image(b) : maps.map(thread));
-    pass.forward(team, x->image(b), out->image(b), image, saved, scratch.get());
+    pass.forward(team, x->image(b), out->image(b), FocalPassMaps(w, maps.map(b, thread)), save, scratch.get());
   });
 }
 
@@ -160,16 +174,15 @@ EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shap
 }
 
 EXPORT void lamnet_mixer_forward(const MixerConfig* config, const Shape* shape, const Tensor* x, const Tensor* out,
-                                 const float* const* parameters, const Tensor* saved, int threads) {
+                                 const float* const* parameters, const Tensor* storage, int save, int threads) {
   const Owned<MixerWeights> owned(*config, parameters, false);
   const MixerWeights& w = owned.weights;
-  const MixerForward mixer(w, *shape, saved);
-  if (saved) use_huge_pages(saved->data, shape->batch * saved->batch_stride);
-  const WorkingMaps maps(*shape, threads, saved ? 0 : MixerMaps::channels(w.half, 0, 0, false));
+  const MixerForward mixer(w, *shape, save);
+  const ForwardMaps maps(*shape, threads, *storage, save);
   const ImageSums sums(*shape, threads, w.dim);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
     const Memory<Use::kLines> scratch(mixer.scratch());
-    const MixerMaps image(w, saved ? saved->image(b) : maps.map(thread), shape->height);
+    const MixerMaps image(w, maps.map(b, thread), shape->height);
     mixer.run(team, x->image(b), out->image(b), image, scratch.get(), sums.image(thread));
   });
 }
@@ -194,15 +207,15 @@ EXPORT void lamnet_mixer_backward(const MixerConfig* config, const Shape* shape,
 }
 
 EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
-                                        const Tensor* out, const float* const* parameters, const Tensor* saved,
-                                        int threads) {
+                                        const Tensor* out, const float* const* parameters, const Tensor* storage,
+                                        int save, int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, false);
   const FeedForwardForward feed_forward(owned.weights, *shape);
-  if (saved) use_huge_pages(saved->data, shape->batch * saved->batch_stride);
-  for_each_image(shape->batch, threads, [&](const Team& team, long b, int) {
+  const ForwardMaps maps(*shape, threads, *storage, save);
+  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
     const Memory<Use::kLines> scratch(feed_forward.scratch());
-    const FeedForwardMaps image(owned.weights, saved ? saved->image(b) : Map{});
-    feed_forward.run(team, x->image(b), out->image(b), saved ? &image : nullptr, scratch.get());
+    const FeedForwardMaps image(owned.weights, maps.map(b, thread));
+    feed_forward.run(team, x->image(b), out->image(b), save ? &image : nullptr, scratch.get());
   });
 }
 
