@@ -4,6 +4,7 @@ The kernels are plain C++ without Python or PyTorch headers, so one build serves
 the processor is a library of its own, chosen at run time. Without a C++ compiler the package installs without them.
 """
 
+import copy
 import os
 import platform
 import sys
@@ -14,7 +15,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 FOLDER = Path(os.path.relpath(Path(__file__).parent / "lamnet_layers" / "ops" / "native"))
-FLAGS = ["-std=c++17", "-O3", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast"]
+FLAGS += ["-fno-math-errno", "-fno-trapping-math"]
 OPENMP = ["-Xpreprocessor", "-fopenmp"] if sys.platform == "darwin" else ["-fopenmp"]  # compiled, not linked
 VARIANTS = {
     "x86_64": {
@@ -29,6 +31,12 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 class BuildKernels(build_ext):
     """Builds plain shared libraries: the file names have no Python version."""
+
+    def build_extension(self, extension: Extension) -> None:
+        """Build a library; with relative sources, objects could land outside the build folder."""
+        extension = copy.copy(extension)
+        extension.sources = [os.path.abspath(path) for path in extension.sources]
+        super().build_extension(extension)
 
     def get_ext_filename(self, name: str) -> str:
         """Return the path of a library in the package."""
