@@ -4,6 +4,7 @@ The kernels are plain C++ without Python or PyTorch headers, so one build serves
 the processor is a library of its own, chosen at run time. Without a C++ compiler the package installs without them.
 """
 
+import copy
 import os
 import platform
 import sys
@@ -30,6 +31,12 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 class BuildKernels(build_ext):
     """Builds plain shared libraries: the file names have no Python version."""
+
+    def build_extension(self, extension: Extension) -> None:
+        """Build a library; with relative sources, objects could land outside the build folder."""
+        extension = copy.copy(extension)
+        extension.sources = [os.path.abspath(path) for path in extension.sources]
+        super().build_extension(extension)
 
     def get_ext_filename(self, name: str) -> str:
         """Return the path of a library in the package."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lamnet_layers import DGFN, FocalPass, FocalWindow, LAMBlock, focal_aggregate
+from lamnet_layers import DGFN, FocalPass, FocalWindow, LAMBlock, focal_aggregate, use_backend
 from lamnet_layers.functional import dual_gate, focal_pass
 from lamnet_layers.ops import dual_gate as gate_reference
 from lamnet_layers.ops import focal_aggregate as reference

@@ -17,7 +17,7 @@ from lamnet_layers import (
     set_backend,
     use_backend,
 )
-from lamnet_layers.backend import BACKEND_VARIABLE, select_backend
+from lamnet_layers.backend import BACKEND_VARIABLE
 from lamnet_layers.ops import dual_gate as gate_reference
 from lamnet_layers.ops import focal_pass as pass_reference
 

@@ -14,8 +14,10 @@ from torch import Tensor
 from ...window import FocalWindow
 
 FOLDER = Path(__file__).parent
-VARIANTS = {"AVX512": ("avx512", "avx2", "sse2"), "AVX2": ("avx2", "sse2"), "DEFAULT": ("sse2", "neon")}
-"""Names of the libraries that can run, best first, by PyTorch's CPU capability; the first installed one runs."""
+VARIANTS = {"AVX512": ("avx512", "avx2", "sse2"), "AVX2": ("avx2", "sse2")}
+"""Names of the libraries that can run, best first, by PyTorch's CPU capability; the first installed is used."""
+BASELINE = ("sse2", "neon")
+"""The same for other capabilities, such as ``"DEFAULT"`` and ``"SVE256"``."""
 
 
 @cache
@@ -174,7 +176,8 @@ def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array:
 
 @cache
 def _library_path() -> Path | None:
-    paths = (FOLDER / f"kernels_{name}.so" for name in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ()))
+    names = VARIANTS.get(torch.backends.cpu.get_cpu_capability(), BASELINE)
+    paths = (FOLDER / f"kernels_{name}.so" for name in names)
     return next((path for path in paths if path.is_file()), None)
 
 

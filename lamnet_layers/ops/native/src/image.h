@@ -1,8 +1,6 @@
 // Feature maps, scratch memory, and the threads that share an image.
 #pragma once
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +12,10 @@
 #endif
 
 #include "matrix.h"
+
+// As in omp.h, which compilers without an OpenMP runtime of their own lack.
+extern "C" int omp_get_thread_num() noexcept;
+extern "C" int omp_get_num_threads() noexcept;
 
 namespace lamnet {
 
@@ -35,8 +37,9 @@ struct Tensor {
 };
 
 struct Shape {
-  int64_t batch, height, width;
+  long batch, height, width;
 };
+static_assert(sizeof(long) == sizeof(int64_t));
 
 // Allocates from a buffer, or measures the size of the buffer if it is null.
 class Arena {
