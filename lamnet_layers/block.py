@@ -127,7 +127,6 @@ class PreNormResidual(nn.Module):
         for module, kinds in children.items():
             if type(module) not in (kinds if isinstance(kinds, tuple) else (kinds,)) or "forward" in vars(module):
                 return None
-        check_feature_map("x", x, self.norm.dim)
         return run_fused(x, self.layer.fused(), self, norm=self.norm, alpha=self.residual.alpha)
 
     def forward_chunked(self, x: Tensor) -> Tensor:

@@ -73,9 +73,9 @@ class DGFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.dim)
         if (out := run_fused(x, self.fused(), self)) is not None:
             return out
+        check_feature_map("x", x, self.dim)
         modules = tuple(self.children())
         return apply_chunked(modules, self._transform, x, self.peak_channels, self.receptive_radius)
 

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from .backend import select_backend
 from .chunking import has_hooks, simulated_device_type
 from .conv import PointwiseConv
-from .validation import is_traced
+from .validation import check_feature_map, is_traced
 
 
 class FusedLayer(NamedTuple):
@@ -48,11 +48,15 @@ def run_fused(
         modules: Modules replaced, with their submodules, which are checked for hooks.
         norm: Norm of the input, as of [`PreNormResidual`][lamnet_layers.PreNormResidual].
         alpha: Scale of the output, which is then added to x.
+
+    Raises:
+        ValueError: If a kernel can run, and x has the wrong shape.
     """
     if fused is None or not _supports_input(x) or select_backend(fused.backend, "cpu") != "native":
         return None
     if not all(_is_plain(*convolution) for convolution in fused.convolutions) or has_hooks(*modules):
         return None
+    check_feature_map("x", x, fused.sizes[0])
     parameters = [parameter for module, *_ in fused.convolutions for parameter in (module.weight, module.bias)]
     if norm is not None:
         parameters = [norm.weight, norm.bias, *parameters, alpha]

@@ -171,7 +171,6 @@ class ULM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed features, (B, C, H, W)."""
-        check_feature_map("x", x, self.dim)
         if (out := run_fused(x, self.fused(), self)) is not None:
             return out
         c, a = self.branches(x)
