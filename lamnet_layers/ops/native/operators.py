@@ -117,7 +117,9 @@ def native_layer(
     residual: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the output of a layer, stored by rows, and the maps of its forward pass.
+    """Return the output of a layer and the maps of its forward pass.
+
+    The output is channels last if the input is, except of a focal pass, and else contiguous.
 
     Args:
         x: Features, (B, C, H, W), float32 on a CPU.
@@ -136,7 +138,10 @@ def native_layer(
     out, maps = _empty_outputs(x, layer, save)
     if x.numel():
         slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
-        library.forward(kernel, config, _with_adjacent_columns(x), out, slots, maps, save)
+        result = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
+        library.forward(kernel, config, _with_adjacent_columns(x), result, slots, maps, save)
+        if result is not out:
+            out.copy_(result)
     return out, maps
 
 
@@ -215,18 +220,14 @@ def _(grad_shape, x_shape, maps_shape, parameter_shapes, *layer, out_shape=None,
 
 
 def _empty_outputs(x: Tensor, layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
-    return _empty_by_rows(x), x.new_empty(library.maps_shape(layer.kernel, layer.config(), x.shape, save))
+    channels_last = layer.kernel != "focal_pass" and x.stride(1) == 1 and x.shape[1] > 1
+    out = torch.empty_like(x, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    return out, x.new_empty(library.maps_shape(layer.kernel, layer.config(), x.shape, save))
 
 
 def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    return [_empty_by_rows(x), *(parameter.new_empty(parameter.shape) for parameter in parameters)]
-
-
-def _empty_by_rows(x: Tensor) -> Tensor:
-    _, channels, height, width = x.shape
-    # Not a transposed view: it could not be changed in place.
-    return x.new_empty_strided(x.shape, (height * channels * width, width, channels * width, 1))
+    return [x.new_empty(x.shape), *(parameter.new_empty(parameter.shape) for parameter in parameters)]
 
 
 def _with_adjacent_columns(x: Tensor) -> Tensor:
-    return x if x.stride(3) == 1 else x.transpose(1, 2).contiguous().transpose(1, 2)
+    return x if x.stride(3) == 1 else x.contiguous()
