@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .adapters import LayerType, create_layer, register_layer
 from .chunking import apply_chunked
 from .feed_forward import DGFN
-from .fusion import run_fused
+from .fusion import is_channels_last, preferred_memory_format, run_fused
 from .mixer import ULM
 from .validation import check_feature_map, check_int, check_same_shape, refuse_scripting
 
@@ -188,6 +188,10 @@ class LAMBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the refined features, (B, C, H, W)."""
         features = x
+        if is_copied := is_channels_last(x) and preferred_memory_format(x, self) == torch.contiguous_format:
+            features = x.contiguous()  # once, not in each layer
         for layer in self.layers:
             features = layer.forward_chunked(features)
+        if is_copied:
+            features = features.contiguous(memory_format=torch.channels_last)
         return self.residual(x, features)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from ...fusion import is_channels_last
 from ...window import FocalWindow
 from .. import focal_aggregate
 from . import library
@@ -220,8 +221,8 @@ def _(grad_shape, x_shape, maps_shape, parameter_shapes, *layer, out_shape=None,
 
 
 def _empty_outputs(x: Tensor, layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
-    channels_last = layer.kernel != "focal_pass" and x.stride(1) == 1 and x.shape[1] > 1
-    out = torch.empty_like(x, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    keeps_format = layer.kernel != "focal_pass" and is_channels_last(x)
+    out = torch.empty_like(x, memory_format=torch.channels_last if keeps_format else torch.contiguous_format)
     return out, x.new_empty(library.maps_shape(layer.kernel, layer.config(), x.shape, save))
 
 
