@@ -21,8 +21,8 @@ OPENMP = ["-Xpreprocessor", "-fopenmp"] if sys.platform == "darwin" else ["-fope
 VARIANTS = {
     "x86_64": {
         "sse2": ["-march=x86-64"],
-        "avx2": ["-march=x86-64-v3"],
-        "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+        "avx2": ["-march=haswell", "-mtune=generic"],
+        "avx512": ["-march=skylake-avx512", "-mtune=generic", "-mprefer-vector-width=512"],
     },
     "aarch64": {"neon": []},
 }

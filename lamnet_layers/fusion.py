@@ -59,6 +59,8 @@ def run_fused(
     check_feature_map("x", x, fused.sizes[0])
     parameters = [parameter for module, *_ in fused.convolutions for parameter in (module.weight, module.bias)]
     if norm is not None:
+        if not norm.weight.numel() == norm.bias.numel() == alpha.numel() == x.shape[1]:
+            return None
         parameters = [norm.weight, norm.bias, *parameters, alpha]
     if not all(_is_float32(parameter) for parameter in parameters):
         return None
@@ -114,6 +116,7 @@ def _is_plain(module: nn.Module, in_channels: int, weight_shape: tuple[int, ...]
         module.weight.shape == weight_shape
         and module.in_channels == in_channels
         and module.bias is not None
+        and module.bias.shape == weight_shape[:1]
         and module.stride == module.dilation == (1, 1)
         and module.padding == tuple(size // 2 for size in weight_shape[2:])
         and module.padding_mode == "zeros"

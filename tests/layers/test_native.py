@@ -238,6 +238,13 @@ def test_replaced_modules_are_called():
     torch.testing.assert_close(replaced(x), 2 * layer(x))
 
 
+def test_parameter_of_other_shape_runs_eagerly(calls):
+    layer = DGFN(8)
+    layer.proj_out.bias = nn.Parameter(torch.ones(1))
+    assert layer(torch.randn(1, 8, 5, 5)).isfinite().all()
+    assert not calls
+
+
 @pytest.mark.parametrize(
     "change",
     [
