@@ -93,7 +93,9 @@ def unavailable_reason(backend: str, device: torch.device | str | None = None) -
     if backend == "native":
         from .ops.native import library
 
-        return library.unavailable_reason() if device.type == "cpu" else f"it needs CPU tensors, got {device.type}"
+        if device.type not in ("cpu", "meta"):  # meta tensors are computed eagerly
+            return f"it needs CPU tensors, got {device.type}"
+        return library.unavailable_reason()
     if find_spec("triton") is None:
         return "Triton is not installed"
     if os.environ.get(_INTERPRETER, "0").lower() in ("1", "true", "on", "yes", "y"):

@@ -355,7 +355,7 @@ def _forward_memory(model: nn.Module, batch: int, height: int, width: int) -> in
     sides = [-(-side // unit) * unit for side in sides for unit in [max(8, 2 ** (side.bit_length() - 3))]]
     device_type = "cpu" if model.mean.is_meta else model.mean.device.type
     backend = next((layer.backend for layer in model.modules() if hasattr(layer, "backend")), None)
-    config["backend"] = select_backend(backend, "cpu") if device_type == "cpu" else "eager"
+    config["backend"] = select_backend(backend, device_type) if device_type == "cpu" else "eager"
     peak = _peak_bytes_on_meta(json.dumps(config), model.mean.dtype, (model.in_chans, *sides), device_type)
     block_input = model.num_features * model.mean.dtype.itemsize if len(model.blocks) > 1 else 0
     return int(pixels * (peak / prod(sides) + block_input))

@@ -8,6 +8,7 @@ from lamnet_layers import FocalWindow, focal_aggregate
 pytest.importorskip("triton")
 import plain_kernels
 
+pytestmark = pytest.mark.usefixtures("triton_interpreter")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -37,7 +37,7 @@ def test_bench_windows(lamnet, tmp_path):
     ("options", "match"),
     [
         (["--chart", "a.bmp"], ".png"),
-        (["--backend", "fast"], "eager, triton, fused"),
+        (["--backend", "fast"], "eager, native, triton, fused"),
         (["--op", "--windows"], "--windows"),
         (["--op", "--chart", "a.png"], "--chart"),
         (["--psnr", "a.json"], "--psnr requires --chart"),

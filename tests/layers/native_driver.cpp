@@ -179,7 +179,12 @@ Outputs run(const Config& config, Case& test, int threads, Maps maps, Forward fo
             save, threads);
   }
   copy.copy(memory);
-  backward(&config, &test.shape, &x.tensor, &grad.tensor, &grad_x.tensor, parameters.pointers.data(), &saved,
+  int border;
+  const long channels = maps(&config, 2, &border), pitch = round_up(test.shape.width) + border;
+  const long image = (test.shape.height + 1) * channels * pitch;
+  Floats working_memory(image * (test.shape.batch < threads ? 1 : threads));
+  const Tensor working = {working_memory.data(), image, pitch, channels * pitch};
+  backward(&config, &test.shape, &x.tensor, &grad.tensor, &grad_x.tensor, parameters.pointers.data(), &saved, &working,
            parameters.grad_pointers.data(), threads);
   check(!std::memcmp(memory.data(), copy.data(), memory.size * sizeof(float)), "saved tensor changed");
   for (const Features* features : {&inference, &out, &grad_x}) outputs.push_back(features->list());
@@ -227,9 +232,9 @@ void test_focal_pass(std::FILE* file, const std::string& name, Shape shape, Layo
   Case test = {shape, dim, layout, Parameters({dim * (2L * cells.radius + 1), dim, outputs * dim, outputs})};
   const FocalPassConfig config = {dim,         heads, cells.taps(), cells.radius, cells.first.data(), cells.length.data(),
                                   vertical};
-  auto backward = [](auto config, auto shape, const Tensor*, auto grad, auto grad_x, auto parameters, auto saved,
+  auto backward = [](auto config, auto shape, const Tensor*, auto grad, auto grad_x, auto parameters, auto saved, auto working,
                      auto grads, int threads) {
-    lamnet_focal_pass_backward(config, shape, grad, grad_x, parameters, saved, grads, threads);
+    lamnet_focal_pass_backward(config, shape, grad, grad_x, parameters, saved, working, grads, threads);
   };
   compare(file, name, [&](int threads) {
     return run(config, test, threads, lamnet_focal_pass_maps, lamnet_focal_pass_forward, backward);

@@ -151,6 +151,18 @@ def test_repeated_runs_are_identical(threads):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_output_does_not_depend_on_number_of_threads():
+    layer = randomize(LAMBlock(16, depth=1))
+    before, outputs = torch.get_num_threads(), []
+    with torch.no_grad():
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            outputs.append(layer(torch.linspace(-1, 1, 2 * 16 * 41 * 53).view(2, 16, 41, 53)))
+    torch.set_num_threads(before)
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+
+
 def test_nan_propagates():
     x = torch.randn(1, 16, 20, 30)
     x[0, 3, 5, 7] = float("nan")
@@ -304,11 +316,13 @@ def test_token_adapter():
     assert layer(torch.randn(2, 24, 16)).shape == (2, 24, 16)
 
 
-def test_environment_variable_disables_kernels():
+def test_environment_variable_disables_kernels(tmp_path):
+    # In another folder: Python would import the checkout, which has no libraries, in place of the installed package.
     code = "from lamnet_layers.backend import select_backend; print(select_backend(None, 'cpu'))"
     for value, expected in (("eager", "eager"), ("", "native")):
         environment = {**os.environ, "LAMNET_BACKEND": value}
-        out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", code]
+        out = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
         assert out.stdout.strip() == expected
 
 

@@ -85,20 +85,26 @@ def window_cells(strides: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int,
     return window.taps, window.radius, first, length
 
 
-def maps_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int], save: bool) -> tuple[int, int, int, int]:
-    """Return the shape of the maps of a forward pass: (images, H + 1, channels, padded width).
+INFERENCE, FORWARD, BACKWARD = range(3)
+"""Passes of a kernel: forward without gradients, forward followed by a backward pass, backward."""
+
+
+def maps_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int], kind: int) -> tuple[int, int, int, int]:
+    """Return the shape of the maps of a pass: (images, H + 1, channels, padded width).
+
+    The maps of a forward pass are kept for the backward pass, those of others are working memory.
 
     Args:
         kernel: ``"focal_pass"``, ``"mixer"`` or ``"feed_forward"``.
         config: Configuration of the kernel.
         shape: Shape of the input; its sizes may be symbolic.
-        save: Whether the maps are kept for a backward pass, or are working memory only.
+        kind: ``INFERENCE``, ``FORWARD`` or ``BACKWARD``.
     """
     border = ctypes.c_int()
-    channels = getattr(_load(), f"lamnet_{kernel}_maps")(ctypes.byref(config), int(save), ctypes.byref(border))
+    channels = getattr(_load(), f"lamnet_{kernel}_maps")(ctypes.byref(config), kind, ctypes.byref(border))
     batch, _, height, width = shape
     threads = torch.get_num_threads()
-    images = batch if save else 1 if batch < threads else threads
+    images = batch if kind == FORWARD else 1 if batch < threads else threads
     return images, height + 1, channels, (width + lanes() - 1) // lanes() * lanes() + border.value
 
 
@@ -124,6 +130,7 @@ def backward(
     grad_x: Tensor,
     parameters: Sequence[Tensor | None],
     maps: Tensor,
+    working_maps: Tensor,
     grads: Sequence[Tensor | None],
 ) -> None:
     """Run a backward kernel.
@@ -134,12 +141,13 @@ def backward(
         inputs: Input, unless the kernel saved it, and gradient of the output.
         grad_x: Receives the gradient of the input.
         parameters: Parameters, None for absent ones.
-        maps: Maps saved by the forward pass.
+        maps: Maps of the forward pass.
+        working_maps: Maps of the backward pass.
         grads: Receive the gradients of the parameters.
     """
     function = getattr(_load(), f"lamnet_{kernel}_backward")
     tensors = [_tensor(tensor) for tensor in (*inputs, grad_x)]
-    tensors += [_pointers(parameters), _maps(maps), _pointers(grads)]
+    tensors += [_pointers(parameters), _maps(maps), _maps(working_maps), _pointers(grads)]
     function(ctypes.byref(config), _shape(grad_x), *tensors, torch.get_num_threads())
 
 

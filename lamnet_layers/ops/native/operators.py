@@ -173,7 +173,9 @@ def native_layer_backward(
         return [grads[0], *(gradient.zero_() for gradient in grads[1:])]
     inputs = [_with_adjacent_columns(tensor) for tensor in ((grad,) if kernel == "focal_pass" else (x, grad))]
     slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
-    library.backward(kernel, layer.config(), inputs, grads[0], slots, maps, layer.slots(grads[1:]))
+    config = layer.config()
+    working_maps = x.new_empty(library.maps_shape(kernel, config, x.shape, library.BACKWARD))
+    library.backward(kernel, config, inputs, grads[0], slots, maps, working_maps, layer.slots(grads[1:]))
     return grads
 
 
@@ -223,7 +225,9 @@ def _(grad_shape, x_shape, maps_shape, parameter_shapes, *layer, out_shape=None,
 def _empty_outputs(x: Tensor, layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
     keeps_format = layer.kernel != "focal_pass" and is_channels_last(x)
     out = torch.empty_like(x, memory_format=torch.channels_last if keeps_format else torch.contiguous_format)
-    return out, x.new_empty(library.maps_shape(layer.kernel, layer.config(), x.shape, save))
+    return out, x.new_empty(
+        library.maps_shape(layer.kernel, layer.config(), x.shape, library.FORWARD if save else library.INFERENCE)
+    )
 
 
 def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:

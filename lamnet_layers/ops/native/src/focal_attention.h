@@ -27,7 +27,7 @@ struct FocalPassGradientMaps {
 
   FocalPassGradientMaps(const PassWeights& w, const Map& map) : result(map), hidden(map.from(w.channels)) {}
 
-  static int channels(const PassWeights& w) { return odd(2 * w.channels); }
+  static int channels(int dim) { return odd(2 * dim); }
 };
 
 class FocalPass {

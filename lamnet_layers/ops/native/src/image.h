@@ -87,13 +87,10 @@ static float* allocate(long n) {
   return static_cast<float*>(p);
 }
 
-// Memory of the calling thread, kept for the next call unless it is large. Uses that overlap in time need their own kind.
-enum class Use { kLines, kMaps };
-
-template <Use USE>
-class Memory {
+// Scratch memory of the calling thread, kept for the next call unless it is large.
+class Scratch {
  public:
-  explicit Memory(long n) {
+  explicit Scratch(long n) {
     if (n > kKept) {
       own_.reset(allocate(n));
     } else if (n > kept_size_) {
@@ -101,17 +98,15 @@ class Memory {
       kept_.reset(allocate(n));
       kept_size_ = n;
     }
-    data_ = own_ ? own_.get() : kept_.get();  // for all threads
   }
 
-  float* get() const { return data_; }
+  float* get() const { return own_ ? own_.get() : kept_.get(); }
 
  private:
-  static constexpr long kKept = 16 << 20;
+  static constexpr long kKept = 4 << 20;
   inline static thread_local Buffer kept_;
   inline static thread_local long kept_size_ = 0;
   Buffer own_;
-  float* data_;
 };
 
 // The threads that work on one image, each on a range of rows.

@@ -53,34 +53,19 @@ long measure(Take take) {
   return arena.used();
 }
 
-// Maps of a forward pass: of each image if they are saved, else of each image that is processed at a time.
-class ForwardMaps {
+// Maps in memory of the caller: of each image of the batch, or of each image that is processed at a time.
+class Maps {
  public:
-  ForwardMaps(const Shape& shape, int threads, const Tensor& storage, bool save)
-      : storage_(storage), save_(save), together_(work_together(shape.batch, threads)) {
-    use_huge_pages(storage.data, storage.batch_stride * (save ? shape.batch : together_ ? 1 : threads));
+  Maps(const Shape& shape, int threads, const Tensor& storage, bool of_each_image)
+      : storage_(storage), of_each_image_(of_each_image), together_(work_together(shape.batch, threads)) {
+    use_huge_pages(storage.data, storage.batch_stride * (of_each_image ? shape.batch : together_ ? 1 : threads));
   }
 
-  Map map(long image, int thread) const { return storage_.image(save_ ? image : together_ ? 0 : thread); }
+  Map map(long image, int thread) const { return storage_.image(of_each_image_ ? image : together_ ? 0 : thread); }
 
  private:
   const Tensor& storage_;
-  bool save_, together_;
-};
-
-// Working maps of a backward pass, one for each image that is processed at a time.
-class WorkingMaps {
- public:
-  WorkingMaps(const Shape& shape, int threads, int channels, int border = 0)
-      : pitch_(round_up(shape.width) + border), row_(channels * pitch_), size_((shape.height + 1) * row_ + 16),
-        together_(work_together(shape.batch, threads)), memory_(size_ * (together_ ? 1 : threads)) {}
-
-  Map map(int thread) const { return {memory_.get() + (together_ ? 0 : thread * size_), pitch_, row_}; }
-
- private:
-  long pitch_, row_, size_;
-  bool together_;
-  Memory<Use::kMaps> memory_;
+  bool of_each_image_, together_;
 };
 
 // Gradient sums of each thread.
@@ -104,16 +89,17 @@ class GradientSums {
   Buffer buffer_;
 };
 
-// Sums over the pixels of an image, `count` for each thread that works on it.
+// Sums over the pixels of each image that is processed at a time.
 class ImageSums {
  public:
-  ImageSums(const Shape& shape, int threads, int count)
-      : count_(count), together_(work_together(shape.batch, threads)), sums_(new double[long(count) * threads]) {}
+  ImageSums(const Shape& shape, int threads, long count)
+      : count_(count), together_(work_together(shape.batch, threads)),
+        sums_(new double[count * (together_ ? 1 : threads)]) {}
 
-  double* image(int thread) const { return sums_.get() + (together_ ? 0L : long(count_) * thread); }
+  double* image(int thread) const { return sums_.get() + (together_ ? 0 : count_ * thread); }
 
  private:
-  int count_;
+  long count_;
   bool together_;
   std::unique_ptr<double[]> sums_;
 };
@@ -122,21 +108,26 @@ class ImageSums {
 
 EXPORT int lamnet_lanes() { return kLanes; }
 
-// Channels and border of the maps of a forward pass: (images, height + 1, channels, width rounded up to vectors, plus the
-// border). With `save`, there is one for each image of the batch; else one for each image that is processed at a time.
-EXPORT int lamnet_focal_pass_maps(const FocalPassConfig* config, int save, int* border) {
+// Channels and border of the maps of a pass: (images, height + 1, channels, width rounded up to vectors, plus the border).
+// There is one for each image of the batch in a forward pass that is followed by a backward pass; else, one for each image
+// that is processed at a time.
+enum Pass { kInference, kForward, kBackward };
+
+EXPORT int lamnet_focal_pass_maps(const FocalPassConfig* config, int pass, int* border) {
   *border = 0;
-  return FocalPassMaps::channels(config->dim, config->heads * config->taps, save);
+  if (pass == kBackward) return FocalPassGradientMaps::channels(config->dim);
+  return FocalPassMaps::channels(config->dim, config->heads * config->taps, pass == kForward);
 }
 
-EXPORT int lamnet_mixer_maps(const MixerConfig* config, int save, int* border) {
+EXPORT int lamnet_mixer_maps(const MixerConfig* config, int pass, int* border) {
   *border = 0;
-  return MixerMaps::channels(config->dim / 2, config->reduced, config->heads * config->taps, save);
+  if (pass == kBackward) return MixerGradientMaps::channels(config->dim);
+  return MixerMaps::channels(config->dim / 2, config->reduced, config->heads * config->taps, pass == kForward);
 }
 
-EXPORT int lamnet_feed_forward_maps(const FeedForwardConfig* config, int save, int* border) {
+EXPORT int lamnet_feed_forward_maps(const FeedForwardConfig* config, int pass, int* border) {
   *border = FeedForwardMaps::kBorder;
-  return save ? FeedForwardMaps::channels(config->hidden) : 0;
+  return pass == kBackward ? odd(2 * config->hidden) : pass == kForward ? FeedForwardMaps::channels(config->hidden) : 0;
 }
 
 EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
@@ -145,27 +136,27 @@ EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape
   const Owned<PassParameters> owned(*config, parameters, false);
   const PassWeights& w = owned.weights;
   const FocalPass pass(w, *shape, config->vertical);
-  const ForwardMaps maps(*shape, threads, *storage, save);
+  const Maps maps(*shape, threads, *storage, save);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
-    const Memory<Use::kLines> scratch(pass.scratch());
+    const Scratch scratch(pass.scratch());
     pass.forward(team, x->image(b), out->image(b), FocalPassMaps(w, maps.map(b, thread)), save, scratch.get());
   });
 }
 
 EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shape* shape, const Tensor* grad_out,
                                        const Tensor* grad_x, const float* const* parameters, const Tensor* saved,
-                                       float* const* gradients, int threads) {
+                                       const Tensor* working, float* const* gradients, int threads) {
   const Owned<PassParameters> owned(*config, parameters, true);
   const PassWeights& w = owned.weights;
   const FocalPass pass(w, *shape, config->vertical);
   GradientSums sums(measure([&](Arena& arena) { PassGradients().take(w, arena); }), threads);
-  const WorkingMaps maps(*shape, threads, FocalPassGradientMaps::channels(w));
+  const Maps maps(*shape, threads, *working, false);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
-    const Memory<Use::kLines> scratch(pass.scratch());
+    const Scratch scratch(pass.scratch());
     PassGradients gradient;
     gradient.take(w, sums.thread(thread));
     pass.backward(team, grad_out->image(b), grad_x->image(b), FocalPassMaps(w, saved->image(b)),
-                  FocalPassGradientMaps(w, maps.map(thread)), gradient, scratch.get());
+                  FocalPassGradientMaps(w, maps.map(b, thread)), gradient, scratch.get());
   });
   sums.reduce();
   PassGradients gradient;
@@ -178,10 +169,10 @@ EXPORT void lamnet_mixer_forward(const MixerConfig* config, const Shape* shape, 
   const Owned<MixerWeights> owned(*config, parameters, false);
   const MixerWeights& w = owned.weights;
   const MixerForward mixer(w, *shape, save);
-  const ForwardMaps maps(*shape, threads, *storage, save);
-  const ImageSums sums(*shape, threads, w.dim);
+  const Maps maps(*shape, threads, *storage, save);
+  const ImageSums sums(*shape, threads, mixer.bands() * w.dim);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
-    const Memory<Use::kLines> scratch(mixer.scratch());
+    const Scratch scratch(mixer.scratch());
     const MixerMaps image(w, maps.map(b, thread), shape->height);
     mixer.run(team, x->image(b), out->image(b), image, scratch.get(), sums.image(thread));
   });
@@ -189,18 +180,18 @@ EXPORT void lamnet_mixer_forward(const MixerConfig* config, const Shape* shape, 
 
 EXPORT void lamnet_mixer_backward(const MixerConfig* config, const Shape* shape, const Tensor* x,
                                   const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
-                                  const Tensor* saved, float* const* gradients, int threads) {
+                                  const Tensor* saved, const Tensor* working, float* const* gradients, int threads) {
   const Owned<MixerWeights> owned(*config, parameters, true);
   const MixerWeights& w = owned.weights;
   const MixerBackward mixer(w, *shape);
   GradientSums sums(measure([&](Arena& arena) { MixerGradients(w, arena); }), threads);
-  const WorkingMaps maps(*shape, threads, MixerGradientMaps::channels(w));
-  const ImageSums totals(*shape, threads, w.dim);
+  const Maps maps(*shape, threads, *working, false);
+  const ImageSums totals(*shape, threads, long(w.dim) * threads);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
-    const Memory<Use::kLines> scratch(mixer.scratch());
+    const Scratch scratch(mixer.scratch());
     MixerGradients gradient(w, sums.thread(thread));
     mixer.run(team, x->image(b), grad_out->image(b), grad_x->image(b), MixerMaps(w, saved->image(b), shape->height),
-              MixerGradientMaps(w, maps.map(thread)), gradient, scratch.get(), totals.image(thread));
+              MixerGradientMaps(w, maps.map(b, thread)), gradient, scratch.get(), totals.image(thread));
   });
   sums.reduce();
   MixerGradients(w, sums.thread(0)).store(w, parameters, gradients);
@@ -211,9 +202,9 @@ EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const S
                                         int save, int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, false);
   const FeedForwardForward feed_forward(owned.weights, *shape);
-  const ForwardMaps maps(*shape, threads, *storage, save);
+  const Maps maps(*shape, threads, *storage, save);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
-    const Memory<Use::kLines> scratch(feed_forward.scratch());
+    const Scratch scratch(feed_forward.scratch());
     const FeedForwardMaps image(owned.weights, maps.map(b, thread));
     feed_forward.run(team, x->image(b), out->image(b), save ? &image : nullptr, scratch.get());
   });
@@ -221,17 +212,17 @@ EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const S
 
 EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
                                          const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
-                                         const Tensor* saved, float* const* gradients, int threads) {
+                                         const Tensor* saved, const Tensor* working, float* const* gradients, int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, true);
   const FeedForwardWeights& w = owned.weights;
   const FeedForwardBackward feed_forward(w, *shape);
   GradientSums sums(measure([&](Arena& arena) { FeedForwardGradients(w, arena); }), threads);
-  const WorkingMaps maps(*shape, threads, odd(w.both), FeedForwardMaps::kBorder);
+  const Maps maps(*shape, threads, *working, false);
   for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
-    const Memory<Use::kLines> scratch(feed_forward.scratch());
+    const Scratch scratch(feed_forward.scratch());
     FeedForwardGradients gradient(w, sums.thread(thread));
     feed_forward.run(team, x->image(b), grad_out->image(b), grad_x->image(b), FeedForwardMaps(w, saved->image(b)),
-                     maps.map(thread), gradient, scratch.get());
+                     maps.map(b, thread), gradient, scratch.get());
   });
   sums.reduce();
   FeedForwardGradients(w, sums.thread(0)).store(w, parameters, gradients);

@@ -87,19 +87,22 @@ struct MixerMaps {
   }
 };
 
-// Sums over an image of one thread: of a, and of a · mean(c).
+// Sums over a part of an image: of a, and of a · mean(c).
 struct MixerSums {
   double *a, *agreement;
 
-  MixerSums(double* storage, int half, int thread) : a(storage + 2L * half * thread), agreement(a + half) {}
+  MixerSums(double* storage, int half, long part) : a(storage + 2L * half * part), agreement(a + half) {}
 };
 
 class MixerForward {
  public:
-  static constexpr long kSegment = 96, kStrip = 48, kRows = 32;  // pixels of a row at a time; tiles of the vertical pass
+  static constexpr long kSegment = 160, kStrip = 48, kBand = 8;  // pixels of a row at a time; tiles of the vertical pass
 
   MixerForward(const MixerWeights& weights, const Shape& shape, bool save)
       : w(weights), shape(shape), save(save), pitch(round_up(shape.width)), radius(w.window.radius) {}
+
+  // Bands of rows with sums of their own, so that the result does not depend on the number of threads.
+  long bands() const { return (shape.height + kBand - 1) / kBand; }
 
   long scratch() const {
     const long n = kSegment + 2 * radius + 2 * kLanes;
@@ -110,15 +113,15 @@ class MixerForward {
     for (long y = team.begin(shape.height); y < team.end(shape.height); y++)
       for (long x0 = 0; x0 < shape.width; x0 += kSegment) branches(x, maps, y, x0, Arena(buffer));
     team.sync();
-    MixerSums own(sums, w.half, team.rank);
-    std::fill(own.a, own.a + 2 * w.half, 0.0);
+    const long first = team.begin(bands()), last = team.end(bands());
+    std::fill(sums + first * w.dim, sums + last * w.dim, 0.0);
     for (long x0 = 0; x0 < shape.width; x0 += kStrip)
-      for (long y = team.begin(shape.height), end; y < team.end(shape.height); y = end) {
-        end = std::min(y + kRows, team.end(shape.height));
-        vertical(maps, x0, y, end, Arena(buffer), own);
+      for (long band = first; band < last; band++) {
+        MixerSums own(sums, w.half, band);
+        vertical(maps, x0, band * kBand, std::min<long>((band + 1) * kBand, shape.height), Arena(buffer), own);
       }
     team.sync();
-    if (team.rank == 0) gates(maps, sums, team.size);
+    if (team.rank == 0) gates(maps, sums);
     team.sync();
     for (long y = team.begin(shape.height); y < team.end(shape.height); y++)
       for (long x0 = 0; x0 < shape.width; x0 += kSegment) exchange(x, out, maps, y, x0, Arena(buffer));
@@ -214,12 +217,12 @@ class MixerForward {
     }
   }
 
-  void gates(const MixerMaps& maps, double* sums, int threads) const {
+  void gates(const MixerMaps& maps, double* sums) const {
     const double pixels = double(shape.height) * shape.width;
     for (int i = 0; i < w.half; i++) {
       double a = 0, agreement = 0;
-      for (int t = 0; t < threads; t++) {
-        const MixerSums part(sums, w.half, t);
+      for (long band = 0; band < bands(); band++) {
+        const MixerSums part(sums, w.half, band);
         a += part.a[i], agreement += part.agreement[i];
       }
       maps.mean[i] = float(a / pixels);
@@ -314,7 +317,7 @@ struct MixerGradientMaps {
   MixerGradientMaps(const MixerWeights& w, const Map& map)
       : branches(map), hidden_v(map.from(w.dim)), gate(map.from(w.dim + w.half)) {}
 
-  static int channels(const MixerWeights& w) { return odd(w.dim + w.half + 1); }
+  static int channels(int dim) { return odd(dim + dim / 2 + 1); }
 };
 
 class MixerBackward {
