@@ -1,7 +1,7 @@
 """Make the tables of docs/performance.md.
 
-Usage: ``python docs/_generate/performance.py [networks] [bandwidth]``, on an otherwise idle machine. Makes both tables
-by default, in about twenty minutes on two cores.
+Usage: ``python docs/_generate/performance.py [native] [networks] [bandwidth]``, on an otherwise idle machine. Makes all
+tables by default, in about half an hour on two cores.
 """
 
 import sys
@@ -30,6 +30,29 @@ def measure(arguments: str, rounds: int, **options) -> list[str]:
         seconds, spread = f"{result.median:.2f}", f"±{result.spread:.0%}"
         rows.append((result.name, result.mode, result.precision, seconds, spread, memory, ratio))
     return [f"`lamnet bench {arguments} --rounds {rounds}`:", "", *table(columns, rows), ""]
+
+
+def native() -> None:
+    """Write the table that compares the CPU kernels with eager code and other networks."""
+    rows = []
+    for task, threads, options in (
+        ("320×180 → ×4", 1, {}),
+        ("320×180 → ×4", 2, {}),
+        ("training step, 8×32×32", 1, {"train": (8, 32)}),
+        ("training step, 8×32×32", 2, {"train": (8, 32)}),
+    ):
+        results = bench(["lamnet_x4", *CLOSEST], backends=("native", "eager"), rounds=3, threads=threads, **options)
+        first = results[0]
+        for result in results:
+            if result.name == first.name or result.backend == first.backend:  # other networks have no backends
+                name = f"{result.name}, {result.backend}" if result.name == first.name else result.name
+                figures = (f"{result.median:.2f}", f"±{result.spread:.0%}", f"{1 / result.ratio(first):.2f}")
+                rows.append((task, str(threads), name, *figures))
+    columns = ("task", "threads", "network", "seconds", "spread", "`lamnet_x4`, native / network")
+    command = (
+        "`lamnet bench lamnet_x4 swinir_light omni_sr --backend native,eager --threads N [--train 8x32] --rounds 5`:"
+    )
+    write_lines("native.md", [command, "", *table(columns, rows), "", f"{machine()}."])
 
 
 def networks() -> None:
@@ -62,7 +85,7 @@ def bandwidth() -> None:
     write_lines("bandwidth.md", lines)
 
 
-PARTS = {"networks": networks, "bandwidth": bandwidth}
+PARTS = {"native": native, "networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
     configure_allocator()  # as `lamnet` does; not applied in processes that measure memory

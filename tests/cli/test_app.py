@@ -64,7 +64,9 @@ def app(folder, *arguments):
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     command = [sys.executable, "-c", GUARDED, hosts, "app", "--no-browser", "--port", str(port), *arguments]
     with open(folder / "errors.txt", "w") as errors:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        # In another folder than the checkout, which Python would import in place of the installed package.
+        options = {"env": environment, "cwd": folder, "text": True}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, **options)
     try:
         line = process.stdout.readline()
         assert line.startswith(f"http://127.0.0.1:{port}"), (folder / "errors.txt").read_text()

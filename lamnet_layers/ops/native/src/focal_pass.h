@@ -75,15 +75,24 @@ static void convolve(const Line& x, int channels, const float* kernel, const flo
                          bias ? bias + c : nullptr, size, n, out + c * pitch, pitch);
 }
 
-// The part of a cell that is inside the image.
+// The part of a tap's cell that is inside the image.
 struct Cell {
-  long first, length;
-
-  Cell(const Window& window, int tap, long low, long high) {
-    first = std::max<long>(window.first[tap], low);
-    length = std::min<long>(window.first[tap] + window.length[tap] - 1, high) - first + 1;
-  }
+  int tap;
+  long offset, length;  // distance to the first pixel; number of pixels
+  float scale;          // 1 / length of the whole cell
 };
+
+// Cells of a line, without those outside the image. Valid until the next call in the thread.
+static const std::vector<Cell>& cells_of(const Line& x, const Window& window) {
+  static thread_local std::vector<Cell> cells;
+  cells.clear();
+  for (int k = 0; k < window.taps; k++) {
+    const long first = std::max<long>(window.first[k], x.low);
+    const long last = std::min<long>(window.first[k] + window.length[k] - 1, x.high);
+    if (first <= last) cells.push_back({k, first * x.step, last - first + 1, 1.0f / window.length[k]});
+  }
+  return cells;
+}
 
 // Calls work with the length of a cell as a constant if it is common, since loops over cells are short.
 template <class Work>
@@ -102,19 +111,17 @@ INLINE Vec cell_sum(const float* x, long step, Length length) {
 }
 
 template <int CHANNELS, int VECS>
-INLINE void aggregate_tile(const Line& x, const Window& window, const float* weights, long weight_pitch, float* out,
-                           long pitch) {
+INLINE void aggregate_tile(const float* x, long channel, long step, const std::vector<Cell>& cells,
+                           const float* weights, long weight_pitch, float* out, long pitch) {
   Vec sum[CHANNELS][VECS] = {};
-  for (int k = 0; k < window.taps; k++) {
-    const Cell cell(window, k, x.low, x.high);
-    const float scale = 1.0f / window.length[k];
+  for (const Cell& cell : cells) {
     Vec w[VECS];
-    UNROLL for (int j = 0; j < VECS; j++) w[j] = load(weights + k * weight_pitch + j * kLanes) * scale;
-    const float* first = x.at(cell.first);
+    UNROLL for (int j = 0; j < VECS; j++) w[j] = load(weights + cell.tap * weight_pitch + j * kLanes) * cell.scale;
+    const float* first = x + cell.offset;
     with_length(cell.length, [&](auto length) {
       UNROLL for (int i = 0; i < CHANNELS; i++)
         UNROLL for (int j = 0; j < VECS; j++)
-          sum[i][j] += w[j] * cell_sum(first + i * x.channel + j * kLanes, x.step, length);
+          sum[i][j] += w[j] * cell_sum(first + i * channel + j * kLanes, step, length);
     });
   }
   UNROLL for (int i = 0; i < CHANNELS; i++)
@@ -138,27 +145,27 @@ INLINE void for_each_tile(int first, int end, long n, Tile tile) {
 static void aggregate(const Line& x, int channels, int heads, const Window& window, const float* weights,
                       long weight_pitch, long n, float* out, long pitch) {
   const int width = channels / heads;
+  const std::vector<Cell>& cells = cells_of(x, window);
   for (int h = 0; h < heads; h++, weights += window.taps * weight_pitch)
     for_each_tile(h * width, (h + 1) * width, n, [&](auto count, auto vectors, int c, long p) {
-      const Line line = {x.data + c * x.channel + p, x.channel, x.step, x.low, x.high};
-      aggregate_tile<count, vectors>(line, window, weights + p, weight_pitch, out + c * pitch + p, pitch);
+      aggregate_tile<count, vectors>(x.data + c * x.channel + p, x.channel, x.step, cells, weights + p, weight_pitch,
+                                     out + c * pitch + p, pitch);
     });
 }
 
 // Adds Σ_j grad[j, p] · sum of cell k of x[j] to out[k, p], for some channels j of a head and one vector of pixels.
 template <int CHANNELS>
-INLINE void weight_gradient_tile(const Line& x, const Window& window, const float* grad, long grad_pitch, bool first,
-                                 float* out, long pitch) {
+INLINE void weight_gradient_tile(const float* x, long channel, long step, const std::vector<Cell>& cells,
+                                 const float* grad, long grad_pitch, float* out, long pitch) {
   Vec g[CHANNELS];
   UNROLL for (int i = 0; i < CHANNELS; i++) g[i] = load(grad + i * grad_pitch);
-  for (int k = 0; k < window.taps; k++) {
-    const Cell cell(window, k, x.low, x.high);
-    const float* features = x.at(cell.first);
-    Vec sums[2] = {first ? Vec{} : load(out + k * pitch)};
+  for (const Cell& cell : cells) {
+    Vec sums[2] = {load(out + cell.tap * pitch)};
     with_length(cell.length, [&](auto length) {
-      UNROLL for (int i = 0; i < CHANNELS; i++) sums[i % 2] += g[i] * cell_sum(features + i * x.channel, x.step, length);
+      UNROLL for (int i = 0; i < CHANNELS; i++)
+        sums[i % 2] += g[i] * cell_sum(x + cell.offset + i * channel, step, length);
     });
-    store(out + k * pitch, sums[0] + sums[1]);
+    store(out + cell.tap * pitch, sums[0] + sums[1]);
   }
 }
 
@@ -167,17 +174,21 @@ static void aggregate_backward_weights(const Line& x, int channels, int heads, c
                                        const float* grad, long grad_pitch, const float* weights, long weight_pitch,
                                        long n, float* out, long pitch) {
   const int width = channels / heads;
+  const std::vector<Cell>& cells = cells_of(x, window);
   for (int h = 0; h < heads; h++) {
     float* result = out + h * window.taps * pitch;
+    clear_columns(result, pitch, window.taps, 0, n);
     for (long p = 0; p < n; p += kLanes)
       for (int c = 0, count; c < width; c += count) {
         const int channel = h * width + c;
-        const Line line = {x.data + channel * x.channel + p, x.channel, x.step, x.low, x.high};
-        const float* g = grad + channel * grad_pitch + p;
+        const float *features = x.data + channel * x.channel + p, *g = grad + channel * grad_pitch + p;
         count = width - c >= 8 ? 8 : width - c >= 4 ? 4 : 1;
-        if (count == 8) weight_gradient_tile<8>(line, window, g, grad_pitch, !c, result + p, pitch);
-        else if (count == 4) weight_gradient_tile<4>(line, window, g, grad_pitch, !c, result + p, pitch);
-        else weight_gradient_tile<1>(line, window, g, grad_pitch, !c, result + p, pitch);
+        if (count == 8)
+          weight_gradient_tile<8>(features, x.channel, x.step, cells, g, grad_pitch, result + p, pitch);
+        else if (count == 4)
+          weight_gradient_tile<4>(features, x.channel, x.step, cells, g, grad_pitch, result + p, pitch);
+        else
+          weight_gradient_tile<1>(features, x.channel, x.step, cells, g, grad_pitch, result + p, pitch);
       }
     for (int k = 0; k < window.taps; k++, result += pitch, weights += weight_pitch)
       for (long p = 0; p < n; p += kLanes) {
@@ -187,21 +198,33 @@ static void aggregate_backward_weights(const Line& x, int channels, int heads, c
   }
 }
 
+// A pixel p whose cell contains the pixel q: its distances from q in the weights and in the gradient.
+struct Source {
+  long weight, grad;
+  float scale;  // 1 / length of the cell
+};
+
+// Pixel q is in cell k of the pixels q − o, for each offset o of the cell. Valid until the next call in the thread.
+static const std::vector<Source>& sources_of(const Line& grad, const Line& weights, const Window& window) {
+  static thread_local std::vector<Source> sources;
+  sources.clear();
+  for (int k = 0; k < window.taps; k++)
+    for (long o = window.first[k]; o < window.first[k] + window.length[k]; o++)
+      if (-o >= grad.low && -o <= grad.high)
+        sources.push_back({k * weights.channel - o * weights.step, -o * grad.step, 1.0f / window.length[k]});
+  return sources;
+}
+
 template <int CHANNELS, int VECS>
-INLINE void scatter_tile(const Line& grad, const Line& weights, const Window& window, float* out, long pitch) {
+INLINE void scatter_tile(const float* grad, long channel, const float* weights, const std::vector<Source>& sources,
+                         float* out, long pitch) {
   Vec sum[CHANNELS][VECS] = {};
-  for (int k = 0; k < window.taps; k++) {
-    const float scale = 1.0f / window.length[k];
-    // Pixel q is in cell k of the pixels q − o, for each offset o of the cell.
-    const long first = std::max<long>(window.first[k], -grad.high);
-    const long last = std::min<long>(window.first[k] + window.length[k] - 1, -grad.low);
-    for (long o = first; o <= last; o++) {
-      const float *w = weights.at(-o) + k * weights.channel, *g = grad.at(-o);
-      Vec scaled[VECS];
-      UNROLL for (int j = 0; j < VECS; j++) scaled[j] = load(w + j * kLanes) * scale;
-      UNROLL for (int i = 0; i < CHANNELS; i++)
-        UNROLL for (int j = 0; j < VECS; j++) sum[i][j] += scaled[j] * load(g + i * grad.channel + j * kLanes);
-    }
+  for (const Source& source : sources) {
+    const float *w = weights + source.weight, *g = grad + source.grad;
+    Vec scaled[VECS];
+    UNROLL for (int j = 0; j < VECS; j++) scaled[j] = load(w + j * kLanes) * source.scale;
+    UNROLL for (int i = 0; i < CHANNELS; i++)
+      UNROLL for (int j = 0; j < VECS; j++) sum[i][j] += scaled[j] * load(g + i * channel + j * kLanes);
   }
   UNROLL for (int i = 0; i < CHANNELS; i++)
     UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + j * kLanes, sum[i][j]);
@@ -211,12 +234,12 @@ INLINE void scatter_tile(const Line& grad, const Line& weights, const Window& wi
 static void aggregate_backward_input(const Line& grad, int channels, int heads, const Line& weights,
                                      const Window& window, long n, float* out, long pitch) {
   const int width = channels / heads;
+  const std::vector<Source>& sources = sources_of(grad, weights, window);
   for (int h = 0; h < heads; h++) {
     const float* head = weights.data + h * window.taps * weights.channel;
     for_each_tile(h * width, (h + 1) * width, n, [&](auto count, auto vectors, int c, long p) {
-      const Line line = {grad.data + c * grad.channel + p, grad.channel, grad.step, grad.low, grad.high};
-      scatter_tile<count, vectors>(line, {head + p, weights.channel, weights.step, 0, 0}, window, out + c * pitch + p,
-                                   pitch);
+      scatter_tile<count, vectors>(grad.data + c * grad.channel + p, grad.channel, head + p, sources,
+                                   out + c * pitch + p, pitch);
     });
   }
 }
