@@ -18,7 +18,7 @@ OTHERS = [name for name in PEERS if name not in CLOSEST]
 
 def measure(arguments: str, rounds: int, **options) -> list[str]:
     """Return the table of one run, with the time of the first network over each."""
-    results = bench(arguments.partition(" --")[0].split(), rounds=rounds, **options)
+    results = bench(arguments.partition(" --")[0].split(), rounds=rounds, backends=("eager",), **options)
     first = results[0].name
     references = {(result.mode, result.precision): result for result in reversed(results) if result.name == first}
     columns = ("network", "mode", "type", "seconds", "spread", "MB", f"`{first}` / network")
@@ -50,7 +50,7 @@ def native() -> None:
                 rows.append((task, str(threads), name, *figures))
     columns = ("task", "threads", "network", "seconds", "spread", "`lamnet_x4`, native / network")
     command = (
-        "`lamnet bench lamnet_x4 swinir_light omni_sr --backend native,eager --threads N [--train 8x32] --rounds 5`:"
+        "`lamnet bench lamnet_x4 swinir_light omni_sr --backend native,eager --threads N [--train 8x32] --rounds 3`:"
     )
     write_lines("native.md", [command, "", *table(columns, rows), "", f"{machine()}."])
 
@@ -61,12 +61,12 @@ def networks() -> None:
     closest = f"lamnet_x4 {' '.join(CLOSEST)}"
     lines = []
     for _ in range(2):  # two runs show how stable the ratios are
-        lines += measure(f"{closest} --mode eager --memory", 5, memory=True)
-    lines += measure(f"lamnet_x4 {' '.join(OTHERS)} --mode eager", 3)
+        lines += measure(f"{closest} --backend eager --mode eager --memory", 5, memory=True)
+    lines += measure(f"lamnet_x4 {' '.join(OTHERS)} --backend eager --mode eager", 3)
     for _ in range(2):
-        arguments = f"{closest} --mode compiled --precision {','.join(precisions)}"
+        arguments = f"{closest} --backend eager --mode compiled --precision {','.join(precisions)}"
         lines += measure(arguments, 5, modes=("compiled",), precisions=precisions)
-    lines += measure(f"{closest} --train 4x48", 3, train=(4, 48))
+    lines += measure(f"{closest} --backend eager --train 4x48", 3, train=(4, 48))
     write_lines("performance.md", [*lines, f"{machine()}."])
 
 
