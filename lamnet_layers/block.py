@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .adapters import LayerType, create_layer, register_layer
 from .chunking import apply_chunked
 from .feed_forward import DGFN
-from .fusion import is_channels_last, preferred_memory_format, run_fused
+from .fusion import FusedLayer, is_channels_last, is_unmodified, preferred_memory_format, run_fused
 from .mixer import ULM
 from .validation import check_feature_map, check_int, check_same_shape, refuse_scripting
 
@@ -118,16 +118,13 @@ class PreNormResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x + α·layer(LN(x))``, (B, C, H, W)."""
-        if (out := self._run_fused(x)) is not None:
+        if (out := run_fused(x, self._fused, self, norm=self.norm, residual=self.residual)) is not None:
             return out
         return self.residual(x, self.layer(self.norm(x)))
 
-    def _run_fused(self, x: Tensor) -> Tensor | None:
-        children = {self.norm: ChannelLayerNorm, self.layer: (ULM, DGFN), self.residual: ScaledResidual}
-        for module, kinds in children.items():
-            if type(module) not in (kinds if isinstance(kinds, tuple) else (kinds,)) or "forward" in vars(module):
-                return None
-        return run_fused(x, self.layer.fused(), self, norm=self.norm, alpha=self.residual.alpha)
+    def _fused(self) -> FusedLayer | None:
+        children = (self.norm, ChannelLayerNorm), (self.layer, ULM, DGFN), (self.residual, ScaledResidual)
+        return self.layer.fused() if all(is_unmodified(*child) for child in children) else None
 
     def forward_chunked(self, x: Tensor) -> Tensor:
         """Return ``forward(x)``, chunk by chunk for large maps on a CPU if the layer can be chunked."""

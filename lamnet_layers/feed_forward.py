@@ -73,7 +73,7 @@ class DGFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed features, (B, C, H, W)."""
-        if (out := run_fused(x, self.fused(), self)) is not None:
+        if (out := run_fused(x, self.fused, self)) is not None:
             return out
         check_feature_map("x", x, self.dim)
         modules = tuple(self.children())

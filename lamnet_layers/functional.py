@@ -108,10 +108,14 @@ def focal_pass(
     """
     check_feature_map("x", x, getattr(depthwise, "in_channels", None))
     window, num_heads, dim = _check_pass(x, window, num_heads, dim)
-    if not is_traced(x):
-        fused = fused_focal_pass(x.shape[1], depthwise, pointwise, window, num_heads, dim, backend)
-        if (out := run_fused(x, fused, depthwise, pointwise)) is not None:
-            return out
+    out = run_fused(
+        x,
+        lambda: fused_focal_pass(x.shape[1], depthwise, pointwise, window, num_heads, dim, backend),
+        depthwise,
+        pointwise,
+    )
+    if out is not None:
+        return out
     fuse = not is_traced(x) and _can_fuse(select_backend(backend, x.device.type), pointwise)
 
     def compute(x: Tensor) -> Tensor:

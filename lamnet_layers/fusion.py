@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,11 @@ class FusedLayer(NamedTuple):
 
 
 def run_fused(
-    x: Tensor, fused: FusedLayer | None, *modules: nn.Module, norm: nn.Module | None = None, alpha: Tensor | None = None
+    x: Tensor,
+    fuse: Callable[[], FusedLayer | None],
+    *modules: nn.Module,
+    norm: nn.Module | None = None,
+    residual: nn.Module | None = None,
 ) -> Tensor | None:
     """Return the output of a layer from one CPU kernel, or None if the modules must be called.
 
@@ -44,24 +49,25 @@ def run_fused(
 
     Args:
         x: Features, (B, C, H, W).
-        fused: The layer; None if its modules are not those of a kernel.
+        fuse: Function that returns the layer, or None if its modules are not those of a kernel.
         modules: Modules replaced, with their submodules, which are checked for hooks.
         norm: Norm of the input, as of [`PreNormResidual`][lamnet_layers.PreNormResidual].
-        alpha: Scale of the output, which is then added to x.
+        residual: Residual connection with the input, with the scale ``alpha``.
 
     Raises:
         ValueError: If a kernel can run, and x has the wrong shape.
     """
-    if fused is None or not _supports_input(x) or select_backend(fused.backend, "cpu") != "native":
+    # In this order: on other devices, nothing but the first check runs.
+    if not _supports_input(x) or (fused := fuse()) is None or select_backend(fused.backend, "cpu") != "native":
         return None
     if not all(_is_plain(*convolution) for convolution in fused.convolutions) or has_hooks(*modules):
         return None
     check_feature_map("x", x, fused.sizes[0])
     parameters = [parameter for module, *_ in fused.convolutions for parameter in (module.weight, module.bias)]
     if norm is not None:
-        if not norm.weight.numel() == norm.bias.numel() == alpha.numel() == x.shape[1]:
+        if not norm.weight.numel() == norm.bias.numel() == residual.alpha.numel() == x.shape[1]:
             return None
-        parameters = [norm.weight, norm.bias, *parameters, alpha]
+        parameters = [norm.weight, norm.bias, *parameters, residual.alpha]
     if not all(_is_float32(parameter) for parameter in parameters):
         return None
     from .ops.native.operators import native_layer
@@ -70,6 +76,11 @@ def run_fused(
     layer = (fused.kernel, list(fused.sizes), list(fused.strides), list(fused.steps))
     options = (1e-5, False, False) if norm is None else (norm.eps, True, True)
     return native_layer(x, parameters, *layer, *options, save)[0]
+
+
+def is_unmodified(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Return whether a module is of one of these classes, not of a subclass, and has their forward method."""
+    return type(module) in kinds and "forward" not in vars(module)
 
 
 def preferred_memory_format(x: Tensor, module: nn.Module) -> torch.memory_format:
@@ -110,10 +121,9 @@ def _is_float32(tensor: Tensor) -> bool:
 
 
 def _is_plain(module: nn.Module, in_channels: int, weight_shape: tuple[int, ...]) -> bool:
-    if type(module) not in (nn.Conv2d, PointwiseConv) or "forward" in vars(module):
-        return False
     return (
-        module.weight.shape == weight_shape
+        is_unmodified(module, nn.Conv2d, PointwiseConv)
+        and module.weight.shape == weight_shape
         and module.in_channels == in_channels
         and module.bias is not None
         and module.bias.shape == weight_shape[:1]

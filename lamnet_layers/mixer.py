@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .adapters import LayerType, create_layer, register_layer
 from .conv import PointwiseConv
 from .focal_attention import FocalSeparableAttention
-from .fusion import FusedLayer, run_fused
+from .fusion import FusedLayer, is_unmodified, run_fused
 from .validation import check_divides, check_feature_map, check_int, check_same_shape, refuse_scripting
 
 
@@ -171,7 +171,7 @@ class ULM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed features, (B, C, H, W)."""
-        if (out := run_fused(x, self.fused(), self)) is not None:
+        if (out := run_fused(x, self.fused, self)) is not None:
             return out
         c, a = self.branches(x)
         if self.exchange is not None:
@@ -185,8 +185,8 @@ class ULM(nn.Module):
 
     def fused(self) -> FusedLayer | None:
         """Return the CPU kernel of the mixer, or None for other branches than the defaults."""
-        kinds = {self.channel: CSM, self.spatial: FocalSeparableAttention, self.exchange: IEM}
-        if any(type(module) is not kind or "forward" in vars(module) for module, kind in kinds.items()):
+        branches = (self.channel, CSM), (self.spatial, FocalSeparableAttention), (self.exchange, IEM)
+        if not all(is_unmodified(module, kind) for module, kind in branches):
             return None
         passes = self.spatial.horizontal.fused(), self.spatial.vertical.fused()
         if passes[0].backend != passes[1].backend:
