@@ -196,9 +196,13 @@ class FeedForwardBackward {
   // `grad`: a map for the gradient of the depthwise convolution's output, laid out as FeedForwardMaps::hidden.
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
            const Map& grad, FeedForwardGradients& sums, float* buffer) const {
-    blocks(team, [&](long y, long end) { gated(grad_out, maps, grad, sums, y, end, Arena(buffer)); });
+    team.for_each_block(shape.height, rows, [&](long y, long end) {
+      gated(grad_out, maps, grad, sums, y, end, Arena(buffer));
+    });
     team.sync();
-    blocks(team, [&](long y, long end) { outer(x, grad_out, grad_x, maps, grad, sums, y, end, Arena(buffer)); });
+    team.for_each_block(shape.height, rows, [&](long y, long end) {
+      outer(x, grad_out, grad_x, maps, grad, sums, y, end, Arena(buffer));
+    });
     team.sync();
   }
 
@@ -206,14 +210,6 @@ class FeedForwardBackward {
   const FeedForwardWeights& w;
   const Shape shape;
   const long n, rows, zeros;
-
-  template <class Work>
-  void blocks(const Team& team, Work work) const {
-    for (long y = team.begin(shape.height), end; y < team.end(shape.height); y = end) {
-      end = std::min(y + rows, team.end(shape.height));
-      work(y, end);
-    }
-  }
 
   void gated(const Map& grad_out, const FeedForwardMaps& maps, const Map& grad, FeedForwardGradients& sums, long begin,
              long end, Arena arena) const {

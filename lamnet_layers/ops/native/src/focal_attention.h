@@ -59,7 +59,9 @@ class FocalPass {
 
   void backward(const Team& team, const Map& grad_out, const Map& grad_x, const FocalPassMaps& maps,
                 const FocalPassGradientMaps& grads, PassGradients& sums, float* buffer) const {
-    blocks(team, [&](long y, long end) { weight_gradients(grad_out, maps, grads, sums, y, end, Arena(buffer)); });
+    team.for_each_block(shape.height, rows, [&](long y, long end) {
+      weight_gradients(grad_out, maps, grads, sums, y, end, Arena(buffer));
+    });
     team.sync();
     for (long y = team.begin(shape.height); y < team.end(shape.height); y++) {
       Arena arena(buffer);
@@ -83,14 +85,6 @@ class FocalPass {
     if (vertical) return column_line(map, y, 0, shape.height, w.window);
     copy_row(map, channels, y, 0, shape.width, storage, padded, radius);
     return row_line(storage, padded, w.window);
-  }
-
-  template <class Work>
-  void blocks(const Team& team, Work work) const {
-    for (long y = team.begin(shape.height), end; y < team.end(shape.height); y = end) {
-      end = std::min(y + rows, team.end(shape.height));
-      work(y, end);
-    }
   }
 
   void weight_gradients(const Map& grad_out, const FocalPassMaps& maps, const FocalPassGradientMaps& grads,

@@ -116,6 +116,16 @@ struct Team {
 
   long begin(long height) const { return height * rank / size; }
   long end(long height) const { return height * (rank + 1) / size; }
+
+  // Calls work(first, end) for blocks of at most `count` of this thread's rows.
+  template <class Work>
+  void for_each_block(long height, long count, Work work) const {
+    for (long y = begin(height), next; y < end(height); y = next) {
+      next = std::min(y + count, end(height));
+      work(y, next);
+    }
+  }
+
   void sync() const {
     if (size > 1) {
 #pragma omp barrier

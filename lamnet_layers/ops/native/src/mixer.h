@@ -337,7 +337,9 @@ class MixerBackward {
            const MixerGradientMaps& grads, MixerGradients& sums, float* buffer, double* totals) const {
     MixerSums own(totals, w.half, team.rank);  // here: gradients of mean(a), and of the channel gate
     std::fill(own.a, own.a + 2 * w.half, 0.0);
-    blocks(team, [&](long y, long end) { gated(grad_out, maps, grads, sums, y, end, Arena(buffer), own); });
+    team.for_each_block(shape.height, rows, [&](long y, long end) {
+      gated(grad_out, maps, grads, sums, y, end, Arena(buffer), own);
+    });
     team.sync();
     Arena arena(buffer);
     float *mean_grad = arena.take(w.half), *agreement_grad = arena.take(w.half);
@@ -352,9 +354,13 @@ class MixerBackward {
       mean_grad[i] = float(a) / pixels;
       agreement_grad[i] = float(gate) * g * (1 - g) / pixels;
     }
-    blocks(team, [&](long y, long end) { inner(maps, grads, sums, mean_grad, agreement_grad, y, end, arena); });
+    team.for_each_block(shape.height, rows, [&](long y, long end) {
+      inner(maps, grads, sums, mean_grad, agreement_grad, y, end, arena);
+    });
     team.sync();
-    blocks(team, [&](long y, long end) { outer(x, grad_out, grad_x, maps, grads, sums, y, end, Arena(buffer)); });
+    team.for_each_block(shape.height, rows, [&](long y, long end) {
+      outer(x, grad_out, grad_x, maps, grads, sums, y, end, Arena(buffer));
+    });
     team.sync();
   }
 
@@ -362,14 +368,6 @@ class MixerBackward {
   const MixerWeights& w;
   const Shape shape;
   const long n, radius, padded, rows;
-
-  template <class Work>
-  void blocks(const Team& team, Work work) const {
-    for (long y = team.begin(shape.height), end; y < team.end(shape.height); y = end) {
-      end = std::min(y + rows, team.end(shape.height));
-      work(y, end);
-    }
-  }
 
   // Last projection and exchange.
   void gated(const Map& grad_out, const MixerMaps& maps, const MixerGradientMaps& grads, MixerGradients& sums,
