@@ -6,6 +6,7 @@ from collections.abc import Callable
 from math import isqrt
 from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from .validation import check_choice, check_int
@@ -50,6 +51,12 @@ def create_layer(layer: LayerType, dim: int, **kwargs: Any) -> nn.Module:
         return layer(dim, **kwargs)
     check_choice("layer", layer, tuple(_LAYERS))
     return _LAYERS[layer](dim, **kwargs)
+
+
+@register_layer("linear")
+def linear(dim: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> nn.Conv2d:
+    """Return a 1×1 convolution on ``dim`` channels."""
+    return nn.Conv2d(dim, dim, 1, device=device, dtype=dtype)
 
 
 class TokenAdapter(nn.Module):

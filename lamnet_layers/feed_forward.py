@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from .adapters import register_layer
 from .backend import check_backend
 from .chunking import apply_chunked
-from .conv import PointwiseConv
 from .functional import dual_gate
 from .fusion import FusedLayer, run_fused
-from .validation import check_feature_map, check_int
+from .validation import check_feature_map, check_int, refuse_scripting
 
 
 @register_layer("dgfn")
@@ -52,9 +51,9 @@ class DGFN(nn.Module):
         hidden = dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
         self.hidden_dim = hidden
         self.backend = check_backend(backend)
-        self.proj_in = PointwiseConv(dim, 2 * hidden, device=device, dtype=dtype)
+        self.proj_in = nn.Conv2d(dim, 2 * hidden, 1, device=device, dtype=dtype)
         self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
-        self.proj_out = PointwiseConv(2 * hidden, dim, device=device, dtype=dtype)
+        self.proj_out = nn.Conv2d(2 * hidden, dim, 1, device=device, dtype=dtype)
 
     @property
     def peak_channels(self) -> int:
@@ -78,6 +77,8 @@ class DGFN(nn.Module):
         check_feature_map("x", x, self.dim)
         modules = tuple(self.children())
         return apply_chunked(modules, self._transform, x, self.peak_channels, self.receptive_radius)
+
+    __prepare_scriptable__ = refuse_scripting
 
     def _transform(self, x: Tensor) -> Tensor:
         return self.proj_out(dual_gate(self.proj_in(x), self.depthwise, backend=self.backend))

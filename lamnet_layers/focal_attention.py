@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 from .adapters import register_layer
 from .backend import check_backend
-from .conv import PointwiseConv
 from .functional import focal_pass, fused_focal_pass
 from .fusion import FusedLayer
 from .ops.focal_pass import convolve, predict
-from .validation import check_choice, check_divides, check_feature_map, check_int
+from .validation import check_choice, check_divides, check_feature_map, check_int, refuse_scripting
 from .window import FocalWindow, WindowLike
 
 
@@ -58,7 +57,7 @@ class FocalPass(nn.Module):
         size, radius = self.window.size, self.window.radius
         kernel, padding = ((1, size), (0, radius)) if axis == "horizontal" else ((size, 1), (radius, 0))
         self.depthwise = nn.Conv2d(dim, dim, kernel, padding=padding, groups=dim, device=device, dtype=dtype)
-        self.pointwise = PointwiseConv(dim, num_heads * self.window.taps, contiguous=True, device=device, dtype=dtype)
+        self.pointwise = nn.Conv2d(dim, num_heads * self.window.taps, 1, device=device, dtype=dtype)
 
     @property
     def receptive_radius(self) -> tuple[int, int]:
@@ -90,6 +89,8 @@ class FocalPass(nn.Module):
             dim=self._dim,
             backend=self.backend,
         )
+
+    __prepare_scriptable__ = refuse_scripting
 
     def extra_repr(self) -> str:
         """Return num_heads, window and axis."""
@@ -163,6 +164,8 @@ class FocalSeparableAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended features, (B, D, H, W)."""
         return self.vertical(self.horizontal(x))
+
+    __prepare_scriptable__ = refuse_scripting
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
         cells = state_dict.get(f"{prefix}cells")

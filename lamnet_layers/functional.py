@@ -9,7 +9,6 @@ from torch.amp import is_autocast_available
 
 from .backend import select_backend
 from .chunking import apply_chunked, has_hooks
-from .conv import PointwiseConv
 from .fusion import FusedLayer, run_fused
 from .ops import dual_gate as _dual_gate
 from .ops import focal_aggregate as _focal_aggregate
@@ -214,4 +213,4 @@ def _can_fuse(backend: str, convolution: nn.Module) -> bool:
     # The kernels read the parameters. Hooks, and layers that replace a convolution, must see its input.
     if backend != "fused" or torch.is_grad_enabled():
         return False
-    return type(convolution) in (nn.Conv2d, PointwiseConv) and not has_hooks(convolution)
+    return type(convolution) is nn.Conv2d and not has_hooks(convolution)

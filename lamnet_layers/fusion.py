@@ -11,7 +11,6 @@ from torch.autograd import forward_ad
 
 from .backend import select_backend
 from .chunking import has_hooks, simulated_device_type
-from .conv import PointwiseConv
 from .validation import check_feature_map, is_traced
 
 
@@ -122,7 +121,7 @@ def _is_float32(tensor: Tensor) -> bool:
 
 def _is_plain(module: nn.Module, in_channels: int, weight_shape: tuple[int, ...]) -> bool:
     return (
-        is_unmodified(module, nn.Conv2d, PointwiseConv)
+        is_unmodified(module, nn.Conv2d)
         and module.weight.shape == weight_shape
         and module.in_channels == in_channels
         and module.bias is not None

@@ -9,7 +9,6 @@ import torch.fx
 from torch import Tensor, nn
 
 from .adapters import LayerType, create_layer, register_layer
-from .conv import PointwiseConv
 from .focal_attention import FocalSeparableAttention
 from .fusion import FusedLayer, is_unmodified, run_fused
 from .validation import check_divides, check_feature_map, check_int, check_same_shape, refuse_scripting
@@ -36,13 +35,15 @@ class CSM(nn.Module):
     def __init__(self, dim: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.dim = check_divides("dim", dim, "the bottleneck reduction", 2)
-        self.reduce = PointwiseConv(dim, dim // 2, device=device, dtype=dtype)
-        self.expand = PointwiseConv(dim // 2, dim, device=device, dtype=dtype)
+        self.reduce = nn.Conv2d(dim, dim // 2, 1, device=device, dtype=dtype)
+        self.expand = nn.Conv2d(dim // 2, dim, 1, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed channels, (B, C, H, W)."""
         check_feature_map("x", x, self.dim)
         return self.expand(torch.relu(self.reduce(x)))
+
+    __prepare_scriptable__ = refuse_scripting
 
 
 @register_layer("iem")
@@ -161,13 +162,13 @@ class ULM(nn.Module):
         factory = {"device": device, "dtype": dtype}
         self.dim = check_divides("dim", dim, "the number of branches", 2)
         half = dim // 2
-        self.proj_in = PointwiseConv(dim, dim, **factory)
+        self.proj_in = nn.Conv2d(dim, dim, 1, **factory)
         self.channel = nn.Identity() if channel_layer is None else create_layer(channel_layer, half, **factory)
         self.spatial = create_layer(attn_layer, half, **factory)
         self.exchange = None if gate_layer is None else create_layer(gate_layer, half, **factory)
         if gate_layer is None:
             self.register_buffer("without_exchange", torch.tensor(True, device=device))
-        self.proj_out = PointwiseConv(dim, dim, **factory)
+        self.proj_out = nn.Conv2d(dim, dim, 1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed features, (B, C, H, W)."""
@@ -177,6 +178,8 @@ class ULM(nn.Module):
         if self.exchange is not None:
             c, a = self.exchange(c, a)
         return self.join(c, a)
+
+    __prepare_scriptable__ = refuse_scripting
 
     @property
     def receptive_radius(self) -> tuple[int, int]:

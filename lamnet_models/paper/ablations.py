@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamnet_layers import FocalWindow
-from lamnet_layers.conv import PointwiseConv
 from lamnet_layers.validation import check_feature_map, check_int
 from lamnet_layers.window import WindowLike
 
@@ -87,9 +86,9 @@ class MHDLSA(nn.Module):
         hidden = check_int("hidden_dim", hidden_dim, minimum=1)
         factory = {"device": device, "dtype": dtype}
         self.proj_in = nn.Conv2d(dim, dim, 1, bias=False, **factory)
-        self.reduce = PointwiseConv(dim, hidden, **factory)
+        self.reduce = nn.Conv2d(dim, hidden, 1, **factory)
         self.depthwise = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, **factory)
-        self.expand = PointwiseConv(hidden, num_heads * kernel_size**2, contiguous=True, **factory)
+        self.expand = nn.Conv2d(hidden, num_heads * kernel_size**2, 1, **factory)
         self.proj_out = nn.Conv2d(dim, dim, 1, bias=False, **factory)
 
     @property
@@ -176,9 +175,9 @@ class GDFN(nn.Module):
         self.dim = check_int("dim", dim, minimum=1)
         hidden = dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
         self.hidden_dim = hidden
-        self.proj_in = PointwiseConv(dim, 2 * hidden, device=device, dtype=dtype)
+        self.proj_in = nn.Conv2d(dim, 2 * hidden, 1, device=device, dtype=dtype)
         self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, device=device, dtype=dtype)
-        self.proj_out = PointwiseConv(hidden, dim, device=device, dtype=dtype)
+        self.proj_out = nn.Conv2d(hidden, dim, 1, device=device, dtype=dtype)
 
     @property
     def peak_channels(self) -> int:
@@ -223,8 +222,8 @@ class FFN(nn.Module):
         self.dim = check_int("dim", dim, minimum=1)
         hidden = 2 * dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, minimum=1)
         self.hidden_dim = hidden
-        self.proj_in = PointwiseConv(dim, hidden, device=device, dtype=dtype)
-        self.proj_out = PointwiseConv(hidden, dim, device=device, dtype=dtype)
+        self.proj_in = nn.Conv2d(dim, hidden, 1, device=device, dtype=dtype)
+        self.proj_out = nn.Conv2d(hidden, dim, 1, device=device, dtype=dtype)
 
     @property
     def peak_channels(self) -> int:

@@ -16,14 +16,11 @@ from lamnet_layers import (
     use_backend,
 )
 from lamnet_layers.backend import BACKENDS
-from lamnet_layers.conv import PointwiseConv
 
 HEIGHT, WIDTH = 180, 320  # upscaled to 1280×720 at ×4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LAYERS = {
     "ChannelLayerNorm": (64, ChannelLayerNorm),
-    "1×1, 64→64": (64, lambda channels: PointwiseConv(channels, 64)),
-    "1×1, 64→128": (64, lambda channels: PointwiseConv(channels, 128)),
     "FocalPass, horizontal": (32, FocalPass),
     "FocalPass, vertical": (32, lambda channels: FocalPass(channels, axis="vertical")),
     "FocalSeparableAttention": (32, FocalSeparableAttention),

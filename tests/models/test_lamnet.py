@@ -175,6 +175,18 @@ def test_initialization():
             assert parameter.std().item() == pytest.approx(0.02, rel=0.1)
 
 
+def test_convolutions_are_called_and_of_pytorch_class():
+    # Profilers such as thop know classes by identity; they and LoRA wrappers rely on calls of each module.
+    model = tiny()
+    convolutions = {name: module for name, module in model.named_modules() if hasattr(module, "out_channels")}
+    called = set()
+    for name, module in convolutions.items():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    model(torch.rand(1, 3, 5, 6))
+    assert called == set(convolutions)
+    assert {type(module) for module in convolutions.values()} == {nn.Conv2d}
+
+
 def test_gradient_checkpointing_equal_gradients():
     image = torch.rand(1, 3, 5, 6, dtype=torch.float64)
     gradients, calls = [], []
