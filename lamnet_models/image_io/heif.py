@@ -22,7 +22,7 @@ def signals_from_heif(data: bytes) -> ColorSignals:
         if box := properties.get(b"nclx"):
             code_points = struct.unpack_from(">2H", data, box[0])
         elif b"av1C" in properties:
-            code_points = _sequence_header_code_points(data)
+            code_points = _Bits(_sequence_header(data)).code_points()
         if box := properties.get(b"mdcv"):
             green_blue_red = data[box[0] : box[0] + 12]
             mastering = green_blue_red[8:] + green_blue_red[:8] + data[box[0] + 12 : box[0] + 24]
@@ -48,6 +48,26 @@ def nclx_offset(data: bytes) -> int | None:
         return dict(_primary_properties(data))[b"nclx"][0]
     except (LookupError, struct.error):  # not stored, or damaged
         return None
+
+
+def with_header_code_points(data: bytes, code_points: tuple[int, int]) -> bytes:
+    """Return an AVIF file with other code points in its AV1 sequence header, which counts if ``nclx`` is missing.
+
+    Raises:
+        LookupError: If the header has no code points.
+    """
+    header = _sequence_header(data)
+    bits = _Bits(header)
+    if not bits.code_points():
+        raise LookupError("code points")
+    value = bits.value & ~(0xFFFF << bits.left) | (code_points[0] << 8 | code_points[1]) << bits.left
+    return data.replace(header, value.to_bytes(len(header), "big"))  # also the copy in the file's own header
+
+
+def is_premultiplied(data: bytes) -> bool:
+    """Return whether the colors of an AVIF or HEIC file are multiplied with alpha."""
+    start, stop = _meta_boxes(data).get(b"iref", (0, 0))
+    return any(kind == b"prem" for kind, *_ in _boxes(data, start + 4, stop))
 
 
 def _primary_properties(data: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
@@ -106,8 +126,12 @@ def _associations(data: bytes, start: int, item: int) -> list[int]:
 # AV1
 
 
-def _sequence_header_code_points(data: bytes) -> tuple[int, int] | None:
-    """Return the code points in the sequence header of the primary item, or None."""
+def _sequence_header(data: bytes) -> bytes:
+    """Return the sequence header of the primary item.
+
+    Raises:
+        LookupError: If it is missing.
+    """
     start, length = _item_location(data, _meta_boxes(data)[b"iloc"][0], _primary_item(data, _meta_boxes(data)))
     item = data[start : start + length] if length else data[start:]
     at = 0
@@ -118,9 +142,9 @@ def _sequence_header_code_points(data: bytes) -> tuple[int, int] | None:
         if header & 2:
             size, at = _leb128(item, at)
         if header >> 3 & 15 == _SEQUENCE_HEADER:
-            return _Bits(item[at : at + size]).code_points()
+            return item[at : at + size]
         at += size
-    return None
+    raise LookupError("sequence header")
 
 
 def _item_location(data: bytes, start: int, item: int) -> tuple[int, int]:

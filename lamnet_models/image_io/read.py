@@ -25,7 +25,7 @@ from ..errors import ImageError, error_reason, one_line
 from . import vips
 from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
-from .heif import signals_from_heif
+from .heif import is_premultiplied, signals_from_heif
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
 from .truncation import is_truncated, lacks_end_marker
 from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
@@ -69,7 +69,8 @@ _pillow_lock = threading.RLock()  # Pillow's pixel limit and warning filters are
 def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Picture:
     """Read a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or, with pillow-heif, HEIC file.
 
-    The format is detected by content. 16-bit channels stay 16-bit, except in AVIF and HEIC; others become 8-bit.
+    The format is detected by content. 16-bit channels stay 16-bit, and 10 and 12 bits of AVIF and HEIC become 16-bit;
+    others become 8-bit.
     Palettes become RGB, all kinds of transparency an alpha channel; CMYK becomes sRGB, by its profile or, without one,
     by Pillow's formula; CIELAB becomes sRGB. The orientation in EXIF data is applied; without one, that in XMP. ICC
     profile, resolution, and EXIF data and XMP that describe the photograph are kept.
@@ -213,16 +214,14 @@ def _read(file: io.BufferedReader) -> Picture:
         _check_file_size(file, image.format, *image.size)
     if image.format == "BMP" and image.info.get("compression") == _BMP_RLE4:
         raise ImageError("4-bit run-length compression of BMP is not supported")  # Pillow misreads odd lengths
+    if image.format in ("AVIF", "HEIF"):
+        return _read_heif(file, image)
     picture = _read_jpeg(file, image) if image.format in ("JPEG", "MPO") else from_pillow(image)
     if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
         picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
-    if image.format == "HEIF" and picture.pixels.dtype == np.uint16:  # gray; colors are 8-bit
-        picture = picture.with_pixels((picture.pixels >> 8).astype(np.uint8))  # pillow-heif shifts 10 or 12 bits to 16
     exif = exif_of(image)
     has_dpi = image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit")  # otherwise Pillow's default
     picture = replace(picture, dpi=picture.dpi if has_dpi and picture.dpi else exif_dpi(exif))
-    if image.format in ("AVIF", "HEIF"):
-        picture = replace(picture, color=heif_signals(file, picture.icc_profile))
     return picture.upright(exif.get(ORIENTATION, 1))
 
 
@@ -244,6 +243,42 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
         picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
         notes = notes or (_END_MISSING,)
     return replace(picture, notes=notes)
+
+
+# AVIF and HEIC
+
+
+def _read_heif(file: io.BufferedReader, image: Image.Image) -> Picture:
+    """Read an AVIF or HEIC image opened by Pillow, which would decode 10 and 12 bits per channel as 8 bits."""
+    pixels, bits = _deep_pixels(file, image)
+    picture, exif = from_pillow(image, pixels), exif_of(image)
+    color, dpi = heif_signals(file, picture.icc_profile), picture.dpi or exif_dpi(exif)
+    picture = replace(picture, dpi=dpi, color=color, bit_depth=bits)
+    upright = picture.upright(exif.get(ORIENTATION, 1))
+    return upright if pixels is None else upright.with_pixels(pixels)
+
+
+def _deep_pixels(file: io.BufferedReader, image: Image.Image) -> tuple[np.ndarray | None, int | None]:
+    """Return the upright pixels, scaled to uint16, and their number of bits in the file; None if these are 8."""
+    if image.format == "AVIF":
+        try:
+            opened = vips.open_image(file)
+        except pyvips.Error:  # Pillow may support it
+            return None, None
+        if opened.format != "ushort":
+            return None, None
+        bits, pixels = opened.get("bits-per-sample"), vips.decode(opened)
+    else:
+        import pillow_heif
+
+        if (bits := image.info["bit_depth"]) == 8:
+            return None, None
+        pixels = np.asarray(pillow_heif.open_heif(file, convert_hdr_to_8bit=False))
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    pixels = pixels | (pixels >> bits)  # the values are in the upper bits
+    file.seek(0)
+    is_straight = pixels.shape[2] != 4 or not is_premultiplied(file.read())
+    return pixels if is_straight else vips.unpremultiply(pixels), bits
 
 
 def heif_signals(file: io.BufferedReader, icc_profile: bytes | None) -> ColorSignals:

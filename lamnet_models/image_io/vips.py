@@ -97,6 +97,12 @@ def get_field(image: pyvips.Image, name: str, default: Any = None) -> Any:
     return image.get(name) if name in image.get_fields() else default
 
 
+def unpremultiply(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels (H, W, C) with premultiplied alpha as straight ones of the same dtype."""
+    image = from_pixels(pixels)
+    return to_pixels(image.unpremultiply(max_alpha=np.iinfo(pixels.dtype).max).rint().cast(image.format))
+
+
 # Color conversion by ICC profile
 
 

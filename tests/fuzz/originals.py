@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import imagecodecs
 import numpy as np
 import pyvips
 import tifffile
@@ -174,3 +175,4 @@ def _tiffs() -> Iterator[bytes]:
 def _avifs() -> Iterator[bytes]:
     for image in (Image.fromarray(gradients()), Image.fromarray(gradients(4))):
         yield _saved(image, "AVIF", speed=10)
+    yield imagecodecs.avif_encode(gradients(3, np.uint16) >> 6, level=90, speed=10, bitspersample=10)

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from lamnet_models.errors import ImageError
-from lamnet_models.image_io import read_image
+from lamnet_models.image_io import Picture, read_image
 from lamnet_models.image_io.color import png_chunk
 
 HEIGHT, WIDTH = 19, 35
@@ -212,17 +212,88 @@ def test_avif(tmp_path, subsampling, channels):
     check(tmp_path, data, imagecodecs.avif_decode(data))
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12])
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_heic_as_8_bits(tmp_path, monkeypatch, mode, bits):
-    heif = pytest.importorskip("pillow_heif")
-    monkeypatch.setattr(heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
-    values = pixels(len(mode), np.uint8 if bits == 8 else np.uint16)
-    values[0, 0], values[-1, -1] = 0, np.iinfo(values.dtype).max
-    file = io.BytesIO()
-    image = heif.from_bytes(mode if bits == 8 else f"{mode};16", (WIDTH, HEIGHT), values.tobytes())
-    image.save(file, quality=-1, chroma=444, matrix_coefficients=0)
-    (tmp_path / "a").write_bytes(file.getvalue())
+def deep_pixels(channels, height=HEIGHT, width=WIDTH):
+    """Return 16-bit pixels that include the extremes."""
+    values = pixels(channels, np.uint16, height, width)
+    values[0, 0], values[-1, -1] = 0, 65535
+    return values
+
+
+def heic(values, bits, mode=None, **options):
+    heif, file = pytest.importorskip("pillow_heif"), io.BytesIO()
+    mode = mode or ("L", "", "RGB", "RGBA")[values.shape[2] - 1] + ("" if bits == 8 else ";16")
+    options = {"quality": -1, "chroma": 444, "matrix_coefficients": 0, "bit_depth": bits, **options}
+    heif.encode(mode, values.shape[1::-1], values.tobytes(), file, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_avif_above_8_bits(tmp_path, channels, bits):
+    subsampling = "400" if channels == 1 else "444"
+    stored = np.round(deep_pixels(channels) / 65535 * (2**bits - 1)).astype(np.uint16)
+    data = imagecodecs.avif_encode(stored.squeeze(), level=95, pixelformat=subsampling, bitspersample=bits)
+    (tmp_path / "a").write_bytes(data)
+    picture = read_image(tmp_path / "a")
+    assert (picture.pixels.dtype, picture.bit_depth) == (np.uint16, bits)
+    reference = imagecodecs.avif_decode(data).reshape(HEIGHT, WIDTH, -1) / (2**bits - 1)
+    assert np.abs(picture.pixels / 65535 - reference).max() * (2**bits - 1) < 1.01
+    assert picture.pixels.max() == 65535
+
+
+@pytest.mark.parametrize("subsampling", ["420", "422"])
+def test_avif_above_8_bits_subsampled(tmp_path, subsampling):
+    """Color edges may differ, because libheif does not interpolate chroma; gray must not."""
+    stored = deep_pixels(1).repeat(3, axis=2) >> 6
+    data = imagecodecs.avif_encode(stored, level=95, pixelformat=subsampling, bitspersample=10)
+    (tmp_path / "a").write_bytes(data)
     found = read_image(tmp_path / "a").pixels
-    assert found.dtype == np.uint8
-    assert np.abs(found - values / (1 if bits == 8 else 257)).max() <= 2
+    assert np.abs(found / 65535 * 1023 - imagecodecs.avif_decode(data)).max() < 8
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_heic_of_any_depth(tmp_path, channels, bits):
+    values = deep_pixels(channels) if bits > 8 else pixels(channels)
+    (tmp_path / "a").write_bytes(heic(values, bits))
+    picture = read_image(tmp_path / "a")
+    assert (picture.pixels.dtype, picture.bit_depth) == (values.dtype, None if bits == 8 else bits)
+    step = 2 if bits == 8 else 65535 / (2**bits - 1)  # 8 bits: rounding of the color conversion
+    assert np.abs(picture.pixels.astype(int) - values).max() <= step
+    assert bits == 8 or picture.pixels.max() == 65535
+
+
+def test_heic_with_premultiplied_alpha_above_8_bits(tmp_path):
+    values = deep_pixels(4)
+    values[..., 3] |= 0x4000
+    premultiplied = np.concatenate((values[..., :3] * (values[..., 3:] / 65535), values[..., 3:]), 2).astype(np.uint16)
+    (tmp_path / "a").write_bytes(heic(premultiplied, 12, "RGBa;16"))
+    assert np.abs(read_image(tmp_path / "a").pixels.astype(int) - values).max() < 5 * 16
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic_orientation_above_8_bits(tmp_path, orientation):
+    values, exif = deep_pixels(3), Image.Exif()
+    exif[274] = orientation
+    (tmp_path / "a").write_bytes(heic(values, 10, exif=exif.tobytes()))
+    expected = Picture(values).upright(orientation).pixels
+    assert np.abs(read_image(tmp_path / "a").pixels.astype(int) - expected).max() <= 64
+
+
+def test_avif_orientation_above_8_bits(tmp_path):
+    data = imagecodecs.avif_encode(deep_pixels(3) >> 6, level=95, pixelformat="444", bitspersample=10)
+    (tmp_path / "a").write_bytes(data)
+    (pixel_information, rotation) = b"pixi\0\0\0\0\3\x0a\x0a\x0a", b"irot\1" + bytes(7)
+    (properties, essential) = b"\4\1\2\x83\4", b"\4\1\x83\4\x82"  # indices; the rotation last, as essential
+    assert (data.count(pixel_information), data.count(properties)) == (1, 1)
+    (tmp_path / "b").write_bytes(data.replace(pixel_information, rotation).replace(properties, essential))
+    picture = read_image(tmp_path / "b")
+    np.testing.assert_array_equal(picture.pixels, np.rot90(read_image(tmp_path / "a").pixels))
+    assert picture.bit_depth == 10
+
+
+def test_avif_above_8_bits_truncated(tmp_path):
+    data = imagecodecs.avif_encode(deep_pixels(3) >> 6, level=95, pixelformat="444", bitspersample=10)
+    (tmp_path / "a").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(tmp_path / "a")
