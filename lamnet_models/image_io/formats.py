@@ -76,7 +76,9 @@ WRITABLE = tuple(extension for extension, form in FORMATS.items() if form is not
 ALIASES = {".apng": ".png", ".dib": ".bmp", ".heif": ".heic", ".jfif": ".jpg", ".jpe": ".jpg"}
 """Alternative extensions, mapped to the standard ones."""
 
-READABLE = (*FORMATS, ".gif", *ALIASES)
+_PNM = (".pbm", ".pgm", ".pnm", ".ppm", ".pam")
+
+READABLE = (*FORMATS, ".gif", *ALIASES, *_PNM)
 """Lowercase extensions of readable files. Formats are detected by content, not by name."""
 
 
@@ -192,7 +194,7 @@ _SIGNATURES = (
 )
 """Positions and values of the bytes that identify a format."""
 
-_TEXT_FORMATS = ((re.compile(rb"P[1-7Ff]\s"), "PNM"), (re.compile(rb"\s*(<\?xml.*)?<svg", re.DOTALL), "SVG"))
+_TEXT_FORMATS = ((re.compile(rb"P[Ff]\s"), "PFM"), (re.compile(rb"\s*(<\?xml.*)?<svg", re.DOTALL), "SVG"))
 _HEAD = 512  # bytes
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_FRAMES = (

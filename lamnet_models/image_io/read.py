@@ -27,12 +27,14 @@ from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
 from .heif import is_premultiplied, signals_from_heif
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
+from .pnm import pnm_header, pnm_pixels
 from .truncation import is_truncated, lacks_end_marker
 from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
 from .xmp import descriptive_xmp, xmp_orientation
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF, BigTIFF
+_PNM_SIGNATURE = re.compile(rb"P[1-7][\s#]")
 _PILLOW_FORMATS = ("JPEG", "WEBP", "GIF", "BMP", "AVIF")
 _MAX_PIXELS_PER_BYTE = {
     "PNG": 8 * 1032,  # 1-bit pixels times deflate's maximum ratio
@@ -67,7 +69,7 @@ _pillow_lock = threading.RLock()  # Pillow's pixel limit and warning filters are
 
 
 def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Picture:
-    """Read a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or, with pillow-heif, HEIC file.
+    """Read a PNG, JPEG, WebP, TIFF, BMP, GIF, PNM, AVIF or, with pillow-heif, HEIC file.
 
     The format is detected by content. 16-bit channels stay 16-bit, and 10 and 12 bits of AVIF and HEIC become 16-bit;
     others become 8-bit.
@@ -160,7 +162,7 @@ def _ends_early(path: str | os.PathLike) -> bool:
 
 
 def detect_format(file: io.BufferedReader) -> str:
-    """Return ``PNG`` or ``TIFF`` by signature, ``""`` for formats detected by Pillow.
+    """Return ``PNG``, ``TIFF`` or ``PNM`` by signature, ``""`` for formats detected by Pillow.
 
     Raises:
         ImageError: If the format is known, but not supported.
@@ -171,6 +173,8 @@ def detect_format(file: io.BufferedReader) -> str:
     head = file.read(8)
     if head == _PNG_SIGNATURE:
         return "PNG"
+    if _PNM_SIGNATURE.match(head):
+        return "PNM"
     return "TIFF" if head[:4] in _TIFF_SIGNATURES else ""
 
 
@@ -184,7 +188,7 @@ def open_with_pillow(file: io.BufferedReader) -> Image.Image:
         file.seek(0)
         if file.read(2) != b"BM" and is_truncated(file):  # BM: any text may begin with it
             raise ImageError(_TRUNCATED) from None
-        raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image") from None
+        raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, PNM, AVIF or HEIC image") from None
 
 
 def animation_length(image: Image.Image) -> int:
@@ -207,6 +211,8 @@ def _read(file: io.BufferedReader) -> Picture:
         return _read_png(file)
     if file_format == "TIFF":
         return read_tiff(file)
+    if file_format == "PNM":
+        return read_pnm(file)
     image = open_with_pillow(file)
     if (frames := animation_length(image)) > 1:
         raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
@@ -243,6 +249,18 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
         picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
         notes = notes or (_END_MISSING,)
     return replace(picture, notes=notes)
+
+
+# PNM
+
+
+def read_pnm(file: io.BufferedReader) -> Picture:
+    """Read a PNM file."""
+    file.seek(0)
+    data = file.read()
+    _, width, height, *_ = pnm_header(data)
+    check_pixels(width, height)
+    return Picture(pnm_pixels(data))
 
 
 # AVIF and HEIC

@@ -94,6 +94,66 @@ def test_png(tmp_path, color, bits):
         check(tmp_path, png(values, color, bits, interlaced, chunks), expected)
 
 
+# PNM
+
+
+def pnm(kind, values, top):
+    """Return a PNM file; kind 7 for PAM."""
+    height, width, channels = values.shape
+    fields = f"WIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {top}\nTUPLTYPE X\nENDHDR"
+    header = f"P{kind}\n# comment\n{width} {height}" + (f"\n{top}" if kind not in (1, 4) else "")
+    header = f"P7\n# comment\n{fields}\n" if kind == 7 else f"{header}\n"
+    if kind <= 3:
+        return (header + "\n".join(map(str, values.ravel()))).encode()
+    if kind == 4:
+        return header.encode() + np.packbits(values[..., 0], axis=1).tobytes()
+    return header.encode() + values.astype(np.uint8 if top < 256 else ">u2").tobytes()
+
+
+@pytest.mark.parametrize("top", [1, 15, 255, 1023, 65535])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pnm(tmp_path, channels, top):
+    values = np.random.default_rng(channels).integers(0, top + 1, (9, 11, channels))
+    full, dtype = (255, np.uint8) if top < 256 else (65535, np.uint16)
+    expected = np.round(values / top * full).astype(dtype)
+    for kind in {1: (2, 5, 7), 3: (3, 6, 7)}.get(channels, (7,)):
+        check(tmp_path, pnm(kind, values, top), expected)
+        if kind != 7 and (top == 255 or (top == 65535 and channels == 1)):  # Pillow reads other colors as 8 bits
+            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a")), expected.squeeze())
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_pnm_bitmap(tmp_path, kind):
+    values = np.random.default_rng(0).integers(0, 2, (9, 11, 1)).astype(np.uint8)
+    check(tmp_path, pnm(kind, values, 1), decoded_by_pillow(pnm(kind, values, 1), "L"))
+    check(tmp_path, b"P1 3 2 101\n010", np.array([[0, 255, 0], [255, 0, 255]], np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"P5 2 2 255\n123", "truncated"),
+        (b"P6 9 99999 65535\n123", "truncated"),
+        (b"P2 2 2 255\n1 2 3", "truncated"),
+        (b"P4 9 2\n123", "truncated"),
+        (b"P5 2 2 15\n\0\1\2\20", "above the maximum 15"),
+        (b"P2 2 1 15\n1 16", "above the maximum 15"),
+        (b"P2 2 1 15\n1 x", "damaged"),
+        (b"P5 2 2", "header"),
+        (b"P5 0 2 255\n", "not supported"),
+        (b"P5 1 1 65536\n1234", "not supported"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 5\nMAXVAL 255\nENDHDR\n12345", "5 channels"),
+        (b"P5 1 1 255\n1P5 1 1 255\n2", "several images"),
+        (b"P5 99999 99999 255\n1", "at most"),
+    ],
+)
+def test_pnm_refused(tmp_path, data, reason):
+    (tmp_path / "a.pgm").write_bytes(data)
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_image(tmp_path / "a.pgm")
+    assert "\n" not in str(caught.value)
+
+
 # TIFF
 
 
