@@ -68,6 +68,24 @@ def with_header_code_points(data: bytes, code_points: tuple[int, int]) -> bytes:
     return data.replace(header, value.to_bytes(len(header), "big"))  # also the copy in the file's own header
 
 
+def chroma_format(data: bytes) -> tuple[bool, bool, int]:
+    """Return whether an AVIF file's chroma is subsampled horizontally and vertically, and its matrix coefficients.
+
+    Not known for grids, which count as not subsampled.
+    """
+    try:
+        properties = dict(_primary_properties(data))
+        flags = data[properties[b"av1C"][0] + 2]
+        if box := properties.get(b"nclx"):
+            (matrix,) = struct.unpack_from(">H", data, box[0] + 4)
+        else:
+            header = AV1Header(_sequence_header(data))
+            matrix = header.read(8) if header.code_points() else UNSPECIFIED
+        return bool(flags & 8), bool(flags & 4), matrix
+    except (LookupError, struct.error):  # not stored, or damaged
+        return False, False, UNSPECIFIED
+
+
 def is_premultiplied(data: bytes) -> bool:
     """Return whether the colors of an AVIF or HEIC file are multiplied with alpha."""
     start, stop = _meta_boxes(data).get(b"iref", (0, 0))

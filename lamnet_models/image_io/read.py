@@ -25,7 +25,7 @@ from ..errors import ImageError, error_reason, one_line
 from . import vips
 from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
-from .heif import is_premultiplied, signals_from_heif
+from .heif import chroma_format, is_premultiplied, signals_from_heif
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
 from .pnm import pnm_header, pnm_pixels
 from .truncation import is_truncated, lacks_end_marker
@@ -277,7 +277,12 @@ def _read_heif(file: io.BufferedReader, image: Image.Image) -> Picture:
 
 
 def _deep_pixels(file: io.BufferedReader, image: Image.Image) -> tuple[np.ndarray | None, int | None]:
-    """Return the upright pixels, scaled to uint16, and their number of bits in the file; None if these are 8."""
+    """Return the upright pixels, scaled to uint16, and their number of bits in the file; None if these are 8.
+
+    libheif, which both libraries use, repeats subsampled chroma; that of AVIF is interpolated, as by Pillow for 8 bits.
+    """
+    file.seek(0)
+    data = file.read()
     if image.format == "AVIF":
         try:
             opened = vips.open_image(file)
@@ -285,17 +290,21 @@ def _deep_pixels(file: io.BufferedReader, image: Image.Image) -> tuple[np.ndarra
             return None, None
         if opened.format != "ushort":
             return None, None
-        bits, pixels = opened.get("bits-per-sample"), vips.decode(opened)
+        bits = opened.get("bits-per-sample")
+        across, down, matrix = chroma_format(data)
+        if exif_of(image).get(ORIENTATION, 1) > 4:  # libheif rotates 4:2:2 as 4:4:4, interpolated
+            across = across and down
+        opened = vips.interpolate_chroma(opened, across, down, matrix)
     else:
         import pillow_heif
 
         if (bits := image.info["bit_depth"]) == 8:
             return None, None
         pixels = np.asarray(pillow_heif.open_heif(file, convert_hdr_to_8bit=False))
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    pixels = pixels | (pixels >> bits)  # the values are in the upper bits
-    file.seek(0)
-    is_straight = pixels.shape[2] != 4 or not is_premultiplied(file.read())
+        opened = vips.from_pixels(pixels.reshape(*pixels.shape[:2], -1))
+    largest = 65536 - (1 << (16 - bits))  # the values are in the upper bits
+    pixels = vips.decode(opened.linear(65535 / largest, 0).rint().cast("ushort"))
+    is_straight = pixels.shape[2] != 4 or not is_premultiplied(data)
     return pixels if is_straight else vips.unpremultiply(pixels), bits
 
 
