@@ -53,7 +53,9 @@ def train(
     init_from: Annotated[
         str | None,
         typer.Option(
-            "--init-from", help="Checkpoint file or model name to initialize from; tensors of other shapes stay random."
+            "--init-from",
+            help="Checkpoint file or model name to initialize from. Another number of image channels is adapted; other "
+            "tensors whose shapes differ stay random.",
         ),
     ] = None,
     valid: Annotated[

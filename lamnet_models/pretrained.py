@@ -110,7 +110,16 @@ def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
 
 
 def adapt_channels(state: dict[str, Tensor], in_chans: int) -> dict[str, Tensor]:
-    """Adapt weights to another number of image channels, with a warning.
+    """Adapt weights to another number of image channels, with a warning, see ``adapted_state``."""
+    adapted = adapted_state(state, in_chans)
+    if adapted is not state:
+        base = state["conv_first.weight"].shape[1]
+        warnings.warn(f"weights for in_chans={base} adapted to in_chans={in_chans}: fine-tune them", stacklevel=2)
+    return adapted
+
+
+def adapted_state(state: dict[str, Tensor], in_chans: int) -> dict[str, Tensor]:
+    """Return weights adapted to another number of image channels.
 
     The first convolution is adapted as by timm's ``adapt_input_conv``: a single channel gets the sum of the weights;
     several channels get those of the source's channels in turn, scaled to keep their sum. The output convolution gets
@@ -143,7 +152,6 @@ def adapt_channels(state: dict[str, Tensor], in_chans: int) -> dict[str, Tensor]
     positions = len(last_bias) // base
     last_bias = adapt_output(last_bias + base_mean.repeat_interleave(positions)) - mean.repeat_interleave(positions)
     values = (adapted, first_bias + shift.sum((1, 2, 3)), adapt_output(last), last_bias)
-    warnings.warn(f"weights for in_chans={base} adapted to in_chans={in_chans}: fine-tune them", stacklevel=2)
     return state | {name: value.float() for name, value in zip(_IMAGE_CONVOLUTIONS, values, strict=True)}
 
 

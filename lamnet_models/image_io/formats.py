@@ -28,7 +28,7 @@ class Format:
     Attributes:
         name: Pillow's name of the format.
         alpha: Whether it supports transparency.
-        deep: Whether it supports 16 bits per channel.
+        deep: Whether it supports more than 8 bits per channel: 16, in AVIF and HEIC 10 or 12.
         frames: Whether it supports several images per file.
         hdr: Whether it can signal HDR transfer functions (PQ, HLG).
         max_side: Maximum pixels per side.
@@ -50,8 +50,8 @@ _WEBP = Format("WEBP", alpha=True, frames=True, max_side=16_383)
 _TIFF = Format("TIFF", alpha=True, deep=True, frames=True)
 _BMP = Format("BMP")
 # Default limits of the decoders libavif and libheif; the formats allow more.
-_AVIF = Format("AVIF", alpha=True, hdr=True, max_side=32_768, max_pixels=2**28)
-_HEIC = Format("HEIF", alpha=True, hdr=True, max_side=16_384, max_pixels=2**28)
+_AVIF = Format("AVIF", alpha=True, deep=True, hdr=True, max_side=32_768, max_pixels=2**28)
+_HEIC = Format("HEIF", alpha=True, deep=True, hdr=True, max_side=16_384, max_pixels=2**28)
 _GIF = Format("GIF", alpha=True, frames=True, max_side=65_535)
 
 FORMATS = {
@@ -76,7 +76,9 @@ WRITABLE = tuple(extension for extension, form in FORMATS.items() if form is not
 ALIASES = {".apng": ".png", ".dib": ".bmp", ".heif": ".heic", ".jfif": ".jpg", ".jpe": ".jpg"}
 """Alternative extensions, mapped to the standard ones."""
 
-READABLE = (*FORMATS, ".gif", *ALIASES)
+_PNM = (".pbm", ".pgm", ".pnm", ".ppm", ".pam")
+
+READABLE = (*FORMATS, ".gif", *ALIASES, *_PNM)
 """Lowercase extensions of readable files. Formats are detected by content, not by name."""
 
 
@@ -192,7 +194,7 @@ _SIGNATURES = (
 )
 """Positions and values of the bytes that identify a format."""
 
-_TEXT_FORMATS = ((re.compile(rb"P[1-7Ff]\s"), "PNM"), (re.compile(rb"\s*(<\?xml.*)?<svg", re.DOTALL), "SVG"))
+_TEXT_FORMATS = ((re.compile(rb"P[Ff]\s"), "PFM"), (re.compile(rb"\s*(<\?xml.*)?<svg", re.DOTALL), "SVG"))
 _HEAD = 512  # bytes
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_FRAMES = (

@@ -29,6 +29,7 @@ from .read import (
     open_for_decoding,
     open_with_pillow,
     png_frame_count,
+    read_pnm,
     read_tiff,
     small_png_chunks,
     tiff_pages,
@@ -67,6 +68,8 @@ def frame_count(path: str | os.PathLike) -> int:
             return png_frame_count(file)
         if file_format == "TIFF":
             return len(tiff_pages(file))
+        if file_format == "PNM":
+            return 1
         return animation_length(open_with_pillow(file))
 
 
@@ -141,7 +144,10 @@ def _pages(file: io.BufferedReader) -> Frames:
 
 
 def _animation(file: io.BufferedReader) -> Frames:
-    is_png = detect_format(file) == "PNG"
+    file_format = detect_format(file)
+    if file_format == "PNM":
+        return Frames(1, iter([read_pnm(file)]))
+    is_png = file_format == "PNG"
     color = signals_from_png(small_png_chunks(file)) if is_png else None
     file.seek(0)
     image = Image.open(file, formats=("PNG",)) if is_png else open_with_pillow(file)

@@ -6,15 +6,17 @@ import struct
 from collections.abc import Iterator
 
 from .color import UNSPECIFIED, ColorSignals
+from .streams import AV1Header, HEVCHeader
 
 _SEQUENCE_HEADER = 1  # type of an AV1 open bitstream unit (OBU)
+_SEQUENCE_PARAMETER_SET = 33  # type of an HEVC network abstraction layer (NAL) unit
 _LIGHT_UNITS = 10_000  # of PNG chunks per cd/m²
 
 
 def signals_from_heif(data: bytes) -> ColorSignals:
     """Return the code points and HDR metadata of an AVIF or HEIC file.
 
-    Without an ``nclx`` box, the code points in the AV1 sequence header count. Those of HEVC are not read.
+    Without an ``nclx`` box, the code points in the header of the AV1 or HEVC stream count, except in grids.
     """
     mastering = light = code_points = None
     try:
@@ -22,7 +24,9 @@ def signals_from_heif(data: bytes) -> ColorSignals:
         if box := properties.get(b"nclx"):
             code_points = struct.unpack_from(">2H", data, box[0])
         elif b"av1C" in properties:
-            code_points = _sequence_header_code_points(data)
+            code_points = AV1Header(_sequence_header(data)).code_points()
+        elif box := properties.get(b"hvcC"):
+            code_points = HEVCHeader(_parameter_set(data[slice(*box)])).code_points()
         if box := properties.get(b"mdcv"):
             green_blue_red = data[box[0] : box[0] + 12]
             mastering = green_blue_red[8:] + green_blue_red[:8] + data[box[0] + 12 : box[0] + 24]
@@ -48,6 +52,44 @@ def nclx_offset(data: bytes) -> int | None:
         return dict(_primary_properties(data))[b"nclx"][0]
     except (LookupError, struct.error):  # not stored, or damaged
         return None
+
+
+def with_header_code_points(data: bytes, code_points: tuple[int, int]) -> bytes:
+    """Return an AVIF file with other code points in its AV1 sequence header, which counts if ``nclx`` is missing.
+
+    Raises:
+        LookupError: If the header has no code points.
+    """
+    header = _sequence_header(data)
+    bits = AV1Header(header)
+    if not bits.code_points():
+        raise LookupError("code points")
+    value = bits.value & ~(0xFFFF << bits.left) | (code_points[0] << 8 | code_points[1]) << bits.left
+    return data.replace(header, value.to_bytes(len(header), "big"))  # also the copy in the file's own header
+
+
+def chroma_format(data: bytes) -> tuple[bool, bool, int]:
+    """Return whether an AVIF file's chroma is subsampled horizontally and vertically, and its matrix coefficients.
+
+    Not known for grids, which count as not subsampled.
+    """
+    try:
+        properties = dict(_primary_properties(data))
+        flags = data[properties[b"av1C"][0] + 2]
+        if box := properties.get(b"nclx"):
+            (matrix,) = struct.unpack_from(">H", data, box[0] + 4)
+        else:
+            header = AV1Header(_sequence_header(data))
+            matrix = header.read(8) if header.code_points() else UNSPECIFIED
+        return bool(flags & 8), bool(flags & 4), matrix
+    except (LookupError, struct.error):  # not stored, or damaged
+        return False, False, UNSPECIFIED
+
+
+def is_premultiplied(data: bytes) -> bool:
+    """Return whether the colors of an AVIF or HEIC file are multiplied with alpha."""
+    start, stop = _meta_boxes(data).get(b"iref", (0, 0))
+    return any(kind == b"prem" for kind, *_ in _boxes(data, start + 4, stop))
 
 
 def _primary_properties(data: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
@@ -106,8 +148,12 @@ def _associations(data: bytes, start: int, item: int) -> list[int]:
 # AV1
 
 
-def _sequence_header_code_points(data: bytes) -> tuple[int, int] | None:
-    """Return the code points in the sequence header of the primary item, or None."""
+def _sequence_header(data: bytes) -> bytes:
+    """Return the sequence header of the primary item.
+
+    Raises:
+        LookupError: If it is missing.
+    """
     start, length = _item_location(data, _meta_boxes(data)[b"iloc"][0], _primary_item(data, _meta_boxes(data)))
     item = data[start : start + length] if length else data[start:]
     at = 0
@@ -118,9 +164,9 @@ def _sequence_header_code_points(data: bytes) -> tuple[int, int] | None:
         if header & 2:
             size, at = _leb128(item, at)
         if header >> 3 & 15 == _SEQUENCE_HEADER:
-            return _Bits(item[at : at + size]).code_points()
+            return item[at : at + size]
         at += size
-    return None
+    raise LookupError("sequence header")
 
 
 def _item_location(data: bytes, start: int, item: int) -> tuple[int, int]:
@@ -160,68 +206,22 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
     raise LookupError("number is too long")
 
 
-class _Bits:
-    """Bits of an AV1 sequence header, sections 5.5.1 and 5.5.2 of its specification."""
+# HEVC
 
-    def __init__(self, data: bytes) -> None:
-        self.value, self.left = int.from_bytes(data, "big"), 8 * len(data)
 
-    def read(self, count: int = 1) -> int:
-        if count > self.left:
-            raise LookupError("header is too short")
-        self.left -= count
-        return self.value >> self.left & (1 << count) - 1
+def _parameter_set(configuration: bytes) -> bytes:
+    """Return the sequence parameter set in the contents of an ``hvcC`` box.
 
-    def code_points(self) -> tuple[int, int] | None:
-        profile, _, is_reduced = self.read(3), self.read(), self.read()
-        if is_reduced:
-            self.read(5)
-        else:
-            self._skip_operating_points()
-        sizes = self.read(4) + 1, self.read(4) + 1
-        self.read(sum(sizes))
-        if not is_reduced and self.read():  # frame numbers
-            self.read(7)
-        self.read(3)
-        if not is_reduced:
-            self._skip_tools()
-        self.read(3)
-        is_deep = self.read()
-        if profile == 2 and is_deep:
-            self.read()  # 12 bits
-        if profile != 1:
-            self.read()  # monochrome
-        return (self.read(8), self.read(8)) if self.read() else None
-
-    def _skip_operating_points(self) -> None:
-        delay_size = 0
-        if self.read():  # timing
-            self.read(64)
-            if self.read():
-                zeros = 0
-                while not self.read():
-                    zeros += 1
-                self.read(zeros)
-            if self.read():  # decoder model
-                delay_size = self.read(5) + 1
-                self.read(42)
-        has_display_delay = self.read()
-        for _ in range(self.read(5) + 1):
-            self.read(12)
-            if self.read(5) > 7:
-                self.read()
-            if delay_size and self.read():
-                self.read(2 * delay_size + 1)
-            if has_display_delay and self.read():
-                self.read(4)
-
-    def _skip_tools(self) -> None:
-        self.read(4)
-        has_order_hint = self.read()
-        if has_order_hint:
-            self.read(2)
-        chooses_screen_content = self.read()
-        if (chooses_screen_content or self.read()) and not self.read():
-            self.read()
-        if has_order_hint:
-            self.read(3)
+    Raises:
+        LookupError: If it is missing.
+    """
+    at = 23
+    for _ in range(configuration[22]):
+        kind, count = struct.unpack_from(">BH", configuration, at)
+        at += 3
+        for _ in range(count):
+            (size,) = struct.unpack_from(">H", configuration, at)
+            if kind & 63 == _SEQUENCE_PARAMETER_SET:
+                return configuration[at + 2 : at + 2 + size]
+            at += 2 + size
+    raise LookupError("sequence parameter set")

@@ -26,6 +26,7 @@ class Picture:
             depend on the pixels, such as size and orientation.
         xmp: XMP packet, without statements about the pixels or the file.
         color: Color signaling other than the ICC profile.
+        bit_depth: Bits per channel of the file if it stores 10 or 12, which are scaled to 16-bit pixels.
         notes: Warnings about the file it was read from.
 
     Raises:
@@ -38,6 +39,7 @@ class Picture:
     exif: bytes | None = None
     xmp: bytes | None = None
     color: ColorSignals = field(default_factory=ColorSignals)
+    bit_depth: int | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -123,18 +125,24 @@ def parse_color(color: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def from_pillow(image: Image.Image) -> Picture:
+def from_pillow(image: Image.Image, pixels: np.ndarray | None = None) -> Picture:
     """Convert a Pillow image of any mode but ``F``; EXIF orientation is not applied.
 
     Palettes become RGB, all kinds of transparency an alpha channel, CMYK RGB, by its profile if present; 16-bit gray
     stays 16-bit.
+
+    Args:
+        image: The image.
+        pixels: Pixels (H, W, C) to use instead of the image's, which are then not decoded.
 
     Raises:
         ValueError: If the mode is ``F``, whose range is unknown, or ``I`` with values beyond 16 bits.
     """
     exif = exif_of(image)
     profile, color = image.info.get("icc_profile") or None, signals_from_exif(exif)
-    if image.mode == "CMYK":
+    if pixels is not None:
+        pass
+    elif image.mode == "CMYK":
         color = ColorSignals()
         pixels, profile = cmyk_to_rgb(np.asarray(image), profile)
     elif image.mode == "F":

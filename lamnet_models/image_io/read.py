@@ -25,14 +25,16 @@ from ..errors import ImageError, error_reason, one_line
 from . import vips
 from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
-from .heif import signals_from_heif
+from .heif import chroma_format, is_premultiplied, signals_from_heif
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
+from .pnm import pnm_header, pnm_pixels
 from .truncation import is_truncated, lacks_end_marker
 from .vips import cmyk_to_rgb, jpeg_damage, matching_profile
 from .xmp import descriptive_xmp, xmp_orientation
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF, BigTIFF
+_PNM_SIGNATURE = re.compile(rb"P[1-7][\s#]")
 _PILLOW_FORMATS = ("JPEG", "WEBP", "GIF", "BMP", "AVIF")
 _MAX_PIXELS_PER_BYTE = {
     "PNG": 8 * 1032,  # 1-bit pixels times deflate's maximum ratio
@@ -67,9 +69,10 @@ _pillow_lock = threading.RLock()  # Pillow's pixel limit and warning filters are
 
 
 def read_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Picture:
-    """Read a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or, with pillow-heif, HEIC file.
+    """Read a PNG, JPEG, WebP, TIFF, BMP, GIF, PNM, AVIF or, with pillow-heif, HEIC file.
 
-    The format is detected by content. 16-bit channels stay 16-bit, except in AVIF and HEIC; others become 8-bit.
+    The format is detected by content. 16-bit channels stay 16-bit, and 10 and 12 bits of AVIF and HEIC become 16-bit;
+    others become 8-bit.
     Palettes become RGB, all kinds of transparency an alpha channel; CMYK becomes sRGB, by its profile or, without one,
     by Pillow's formula; CIELAB becomes sRGB. The orientation in EXIF data is applied; without one, that in XMP. ICC
     profile, resolution, and EXIF data and XMP that describe the photograph are kept.
@@ -159,7 +162,7 @@ def _ends_early(path: str | os.PathLike) -> bool:
 
 
 def detect_format(file: io.BufferedReader) -> str:
-    """Return ``PNG`` or ``TIFF`` by signature, ``""`` for formats detected by Pillow.
+    """Return ``PNG``, ``TIFF`` or ``PNM`` by signature, ``""`` for formats detected by Pillow.
 
     Raises:
         ImageError: If the format is known, but not supported.
@@ -170,6 +173,8 @@ def detect_format(file: io.BufferedReader) -> str:
     head = file.read(8)
     if head == _PNG_SIGNATURE:
         return "PNG"
+    if _PNM_SIGNATURE.match(head):
+        return "PNM"
     return "TIFF" if head[:4] in _TIFF_SIGNATURES else ""
 
 
@@ -183,7 +188,7 @@ def open_with_pillow(file: io.BufferedReader) -> Image.Image:
         file.seek(0)
         if file.read(2) != b"BM" and is_truncated(file):  # BM: any text may begin with it
             raise ImageError(_TRUNCATED) from None
-        raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or HEIC image") from None
+        raise ImageError("not a PNG, JPEG, WebP, TIFF, BMP, GIF, PNM, AVIF or HEIC image") from None
 
 
 def animation_length(image: Image.Image) -> int:
@@ -206,6 +211,8 @@ def _read(file: io.BufferedReader) -> Picture:
         return _read_png(file)
     if file_format == "TIFF":
         return read_tiff(file)
+    if file_format == "PNM":
+        return read_pnm(file)
     image = open_with_pillow(file)
     if (frames := animation_length(image)) > 1:
         raise ImageError(f"animated image with {frames} frames, not a single image", "frames")
@@ -213,16 +220,14 @@ def _read(file: io.BufferedReader) -> Picture:
         _check_file_size(file, image.format, *image.size)
     if image.format == "BMP" and image.info.get("compression") == _BMP_RLE4:
         raise ImageError("4-bit run-length compression of BMP is not supported")  # Pillow misreads odd lengths
+    if image.format in ("AVIF", "HEIF"):
+        return _read_heif(file, image)
     picture = _read_jpeg(file, image) if image.format in ("JPEG", "MPO") else from_pillow(image)
     if image.format == "BMP" and picture.channels == 4 and not picture.pixels[..., 3].any():
         picture = picture.with_pixels(picture.pixels[..., :3])  # alpha of zeros is padding
-    if image.format == "HEIF" and picture.pixels.dtype == np.uint16:  # gray; colors are 8-bit
-        picture = picture.with_pixels((picture.pixels >> 8).astype(np.uint8))  # pillow-heif shifts 10 or 12 bits to 16
     exif = exif_of(image)
     has_dpi = image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit")  # otherwise Pillow's default
     picture = replace(picture, dpi=picture.dpi if has_dpi and picture.dpi else exif_dpi(exif))
-    if image.format in ("AVIF", "HEIF"):
-        picture = replace(picture, color=heif_signals(file, picture.icc_profile))
     return picture.upright(exif.get(ORIENTATION, 1))
 
 
@@ -244,6 +249,63 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
         picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
         notes = notes or (_END_MISSING,)
     return replace(picture, notes=notes)
+
+
+# PNM
+
+
+def read_pnm(file: io.BufferedReader) -> Picture:
+    """Read a PNM file."""
+    file.seek(0)
+    data = file.read()
+    _, width, height, *_ = pnm_header(data)
+    check_pixels(width, height)
+    return Picture(pnm_pixels(data))
+
+
+# AVIF and HEIC
+
+
+def _read_heif(file: io.BufferedReader, image: Image.Image) -> Picture:
+    """Read an AVIF or HEIC image opened by Pillow, which would decode 10 and 12 bits per channel as 8 bits."""
+    pixels, bits = _deep_pixels(file, image)
+    picture, exif = from_pillow(image, pixels), exif_of(image)
+    color, dpi = heif_signals(file, picture.icc_profile), picture.dpi or exif_dpi(exif)
+    picture = replace(picture, dpi=dpi, color=color, bit_depth=bits)
+    upright = picture.upright(exif.get(ORIENTATION, 1))
+    return upright if pixels is None else upright.with_pixels(pixels)
+
+
+def _deep_pixels(file: io.BufferedReader, image: Image.Image) -> tuple[np.ndarray | None, int | None]:
+    """Return the upright pixels, scaled to uint16, and their number of bits in the file; None if these are 8.
+
+    libheif, which both libraries use, repeats subsampled chroma; that of AVIF is interpolated, as by Pillow for 8 bits.
+    """
+    file.seek(0)
+    data = file.read()
+    if image.format == "AVIF":
+        try:
+            opened = vips.open_image(file)
+        except pyvips.Error:  # Pillow may support it
+            return None, None
+        if opened.format != "ushort":
+            return None, None
+        bits = opened.get("bits-per-sample")
+        across, down, matrix = chroma_format(data)
+        if exif_of(image).get(ORIENTATION, 1) > 4:  # libheif rotates 4:2:2 as 4:4:4, interpolated
+            across = across and down
+        opened = vips.interpolate_chroma(opened, across, down, matrix)
+    else:
+        import pillow_heif
+
+        if (bits := image.info["bit_depth"]) == 8:
+            return None, None
+        pixels = np.asarray(pillow_heif.open_heif(file, convert_hdr_to_8bit=False))
+        opened = vips.from_pixels(pixels.reshape(*pixels.shape[:2], -1))
+    largest = 65536 - (1 << (16 - bits))  # the values are in the upper bits
+    pixels = vips.decode(opened.linear(65535 / largest, 0).rint().cast("ushort"))
+    is_straight = pixels.shape[2] != 4 or not is_premultiplied(data)
+    return pixels if is_straight else vips.unpremultiply(pixels), bits
 
 
 def heif_signals(file: io.BufferedReader, icc_profile: bytes | None) -> ColorSignals:

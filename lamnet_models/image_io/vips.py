@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
+_LUMA = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}  # of red and blue, by matrix
 _HARMLESS = "tag is not read from file"  # warning about an unknown tag
 _errors_lock = threading.Lock()  # libvips has one error buffer for all threads
 
@@ -95,6 +96,36 @@ def to_pixels(image: pyvips.Image) -> np.ndarray:
 def get_field(image: pyvips.Image, name: str, default: Any = None) -> Any:
     """Return a metadata field of an image, or ``default``."""
     return image.get(name) if name in image.get_fields() else default
+
+
+def interpolate_chroma(image: pyvips.Image, across: bool, down: bool, matrix: int) -> pyvips.Image:
+    """Return an image with interpolated instead of repeated chroma; luma is unchanged.
+
+    For values a, b, … repeated as a, a, b, b, …, the filter (1, 2, 1) / 4 gives the linear interpolation.
+
+    Args:
+        image: RGB with or without alpha.
+        across: Whether chroma is repeated horizontally.
+        down: Whether chroma is repeated vertically.
+        matrix: Matrix coefficients as in ITU-T H.273, which define luma.
+    """
+    if not (across or down):
+        return image
+    red, blue = _LUMA.get(matrix, _LUMA[6])
+    colors = image.extract_band(0, n=3)
+    luma = colors.recomb([[red, 1 - red - blue, blue]])
+    chroma = colors - luma
+    for is_repeated, kernel in ((across, [[1, 2, 1]]), (down, [[1], [2], [1]])):
+        if is_repeated:
+            chroma = chroma.conv(pyvips.Image.new_from_array(kernel, scale=4))
+    colors = luma + chroma
+    return colors if image.bands == 3 else colors.bandjoin(image.extract_band(3))
+
+
+def unpremultiply(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels (H, W, C) with premultiplied alpha as straight ones of the same dtype."""
+    image = from_pixels(pixels)
+    return to_pixels(image.unpremultiply(max_alpha=np.iinfo(pixels.dtype).max).rint().cast(image.format))
 
 
 # Color conversion by ICC profile

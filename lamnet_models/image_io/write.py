@@ -20,7 +20,7 @@ from ..filesystem import atomic_path
 from . import vips
 from .color import png_chunk, png_color_chunks
 from .formats import FORMATS, FRAME_FORMATS, register_heif, unsupported_reason
-from .heif import nclx_offset
+from .heif import nclx_offset, with_header_code_points
 from .picture import EXIF, GPS, Picture, exif_for, to_pillow
 from .vips import to_srgb
 
@@ -31,19 +31,22 @@ _TIFF_ENTRY = 12  # bytes
 _RESOLUTION_UNIT, _NO_UNIT = 296, 1  # TIFF tag and value
 _PNG_HEADER = 33  # bytes of signature and IHDR
 _JPEG_HEADER = 2  # bytes of the start marker
+_AVIF_EFFORT = 2  # as fast as Pillow's default; the default of libvips takes ten times as long
+_MAX_HEIF_BITS = 12  # bits per channel of AVIF and HEIC
+_USER_COMMENT = 0x9286  # EXIF tag
 _YCBCR_MATRIX = 6  # matrix coefficients by which Pillow and pillow-heif encode
 
 _STREAMED = ("PNG", "TIFF", "JPEG")
+# Bytes per pixel as measured, by format and bytes per channel.
+_ENCODER_MEMORY = {("BMP", 1): 4, ("WEBP", 1): 48, ("AVIF", 1): 70, ("HEIF", 1): 70, ("AVIF", 2): 110, ("HEIF", 2): 110}
 STREAMING_THRESHOLD = 2**25
 """Bytes of pixels above which formats that support it are written row by row."""
 
 
-def encoder_memory(extension: str, height: int, width: int) -> int:
-    """Return the additional memory in bytes to write an image; 0 for row-wise formats.
-
-    Others are encoded from Pillow's copy of 4 bytes per pixel; WebP's encoder makes two more.
-    """
-    return 0 if FORMATS[extension.lower()].name in _STREAMED else 12 * height * width
+def encoder_memory(extension: str, height: int, width: int, dtype: np.dtype | type = np.uint8) -> int:
+    """Return the additional memory in bytes to write an image with alpha; 0 for row-wise formats."""
+    form = FORMATS[extension.lower()].name
+    return _ENCODER_MEMORY.get((form, np.dtype(dtype).itemsize), 0) * height * width
 
 
 def fit_alpha(extension: str, picture: Picture, background: str | None = None) -> Picture:
@@ -91,7 +94,7 @@ def write_image(path: str | os.PathLike, picture: Picture, *, quality: int = 95,
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
             _write(file, path.suffix.lower(), picture, quality)
-    except (OSError, ValueError, RuntimeError, pyvips.Error) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, pyvips.Error) as error:
         raise ImageError(f"{name}: cannot write ({error_reason(error)})") from None
 
 
@@ -131,6 +134,9 @@ def _write(file: io.BufferedRandom, extension: str, picture: Picture, quality: i
     if form in ("AVIF", "HEIF") and picture.color.fits_code_points(form):
         picture = replace(picture, icc_profile=None)  # it would take precedence
     picture = with_color_profile(picture, form)
+    if picture.pixels.dtype == np.uint16 and form in ("AVIF", "HEIF"):
+        _write_deep_heif(file, picture, form, quality)
+        return
     # Pillow copies all pixels first, which may be memory-mapped because memory is short.
     if picture.pixels.dtype == np.uint16 or (form in _STREAMED and picture.pixels.nbytes > STREAMING_THRESHOLD):
         _write_with_vips(file, picture, extension, quality)
@@ -156,9 +162,7 @@ def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, qua
         register_heif()
         options = {"quality": quality, "chroma": 444}
         if picture.color.fits_code_points(form):
-            primaries, transfer = picture.color.code_points
-            options |= {"color_primaries": primaries, "transfer_characteristics": transfer}
-            options |= {"matrix_coefficients": _YCBCR_MATRIX, "full_range_flag": 1}
+            options |= _nclx_options(picture.color.code_points)
     elif form == "WEBP":
         options = {"quality": quality}
     elif form == "TIFF":
@@ -205,6 +209,55 @@ def _write_with_vips(file: io.BufferedRandom, picture: Picture, extension: str, 
         _remove_resolution(file, extension)
     if extension == ".png" and (exif := exif_for(picture, "PNG")):
         add_png_chunks(file, png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
+
+
+def _write_deep_heif(file: io.BufferedRandom, picture: Picture, form: str, quality: int) -> None:
+    """Write AVIF by libvips or HEIC by pillow-heif with the picture's bit depth, or 12; Pillow would write 8 bits."""
+    bits = picture.bit_depth or _MAX_HEIF_BITS
+    if picture.channels < 3:
+        picture = convert_to_srgb(picture)
+    pixels = np.empty_like(picture.pixels)
+    for row, source in enumerate(picture.pixels):  # both encoders use the upper bits, without rounding
+        pixels[row] = np.rint(source * np.float32((2**bits - 1) / 65535)).astype(np.uint16) << (16 - bits)
+    exif = exif_for(picture, form)
+    exif_data = exif.tobytes() if exif else b""
+    has_code_points = picture.color.fits_code_points(form)
+    if form == "HEIF":
+        import pillow_heif
+
+        options: dict[str, Any] = {"quality": quality, "chroma": 444, "bit_depth": bits}
+        options |= {"exif": exif_data or None, "xmp": picture.xmp, "icc_profile": picture.icc_profile}
+        if has_code_points:
+            options |= _nclx_options(picture.color.code_points)
+        mode = ("L;16", "LA;16", "RGB;16", "RGBA;16")[picture.channels - 1]
+        pillow_heif.encode(mode, (picture.width, picture.height), pixels.tobytes(), file, **options)
+        return
+    image = vips.from_pixels(pixels, picture.icc_profile)
+    if picture.xmp:
+        image.set_type(pyvips.GValue.blob_type, "xmp-data", picture.xmp)
+    if exif_data:
+        image.set_type(pyvips.GValue.blob_type, "exif-data", _exif_of_size(len(exif_data)))
+    keep = "icc|xmp|exif" if exif_data else "icc|xmp"
+    options = {"compression": "av1", "Q": quality, "effort": _AVIF_EFFORT, "subsample_mode": "off", "keep": keep}
+    data = image.heifsave_buffer(bitdepth=bits, **options)
+    if exif_data:  # libvips would add entries
+        written = Image.open(io.BytesIO(data)).info["exif"]
+        data = data.replace(written, exif_data.ljust(len(written), b"\0"))
+    file.write(with_header_code_points(data, picture.color.code_points) if has_code_points else data)
+
+
+def _exif_of_size(size: int) -> bytes:
+    """Return EXIF data of at least a number of bytes."""
+    exif = Image.Exif()
+    exif.get_ifd(EXIF)[_USER_COMMENT] = bytes(size)
+    return exif.tobytes()
+
+
+def _nclx_options(code_points: tuple[int, int]) -> dict[str, int]:
+    """Return code points as pillow-heif's options."""
+    primaries, transfer = code_points
+    options = {"color_primaries": primaries, "transfer_characteristics": transfer}
+    return options | {"matrix_coefficients": _YCBCR_MATRIX, "full_range_flag": 1}
 
 
 def _jpeg_segments(picture: Picture) -> bytes:

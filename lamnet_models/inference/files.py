@@ -391,7 +391,7 @@ class _JobRunner:
             target.suffix, height, width, picture.channels, picture.pixels.dtype, multi_frame, picture.color.hdr
         )
         if not problem and not multi_frame:
-            problem = _encoding_error(target.suffix, height, width, self.upscalers.max_memory)
+            problem = _encoding_error(target.suffix, height, width, picture.pixels.dtype, self.upscalers.max_memory)
         if problem:
             fallback = self._png_fallback(job)
             if not fallback:
@@ -419,9 +419,9 @@ def _format_error(job: Job, picture: Picture, problem: str) -> ImageError:
     return ImageError(f"{one_line(job.target)}: {problem}; choose another format, such as png", option)
 
 
-def _encoding_error(extension: str, height: int, width: int, max_memory: int | None) -> str | None:
+def _encoding_error(extension: str, height: int, width: int, dtype: np.dtype, max_memory: int | None) -> str | None:
     """Return an error message if encoding a result exceeds ``max_memory``, otherwise None."""
-    need = encoder_memory(extension, height, width)
+    need = encoder_memory(extension, height, width, dtype)
     if max_memory is None or need <= host_memory(max_memory):
         return None
     return f"encoding {width}x{height} pixels needs {format_memory(need)} of memory, more than max_memory leaves"

@@ -21,7 +21,7 @@ from ..checkpoint import read_checkpoint
 from ..errors import TrainingError, quantity
 from ..filesystem import atomic_path
 from ..lamnet import LAMNet
-from ..pretrained import resolve_weights_path
+from ..pretrained import adapted_state, resolve_weights_path
 from .recipe import BUDGETS, Recipe, budget_progress, load_recipe, target_weight
 
 STATE_VERSION = 1
@@ -328,6 +328,7 @@ def initialize_as_interpolation(model: LAMNet) -> None:
 def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     """Load every tensor of a checkpoint whose name and shape match.
 
+    Weights for another number of image channels are adapted first, as for ``create_model(..., pretrained=True)``.
     For another scale, that is all but the last convolution, as in the paper's training for ×3 and ×4. For a model with
     more blocks, the additional blocks stay random.
 
@@ -345,11 +346,14 @@ def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     """
     path = resolve_weights_path(source)
     checkpoint = read_checkpoint(path)
-    source_state, state = checkpoint.state, model.state_dict()
+    source_state, state = adapted_state(checkpoint.state, model.in_chans), model.state_dict()
     loaded = [key for key, tensor in state.items() if key in source_state and source_state[key].shape == tensor.shape]
     model.load_state_dict({key: source_state[key] for key in loaded}, strict=False)
     random = sorted({_module_name(key) for key in state if key not in loaded}, key=str)
     description = f"{len(loaded)} of {quantity(len(state), 'tensor')} from {path.name}"
+    if source_state is not checkpoint.state:
+        base = checkpoint.state["conv_first.weight"].shape[1]
+        description += f"; adapted from in_chans={base} to in_chans={model.in_chans}"
     description = f"{description}; random: {', '.join(random)}" if random else description
     return {"taken": description} | ({"before": checkpoint.training} if "recipe" in checkpoint.training else {})
 

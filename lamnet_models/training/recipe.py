@@ -37,7 +37,8 @@ class Recipe:
         data: Folders of images, or dataset names; see [`training_data`][lamnet_models.training.images.training_data].
         start: Initial weights: ``"random"``, as in the original configuration, or ``"interpolation"``, which makes the
             untrained network interpolate.
-        init_from: Checkpoint file or name of packaged weights; tensors of matching name and shape are loaded.
+        init_from: Checkpoint file or name of packaged weights; tensors of matching name and shape are loaded,
+            those for another number of image channels adapted.
         decay_from: Folder of the run that this run branches from, decaying the learning rate to zero over its own
             budget; set by ``train(..., decay_from=RUN)``.
         steps: Budget in optimizer steps. Exactly one of ``steps``, ``minutes`` and ``pixels`` is set.

@@ -94,6 +94,8 @@ class Trainer:
         self._check_batch()
         torch.manual_seed(recipe.seed)
         network = create_model(recipe.model, **recipe.model_args)
+        if network.in_chans != 3:
+            raise TrainingError(f"the model must have in_chans=3 (RGB) for training, got in_chans={network.in_chans}")
         self.scale = network.scale
         state = load_state(folder / "states")
         train_set, holdout_set = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)

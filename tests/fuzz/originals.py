@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import imagecodecs
 import numpy as np
 import pyvips
 import tifffile
@@ -25,6 +26,7 @@ def originals() -> dict[str, list[bytes]]:
         "GIF": list(_gifs()),
         "TIFF": list(_tiffs()),
         "AVIF": list(_avifs()),
+        "PNM": list(_pnms()),
     }
 
 
@@ -174,3 +176,13 @@ def _tiffs() -> Iterator[bytes]:
 def _avifs() -> Iterator[bytes]:
     for image in (Image.fromarray(gradients()), Image.fromarray(gradients(4))):
         yield _saved(image, "AVIF", speed=10)
+    yield imagecodecs.avif_encode(gradients(3, np.uint16) >> 6, level=90, speed=10, bitspersample=10)
+
+
+def _pnms() -> Iterator[bytes]:
+    size, rgb = f"{WIDTH} {HEIGHT}\n", gradients()
+    for kind, image in (("P4", Image.fromarray(rgb).convert("1")), ("P5", Image.fromarray(rgb).convert("L"))):
+        yield f"{kind}\n{size}".encode() + (b"255\n" if kind == "P5" else b"") + image.tobytes()
+    yield f"P6\n# comment\n{size}65535\n".encode() + gradients(3, np.uint16).astype(">u2").tobytes()
+    yield f"P3\n{size}255\n{' '.join(map(str, rgb.ravel()))}".encode()
+    yield f"P7\nWIDTH {WIDTH}\nHEIGHT {HEIGHT}\nDEPTH 4\nMAXVAL 255\nENDHDR\n".encode() + gradients(4).tobytes()

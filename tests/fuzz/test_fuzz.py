@@ -19,6 +19,6 @@ def test_read_image_damaged_files(tmp_path, request):
     counts = {
         name: int(count) for name, _, count in (line.rpartition(": ") for line in result.stdout.splitlines()[:-1])
     }
-    for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"):
+    for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PNM"):
         assert counts[f"{form} read"] > 0
         assert counts[f"{form} refused"] > 0

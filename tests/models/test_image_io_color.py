@@ -1,5 +1,6 @@
 """Color signaling other than ICC profiles: kept, or dropped with a warning."""
 
+import io
 import struct
 
 import imagecodecs
@@ -13,6 +14,7 @@ from lamnet_models.image_io import Picture, read_image, write, write_image
 from lamnet_models.image_io.color import ColorSignals, png_chunk
 from lamnet_models.image_io.frames import Frames, open_frames, write_frames
 from lamnet_models.image_io.heif import nclx_offset, signals_from_heif
+from lamnet_models.image_io.streams import HEVCHeader
 from lamnet_models.image_io.vips import to_srgb
 from lamnet_models.image_io.write import dropped_color
 
@@ -171,20 +173,24 @@ def test_dropped_color_of_srgb_is_silent(color, extension):
     assert dropped_color(extension, Picture(pixels(), color=color)) is None
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("extension", [".avif", ".heic", ".png"])
 @pytest.mark.parametrize("code_points", [(9, 16), (9, 18), (12, 13)])
-def test_code_points_round_trip(tmp_path, extension, code_points, channels):
+def test_code_points_round_trip(tmp_path, extension, code_points, channels, dtype):
     if extension == ".heic":
         pytest.importorskip("pillow_heif")
-    picture = Picture(pixels(channels=channels), SRGB if channels > 1 else None, color=ColorSignals(code_points))
+    values = pixels(dtype, channels)
+    picture = Picture(values, SRGB if channels > 1 else None, color=ColorSignals(code_points))
     write_image(tmp_path / f"a{extension}", picture)
     back = read_image(tmp_path / f"a{extension}")
     assert back.color.code_points == code_points
     assert (back.icc_profile is None) == (extension != ".png" or channels == 1)  # a profile would take precedence
-    assert np.abs(back.pixels[..., :1].astype(int) - pixels(channels=1)).max() < 12
+    assert back.pixels.dtype == dtype
+    assert np.abs(back.pixels[..., :1].astype(int) - values[..., :1]).max() < 12 * np.iinfo(dtype).max / 255
     data = (tmp_path / f"a{extension}").read_bytes()
-    assert extension == ".png" or struct.unpack_from(">2H", data, nclx_offset(data)) == code_points
+    if extension == ".heic" or (extension == ".avif" and dtype == np.uint8):  # otherwise not in a box
+        assert struct.unpack_from(">2H", data, nclx_offset(data)) == code_points
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".webp", ".tif", ".bmp"])
@@ -277,6 +283,78 @@ def test_code_points_of_av1_sequence_header(tmp_path, options):
 
 def box(kind, *contents):
     return struct.pack(">I4s", 8 + sum(map(len, contents)), kind) + b"".join(contents)
+
+
+def golomb(*values):
+    """Return Exp-Golomb codes as a string of bits."""
+    return "".join("0" * ((value + 1).bit_length() - 1) + f"{value + 1:b}" for value in values)
+
+
+def parameter_set(rich, signal="110111" + f"{9:08b}{16:08b}{9:08b}"):
+    """Return an HEVC sequence parameter set with few or all optional fields."""
+    profile, level = "00000100" + "0" * 80, f"{93:08b}"
+    bits = f"0000{2 if rich else 0:03b}1" + profile + level
+    if rich:
+        bits += "1101" + "0" * 12 + profile + level + level  # of two sub-layers
+    bits += golomb(0) + (golomb(3) + "0" if rich else golomb(1)) + golomb(64, 64)
+    bits += ("1" + golomb(0, 1, 0, 1) if rich else "0") + golomb(2, 2, 4)
+    bits += ("1" + golomb(4, 2, 5) * 3 if rich else "0" + golomb(4, 2, 5)) + golomb(0, 3, 0, 3, 0, 0)
+    if rich:  # scaling lists: the first of each size copied, others stored
+        copied, lists = "0" + golomb(0), "11"
+        lists += copied + ("1" + golomb(*[16] * 16)) * 5
+        lists += copied + ("1" + golomb(*[16] * 64)) * 5
+        lists += copied + ("1" + golomb(15, *[16] * 64)) * 5
+        lists += copied + "1" + golomb(15, *[16] * 64)
+    bits += lists if rich else "0"
+    bits += "11" + ("1" + "01110111" + golomb(0, 0) + "0" if rich else "0")
+    sets = golomb(2, 1) + (golomb(0) + "1") * 2 + golomb(0) + "1"  # two pictures before, one after
+    sets += "1" + "0" + golomb(2) + "1" + "01" + "00" + "1"  # predicted: three of four pictures
+    sets += "1" + "0" + golomb(2) + "1" * 4
+    bits += golomb(3) + sets if rich else golomb(0)
+    bits += ("1" + golomb(2) + ("10101010" + "1") * 2 if rich else "0") + "11"
+    bits += "1" + ("1" + "11111111" + "0" * 15 + "1" + "0" * 15 + "1" + "10" if rich else "00") + signal
+    bits += "0" * 40 + "1"
+    data = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    return b"\x42\x01" + escaped(data)
+
+
+def escaped(data):
+    """Return data with emulation prevention."""
+    result, zeros = bytearray(), 0
+    for value in data:
+        if zeros == 2 and value <= 3:
+            result.append(3)
+            zeros = 0
+        result.append(value)
+        zeros = zeros + 1 if value == 0 else 0
+    return bytes(result)
+
+
+@pytest.mark.parametrize("rich", [False, True])
+def test_hevc_header_code_points(rich):
+    data = parameter_set(rich)
+    assert HEVCHeader(data).code_points() == (9, 16)
+    assert HEVCHeader(parameter_set(rich, "110110")).code_points() is None
+    for end in range(0, len(data) - 12, 7):
+        with pytest.raises(LookupError):
+            HEVCHeader(data[:end]).code_points()
+    with pytest.raises(LookupError):
+        HEVCHeader(data[:20] + bytes(1 << 20)).code_points()
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+def test_code_points_in_hevc_stream(tmp_path, bits):
+    heif, file = pytest.importorskip("pillow_heif"), io.BytesIO()
+    mode, values = ("RGB", pixels()) if bits == 8 else ("RGB;16", pixels(np.uint16))
+    options = {"color_primaries": 9, "transfer_characteristics": 16, "matrix_coefficients": 9, "full_range_flag": 1}
+    heif.encode(mode, (32, 24), values.tobytes(), file, **options)
+    data = file.getvalue().replace(b"colrnclx", b"freenclx")
+    assert nclx_offset(data) is None
+    (tmp_path / "a.heic").write_bytes(data)
+    assert read_image(tmp_path / "a.heic").color.hdr == "PQ"
+    start = data.index(b"hvcC") - 4
+    for size in range(30, 110):  # damaged
+        signals_from_heif(data[:start] + struct.pack(">I", size) + data[start + 4 :])
 
 
 def test_hdr_metadata_of_avif_becomes_png_chunks(tmp_path):

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from lamnet_models.errors import ImageError
-from lamnet_models.image_io import read_image
+from lamnet_models.image_io import Picture, read_image
 from lamnet_models.image_io.color import png_chunk
 
 HEIGHT, WIDTH = 19, 35
@@ -92,6 +92,66 @@ def test_png(tmp_path, color, bits):
         chunks = png_chunk(b"PLTE", palette[:, :3].tobytes()) if color == 3 else b""
         chunks += png_chunk(b"tRNS", key) if is_transparent else b""
         check(tmp_path, png(values, color, bits, interlaced, chunks), expected)
+
+
+# PNM
+
+
+def pnm(kind, values, top):
+    """Return a PNM file; kind 7 for PAM."""
+    height, width, channels = values.shape
+    fields = f"WIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {top}\nTUPLTYPE X\nENDHDR"
+    header = f"P{kind}\n# comment\n{width} {height}" + (f"\n{top}" if kind not in (1, 4) else "")
+    header = f"P7\n# comment\n{fields}\n" if kind == 7 else f"{header}\n"
+    if kind <= 3:
+        return (header + "\n".join(map(str, values.ravel()))).encode()
+    if kind == 4:
+        return header.encode() + np.packbits(values[..., 0], axis=1).tobytes()
+    return header.encode() + values.astype(np.uint8 if top < 256 else ">u2").tobytes()
+
+
+@pytest.mark.parametrize("top", [1, 15, 255, 1023, 65535])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pnm(tmp_path, channels, top):
+    values = np.random.default_rng(channels).integers(0, top + 1, (9, 11, channels))
+    full, dtype = (255, np.uint8) if top < 256 else (65535, np.uint16)
+    expected = np.round(values / top * full).astype(dtype)
+    for kind in {1: (2, 5, 7), 3: (3, 6, 7)}.get(channels, (7,)):
+        check(tmp_path, pnm(kind, values, top), expected)
+        if kind != 7 and (top == 255 or (top == 65535 and channels == 1)):  # Pillow reads other colors as 8 bits
+            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a")), expected.squeeze())
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_pnm_bitmap(tmp_path, kind):
+    values = np.random.default_rng(0).integers(0, 2, (9, 11, 1)).astype(np.uint8)
+    check(tmp_path, pnm(kind, values, 1), decoded_by_pillow(pnm(kind, values, 1), "L"))
+    check(tmp_path, b"P1 3 2 101\n010", np.array([[0, 255, 0], [255, 0, 255]], np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"P5 2 2 255\n123", "truncated"),
+        (b"P6 9 99999 65535\n123", "truncated"),
+        (b"P2 2 2 255\n1 2 3", "truncated"),
+        (b"P4 9 2\n123", "truncated"),
+        (b"P5 2 2 15\n\0\1\2\20", "above the maximum 15"),
+        (b"P2 2 1 15\n1 16", "above the maximum 15"),
+        (b"P2 2 1 15\n1 x", "damaged"),
+        (b"P5 2 2", "header"),
+        (b"P5 0 2 255\n", "not supported"),
+        (b"P5 1 1 65536\n1234", "not supported"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 5\nMAXVAL 255\nENDHDR\n12345", "5 channels"),
+        (b"P5 1 1 255\n1P5 1 1 255\n2", "several images"),
+        (b"P5 99999 99999 255\n1", "at most"),
+    ],
+)
+def test_pnm_refused(tmp_path, data, reason):
+    (tmp_path / "a.pgm").write_bytes(data)
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_image(tmp_path / "a.pgm")
+    assert "\n" not in str(caught.value)
 
 
 # TIFF
@@ -212,17 +272,98 @@ def test_avif(tmp_path, subsampling, channels):
     check(tmp_path, data, imagecodecs.avif_decode(data))
 
 
+def deep_pixels(channels, height=HEIGHT, width=WIDTH):
+    """Return 16-bit pixels that include the extremes."""
+    values = pixels(channels, np.uint16, height, width)
+    values[0, 0], values[-1, -1] = 0, 65535
+    return values
+
+
+def heic(values, bits, mode=None, **options):
+    heif, file = pytest.importorskip("pillow_heif"), io.BytesIO()
+    mode = mode or ("L", "", "RGB", "RGBA")[values.shape[2] - 1] + ("" if bits == 8 else ";16")
+    options = {"quality": -1, "chroma": 444, "matrix_coefficients": 0, "bit_depth": bits, **options}
+    heif.encode(mode, values.shape[1::-1], values.tobytes(), file, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_avif_above_8_bits(tmp_path, channels, bits):
+    subsampling = "400" if channels == 1 else "444"
+    stored = np.round(deep_pixels(channels) / 65535 * (2**bits - 1)).astype(np.uint16)
+    data = imagecodecs.avif_encode(stored.squeeze(), level=95, pixelformat=subsampling, bitspersample=bits)
+    (tmp_path / "a").write_bytes(data)
+    picture = read_image(tmp_path / "a")
+    assert (picture.pixels.dtype, picture.bit_depth) == (np.uint16, bits)
+    reference = imagecodecs.avif_decode(data).reshape(HEIGHT, WIDTH, -1) / (2**bits - 1)
+    assert np.abs(picture.pixels / 65535 - reference).max() * (2**bits - 1) < 1.01
+    assert picture.pixels.max() == 65535
+
+
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("subsampling", ["420", "422"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_avif_above_8_bits_subsampled(tmp_path, channels, subsampling, matrix):
+    options = {"pixelformat": subsampling, "bitspersample": 10, "matrix": matrix}
+    data = imagecodecs.avif_encode(pixels(channels, np.uint16) >> 6, level=95, **options)
+    reference = imagecodecs.avif_decode(data)
+    for name, content in (("a", data), ("b", data.replace(b"colrnclx", b"freenclx"))):  # matrix from AV1's header
+        (tmp_path / name).write_bytes(content)
+        found = read_image(tmp_path / name).pixels
+        error = np.abs(found / 65535 * 1023 - reference)
+        assert error.mean() < 0.5  # 7 with repeated chroma
+        assert error.max() < 16  # where colors are clipped
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12])
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_heic_as_8_bits(tmp_path, monkeypatch, mode, bits):
-    heif = pytest.importorskip("pillow_heif")
-    monkeypatch.setattr(heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
-    values = pixels(len(mode), np.uint8 if bits == 8 else np.uint16)
-    values[0, 0], values[-1, -1] = 0, np.iinfo(values.dtype).max
-    file = io.BytesIO()
-    image = heif.from_bytes(mode if bits == 8 else f"{mode};16", (WIDTH, HEIGHT), values.tobytes())
-    image.save(file, quality=-1, chroma=444, matrix_coefficients=0)
-    (tmp_path / "a").write_bytes(file.getvalue())
-    found = read_image(tmp_path / "a").pixels
-    assert found.dtype == np.uint8
-    assert np.abs(found - values / (1 if bits == 8 else 257)).max() <= 2
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_heic_of_any_depth(tmp_path, channels, bits):
+    values = deep_pixels(channels) if bits > 8 else pixels(channels)
+    (tmp_path / "a").write_bytes(heic(values, bits))
+    picture = read_image(tmp_path / "a")
+    assert (picture.pixels.dtype, picture.bit_depth) == (values.dtype, None if bits == 8 else bits)
+    step = 2 if bits == 8 else 65535 / (2**bits - 1)  # 8 bits: rounding of the color conversion
+    assert np.abs(picture.pixels.astype(int) - values).max() <= step
+    assert bits == 8 or picture.pixels.max() == 65535
+
+
+def test_heic_with_premultiplied_alpha_above_8_bits(tmp_path):
+    values = deep_pixels(4)
+    values[..., 3] |= 0x4000
+    premultiplied = np.concatenate((values[..., :3] * (values[..., 3:] / 65535), values[..., 3:]), 2).astype(np.uint16)
+    (tmp_path / "a").write_bytes(heic(premultiplied, 12, "RGBa;16"))
+    assert np.abs(read_image(tmp_path / "a").pixels.astype(int) - values).max() < 5 * 16
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic_orientation_above_8_bits(tmp_path, orientation):
+    values, exif = deep_pixels(3), Image.Exif()
+    exif[274] = orientation
+    (tmp_path / "a").write_bytes(heic(values, 10, exif=exif.tobytes()))
+    expected = Picture(values).upright(orientation).pixels
+    assert np.abs(read_image(tmp_path / "a").pixels.astype(int) - expected).max() <= 64
+
+
+@pytest.mark.parametrize("subsampling", ["420", "422", "444"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_avif_orientation_above_8_bits(tmp_path, subsampling, turns):
+    values = deep_pixels(3, 20, 36)  # libheif rotates subsampled chroma
+    data = imagecodecs.avif_encode(values >> 6, level=95, pixelformat=subsampling, bitspersample=10)
+    (tmp_path / "a").write_bytes(data)
+    (pixel_information, rotation) = b"pixi\0\0\0\0\3\x0a\x0a\x0a", b"irot" + bytes((turns,)) + bytes(7)
+    (properties, essential) = b"\4\1\2\x83\4", b"\4\1\x83\4\x82"  # indices; the rotation last, as essential
+    assert (data.count(pixel_information), data.count(properties)) == (1, 1)
+    (tmp_path / "b").write_bytes(data.replace(pixel_information, rotation).replace(properties, essential))
+    picture = read_image(tmp_path / "b")
+    difference = picture.pixels.astype(int) - np.rot90(read_image(tmp_path / "a").pixels, turns)
+    assert np.abs(difference).mean() < 64  # one level
+    assert subsampling == "422" or np.abs(difference).max() <= 128  # of 4:2:2, clipped colors differ
+    assert picture.bit_depth == 10
+
+
+def test_avif_above_8_bits_truncated(tmp_path):
+    data = imagecodecs.avif_encode(deep_pixels(3) >> 6, level=95, pixelformat="444", bitspersample=10)
+    (tmp_path / "a").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(tmp_path / "a")

@@ -482,7 +482,7 @@ def jpeg_frame(marker, bits=8, channels=3):
         (b"8BPS\0\1" + bytes(99), "PSD"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
-        (b"P6 2 2 255 " + bytes(12), "PNM"),
+        (b"PF\n2 2\n-1.0\n" + bytes(48), "PFM"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI" + bytes(99), "Apple's variant of PNG"),
     ],
 )

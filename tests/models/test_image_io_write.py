@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 from lamnet_models import image_io
 from lamnet_models.errors import ImageError
 from lamnet_models.image_io import WRITABLE, Picture, read_image, write, write_image
+from lamnet_models.inference.sizing import resize_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY = SRGB[:16] + b"GRAY" + SRGB[20:]  # only the color space in the header is checked
@@ -171,6 +172,34 @@ def test_write_unsupported(tmp_path, name, pixels, reason):
         write_image(tmp_path / name, Picture(pixels))
     assert str(tmp_path / name) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("source_bits", "written_bits"), [(10, 10), (12, 12), (None, 12)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("extension", [".avif", ".heic"])
+def test_write_heif_above_8_bits(tmp_path, extension, channels, source_bits, written_bits):
+    if extension == ".heic":
+        pytest.importorskip("pillow_heif")
+    y, x = np.mgrid[:24, :32]
+    values = np.stack([x * 1000 + y * 900, y * 2000 + 9, 60000 - x * 500, 20000 + y * 1000 + x][:channels], axis=2)
+    write_image(tmp_path / f"a{extension}", Picture(values.astype(np.uint16), bit_depth=source_bits), quality=100)
+    back = read_image(tmp_path / f"a{extension}")
+    assert back.bit_depth == written_bits
+    found = back.pixels[..., [0, 3]] if channels == 2 else back.pixels[..., :channels]
+    error = (found.astype(int) - values) / 64  # in levels of 10 bits
+    assert np.abs(error).max() < 10
+    assert abs(error.mean()) < 0.2  # rounded, not truncated
+
+
+@pytest.mark.parametrize("extension", [".avif", ".heic"])
+def test_write_heif_of_upscaled_10_bits(tmp_path, extension):
+    if extension == ".heic":
+        pytest.importorskip("pillow_heif")
+    flat = np.full((16, 16, 3), 513 * 64 + 8, np.uint16)
+    write_image(tmp_path / f"a{extension}", Picture(flat, bit_depth=10))
+    picture = resize_image(read_image(tmp_path / f"a{extension}"), 32, 32)
+    write_image(tmp_path / f"b{extension}", picture)
+    assert read_image(tmp_path / f"b{extension}").bit_depth == 10
 
 
 @pytest.mark.parametrize(("extension", "side"), [(".webp", 16_383), (".jpg", 65_500)])

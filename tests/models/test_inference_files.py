@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from lamnet_models.errors import ImageError
+from lamnet_models.image_io import Picture, read_image, write_image
 from lamnet_models.inference.files import Options, plan_jobs, run_jobs, upscale_raw
 from lamnet_models.inference.upscaler import UpscalerPool
 
@@ -156,3 +157,21 @@ def test_background_unchanged_in_formats_with_alpha(tmp_path):
 def test_options_background_invalid(background):
     with pytest.raises(ValueError, match="background"):
         Options(background=background)
+
+
+def test_run_jobs_writes_16_bit_pnm_as_png(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (16, 16, 3), np.uint16)
+    (tmp_path / "a.ppm").write_bytes(b"P6 16 16 65535\n" + values.astype(">u2").tobytes())
+    (result,) = run_jobs(plan_jobs([tmp_path / "a.ppm"], suffix="_x2"), UpscalerPool(Greedy()))
+    assert (result.target, result.error) == (tmp_path / "a_x2.png", None)
+    assert read_image(result.target).pixels.dtype == np.uint16
+
+
+@pytest.mark.parametrize("name", ["a.avif", "a.heic"])
+def test_run_jobs_keeps_10_bits(tmp_path, name):
+    if name == "a.heic":
+        pytest.importorskip("pillow_heif")
+    write_image(tmp_path / name, Picture(np.full((16, 16, 3), 33000, np.uint16), bit_depth=10))
+    (result,) = run_jobs(plan_jobs([tmp_path / name], suffix="_x2"), UpscalerPool(Greedy()))
+    assert (result.target.suffix, result.error) == (f".{name[2:]}", None)
+    assert read_image(result.target).bit_depth == 10

@@ -272,6 +272,30 @@ def test_initialize_from_partial_match(tmp_path):
     assert initialize_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("random: blocks.2")
 
 
+@pytest.mark.parametrize(("from_channels", "to_channels"), [(3, 1), (1, 3)])
+def test_initialize_from_other_channels(tmp_path, from_channels, to_channels):
+    small = {"embed_dim": 8, "depth": 1, "num_heads": 1, "num_blocks": 1}
+    source = create_model("lamnet_x2", in_chans=from_channels, **small)
+    save_checkpoint(source, tmp_path / "x2.safetensors")
+    model = create_model("lamnet_x2", in_chans=to_channels, **small)
+    note = f"adapted from in_chans={from_channels} to in_chans={to_channels}"
+    assert initialize_from(model, tmp_path / "x2.safetensors")["taken"].endswith(note)
+    gray = torch.rand(1, 1, 24, 24)
+    expected = source(gray.expand(1, from_channels, 24, 24)).mean(1, keepdim=True)
+    found = model(gray.expand(1, to_channels, 24, 24)).mean(1, keepdim=True)
+    center = (..., slice(20, 28), slice(20, 28))  # the padding differs
+    torch.testing.assert_close(found[center], expected[center], atol=1e-3, rtol=0)
+    other_scale = create_model("lamnet_x3", in_chans=to_channels, **small)
+    description = initialize_from(other_scale, tmp_path / "x2.safetensors")["taken"]
+    assert description.endswith(f"{note}; random: upsample")
+
+
+def test_train_rejects_gray_model(tmp_path, photos):
+    recipe = load_recipe("quick").with_overrides({"model_args": {"in_chans": 1}, "data": [str(photos)]})
+    with pytest.raises(TrainingError, match="in_chans=3"):
+        train(recipe, tmp_path / "run")
+
+
 def test_train_outputs(tmp_path):
     callback = Recorder()
     recipe = load_recipe("quick").with_overrides({"steps": 60, "valid_every": 30, "save_every": 20, "log_every": 20})
