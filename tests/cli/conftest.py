@@ -7,7 +7,6 @@ from lamnet_cli.main import main
 
 from lamnet_models import LAMNet, save_checkpoint
 
-
 # typer builds all commands anew for each call, which takes longer than most commands.
 get_command = functools.cache(typer.main.get_command)
 
