@@ -5,6 +5,8 @@ import pytest
 import torch
 from lamnet_cli import train
 
+from lamnet_models.training.trainer import Trainer
+
 TINY = (
     "model_args={embed_dim: 8, num_blocks: 1, depth: 1, num_heads: 1}",
     "steps=4",
@@ -76,6 +78,23 @@ def test_train_signals(lamnet, tmp_path, monkeypatch, number, code):
     assert "lamnet train --resume -o" in err.splitlines()[-1]
     states = sorted((tmp_path / "run" / "states").glob("step_*.pt"))
     assert [torch.load(state)["step"] for state in states] == [3, 5]  # after the next step
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_train_signal_during_exchange_saves(lamnet, tmp_path, monkeypatch):
+    synchronize = Trainer._synchronize
+
+    def late(self, signals):
+        result = synchronize(self, signals)
+        if self.step == 2:
+            signal.raise_signal(signal.SIGTERM)  # too late for this step
+        return result
+
+    monkeypatch.setattr(Trainer, "_synchronize", late)
+    settings = (*TINY[:1], *TINY[2:], "steps=100", "valid_every=0", "save_every=0", "save_minutes=0")
+    assert lamnet("train", "quick", *settings, "-o", tmp_path / "run")[0] == 143
+    (state,) = (tmp_path / "run" / "states").glob("step_*.pt")
+    assert torch.load(state)["step"] == 3
 
 
 def test_train_processes_under_launcher(lamnet, tmp_path, monkeypatch):
