@@ -101,11 +101,13 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        is_pointwise = torch.Tag.pointwise in func.tags
+        # In place, the result is the first argument; the operator would only check shapes, slowly.
+        result = args[0] if is_pointwise and name.endswith("_") else func(*args, **kwargs)
         if flops := flop_registry.get(func.overloadpacket):
             self.macs += flops(*args, **kwargs, out_val=result) // 2  # torch counts multiply and add separately
-        name = func.overloadpacket.__name__
-        is_arithmetic = torch.Tag.pointwise in func.tags and name not in ("clone", "copy_", "_to_copy", "fill_")
+        is_arithmetic = is_pointwise and name not in ("clone", "copy_", "_to_copy", "fill_")
         if is_arithmetic or name in self.REDUCTIONS:
             tensors = [item for item in (*args, result) if isinstance(item, torch.Tensor)]
             self.elements += max((tensor.numel() for tensor in tensors), default=0)

@@ -1,5 +1,6 @@
 """Documentation pages: Python blocks run, and the commands and options shown exist."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import typer
 from lamnet_cli.main import app
 
+get_command = functools.cache(typer.main.get_command)
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -33,9 +35,9 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "lamnet " in "".join(blocks(page, "bash"))], ids=name_of)
 def test_shown_commands_and_options_exist(page):
-    unknown = []
+    unknown, main_command = [], get_command(app)
     for command in _commands("\n".join(blocks(page, "bash"))):
-        click_command = typer.main.get_command(app)
+        click_command = main_command
         for word in command[1:]:
             if word in getattr(click_command, "commands", {}):
                 click_command = click_command.commands[word]

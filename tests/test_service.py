@@ -220,7 +220,7 @@ def exported(tmp_path_factory):
 
 def test_exported_model_graceful_shutdown(tmp_path, photo, exported):
     network, path = exported
-    Image.open(sample_path("coffee")).save(tmp_path / "long.png")
+    Image.open(sample_path("coffee")).resize((300, 200)).save(tmp_path / "long.png")
     responses = []
     with serving(tmp_path, path) as (client, process):
         assert client.get("/health").json()["scale"] == 2
@@ -236,4 +236,4 @@ def test_exported_model_graceful_shutdown(tmp_path, photo, exported):
         process.send_signal(signal.SIGTERM)
         request.join(DEADLINE)
         process.wait(DEADLINE)
-    assert pixels(responses[0].content).shape == (800, 1200, 3)
+    assert pixels(responses[0].content).shape == (400, 600, 3)

@@ -149,7 +149,6 @@ class Trainer:
             while self.progress < 1 and not stopped:
                 self._step()
                 stop, save = self._synchronize(signals)
-                signals.save = False
                 if self.step % recipe.log_every == 0:
                     self._report()
                 elif self.step == first:
@@ -250,7 +249,10 @@ class Trainer:
             Number of the stop signal, 0 for none, and whether to save.
         """
         seconds = self.seconds if self.accelerator.is_main_process else 0.0
-        values = [float(signals.stop), float(signals.save), seconds]
+        save = signals.save
+        if save:  # a signal from here on is kept for the next step
+            signals.save = False
+        values = [float(signals.stop), float(save or signals.stop > 0), seconds]
         if self.accelerator.num_processes > 1:
             local = torch.tensor([values], dtype=torch.float64, device=self.accelerator.device)
             values = self.accelerator.gather(local).amax(dim=0).tolist()

@@ -1,14 +1,21 @@
+import functools
+
 import pytest
 import torch
+import typer
 from lamnet_cli.main import main
 
 from lamnet_models import LAMNet, save_checkpoint
+
+# typer builds all commands anew for each call, which takes longer than most commands.
+get_command = functools.cache(typer.main.get_command)
 
 
 @pytest.fixture
 def lamnet(capsys, monkeypatch):
     """Function that runs the command in this process; returns exit code, standard output and standard error."""
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(typer.main, "get_command", get_command)
 
     def run(*arguments):
         with pytest.raises(SystemExit) as end:

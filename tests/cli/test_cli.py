@@ -124,6 +124,7 @@ def test_info_checkpoint_training(lamnet):
     code, out, _ = lamnet("info", path)
     assert code == 0
     assert "3707" in out
+    assert "base model" not in out  # it is a published one
 
 
 def test_create_pretrained_checkpoint(lamnet, tmp_path):

@@ -9,7 +9,7 @@ from lamnet_models import load_model
 
 def test_create_set_and_info(lamnet, tmp_path):
     file = tmp_path / "my.safetensors"
-    settings = ("--set", "window.strides=1,2", "window.steps=3,3")
+    settings = ("--set", "window.strides=1,2", "window.steps=3,3", "num_blocks=1", "depth=1")
     code, out, _ = lamnet("create", "lamnet_x2", *settings, "-o", file)
     assert code == 0
     assert "3,3 (published: 3,2,1)" in out
@@ -18,7 +18,6 @@ def test_create_set_and_info(lamnet, tmp_path):
     assert (base["model"], base["params"]) == ("lamnet_x2", 828_364)
     assert base["differences"]["window.steps"] == {"own": [3, 3], "base": [3, 2, 1]}
     assert "1,2 (base: 1,2,4)" in lamnet("info", file)[1]
-    assert "base" not in lamnet("info", "lamnet_x2")[1]
 
 
 @pytest.mark.parametrize("setting", ["num_heds=2", "num_heads=x", "num_heads=3", "num_heads"])

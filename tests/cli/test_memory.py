@@ -24,12 +24,12 @@ def model(tmp_path_factory):
     return path
 
 
-def test_info_estimates_memory(lamnet, monkeypatch):
+def test_info_estimates_memory(lamnet, model, monkeypatch):
     monkeypatch.setattr(planner, "used_memory", lambda: 2**28)  # varies between the two calls
-    memory = json.loads(lamnet("info", "lamnet_x4", "--size", "1920x1080", "--json")[1])["memory"]
+    memory = json.loads(lamnet("info", model, "--size", "1920x1080", "--json")[1])["memory"]
     assert memory["whole"] > memory["exact"] > memory["exact_in_files"] > 0
-    assert memory["files"] == 1920 * 1080 * (3 * 64 * 4 + 16 * 3)
-    shown = lamnet("info", "lamnet_x4", "--size", "1920x1080")[1]
+    assert memory["files"] == 1920 * 1080 * (3 * 16 * 4 + 4 * 3)
+    shown = lamnet("info", model, "--size", "1920x1080")[1]
     assert f"{memory['whole'] / 1e9:.2f} GB without tiling" in shown
 
 
@@ -69,20 +69,20 @@ def test_upscale_max_memory_falls_back_to_png(lamnet, tmp_path, model, monkeypat
     assert (tmp_path / "a_x2.png").is_file()
 
 
-def mmapped_bytes(variables=None):
-    """Bytes of a large tensor that the allocator maps separately, and so returns to the system when it is freed."""
+def mmapped_bytes(folder, variables=None):
+    """Bytes of a large block that the allocator maps separately, and so returns to the system when it is freed."""
     lines = [
-        "import ctypes, torch; from lamnet_cli.main import configure_allocator; configure_allocator()",
+        "import ctypes; from lamnet_cli.main import configure_allocator; configure_allocator()",
         "class State(ctypes.Structure): _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]",
-        "mallinfo = ctypes.CDLL(None).mallinfo2; mallinfo.restype = State",
-        "before = getattr(mallinfo(), '4'); x = torch.empty(6_000_000); print(getattr(mallinfo(), '4') - before)",
+        "c = ctypes.CDLL(None); c.mallinfo2.restype = State; c.malloc.restype = ctypes.c_void_p",
+        "before = getattr(c.mallinfo2(), '4'); c.malloc(24_000_000); print(getattr(c.mallinfo2(), '4') - before)",
     ]
     command = [sys.executable, "-c", "\n".join(lines)]
     environment = os.environ | (variables or {})
-    return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_configure_allocator_respects_environment():
-    assert mmapped_bytes() == 0
-    assert mmapped_bytes({"MALLOC_MMAP_THRESHOLD_": "1000000"}) >= 24_000_000
+def test_configure_allocator_respects_environment(tmp_path):
+    assert mmapped_bytes(tmp_path) == 0
+    assert mmapped_bytes(tmp_path, {"MALLOC_MMAP_THRESHOLD_": "1000000"}) >= 24_000_000

@@ -1,4 +1,11 @@
+import os
+import signal
+
 import pytest
+import torch
+from lamnet_cli import train
+
+from lamnet_models.training.trainer import Trainer
 
 TINY = (
     "model_args={embed_dim: 8, num_blocks: 1, depth: 1, num_heads: 1}",
@@ -51,6 +58,43 @@ def test_train_wrong_usage(lamnet, tmp_path, arguments, code, match):
     assert err.splitlines()[-1].startswith("lamnet: error: ")
     assert match in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_train_signals(lamnet, tmp_path, monkeypatch, number, code):
+    """In this process; test_training_processes sends signals to other processes."""
+
+    def on_report(self, report):
+        if report.step in signals:
+            signal.raise_signal(signals[report.step])
+
+    signals = {2: signal.SIGUSR1, 4: number}
+    monkeypatch.setattr(train._PlainProgress, "on_report", on_report)
+    settings = (*TINY[:1], *TINY[2:4], "log_every=1", "steps=100", "valid_every=0", "save_every=0", "save_minutes=0")
+    result, out, err = lamnet("train", "quick", *settings, "-o", tmp_path / "run")
+    assert (result, out) == (code, "")
+    assert err.count("state saved") == 1
+    assert "lamnet train --resume -o" in err.splitlines()[-1]
+    states = sorted((tmp_path / "run" / "states").glob("step_*.pt"))
+    assert [torch.load(state)["step"] for state in states] == [3, 5]  # after the next step
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_train_signal_during_exchange_saves(lamnet, tmp_path, monkeypatch):
+    synchronize = Trainer._synchronize
+
+    def late(self, signals):
+        result = synchronize(self, signals)
+        if self.step == 2:
+            signal.raise_signal(signal.SIGTERM)  # too late for this step
+        return result
+
+    monkeypatch.setattr(Trainer, "_synchronize", late)
+    settings = (*TINY[:1], *TINY[2:], "steps=100", "valid_every=0", "save_every=0", "save_minutes=0")
+    assert lamnet("train", "quick", *settings, "-o", tmp_path / "run")[0] == 143
+    (state,) = (tmp_path / "run" / "states").glob("step_*.pt")
+    assert torch.load(state)["step"] == 3
 
 
 def test_train_processes_under_launcher(lamnet, tmp_path, monkeypatch):

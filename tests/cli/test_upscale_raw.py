@@ -15,17 +15,8 @@ WIDTH, HEIGHT, FRAMES = 16, 12, 5
 
 
 @pytest.fixture
-def pipe(tiny_model):
-    def run(data, *options):
-        command = [sys.executable, "-m", "lamnet_cli", "upscale", "-", "-n", str(tiny_model), *options]
-        return subprocess.run(command, input=data, capture_output=True, check=False, timeout=120)
-
-    return run
-
-
-@pytest.fixture
-def pipe_here(tiny_model, monkeypatch, capsysbinary):
-    """As ``pipe``, in this process."""
+def pipe(tiny_model, monkeypatch, capsysbinary):
+    """Function that upscales raw frames from standard input, in this process."""
 
     def run(data, *options):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
@@ -42,15 +33,15 @@ def video():
 
 def test_raw_frames(pipe, tiny_model):
     result = pipe(video().tobytes(), "--size", f"{WIDTH}x{HEIGHT}", "-o", "-")
-    assert (result.returncode, result.stderr) == (0, b"lamnet: loading PyTorch\n")
+    assert (result.returncode or 0, result.stderr) == (0, b"")
     frames = np.frombuffer(result.stdout, np.uint8).reshape(FRAMES, 2 * HEIGHT, 2 * WIDTH, 3)
     upscaler = Upscaler(tiny_model)
     for frame, upscaled in zip(video(), frames, strict=True):
         np.testing.assert_array_equal(upscaled, upscaler(frame))
 
 
-def test_raw_truncated_stream(pipe_here):
-    result = pipe_here(video().tobytes()[:-7], "--size", f"{WIDTH}x{HEIGHT}", "-s", "1.5")
+def test_raw_truncated_stream(pipe):
+    result = pipe(video().tobytes()[:-7], "--size", f"{WIDTH}x{HEIGHT}", "-s", "1.5")
     assert result.returncode == 1
     assert len(result.stdout) == (FRAMES - 1) * WIDTH * HEIGHT * 3 * 9 // 4
     assert result.stderr.decode().count("\n") == 1
@@ -72,8 +63,8 @@ def test_raw_wrong_usage(lamnet, arguments, code, match):
     assert (result[0], result[1], match in result[2]) == (code, "", True)
 
 
-def test_raw_empty_stream(pipe_here):
-    result = pipe_here(b"", "--size", "4x4")
+def test_raw_empty_stream(pipe):
+    result = pipe(b"", "--size", "4x4")
     assert (result.returncode, result.stdout) == (1, b"")
     assert b"frames" in result.stderr
 

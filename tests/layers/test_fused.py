@@ -29,7 +29,6 @@ pytestmark = pytest.mark.usefixtures("launches", "poisoned")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TINY = FocalWindow((1, 2), (1, 1))
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-SIZES = [(1, 1), (1, 9), (9, 1), (7, 5), (2, 67), (37, 2)]
 
 
 def randn(*shape, dtype=torch.float64, seed=0):
@@ -44,11 +43,11 @@ def assert_matches(result, expected, dtype):
     assert error.mean() <= TOLERANCE[dtype] / 3 * expected.abs().max()
 
 
-def check_pass(x, hidden, window, heads):
+def check_pass(x, hidden, window, heads, dims=(3, 2)):
     channels, taps = x.shape[1], heads * window.taps
     matrix, bias = (randn(*shape, dtype=hidden.dtype, seed=1) / 2 for shape in ((taps, channels), (taps,)))
     rings = list(window.strides), list(window.steps)
-    for dim in (3, 2):
+    for dim in dims:
         exact = (tensor.double() for tensor in (x, hidden, matrix[..., None, None], bias))
         expected = pass_reference.naive(*exact, window, heads, dim)
         result = focal_pass(x, hidden, matrix, bias, *rings, heads, dim)
@@ -62,18 +61,22 @@ def check_gate(x, dtype=torch.float64):
     assert_matches(dual_gate(x, weight, bias), expected, x.dtype)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_edge_sizes(size, launches):
-    window = FocalWindow() if max(size) < 10 else TINY  # the interpreter is slow
-    check_pass(randn(1, 4, *size), randn(1, 4, *size, seed=3), window, heads=2)
+# In the interpreter, the time of a kernel is proportional to the number of its tiles and taps.
+@pytest.mark.parametrize(
+    ("size", "dims"),
+    [((1, 1), (3, 2)), ((1, 9), (3, 2)), ((9, 1), (3, 2)), ((7, 5), (3, 2)), ((2, 67), (3,)), ((37, 2), (2,))],
+)
+def test_edge_sizes(size, dims, launches):
+    window = FocalWindow() if size == (7, 5) else FocalWindow((1, 2, 4), (1, 1, 1))
+    check_pass(randn(1, 4, *size), randn(1, 4, *size, seed=3), window, 2, dims)
     check_gate(randn(2, 10, *size))
-    assert launches == {"_focal_pass_kernel": 2, "_dual_gate_kernel": 1}
+    assert launches == {"_focal_pass_kernel": len(dims), "_dual_gate_kernel": 1}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_dtypes(dtype):
-    check_pass(randn(2, 6, 6, 11, dtype=dtype), randn(2, 6, 6, 11, dtype=dtype, seed=3), TINY, heads=2)
-    check_gate(randn(2, 6, 6, 11, dtype=dtype), dtype)
+    check_pass(randn(1, 6, 3, 11, dtype=dtype), randn(1, 6, 3, 11, dtype=dtype, seed=3), TINY, heads=2)
+    check_gate(randn(1, 6, 3, 11, dtype=dtype), dtype)
 
 
 def test_mixed_dtypes_promote():
@@ -97,14 +100,14 @@ LAYOUTS = {
     "channels last": lambda t: t.contiguous(memory_format=torch.channels_last),
     "transposed": lambda t: t.mT.contiguous().mT,
     "every second": lambda t: t.repeat_interleave(2, 3)[..., ::2],
-    "expanded": lambda t: t[:1, :, :1].expand(2, -1, 6, -1),
+    "expanded": lambda t: t[:1, :, :1].expand(2, -1, 3, -1),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_memory_layouts(layout):
-    check_pass(layout(randn(2, 4, 6, 7)), layout(randn(2, 4, 6, 7, seed=3)), TINY, heads=2)
-    check_gate(layout(randn(2, 4, 6, 7)))
+    check_pass(layout(randn(2, 4, 3, 5)), layout(randn(2, 4, 3, 5, seed=3)), TINY, heads=2)
+    check_gate(layout(randn(2, 4, 3, 5)))
 
 
 def test_empty_batch(launches):

@@ -56,10 +56,13 @@ def assert_matches(x, weights, grad, window, heads, dim):
     assert [result.dtype for result in results[1:]] == [x.dtype, weights.dtype]
 
 
-@pytest.mark.parametrize("dim", [-1, -2])
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (7, 5), (2, 67), (37, 2)])
+# In the interpreter, the time of a kernel is proportional to the number of its tiles and taps.
+@pytest.mark.parametrize(
+    ("size", "dim"),
+    [*itertools.product([(1, 1), (1, 9), (9, 1), (7, 5)], (-1, -2)), ((2, 67), -1), ((37, 2), -2)],
+)
 def test_edge_sizes(size, dim, launches):
-    window = FocalWindow()
+    window = FocalWindow() if size == (7, 5) else FocalWindow((1, 2, 4), (1, 1, 1))
     assert_matches(*sample(size, window, 2, 4), window, 2, dim)
     assert set(launches) == {"_forward_kernel", "_grad_x_kernel", "_grad_weights_kernel"}
 
@@ -67,7 +70,7 @@ def test_edge_sizes(size, dim, launches):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("dim", [-1, -2])
 def test_dtypes(dtype, dim):
-    assert_matches(*sample((6, 11), TINY, 2, 6, batch=2, dtype=dtype), TINY, 2, dim)
+    assert_matches(*sample((3, 11), TINY, 2, 6, dtype=dtype), TINY, 2, dim)
 
 
 @pytest.mark.parametrize("types", [(torch.float16, torch.float32), (torch.float32, torch.float64)])
@@ -89,7 +92,7 @@ def test_windows_and_heads(window, heads, channels):
 @pytest.mark.parametrize("layout", ["channels_last", "transposed", "every_second", "expanded"])
 def test_memory_layouts(layout):
     for dim in (-1, -2):
-        x, weights, grad = sample((6, 7), TINY, 2, 4, batch=2)
+        x, weights, grad = sample((3, 5), TINY, 2, 4, batch=2)
         if layout == "channels_last":
             x, weights, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, weights, grad))
         elif layout == "transposed":
@@ -97,7 +100,7 @@ def test_memory_layouts(layout):
         elif layout == "every_second":
             x, weights, grad = (t.repeat_interleave(2, 3)[..., ::2] for t in (x, weights, grad))
         else:
-            x, grad = x[:1].expand(2, -1, -1, -1), grad[:, :, :1].expand(-1, -1, 6, -1)
+            x, grad = x[:1].expand(2, -1, -1, -1), grad[:, :, :1].expand(-1, -1, 3, -1)
         assert_matches(x, weights, grad, TINY, 2, dim)
 
 
@@ -110,7 +113,8 @@ def test_empty_batch(launches):
 def test_gradcheck():
     x, weights, _ = sample((2, 3), TINY, 1, 2)
     inputs = (x.requires_grad_(), weights.requires_grad_())
-    assert gradcheck(lambda x, w: focal_aggregate(x, w, TINY, num_heads=1, dim=-2, backend="triton"), inputs)
+    aggregate = partial(focal_aggregate, window=TINY, num_heads=1, dim=-2, backend="triton")
+    assert gradcheck(aggregate, inputs, fast_mode=True)
 
 
 def test_unneeded_gradients_not_computed(launches):
@@ -128,11 +132,11 @@ def test_second_derivative_raises():
 
 
 def test_opcheck():
-    x, weights, grad = sample((4, 5), TINY, 2, 4)
+    x, weights, grad = sample((2, 3), TINY, 2, 4)
     arguments = [list(TINY.strides), list(TINY.steps), 2, 3]
     torch.library.opcheck(ops.focal_aggregate, (x.requires_grad_(), weights.requires_grad_(), *arguments))
     tensors = (grad, x.detach(), weights.detach())
-    for needs_grad in itertools.product((True, False), repeat=2):
+    for needs_grad in ((True, True), (True, False), (False, True)):
         torch.library.opcheck(ops.focal_aggregate_backward, (*tensors, *arguments, list(needs_grad)))
 
 

@@ -238,12 +238,12 @@ def test_evaluation_infinite_psnr(tmp_path):
     assert result.to_dict()["psnr"] is None
 
 
-def test_evaluation_published_by_architecture(shared, tmp_path):
+def test_evaluation_published_by_architecture(build_dataset, tmp_path):
     model = create_model("lamnet_x4")
     assert [published_name(create_model(name)) for name in VARIANTS] == list(VARIANTS)
     assert published_name(create_model("lamnet_x4", embed_dim=32)) is None
     save_checkpoint(model, tmp_path / "mine.safetensors")
-    result = evaluate(tmp_path / "mine.safetensors", "set5", data_dir=shared / "data/benchmarks", limit=1)
+    result = evaluate(tmp_path / "mine.safetensors", "set5", data_dir=build_dataset(scale=4, count=1))
     assert result.published == (32.51, 0.8983)
     assert "(paper, full dataset: 32.51 dB, 0.8983)" in result.summary()
     assert published("lamnet_large_x2", "manga109") == (39.38, 0.9785)

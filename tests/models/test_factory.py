@@ -73,15 +73,17 @@ import timm
 
 
 @pytest.mark.parametrize("imports", [TIMM_FIRST, TIMM_LAST], ids=["timm first", "timm last"])
-def test_timm_registration_in_either_import_order(imports):
+def test_timm_registration_in_either_import_order(imports, tmp_path):
     code = f"""
 {imports}
 import sys
 assert timm.list_models(module="lamnet") == sorted(lamnet_models.list_models()), timm.list_models("lamnet*")
 assert not any(type(finder).__module__.startswith("lamnet") for finder in sys.meta_path)
+assert not {{"accelerate", "matplotlib", "psutil", "pyvips", "skimage"}} & sys.modules.keys()
 assert type(timm.create_model("lamnet_x4", pretrained=True)) is lamnet_models.LAMNet
 """
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
 
 
@@ -342,9 +344,8 @@ def test_configured_hub_searched_last(tmp_path):
         "no_proxy": "127.0.0.1",
     }
     try:
-        process = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
-        )
+        command = [sys.executable, "-c", code]
+        process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     finally:
         server.shutdown()
     assert process.returncode == 0, process.stderr

@@ -65,7 +65,7 @@ VARIANTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(size=st.tuples(SIDES, SIDES), batch=st.integers(1, 2), tile=st.integers(5, 70), changes=VARIANTS)
 def test_forward_exact_equals_whole(size, batch, tile, changes):
     model = build(**changes)
@@ -76,7 +76,7 @@ def test_forward_exact_equals_whole(size, batch, tile, changes):
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-10 * whole.abs().max().item())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(size=st.tuples(SIDES, SIDES), tile=st.integers(5, 40), changes=VARIANTS, channels=st.integers(1, 4))
 def test_upscaler_exact_equals_whole_for_every_dtype(size, tile, changes, channels):
     model = build(**changes, dtype=torch.float32)

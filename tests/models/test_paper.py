@@ -10,15 +10,26 @@ from PIL import Image
 from lamnet_layers import FocalSeparableAttention
 from lamnet_models import LAMNet, ModelError, TrainingError, create_model, save_checkpoint
 from lamnet_models.benchmarking import PEERS
+from lamnet_models.cost import Complexity
 from lamnet_models.evaluation import evaluate
 from lamnet_models.evaluation.results import published_table3, published_table4
-from lamnet_models.paper import ITEMS, Score, Table, figures, item_options, reproduce
+from lamnet_models.paper import ITEMS, Score, Table, figures, item_options, reproduce, tables
 from lamnet_models.paper.ablations import Budget
 from lamnet_models.paper.kernels import dynamic_kernels, rank, sparsity
 from lamnet_models.paper.reproduction import compare_with_printed
 from lamnet_models.paper.tables import CHANNELS, GROUPS, MACS, PARAMS, VARIANTS, K, count_modules
 
 SMALL = {"model_args": {"embed_dim": 16, "num_blocks": 1, "depth": 1}, "batch": 1, "patch": 8}
+
+
+@pytest.fixture
+def fast_costs(monkeypatch):
+    """Count only parameters; operations take a second per network."""
+
+    def complexity(model):
+        return Complexity(sum(p.numel() for p in model.parameters()), 10**9, 10**9, None, (1, 1))
+
+    monkeypatch.setattr(tables, "complexity", complexity)
 
 
 def column(result, name, table=0):
@@ -94,7 +105,7 @@ def test_table_3_without_datasets(tmp_path):
     assert any("Urban100 not found" in note for note in result.tables[1].notes)
 
 
-def test_table_3_evaluates_datasets_and_peers(build_dataset, tmp_path):
+def test_table_3_evaluates_datasets_and_peers(build_dataset, tmp_path, fast_costs):
     root = build_dataset(count=2)
     torch.manual_seed(0)
     torch.save(PEERS["swinir_light"](2).state_dict(), tmp_path / "swinir.pth")
@@ -132,7 +143,7 @@ def test_table_4_costs():
         ITEMS["table4"](variants=["all"])
 
 
-def test_table_4_trains_variants(tmp_path):
+def test_table_4_trains_variants(tmp_path, fast_costs):
     options = {"variants": ["full", "FSA → MHDLSA", "DGFN → GDFN"], "folder": tmp_path, "limit": 1, **SMALL}
     result = ITEMS["table4"](train="2", **options)
     assert column(result, "steps") == [2, 2, 2]

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 from filelock import FileLock
+from lamnet_cli.launching import launch
 
 from lamnet_models import TrainingError, train
+from lamnet_models.training import processes
 from lamnet_models.training.callbacks import NullCallback, read_log
 from lamnet_models.training.processes import join_processes
+from lamnet_models.training.recipe import parse_settings
 
 NARROW = "model_args={embed_dim: 8, num_blocks: 1, depth: 1, num_heads: 1}"
 SHORT = ["batch=4", "patch=8", "log_every=1", "valid_every=0", "valid_crop=32", "data=[sample]"]
@@ -74,14 +78,38 @@ def losses(folder):
     return [line["loss"] for line in read_log(log) if line["kind"] == "report"] if log.exists() else []
 
 
-def test_train_two_processes(tmp_path):
-    """Two processes with B patches each give the losses of one with 2B."""
-    finish(start(tmp_path / "one", NARROW, "steps=6"))
-    out, err = finish(start(tmp_path / "two", NARROW, "steps=6", "--processes=2"))
+@pytest.fixture
+def patched_script(tmp_path):
+    """A script that patches a module and runs the command; each process that runs the patch writes a file."""
+    script = tmp_path / "patched.py"
+    script.write_text(
+        "import os, pathlib, lamnet_cli.main, lamnet_models.training.trainer as trainer\n"
+        "create = trainer.create_model\n"
+        "def create_model(*arguments, **options):\n"
+        "    pathlib.Path(__file__).with_name(os.environ['RANK']).touch()\n"
+        "    return create(*arguments, **options)\n"
+        "trainer.create_model = create_model\n"
+        "lamnet_cli.main.main()\n"
+    )
+    return script
+
+
+def test_train_two_processes(tmp_path, patched_script):
+    """Two processes with B patches each give the losses of one with 2B; a script is run in each process."""
+    settings = (NARROW, "steps=300", "schedule=constant", "save_every=0", "save_minutes=0")
+    process = start(tmp_path / "two", *settings, "--processes=2", program=(str(patched_script),))
+    wait_for(lambda: losses(tmp_path / "two"), process)
+    process.send_signal(signal.SIGUSR1)
+    out, err = finish(process)
+    assert (tmp_path / "0").exists()
+    assert (tmp_path / "1").exists()
     assert len(out.splitlines()) == 1
-    assert len([line for line in err.splitlines() if "step 6  loss" in line]) == 1
-    assert len(losses(tmp_path / "one")) == 6
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    assert len([line for line in err.splitlines() if "step 300  loss" in line]) == 1
+    steps = [torch.load(path)["step"] for path in sorted((tmp_path / "two/states").glob("step_*.pt"))]
+    assert len(steps) == 2
+    assert steps[0] < steps[1] == len(losses(tmp_path / "two")) == 300
+    train("quick", tmp_path / "one", **parse_settings([*SHORT, NARROW, "steps=6", "schedule=constant"]))
+    assert losses(tmp_path / "two")[:6] == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
 @pytest.mark.slow
@@ -105,8 +133,26 @@ LAUNCHERS = [
 ]
 
 
-@pytest.mark.parametrize(("rank", "size"), [LAUNCHERS[-1], pytest.param(*LAUNCHERS[1], marks=pytest.mark.slow)])
-def test_join_processes_launcher_variables(rank, size):
+@pytest.mark.parametrize(("rank", "size"), LAUNCHERS)
+def test_join_processes_launcher_variables(monkeypatch, rank, size):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS"):  # restored after the test
+        monkeypatch.setenv(name, "1")
+        if name != "OMP_NUM_THREADS":
+            monkeypatch.delenv(name)
+    for name, value in {rank: "1", size: "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+    def join(*_, **__):
+        return SimpleNamespace(process_index=int(os.environ["RANK"]), num_processes=int(os.environ["WORLD_SIZE"]))
+
+    monkeypatch.setattr(processes, "PartialState", join)
+    state = join_processes()
+    assert (state.process_index, state.num_processes) == (1, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "size"), [LAUNCHERS[1], LAUNCHERS[-1]])
+def test_join_processes_of_launcher(rank, size):
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # on a free port
     code = "from lamnet_models.training.processes import join_processes as join; s = join(); "
     code += "print(s.process_index, s.num_processes, s.device.type, s.backend)"
@@ -150,24 +196,35 @@ def test_join_processes_invalid_variables(tmp_path, monkeypatch, environment, na
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_launcher_script_worker_killed(tmp_path, rank):
-    """A script that patches a module patches it in each process; the loss of a process ends the run."""
-    script = tmp_path / "patched.py"
-    script.write_text(
-        "import os, pathlib, lamnet_cli.main, lamnet_models.training.trainer as trainer\n"
-        "create = trainer.create_model\n"
-        "def create_model(*arguments, **options):\n"
-        "    pathlib.Path(__file__).with_name(os.environ['RANK']).touch()\n"
-        "    return create(*arguments, **options)\n"
-        "trainer.create_model = create_model\n"
-        "lamnet_cli.main.main()\n"
-    )
+@pytest.mark.parametrize("rank", [0, 1])
+def test_launch_worker_killed(capfd, rank):
+    code = f"import os, time; os.environ['RANK'] == '{rank}' and os.kill(os.getpid(), 9); time.sleep(1000)"
+    assert launch([sys.executable, "-c", code], 2) == 137
+    _, err = capfd.readouterr()
+    assert err == f"lamnet: error: process {rank} was killed by SIGKILL; resume with --resume\n"
+
+
+def test_launcher_killed(tmp_path):
+    # In place of the package, which takes seconds to import:
+    lines = ("from types import SimpleNamespace as N", "distributed = N(TCPStore=lambda *_, **__: N(port=1))")
+    (tmp_path / "torch.py").write_text("\n".join([*lines, "get_num_threads = lambda: 2"]))
+    work = "from lamnet_cli.launching import exit_with_launcher as f; import os, pathlib, time; f(); "
+    work += "pathlib.Path(os.environ['RANK']).touch(); time.sleep(1000)"
+    code = "import sys; from lamnet_cli.launching import launch; launch([sys.executable, '-c', sys.argv[1]], 2)"
+    process = subprocess.Popen([sys.executable, "-c", code, work], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists(), process)
+    ranks = workers(process)
+    process.kill()
+    process.communicate()
+    assert_gone(ranks.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_train_worker_killed(tmp_path, rank):
     settings = (NARROW, "steps=100000", "schedule=constant", "--processes=2")
-    process = start(tmp_path / "run", *settings, program=(str(script),))
+    process = start(tmp_path / "run", *settings)
     wait_for(lambda: losses(tmp_path / "run"), process)
-    assert (tmp_path / "0").exists()
-    assert (tmp_path / "1").exists()
     ranks = workers(process)
     ranks[rank].kill()
     _, err = finish(process, 137)
@@ -178,17 +235,11 @@ def test_launcher_script_worker_killed(tmp_path, rank):
     assert_gone(ranks.values())
 
 
-def test_train_folder_in_use(tmp_path):
+@pytest.mark.slow
+def test_train_launcher_killed(tmp_path):
     run = tmp_path / "run"
     process = start(run, NARROW, "steps=100000", "schedule=constant", "--processes=2")
     wait_for(lambda: losses(run), process)
-    before = (run / "recipe.yaml").read_bytes()
-    for resume in (False, True):
-        with pytest.raises(TrainingError, match="output must be"):
-            train("quick", run, resume=resume)
-    assert (run / "recipe.yaml").read_bytes() == before
-    done = len(losses(run))
-    wait_for(lambda: len(losses(run)) > done, process)
     ranks = workers(process)
     process.kill()  # also ends the workers and releases the lock
     process.communicate()
@@ -237,22 +288,24 @@ def test_train_killed_resume_bit_exact(tmp_path):
 @pytest.mark.parametrize(
     ("number", "code", "processes"),
     [
-        (signal.SIGINT, 130, 1),
         (signal.SIGTERM, 143, 2),
-        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, 1, marks=pytest.mark.slow),
     ],
 )
-def test_train_signals(tmp_path, number, code, processes):
+def test_train_folder_in_use_until_stopped(tmp_path, number, code, processes):
+    run = tmp_path / "run"
     settings = (NARROW, "steps=100000", "schedule=constant", "save_every=0", "save_minutes=0")
-    process = start(tmp_path / "run", *settings, f"--processes={processes}")
-    wait_for(lambda: len(losses(tmp_path / "run")) > 2, process)
-    process.send_signal(signal.SIGUSR1)
-    states = tmp_path / "run" / "states"
-    wait_for(lambda: any(states.glob("step_*.pt")), process)
-    first = {path.name for path in states.glob("step_*.pt")}
-    done = len(losses(tmp_path / "run"))
-    wait_for(lambda: len(losses(tmp_path / "run")) > done + 2, process)
+    process = start(run, *settings, f"--processes={processes}")
+    wait_for(lambda: losses(run), process)
+    before = (run / "recipe.yaml").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match="output must be"):
+            train("quick", run, resume=resume)
+    assert (run / "recipe.yaml").read_bytes() == before
+    done = len(losses(run))
+    wait_for(lambda: len(losses(run)) > done, process)
     ranks = workers(process) if processes > 1 else {}
     process.send_signal(number)
     _, err = finish(process, code)
@@ -260,9 +313,10 @@ def test_train_signals(tmp_path, number, code, processes):
     assert len([line for line in err.splitlines() if "state saved" in line]) == 1
     assert "lamnet train --resume -o" in err.splitlines()[-1]
     assert "Traceback" not in err
-    last = max(states.glob("step_*.pt"))
-    assert last.name not in first
-    assert torch.load(last)["step"] == len(losses(tmp_path / "run"))
+    (state,) = (run / "states").glob("step_*.pt")
+    step = torch.load(state)["step"]
+    assert step == len(losses(run))
+    assert train("quick", run, resume=True, steps=step + 1).step == step + 1
 
 
 @pytest.fixture
