@@ -72,14 +72,18 @@ def apply_chunked(
 
 
 def has_hooks(*modules: nn.Module) -> bool:
-    """Return whether a forward hook is registered for the modules, their submodules or all modules."""
-    hooks = (
-        hooks
-        for module in modules
-        for submodule in module.modules()
-        for hooks in (submodule._forward_hooks, submodule._forward_pre_hooks)
+    """Return whether a hook is registered for the modules, their submodules or all modules."""
+    return bool(_has_any_global_hook()) or any(_has_hooks(module) for module in modules)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return (
+        bool(module._forward_hooks)
+        or bool(module._forward_pre_hooks)
+        or bool(module._backward_hooks)
+        or bool(module._backward_pre_hooks)
+        or any(_has_hooks(child) for child in module._modules.values() if child is not None)
     )
-    return any(hooks) or _has_any_global_hook()
 
 
 def simulated_device_type(x: Tensor) -> str:

@@ -62,19 +62,20 @@ def run_fused(
     if not all(_is_plain(*convolution) for convolution in fused.convolutions) or has_hooks(*modules):
         return None
     check_feature_map("x", x, fused.sizes[0])
-    parameters = [parameter for module, *_ in fused.convolutions for parameter in (module.weight, module.bias)]
+    parameters = [parameter for module, *_ in fused.convolutions for parameter in module._parameters.values()]
     if norm is not None:
-        if not norm.weight.numel() == norm.bias.numel() == residual.alpha.numel() == x.shape[1]:
+        gain, shift, alpha = norm.weight, norm.bias, residual.alpha
+        if not gain.numel() == shift.numel() == alpha.numel() == x.shape[1]:
             return None
-        parameters = [norm.weight, norm.bias, *parameters, residual.alpha]
-    if not all(_is_float32(parameter) for parameter in parameters):
+        parameters = [gain, shift, *parameters, alpha]
+    if not all(_is_float32(parameter) and parameter.device == x.device for parameter in parameters):
         return None
-    from .ops.native.operators import native_layer
+    from .ops.native.operators import Layer, native_layer
 
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters))
-    layer = (fused.kernel, list(fused.sizes), list(fused.strides), list(fused.steps))
-    options = (1e-5, False, False) if norm is None else (norm.eps, True, True)
-    return native_layer(x, parameters, *layer, *options, save)[0]
+    norm_and_residual = (1e-5, False, False) if norm is None else (norm.eps, True, True)
+    layer = Layer(fused.kernel, list(fused.sizes), list(fused.strides), list(fused.steps), *norm_and_residual)
+    return native_layer(x, parameters, layer, save)[0]
 
 
 def is_unmodified(module: nn.Module, *kinds: type[nn.Module]) -> bool:
@@ -99,7 +100,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def _supports_input(x: Tensor) -> bool:
-    if is_traced(x) or not _is_float32(x) or torch.is_autocast_enabled("cpu"):
+    if is_traced(x) or not _is_float32(x) or simulated_device_type(x) != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     if torch.jit.is_tracing() or _is_exporting() or torch._C._are_functorch_transforms_active():
         return False
@@ -112,20 +113,21 @@ def _is_exporting() -> bool:
 
 def _is_float32(tensor: Tensor) -> bool:
     # Subclasses have operations of their own.
-    return (
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.dtype == torch.float32
-        and simulated_device_type(tensor) == "cpu"
-    )
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32
 
 
 def _is_plain(module: nn.Module, in_channels: int, weight_shape: tuple[int, ...]) -> bool:
+    if not is_unmodified(module, nn.Conv2d):
+        return False
+    parameters = module._parameters  # many times faster than attributes
+    weight, bias = parameters.get("weight"), parameters.get("bias")
     return (
-        is_unmodified(module, nn.Conv2d)
-        and module.weight.shape == weight_shape
+        len(parameters) == 2
+        and weight is not None
+        and weight.shape == weight_shape
         and module.in_channels == in_channels
-        and module.bias is not None
-        and module.bias.shape == weight_shape[:1]
+        and bias is not None
+        and bias.shape == weight_shape[:1]
         and module.stride == module.dilation == (1, 1)
         and module.padding == tuple(size // 2 for size in weight_shape[2:])
         and module.padding_mode == "zeros"

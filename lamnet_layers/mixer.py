@@ -9,7 +9,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from .adapters import LayerType, create_layer, register_layer
-from .focal_attention import FocalSeparableAttention
+from .focal_attention import FocalPass, FocalSeparableAttention
 from .fusion import FusedLayer, is_unmodified, run_fused
 from .validation import check_divides, check_feature_map, check_int, check_same_shape, refuse_scripting
 
@@ -191,7 +191,10 @@ class ULM(nn.Module):
         branches = (self.channel, CSM), (self.spatial, FocalSeparableAttention), (self.exchange, IEM)
         if not all(is_unmodified(module, kind) for module, kind in branches):
             return None
-        passes = self.spatial.horizontal.fused(), self.spatial.vertical.fused()
+        horizontal, vertical = self.spatial.horizontal, self.spatial.vertical
+        if not is_unmodified(horizontal, FocalPass) or not is_unmodified(vertical, FocalPass):
+            return None
+        passes = horizontal.fused(), vertical.fused()
         if passes[0].backend != passes[1].backend:
             return None
         dim, half, reduced = self.dim, self.dim // 2, self.channel.reduce.out_channels

@@ -193,7 +193,7 @@ def test_second_derivative():
 
 
 def test_operator_registration():
-    from lamnet_layers.ops.native.operators import native_layer
+    from lamnet_layers.ops.native import operators  # noqa: F401
 
     layer = randomize(FocalPass(8, num_heads=2))
     parameters = [p.detach().requires_grad_() for p in layer.parameters()]
@@ -202,7 +202,7 @@ def test_operator_registration():
     # Not test_aot_dispatch_dynamic: it compares the maps, whose padding is undefined. See the test with torch.compile.
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     for save in (False, True):
-        opcheck(native_layer, (x, parameters, *arguments, save), test_utils=tests)
+        opcheck(torch.ops.lamnet.native_layer.default, (x, parameters, *arguments, save), test_utils=tests)
 
 
 def test_gradients_numerically():
@@ -213,12 +213,13 @@ def test_gradients_numerically():
 
 
 def test_flop_formula():
-    from lamnet_layers.ops.native.operators import native_layer
+    from lamnet_layers.ops.native.operators import Layer, native_layer
 
+    layer = Layer("feed_forward", [8, 8], [], [], 1e-5, False, False)
     parameters = [p.detach().requires_grad_() for p in DGFN(8).parameters()]
     x = torch.randn(1, 8, 10, 10, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
-        native_layer(x, parameters, "feed_forward", [8, 8], [], [], 1e-5, False, False, True)[0].sum().backward()
+        native_layer(x, parameters, layer, True)[0].sum().backward()
     forward = 2 * 100 * (2 * 8 * 16 + 9 * 16)
     assert counter.get_total_flops() == 3 * forward
 
@@ -235,7 +236,34 @@ def test_hook_on_inner_module_sees_its_input(calls):
     assert calls[-1] == "mixer forward"
 
 
-def test_replaced_modules_are_called():
+def test_backward_hook_on_inner_module_is_called():
+    layer = DGFN(8)
+    gradients = []
+    layer.depthwise.register_full_backward_hook(lambda *_: gradients.append(1))
+    layer(torch.randn(1, 8, 5, 5, requires_grad=True)).sum().backward()
+    assert gradients == [1]
+
+
+@pytest.mark.parametrize("path", ["spatial.vertical", "spatial", "channel", "exchange"])
+def test_replaced_branches_are_called(path):
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module, self.calls = module, 0
+
+        def forward(self, *inputs):
+            self.calls += 1
+            return self.module(*inputs)
+
+    mixer = ULM(16)
+    expected = mixer(x := torch.randn(1, 16, 5, 6))
+    wrapper = Wrapper(mixer.get_submodule(path))
+    mixer.set_submodule(path, wrapper)
+    torch.testing.assert_close(mixer(x), expected)
+    assert wrapper.calls == 1
+
+
+def test_replaced_convolutions_are_called():
     class Doubled(nn.Conv2d):
         def forward(self, x):
             return 2 * super().forward(x)

@@ -75,10 +75,10 @@ def test_random_layers(layer, batch, height, width, layout, grad_layout, threads
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        out = native_layer(inputs[0], inputs[1:], *layer, True)[0]
+        out = native_layer(inputs[0], inputs[1:], layer, True)[0]
         results = [out, *torch.autograd.grad(out, inputs, grad)]
         with torch.no_grad():
-            inference = native_layer(inputs[0], inputs[1:], *layer, False)[0]
+            inference = native_layer(inputs[0], inputs[1:], layer, False)[0]
     finally:
         torch.set_num_threads(before)
     expected, eager = (evaluate(layer, tensors, grad) for tensors in (exact, inputs))

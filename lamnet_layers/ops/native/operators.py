@@ -105,111 +105,99 @@ def _feed_forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
     return F.conv2d(torch.cat((gate * x1, gate * x2), 1), *last)
 
 
-@torch.library.custom_op("lamnet::native_layer", mutates_args=(), device_types="cpu")
-def native_layer(
-    x: Tensor,
-    parameters: list[Tensor],
-    kernel: str,
-    sizes: list[int],
-    strides: list[int],
-    steps: list[int],
-    eps: float,
-    norm: bool,
-    residual: bool,
-    save: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return the output of a layer and the maps of its forward pass.
+# Defined without torch.library.custom_op, whose conversions take as long as a layer of a small image.
+_LIBRARY = torch.library.Library("lamnet", "FRAGMENT")
+_LAYER = "str kernel, SymInt[] sizes, SymInt[] strides, SymInt[] steps, float eps, bool norm, bool residual"
+_LIBRARY.define(f"native_layer(Tensor x, Tensor[] parameters, {_LAYER}, bool save) -> (Tensor, Tensor)")
+_LIBRARY.define(f"native_layer_backward(Tensor grad, Tensor x, Tensor maps, Tensor[] parameters, {_LAYER}) -> Tensor[]")
+
+
+def native_layer(x: Tensor, parameters: list[Tensor], layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
+    """Return the output of a layer and the maps of its forward pass, as the operator ``lamnet::native_layer``.
 
     The output is channels last if the input is, except of a focal pass, and else contiguous.
 
     Args:
         x: Features, (B, C, H, W), float32 on a CPU.
         parameters: Parameters in the order of the kernel, without the absent ones.
-        kernel: See [`Layer`][lamnet_layers.ops.native.operators.Layer], as the following arguments.
-        sizes: Sizes of the layer.
-        strides: Strides of the window.
-        steps: Steps of the window.
-        eps: Added to the variance by the norm.
-        norm: Whether the input is normalized.
-        residual: Whether the output is scaled and added to the input.
+        layer: The layer.
         save: Whether the maps hold what the backward pass needs, or are working memory only.
     """
-    layer = Layer(kernel, sizes, strides, steps, eps, norm, residual)
+    return torch.ops.lamnet.native_layer.default(x, parameters, *layer, save)
+
+
+@torch.library.impl(_LIBRARY, "native_layer", "CPU")
+def _forward(x: Tensor, parameters: list[Tensor], *layer) -> tuple[Tensor, Tensor]:
+    *layer, save = layer
+    layer = Layer(*layer)
     config = layer.config()
     out, maps = _empty_outputs(x, layer, save)
     if x.numel():
         slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
         result = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
-        library.forward(kernel, config, _with_adjacent_columns(x), result, slots, maps, save)
+        library.forward(layer.kernel, config, _with_adjacent_columns(x), result, slots, maps, save)
         if result is not out:
             out.copy_(result)
     return out, maps
 
 
-@native_layer.register_fake
-def _(x: Tensor, parameters, *layer) -> tuple[Tensor, Tensor]:
+@torch.library.register_fake("lamnet::native_layer", lib=_LIBRARY)
+def _(x: Tensor, parameters: list[Tensor], *layer) -> tuple[Tensor, Tensor]:
     *layer, save = layer
     return _empty_outputs(x, Layer(*layer), save)
 
 
-@torch.library.custom_op("lamnet::native_layer_backward", mutates_args=(), device_types="cpu")
-def native_layer_backward(
-    grad: Tensor,
-    x: Tensor,
-    maps: Tensor,
-    parameters: list[Tensor],
-    kernel: str,
-    sizes: list[int],
-    strides: list[int],
-    steps: list[int],
-    eps: float,
-    norm: bool,
-    residual: bool,
-) -> list[Tensor]:
-    """Return the gradients of the input and of the parameters."""
-    layer = Layer(kernel, sizes, strides, steps, eps, norm, residual)
+@torch.library.impl(_LIBRARY, "native_layer_backward", "CPU")
+def _gradients(grad: Tensor, x: Tensor, maps: Tensor, parameters: list[Tensor], *layer) -> list[Tensor]:
+    layer = Layer(*layer)
+    kernel, config = layer.kernel, layer.config()
     grads = _empty_gradients(x, parameters)
     if not x.numel():
         return [grads[0], *(gradient.zero_() for gradient in grads[1:])]
     inputs = [_with_adjacent_columns(tensor) for tensor in ((grad,) if kernel == "focal_pass" else (x, grad))]
     slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
-    config = layer.config()
     working_maps = x.new_empty(library.maps_shape(kernel, config, x.shape, library.BACKWARD))
     library.backward(kernel, config, inputs, grads[0], slots, maps, working_maps, layer.slots(grads[1:]))
     return grads
 
 
-@native_layer_backward.register_fake
-def _(grad: Tensor, x: Tensor, maps: Tensor, parameters, *layer) -> list[Tensor]:
+@torch.library.register_fake("lamnet::native_layer_backward", lib=_LIBRARY)
+def _(grad: Tensor, x: Tensor, maps: Tensor, parameters: list[Tensor], *layer) -> list[Tensor]:
     return _empty_gradients(x, parameters)
 
 
-def _save(ctx, inputs, output) -> None:
-    x, parameters, *layer, save = inputs
-    ctx.layer = Layer(*layer) if save else None
-    ctx.save_for_backward(x, output[1] if save else None, *parameters)
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)  # the gradient of output[1] would be zeros as large as itself
+class _Autograd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, layer: Layer, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            out, maps = native_layer(x, parameters, layer, True)
+        ctx.layer = layer
+        ctx.save_for_backward(x, maps, *parameters)
+        ctx.mark_non_differentiable(maps)
+        ctx.set_materialize_grads(False)  # the gradient of the maps would be zeros as large as themselves
+        return out, maps
+
+    @staticmethod
+    def backward(ctx, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, maps, *parameters = ctx.saved_tensors
+        if grad is None:
+            return None, None, *(None for _ in parameters)
+        if torch.is_grad_enabled():  # create_graph=True: the kernels have no second derivative
+            inputs = [x, *parameters]
+            needed = [tensor for tensor in inputs if tensor.requires_grad]
+            computed = iter(torch.autograd.grad(ctx.layer.reference(x, parameters), needed, grad, create_graph=True))
+            return None, *(next(computed) if tensor.requires_grad else None for tensor in inputs)
+        return None, *torch.ops.lamnet.native_layer_backward.default(grad, x, maps, parameters, *ctx.layer)
 
 
-def _backward(ctx, grad: Tensor, _: Tensor | None):
-    x, maps, *parameters = ctx.saved_tensors
-    if ctx.layer is None:
-        raise RuntimeError("the forward pass must run with save=True for a backward pass")
-    rest = ([] if value == [] else None for value in ctx.layer)  # PyTorch takes an empty list for one of tensors
-    if grad is None:
-        return None, [None] * len(parameters), *rest, None
-    if torch.is_grad_enabled():  # create_graph=True: the kernels have no second derivative
-        inputs = [x, *parameters]
-        needed = [tensor for tensor in inputs if tensor.requires_grad]
-        computed = iter(torch.autograd.grad(ctx.layer.reference(x, parameters), needed, grad, create_graph=True))
-        grads = [next(computed) if tensor.requires_grad else None for tensor in inputs]
-    else:
-        grads = native_layer_backward(grad, x, maps, parameters, *ctx.layer)
-    return grads[0], grads[1:], *rest, None
-
-
-native_layer.register_autograd(_backward, setup_context=_save)
+@torch.library.impl(_LIBRARY, "native_layer", "Autograd")
+def _autograd(x: Tensor, parameters: list[Tensor], *layer) -> tuple[Tensor, Tensor]:
+    *layer, save = layer
+    layer = Layer(*layer)
+    if save:
+        return _Autograd.apply(layer, x, *parameters)
+    with torch._C._AutoDispatchBelowAutograd():
+        return native_layer(x, parameters, layer, False)
 
 
 @register_flop_formula(torch.ops.lamnet.native_layer)

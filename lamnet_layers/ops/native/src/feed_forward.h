@@ -191,7 +191,7 @@ class FeedForwardBackward {
       : w(weights), shape(shape), n(round_up(shape.width)),
         rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))), zeros(w.both * (n + FeedForwardMaps::kBorder) + 2 * kLanes) {}
 
-  long scratch() const { return rows * n * (w.dim + w.both) + n * (w.dim + w.both) + zeros + rows * 64 + 4096; }
+  long scratch() const { return block_pitch(rows, n) * 2 * (w.dim + w.both) + n * w.both + zeros + 4096; }
 
   // `grad`: a map for the gradient of the depthwise convolution's output, laid out as FeedForwardMaps::hidden.
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
@@ -213,19 +213,19 @@ class FeedForwardBackward {
 
   void gated(const Map& grad_out, const FeedForwardMaps& maps, const Map& grad, FeedForwardGradients& sums, long begin,
              long end, Arena arena) const {
-    const long line = line_stride(w.dim, n), wide = line_stride(w.both, n), pitch = maps.pitch;
-    float *result = arena.take(rows * line), *product = arena.take(rows * wide), *d = arena.take(w.both * n);
+    const long block = block_pitch(rows, n), pitch = maps.pitch;
+    float *result = arena.take(w.dim * block), *product = arena.take(w.both * block), *d = arena.take(w.both * n);
     float* zero = arena.take(zeros);
     std::memset(zero, 0, zeros * sizeof(float));
+    copy_rows(grad_out, w.dim, begin, end, shape.width, result, block, n);
     for (long y = begin; y < end; y++) {
-      float *g = result + (y - begin) * line, *q = product + (y - begin) * wide;
-      copy_row(grad_out, w.dim, y, 0, shape.width, g, n);
-      multiply(w.out_transposed, g, n, n, d, n);
+      float* q = product + (y - begin) * n;
+      multiply(w.out_transposed, result + (y - begin) * n, block, n, d, n);
       const float* lines[3] = {y > 0 ? maps.hidden.at(y - 1) : zero, maps.hidden.at(y),
                                y + 1 < shape.height ? maps.hidden.at(y + 1) : zero};
       for (int c = 0; c < w.hidden; c++) {
         const int other = c + w.hidden;
-        float *q1 = q + c * n, *q2 = q + other * n;
+        float *q1 = q + c * block, *q2 = q + other * block;
         for (float* x : {q1, q2}) {
           const int channel = x == q1 ? c : other;
           const long offset = channel * pitch;
@@ -248,38 +248,38 @@ class FeedForwardBackward {
         clear_line(out2 + 1 + shape.width, pitch - 1 - shape.width);
       }
     }
-    add_outer_product({result, n, line}, w.dim, {product, n, wide}, w.both, end - begin, n, sums.out);
-    add_sums({result, n, line}, w.dim, end - begin, n, sums.out_bias);
+    add_outer_product({result, block, n}, w.dim, {product, block, n}, w.both, end - begin, n, sums.out);
+    add_sums({result, block, n}, w.dim, end - begin, n, sums.out_bias);
   }
 
   void outer(const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps, const Map& grad,
              FeedForwardGradients& sums, long begin, long end, Arena arena) const {
-    const long line = line_stride(w.dim, n), wide = line_stride(w.both, n), pitch = maps.pitch;
-    float *inputs = arena.take(rows * line), *hidden = arena.take(rows * wide), *result = arena.take(line);
+    const long block = block_pitch(rows, n), pitch = maps.pitch;
+    float *inputs = arena.take(w.dim * block), *hidden = arena.take(w.both * block), *result = arena.take(w.dim * block);
     float* zero = arena.take(zeros);
     std::memset(zero, 0, zeros * sizeof(float));
     auto row = [&](const Map& map, long y) { return y >= 0 && y < shape.height ? map.at(y) : zero; };
     for (int c = 0; c < w.both; c++) kernel_gradient(maps, grad, sums, c, begin, end, row);
+    copy_rows(x, w.dim, begin, end, shape.width, inputs, block, n);
     for (long y = begin; y < end; y++) {
-      float *dh = hidden + (y - begin) * wide, *normalized = inputs + (y - begin) * line;
+      float *dh = hidden + (y - begin) * n, *normalized = inputs + (y - begin) * n, *grad_in = result + (y - begin) * n;
       const float* rows[3] = {row(grad, y - 1), row(grad, y), row(grad, y + 1)};
       for (int c = 0; c < w.both; c++) {
         const long offset = c * pitch;
-        convolve3x3(rows[0] + offset, rows[1] + offset, rows[2] + offset, w.flipped + 9 * c, 0.0f, n, dh + c * n);
+        convolve3x3(rows[0] + offset, rows[1] + offset, rows[2] + offset, w.flipped + 9 * c, 0.0f, n, dh + c * block);
       }
-      clear_columns(dh, n, w.both, shape.width, n);
-      copy_row(x, w.dim, y, 0, shape.width, normalized, n);
+      clear_columns(dh, block, w.both, shape.width, n);
       const float *mean = maps.norm.at(y), *scale = mean + maps.norm.channel;
       if (w.norm)
         for (int c = 0; c < w.dim; c++)
           for (long p = 0; p < n; p += kLanes)
-            store(normalized + c * n + p, (load(normalized + c * n + p) - load(mean + p)) * load(scale + p));
-      multiply(w.in_transposed, dh, n, n, result, n);
-      if (w.norm) normalize_backward(normalized, result, n, w.dim, n, scale);
-      write_row(result, n, w.dim, shape.width, w.residual ? grad_out : Map{}, grad_x, y, 0);
+            store(normalized + c * block + p, (load(normalized + c * block + p) - load(mean + p)) * load(scale + p));
+      multiply(w.in_transposed, dh, block, n, grad_in, block);
+      if (w.norm) normalize_backward(normalized, grad_in, block, w.dim, n, scale);
     }
-    add_outer_product({hidden, n, wide}, w.both, {inputs, n, line}, w.dim, end - begin, n, sums.in);
-    add_sums({hidden, n, wide}, w.both, end - begin, n, sums.in_bias);
+    write_rows(result, block, n, w.dim, shape.width, w.residual ? grad_out : Map{}, grad_x, begin, end);
+    add_outer_product({hidden, block, n}, w.both, {inputs, block, n}, w.dim, end - begin, n, sums.in);
+    add_sums({hidden, block, n}, w.both, end - begin, n, sums.in_bias);
   }
 
   template <class Row>

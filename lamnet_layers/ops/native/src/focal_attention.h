@@ -38,8 +38,8 @@ class FocalPass {
         rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))) {}
 
   long scratch() const {
-    return (rows * (2 * w.channels + w.outputs()) + 3 * w.channels + 2 * w.outputs() + 1) * padded +
-           (rows + 2 * radius) * n + rows * 64 + 4096;
+    return block_pitch(rows, padded) * (w.channels + w.outputs()) +
+           (3 * w.channels + 2 * w.outputs() + 1) * padded + (rows + 2 * radius) * n + 4096;
   }
 
   void forward(const Team& team, const Map& x, const Map& out, const FocalPassMaps& maps, bool save,
@@ -82,30 +82,35 @@ class FocalPass {
 
   // Line of a row of a map; `storage` receives a padded copy for horizontal passes.
   Line input_line(const Map& map, int channels, long y, float* storage) const {
+    return input_line(map, channels, y, storage, padded);
+  }
+
+  Line input_line(const Map& map, int channels, long y, float* storage, long pitch) const {
     if (vertical) return column_line(map, y, 0, shape.height, w.window);
-    copy_row(map, channels, y, 0, shape.width, storage, padded, radius);
-    return row_line(storage, padded, w.window);
+    for (int c = 0; c < channels; c++)
+      pad_line(map.at(y) + c * map.channel, shape.width, storage + c * pitch, padded, radius);
+    return row_line(storage, pitch, w.window);
   }
 
   void weight_gradients(const Map& grad_out, const FocalPassMaps& maps, const FocalPassGradientMaps& grads,
                         PassGradients& sums, long begin, long end, Arena arena) const {
-    const long count = end - begin, weight_line = line_stride(w.outputs(), n), padded_line = line_stride(w.channels, padded);
-    float *projected = arena.take(rows * weight_line), *lines = arena.take(rows * padded_line + kLanes);
+    const long count = end - begin, block = block_pitch(rows, n), padded_block = block_pitch(rows, padded);
+    float *projected = arena.take(w.outputs() * block), *lines = arena.take(w.channels * padded_block + kLanes);
     float* column = arena.take((rows + 2 * radius) * n);
     for (long y = begin; y < end; y++) {
       copy_row(grad_out, w.channels, y, 0, shape.width, grads.result.at(y), n);
-      const Line x = input_line(maps.x, w.channels, y, lines + (y - begin) * padded_line);
-      w.backward_weights(x, grads.result.at(y), n, maps.weights.at(y), n, n, projected + (y - begin) * weight_line, n,
+      const Line x = input_line(maps.x, w.channels, y, lines + (y - begin) * padded, padded_block);
+      w.backward_weights(x, grads.result.at(y), n, maps.weights.at(y), n, n, projected + (y - begin) * n, block,
                          grads.hidden.at(y), n);
     }
-    sums.add(w, {projected, n, weight_line}, {grads.hidden.at(begin), n, grads.hidden.row},
+    sums.add(w, {projected, block, n}, {grads.hidden.at(begin), n, grads.hidden.row},
              {maps.hidden.at(begin), n, maps.hidden.row}, count, n);
     if (vertical) {
       add_column_kernel_gradient(w, grads.hidden, maps.x, shape.height, begin, end, n, column, sums.kernel);
       return;
     }
     for (int c = 0; c < w.channels; c++)
-      add_kernel_gradient(grads.hidden.at(begin) + c * n, grads.hidden.row, lines + c * padded, padded_line, 1, count,
+      add_kernel_gradient(grads.hidden.at(begin) + c * n, grads.hidden.row, lines + c * padded_block, padded, 1, count,
                           n, w.size(), sums.kernel + c * w.size());
   }
 };

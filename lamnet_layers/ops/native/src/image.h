@@ -63,8 +63,8 @@ class Arena {
 // Maps have an odd number of channels: with a power of two, the rows of a column would share a few cache sets.
 constexpr int odd(int channels) { return channels | 1; }
 
-// Distance between the lines of a block, for the same reason.
-constexpr long line_stride(long channels, long pitch) { return channels * pitch + 16; }
+// Distance between the channels of a block of lines: not a power of two either.
+constexpr long block_pitch(long lines, long n) { return lines * n + 16; }
 
 struct Free {
   void operator()(float* p) const { std::free(p); }
@@ -168,16 +168,25 @@ INLINE void clear_line(float* line, long n) {
   for (; i < n; i++) line[i] = 0;
 }
 
-// Copies columns [first, last) of a row to lines of `pitch` pixels with `border` zeros before them; the rest of the lines
-// is set to 0.
+// Copies n pixels to a line of `size` pixels with `border` zeros before them; the rest of the line is set to 0.
+INLINE void pad_line(const float* from, long n, float* line, long size, long border = 0) {
+  clear_line(line, border);
+  copy_line(from, n, line + border);
+  clear_line(line + border + n, size - border - n);
+}
+
+// Copies columns [first, last) of a row to padded lines of `pitch` pixels.
 static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch,
                      long border = 0) {
-  for (int c = 0; c < channels; c++) {
-    float* line = out + c * pitch;
-    clear_line(line, border);
-    copy_line(map.at(y) + c * map.channel + first, last - first, line + border);
-    clear_line(line + border + last - first, pitch - border - last + first);
-  }
+  for (int c = 0; c < channels; c++)
+    pad_line(map.at(y) + c * map.channel + first, last - first, out + c * pitch, pitch, border);
+}
+
+// Copies rows [begin, end) to a block of lines of n pixels. Channel by channel: rows of a channel are close in memory.
+static void copy_rows(const Map& map, int channels, long begin, long end, long width, float* out, long pitch, long n) {
+  for (int c = 0; c < channels; c++)
+    for (long y = begin; y < end; y++)
+      pad_line(map.at(y) + c * map.channel, width, out + c * pitch + (y - begin) * n, n);
 }
 
 static void clear_columns(float* lines, long pitch, int channels, long first, long last) {
@@ -185,21 +194,27 @@ static void clear_columns(float* lines, long pitch, int channels, long first, lo
     for (int c = 0; c < channels; c++) clear_line(lines + c * pitch + first, last - first);
 }
 
-// Writes n pixels of lines, plus those of the same place in `shortcut` if it has data.
+// Writes n pixels of a line, plus those of the same place in `shortcut` if it has data.
+INLINE void write_line(const float* line, int channel, long n, const Map& shortcut, const Map& out, long y, long x) {
+  float* result = out.at(y) + channel * out.channel + x;
+  if (!shortcut.data) return copy_line(line, n, result);
+  const float* other = shortcut.at(y) + channel * shortcut.channel + x;
+  long i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(result + i, load(line + i) + load(other + i));
+  for (; i < n; i++) result[i] = line[i] + other[i];
+}
+
 static void write_row(const float* lines, long pitch, int channels, long n, const Map& shortcut, const Map& out, long y,
                       long x) {
-  for (int c = 0; c < channels; c++) {
-    const float* line = lines + c * pitch;
-    float* result = out.at(y) + c * out.channel + x;
-    if (!shortcut.data) {
-      copy_line(line, n, result);
-      continue;
-    }
-    const float* other = shortcut.at(y) + c * shortcut.channel + x;
-    long i = 0;
-    for (; i + kLanes <= n; i += kLanes) store(result + i, load(line + i) + load(other + i));
-    for (; i < n; i++) result[i] = line[i] + other[i];
-  }
+  for (int c = 0; c < channels; c++) write_line(lines + c * pitch, c, n, shortcut, out, y, x);
+}
+
+// Writes rows [begin, end) from a block of lines of n pixels.
+static void write_rows(const float* lines, long pitch, long n, int channels, long width, const Map& shortcut,
+                       const Map& out, long begin, long end) {
+  for (int c = 0; c < channels; c++)
+    for (long y = begin; y < end; y++)
+      write_line(lines + c * pitch + (y - begin) * n, c, width, shortcut, out, y, 0);
 }
 
 // Normalizes n pixels over the channels in place; mean and inverse deviation are stored unless null.

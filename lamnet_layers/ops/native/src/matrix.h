@@ -92,6 +92,7 @@ static __attribute__((noinline)) void outer_tile(Block y, Block x, long lines, l
     for (long p = 0; p < n; p += kLanes) {
       Vec xs[COLS];
       UNROLL for (int j = 0; j < COLS; j++) xs[j] = load(x.data + j * x.channel + p);
+      UNROLL for (int j = 0; j < COLS; j++) __builtin_prefetch(x.data + (COLS + j) * x.channel + p);
       UNROLL for (int i = 0; i < ROWS; i++) {
         const Vec ys = load(y.data + i * y.channel + p);
         UNROLL for (int j = 0; j < COLS; j++) sum[i][j] += ys * xs[j];
@@ -113,6 +114,7 @@ INLINE void outer_rows(Block y, Block x, int cols, long lines, long n, float* ou
 
 // out[i][j] += Σ y[i] · x[j] over the pixels of a block of lines.
 static void add_outer_product(Block y, int rows, Block x, int cols, long lines, long n, float* out) {
+  if (y.line == n && x.line == n) n *= lines, lines = 1;
   constexpr int kRows = kManyRegisters ? 6 : 4;
   int i = 0;
   for (; i + kRows <= rows; i += kRows)

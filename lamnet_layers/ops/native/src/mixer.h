@@ -328,9 +328,8 @@ class MixerBackward {
         rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))) {}
 
   long scratch() const {
-    const long block = rows * (2 * w.dim + 4 * w.half + w.reduced + w.horizontal.outputs());
-    return (block + 4L * w.dim + 2 * w.horizontal.outputs() + 2 * w.half + 4) * padded +
-           (rows + 2 * radius) * n + rows * 128 + 4096;
+    return block_pitch(rows, padded) * (3 * w.dim + 2 * w.half + w.reduced + w.horizontal.outputs()) +
+           (w.half + w.horizontal.outputs() + 4) * padded + (rows + 2 * radius) * n + 4096;
   }
 
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const MixerMaps& maps,
@@ -372,23 +371,23 @@ class MixerBackward {
   // Last projection and exchange.
   void gated(const Map& grad_out, const MixerMaps& maps, const MixerGradientMaps& grads, MixerGradients& sums,
              long begin, long end, Arena arena, MixerSums& totals) const {
-    const long line = line_stride(w.dim, n);
-    float *result = arena.take(rows * line), *product = arena.take(rows * line);
+    const long block = block_pitch(rows, n);
+    float *result = arena.take(w.dim * block), *product = arena.take(w.dim * block);
     float *mean_lanes = arena.take(w.half * kLanes), *gate_lanes = arena.take(w.half * kLanes);
     std::memset(mean_lanes, 0, w.half * kLanes * sizeof(float));
     std::memset(gate_lanes, 0, w.half * kLanes * sizeof(float));
+    copy_rows(grad_out, w.dim, begin, end, shape.width, result, block, n);
     for (long y = begin; y < end; y++) {
-      float *g = result + (y - begin) * line, *q = product + (y - begin) * line, *d = grads.branches.at(y);
-      copy_row(grad_out, w.dim, y, 0, shape.width, g, n);
-      multiply(w.out_transposed, g, n, n, d, n);
+      float *q = product + (y - begin) * n, *d = grads.branches.at(y);
+      multiply(w.out_transposed, result + (y - begin) * n, block, n, d, n);
       const float *c = maps.c.at(y), *a = maps.a.at(y);
       float* gate_grad = grads.gate.at(y);
       for (long p = 0; p < n; p += kLanes) {
         const Vec gate = load(maps.gate.at(y) + p);
         const Vec sum = sum_of(w.half, [&](int i) { return load(d + i * n + p) * load(c + i * n + p); });
         for (int i = 0; i < w.half; i++) {
-          store(q + i * n + p, gate * load(c + i * n + p));
-          store(q + (w.half + i) * n + p, maps.channel_gate[i] * load(a + i * n + p));
+          store(q + i * block + p, gate * load(c + i * n + p));
+          store(q + (w.half + i) * block + p, maps.channel_gate[i] * load(a + i * n + p));
         }
         store(gate_grad + p, sum * gate * (1.0f - gate) / float(w.half));
       }
@@ -406,20 +405,18 @@ class MixerBackward {
       totals.a[i] += sum_lanes(load(mean_lanes + i * kLanes));
       totals.agreement[i] += sum_lanes(load(gate_lanes + i * kLanes));
     }
-    add_outer_product({result, n, line}, w.dim, {product, n, line}, w.dim, end - begin, n, sums.out);
-    add_sums({result, n, line}, w.dim, end - begin, n, sums.out_bias);
+    add_outer_product({result, block, n}, w.dim, {product, block, n}, w.dim, end - begin, n, sums.out);
+    add_sums({result, block, n}, w.dim, end - begin, n, sums.out_bias);
   }
 
   // Channel branch, and the weights of the vertical pass.
   void inner(const MixerMaps& maps, const MixerGradientMaps& grads, MixerGradients& sums, const float* mean_grad,
              const float* agreement_grad, long begin, long end, Arena arena) const {
-    const long c_line = line_stride(w.half, n), reduced_line = line_stride(w.reduced, n);
-    const long weight_line = line_stride(w.vertical.outputs(), n);
-    float *c_grads = arena.take(rows * c_line), *reduced_grads = arena.take(rows * reduced_line);
-    float* weight_grads = arena.take(rows * weight_line);
+    const long block = block_pitch(rows, n);
+    float *c_grads = arena.take(w.half * block), *reduced_grads = arena.take(w.reduced * block);
+    float* weight_grads = arena.take(w.vertical.outputs() * block);
     for (long y = begin; y < end; y++) {
-      float *d = grads.branches.at(y), *dc = c_grads + (y - begin) * c_line;
-      float* dr = reduced_grads + (y - begin) * reduced_line;
+      float *d = grads.branches.at(y), *dc = c_grads + (y - begin) * n, *dr = reduced_grads + (y - begin) * n;
       const float *a = maps.a.at(y), *c_mean = maps.c_mean.at(y), *gate = maps.gate.at(y), *r = maps.reduced.at(y);
       const float* gate_grad = grads.gate.at(y);
       for (long p = 0; p < n; p += kLanes) {
@@ -430,27 +427,28 @@ class MixerBackward {
           store(da, maps.channel_gate[i] * load(da) + agreement_grad[i] * load(c_mean + p) + mean_grad[i]);
         }
         for (int i = 0; i < w.half; i++)
-          store(dc + i * n + p, load(d + i * n + p) * load(gate + p) + load(gate_grad + p) * maps.mean[i] + sum);
+          store(dc + i * block + p, load(d + i * n + p) * load(gate + p) + load(gate_grad + p) * maps.mean[i] + sum);
       }
       clear_columns(d + w.half * n, n, w.half, shape.width, n);
-      multiply(w.expand_transposed, dc, n, n, dr, n);
-      for (long i = 0; i < w.reduced * n; i += kLanes) {
-        const Vec v = load(dr + i);
-        store(dr + i, load(r + i) > 0.0f ? v : Vec{});
-      }
-      multiply(w.reduce_transposed, dr, n, n, d, n);
+      multiply(w.expand_transposed, dc, block, n, dr, block);
+      for (int i = 0; i < w.reduced; i++)
+        for (long p = 0; p < n; p += kLanes) {
+          const Vec v = load(dr + i * block + p);
+          store(dr + i * block + p, load(r + i * n + p) > 0.0f ? v : Vec{});
+        }
+      multiply(w.reduce_transposed, dr, block, n, d, n);
       w.vertical.backward_weights(column_line(maps.horizontal, y, 0, shape.height, w.window), d + w.half * n, n,
-                                  maps.weights_v.at(y), n, n, weight_grads + (y - begin) * weight_line, n,
+                                  maps.weights_v.at(y), n, n, weight_grads + (y - begin) * n, block,
                                   grads.hidden_v.at(y), n);
     }
     const long count = end - begin;
-    add_outer_product({c_grads, n, c_line}, w.half, {maps.reduced.at(begin), n, maps.reduced.row}, w.reduced, count, n,
+    add_outer_product({c_grads, block, n}, w.half, {maps.reduced.at(begin), n, maps.reduced.row}, w.reduced, count, n,
                       sums.expand);
-    add_sums({c_grads, n, c_line}, w.half, count, n, sums.expand_bias);
-    add_outer_product({reduced_grads, n, reduced_line}, w.reduced, {maps.in.at(begin), n, maps.in.row}, w.half, count,
-                      n, sums.reduce);
-    add_sums({reduced_grads, n, reduced_line}, w.reduced, count, n, sums.reduce_bias);
-    sums.vertical.add(w.vertical, {weight_grads, n, weight_line}, {grads.hidden_v.at(begin), n, grads.hidden_v.row},
+    add_sums({c_grads, block, n}, w.half, count, n, sums.expand_bias);
+    add_outer_product({reduced_grads, block, n}, w.reduced, {maps.in.at(begin), n, maps.in.row}, w.half, count, n,
+                      sums.reduce);
+    add_sums({reduced_grads, block, n}, w.reduced, count, n, sums.reduce_bias);
+    sums.vertical.add(w.vertical, {weight_grads, block, n}, {grads.hidden_v.at(begin), n, grads.hidden_v.row},
                       {maps.hidden_v.at(begin), n, maps.hidden_v.row}, count, n);
   }
 
@@ -458,54 +456,53 @@ class MixerBackward {
   void outer(const Map& x, const Map& grad_out, const Map& grad_x, const MixerMaps& maps,
              const MixerGradientMaps& grads, MixerGradients& sums, long begin, long end, Arena arena) const {
     const int outputs = w.horizontal.outputs();
-    const long count = end - begin, line = line_stride(w.dim, n);
-    const long padded_line = line_stride(w.half, padded), weight_line = line_stride(outputs, n);
+    const long count = end - begin, block = block_pitch(rows, n), padded_block = block_pitch(rows, padded);
     float* column = arena.take((rows + 2 * radius) * n);
     add_column_kernel_gradient(w.vertical, grads.hidden_v, maps.horizontal, shape.height, begin, end, n, column,
                                sums.vertical.kernel);
-    float *in_grads = arena.take(rows * line), *inputs = arena.take(rows * line);
-    float *padded_in = arena.take(rows * padded_line + kLanes), *hidden = arena.take(rows * padded_line + kLanes);
-    float* weight_grads = arena.take(rows * weight_line);
-    float *result = arena.take(padded_line + kLanes), *weights = arena.take(outputs * padded + kLanes);
-    float* grad = arena.take(line);
+    float *in_grads = arena.take(w.dim * block), *inputs = arena.take(w.dim * block), *grad = arena.take(w.dim * block);
+    float *padded_in = arena.take(w.half * padded_block + kLanes), *hidden = arena.take(w.half * padded_block + kLanes);
+    float* weight_grads = arena.take(outputs * block);
+    float *result = arena.take(w.half * padded + kLanes), *weights = arena.take(outputs * padded + kLanes);
     const Map branch = grads.branches.from(w.half);
     const Map spatial_in = maps.in.from(w.half);
-    std::memset(result, 0, padded_line * sizeof(float));
-    std::memset(hidden, 0, rows * padded_line * sizeof(float));
+    clear_columns(result, padded, w.half, 0, radius);
+    copy_rows(x, w.dim, begin, end, shape.width, inputs, block, n);
     for (long y = begin; y < end; y++) {
-      float *in = padded_in + (y - begin) * padded_line, *dh = hidden + (y - begin) * padded_line;
-      float* din = in_grads + (y - begin) * line;
+      float *in = padded_in + (y - begin) * padded, *dh = hidden + (y - begin) * padded;
+      float *din = in_grads + (y - begin) * n, *normalized = inputs + (y - begin) * n, *grad_in = grad + (y - begin) * n;
       w.vertical.backward_input(column_line(branch, y, 0, shape.height, w.window),
                                 column_line(maps.weights_v, y, 0, shape.height, w.window),
                                 column_line(grads.hidden_v, y, 0, shape.height, w.window), n, result + radius, padded);
       clear_columns(result, padded, w.half, radius + shape.width, padded);
-      copy_row(spatial_in, w.half, y, 0, shape.width, in, padded, radius);
+      for (int c = 0; c < w.half; c++)
+        pad_line(spatial_in.at(y) + c * spatial_in.channel, shape.width, in + c * padded_block, padded, radius);
+      clear_columns(dh, padded_block, w.half, 0, radius);
+      clear_columns(dh, padded_block, w.half, radius + n, padded);
       copy_row(maps.weights_h, outputs, y, 0, shape.width, weights, padded, radius);
-      w.horizontal.backward_weights(row_line(in, padded, w.window), result + radius, padded, maps.weights_h.at(y), n, n,
-                                    weight_grads + (y - begin) * weight_line, n, dh + radius, padded);
+      w.horizontal.backward_weights(row_line(in, padded_block, w.window), result + radius, padded, maps.weights_h.at(y),
+                                    n, n, weight_grads + (y - begin) * n, block, dh + radius, padded_block);
       w.horizontal.backward_input(row_line(result, padded, w.window), row_line(weights, padded, w.window),
-                                  row_line(dh, padded, w.window), n, din + w.half * n, n);
-      clear_columns(din + w.half * n, n, w.half, shape.width, n);
-      std::memcpy(din, grads.branches.at(y), w.half * n * sizeof(float));
+                                  row_line(dh, padded_block, w.window), n, din + w.half * block, block);
+      clear_columns(din + w.half * block, block, w.half, shape.width, n);
+      for (int c = 0; c < w.half; c++) copy_line(grads.branches.at(y) + c * n, n, din + c * block);
 
-      float* normalized = inputs + (y - begin) * line;
-      copy_row(x, w.dim, y, 0, shape.width, normalized, n);
       const float *mean = maps.norm.at(y), *scale = mean + n;
       if (w.norm)
         for (int c = 0; c < w.dim; c++)
           for (long p = 0; p < n; p += kLanes)
-            store(normalized + c * n + p, (load(normalized + c * n + p) - load(mean + p)) * load(scale + p));
-      multiply(w.in_transposed, din, n, n, grad, n);
-      if (w.norm) normalize_backward(normalized, grad, n, w.dim, n, scale);
-      write_row(grad, n, w.dim, shape.width, w.residual ? grad_out : Map{}, grad_x, y, 0);
+            store(normalized + c * block + p, (load(normalized + c * block + p) - load(mean + p)) * load(scale + p));
+      multiply(w.in_transposed, din, block, n, grad_in, block);
+      if (w.norm) normalize_backward(normalized, grad_in, block, w.dim, n, scale);
     }
-    sums.horizontal.add(w.horizontal, {weight_grads, n, weight_line}, {hidden + radius, padded, padded_line},
+    write_rows(grad, block, n, w.dim, shape.width, w.residual ? grad_out : Map{}, grad_x, begin, end);
+    sums.horizontal.add(w.horizontal, {weight_grads, block, n}, {hidden + radius, padded_block, padded},
                         {maps.hidden_h.at(begin), n, maps.hidden_h.row}, count, n);
     for (int c = 0; c < w.half; c++)
-      add_kernel_gradient(hidden + radius + c * padded, padded_line, padded_in + c * padded, padded_line, 1, count, n,
+      add_kernel_gradient(hidden + radius + c * padded_block, padded, padded_in + c * padded_block, padded, 1, count, n,
                           w.window.size(), sums.horizontal.kernel + c * w.window.size());
-    add_outer_product({in_grads, n, line}, w.dim, {inputs, n, line}, w.dim, count, n, sums.in);
-    add_sums({in_grads, n, line}, w.dim, count, n, sums.in_bias);
+    add_outer_product({in_grads, block, n}, w.dim, {inputs, block, n}, w.dim, count, n, sums.in);
+    add_sums({in_grads, block, n}, w.dim, count, n, sums.in_bias);
   }
 };
 
