@@ -178,8 +178,11 @@ INLINE void pad_line(const float* from, long n, float* line, long size, long bor
 // Copies columns [first, last) of a row to padded lines of `pitch` pixels.
 static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch,
                      long border = 0) {
-  for (int c = 0; c < channels; c++)
-    pad_line(map.at(y) + c * map.channel + first, last - first, out + c * pitch, pitch, border);
+  for (int c = 0; c < channels; c++) {
+    const float* line = map.at(y) + c * map.channel + first;
+    for (long i = 0; i < last - first; i += 16) __builtin_prefetch(line + map.row + i, 0, 2);
+    pad_line(line, last - first, out + c * pitch, pitch, border);
+  }
 }
 
 // Copies rows [begin, end) to a block of lines of n pixels. Channel by channel: rows of a channel are close in memory.
@@ -206,7 +209,11 @@ INLINE void write_line(const float* line, int channel, long n, const Map& shortc
 
 static void write_row(const float* lines, long pitch, int channels, long n, const Map& shortcut, const Map& out, long y,
                       long x) {
-  for (int c = 0; c < channels; c++) write_line(lines + c * pitch, c, n, shortcut, out, y, x);
+  for (int c = 0; c < channels; c++) {
+    float* next = out.at(y + 1) + c * out.channel + x;
+    for (long i = 0; i < n; i += 16) __builtin_prefetch(next + i, 1, 2);
+    write_line(lines + c * pitch, c, n, shortcut, out, y, x);
+  }
 }
 
 // Writes rows [begin, end) from a block of lines of n pixels.
