@@ -133,7 +133,8 @@ def bench(
         on_status: Called with a line of text before each phase.
 
     Returns:
-        A measurement for each network, mode, precision and backend, in that order.
+        A measurement for each network, mode, precision and backend, in that order. Networks without LAMNet layers and
+        ONNX Runtime have no backends: they are measured once.
 
     Raises:
         ValueError: If an argument is out of range, or ONNX Runtime does not support the combination.
@@ -157,9 +158,12 @@ def bench(
         for name, network in networks.items():
             network.to(device)
             reference, flops = count_flops(network, image)
-            for mode, precision, backend in product(modes, precisions, backends):
+            has_backends = any(hasattr(layer, "backend") for layer in network.modules())
+            for mode, precision in product(modes, precisions):
                 on_status(f"{name}, {mode}, {precision}: first call")
-                cases.append(_Case(name, network, mode, precision, backend, train is not None, image, reference, flops))
+                for backend in backends if has_backends and mode != "onnxruntime" else (None,):
+                    case = _Case(name, network, mode, precision, backend, train is not None, image, reference, flops)
+                    cases.append(case)
         on_status(f"{rounds} rounds")
         products = {precision: _matrix_product(precision, device) for precision in precisions}
         runs = {precision: run for precision, (run, _) in products.items()}

@@ -71,6 +71,12 @@ def test_bench_memory_on_cpu():
     assert 64 * 48 * 64 * 4 < result.memory < 2**27  # regardless of the memory of this process
 
 
+def test_bench_measures_networks_without_backends_once(tiny):
+    pytest.importorskip("spandrel")
+    results = bench([tiny, "safmn"], size=(8, 8), scale=2, rounds=1, backends=("eager", None), device="cpu")
+    assert [(result.name, result.backend) for result in results] == [(tiny, "eager"), (tiny, None), ("safmn", None)]
+
+
 def test_bench_memory_of_training_step_in_child(tiny, monkeypatch):
     measure = importlib.import_module("lamnet_models.benchmarking.measure")
     monkeypatch.setattr(measure, "peak_memory_in_child", lambda *arguments: arguments)
