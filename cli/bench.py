@@ -64,7 +64,9 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Number of timing rounds, each over all models in turn.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="one per core")] = None,
     device: Device = DeviceName.auto,
-    memory: Annotated[bool, typer.Option("--memory", help="Also measure peak memory.")] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Also measure peak memory; on CPUs in float32 only.")
+    ] = False,
     chart: Annotated[
         list[Path] | None,
         typer.Option(
@@ -83,6 +85,8 @@ def bench(
 
     Models and baselines are measured in alternation, and ratios are printed.
     Ratios of alternating measurements are robust to other load on the machine.
+    "of mm" is FLOPs per second as a share of those of torch.mm, measured in turn
+    in the same precision. A training step counts as three forward passes.
     Models whose output differs from the eager float32 output get no ratio, and the exit code is 1.
 
     Example: lamnet bench lamnet_x4 swinir_light --mode eager,compiled
@@ -214,13 +218,15 @@ def network_row(result: Measurement, base: Measurement) -> dict[str, object]:
         "memory": result.memory,
         "difference": result.difference,
         "ratio": result.ratio(base) if result.valid and base.valid else None,
+        "flops": result.flops,
+        "matrix_share": result.matrix_share if result.valid else None,
     }
 
 
 def print_networks(rows: list[dict], reference: str) -> None:
     """Print a table of models with ratios to one of them."""
     ratio = f"ratio to {reference}"
-    columns = ["model", "mode", "dtype", "backend", "ms", "±", "images/s", "MB", ratio]
+    columns = ["model", "mode", "dtype", "backend", "ms", "±", "images/s", "of mm", "MB", ratio]
     if not any(row["memory"] for row in rows):
         columns.remove("MB")
     if not any(row["backend"] for row in rows):
@@ -234,12 +240,15 @@ def print_networks(rows: list[dict], reference: str) -> None:
             "ms": f"{1000 * row['median']:.4g}",
             "±": f"{row['spread']:.0%}",
             "images/s": f"{row['images_per_second']:.3g}",
+            "of mm": "" if row["matrix_share"] is None else f"{row['matrix_share']:.0%}",
             "MB": f"{row['memory'] / 1e6:.0f}" if row["memory"] else "",
             ratio: "differs" if row["ratio"] is None else f"{row['ratio']:.3f}",
         }
         for row in rows
     ]
-    print_table(columns, [[row[name] for name in columns] for row in cells], ("ms", "±", "images/s", "MB", ratio))
+    print_table(
+        columns, [[row[name] for name in columns] for row in cells], ("ms", "±", "images/s", "of mm", "MB", ratio)
+    )
 
 
 def print_aggregation(results: Iterable[OperatorMeasurement], as_json: bool) -> None:

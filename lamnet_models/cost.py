@@ -1,4 +1,4 @@
-"""Network complexity: parameters, multiply-accumulates, operations, receptive field."""
+"""Network complexity: parameters, multiply-accumulates, operations, FLOPs, receptive field."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -71,9 +71,27 @@ def count_operations(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, in
     """
     meta = copy.deepcopy(module).to("meta", torch.float32).eval()
     set_backend(meta, "eager")  # operations inside kernels would not be counted
-    with torch.no_grad(), _Counter() as counter:
-        meta(torch.empty(shape, device="meta"))
+    _, counter = _count(meta, torch.empty(shape, device="meta"))
     return counter.macs, counter.macs + counter.elements
+
+
+def count_flops(module: nn.Module, x: Tensor) -> tuple[Tensor, int]:
+    """Return the output of a module and the FLOPs of its operators that have a FLOP formula.
+
+    These are convolutions, matrix products, and the kernels of lamnet_layers. They are counted in the call itself,
+    without gradients. ``FlopCounterMode`` would not see the CPU kernels: it hooks modules, and hooks disable fusion.
+
+    Args:
+        module: Module with one input tensor.
+        x: The input.
+    """
+    output, counter = _count(module, x)
+    return output, 2 * counter.macs
+
+
+def _count(module: nn.Module, x: Tensor) -> tuple[Tensor, _Counter]:
+    with torch.no_grad(), _Counter() as counter:
+        return module(x), counter
 
 
 def receptive_field(model: LAMNet) -> int:

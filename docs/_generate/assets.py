@@ -1,4 +1,4 @@
-"""Output folder and format of the generated tables."""
+"""Folder and format of the generated tables."""
 
 import platform
 from collections.abc import Iterable
@@ -19,6 +19,13 @@ def table(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> list[s
 def table_row(cells: Iterable[object]) -> str:
     """Return one row of a Markdown table."""
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    """Return the rows of the first table in a file, as cells by column name."""
+    lines = (ASSETS / name).read_text(encoding="utf-8").splitlines()
+    columns, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def write_lines(name: str, lines: Iterable[str]) -> None:

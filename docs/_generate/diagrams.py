@@ -1,8 +1,8 @@
-"""SVG drawings: diagrams of the network, ULM and DGFN, and the cells of focal windows."""
+"""SVG drawings: diagrams of the network, ULM and DGFN, the cells of focal windows, and bar charts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lamnet_layers import FocalWindow
 
@@ -171,6 +171,33 @@ def _css_class(first: int) -> str:
 
 def _opacity(length: int) -> float:
     return round(0.35 + 0.65 / length, 2)
+
+
+def bars_svg(panels: Mapping[str, Mapping[str, float]], unit: str, title: str, marked: str) -> str:
+    """Return horizontal bars, one panel below the other, each with a scale of its own.
+
+    Args:
+        panels: Values by name of the bar, by title of the panel.
+        unit: Unit of the values.
+        title: Title of the chart, which is not drawn.
+        marked: Prefix of the names of bars with a color of their own.
+    """
+    width, left, right, pitch = 480, 146, 60, 25  # narrow, so that the text is readable on a phone
+    parts, y = [], 0
+    for heading, bars in panels.items():
+        parts.append(f'<text text-anchor="start" font-weight="600" x="0" y="{y + 17}">{heading}</text>')
+        y += 28
+        scale = (width - left - right) / max(bars.values())
+        for name, value in bars.items():
+            css_class, length = "center" if name.startswith(marked) else "cell", round(value * scale, 1)
+            parts += [
+                f'<text text-anchor="end" x="{left - 8}" y="{y + 14}">{name}</text>',
+                f'<rect class="{css_class}" x="{left}" y="{y}" width="{length}" height="{pitch - 6}" rx="3"/>',
+                f'<text text-anchor="start" x="{left + length + 7:.1f}" y="{y + 14}">{value:.2f} {unit}</text>',
+            ]
+            y += pitch
+        y += 12
+    return svg(width, y - 16, parts, title, font_size=14)
 
 
 def svg(width: float, height: float, parts: Iterable[str], title: str, font_size: int = 13) -> str:

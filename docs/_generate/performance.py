@@ -1,18 +1,20 @@
-"""Make the tables of docs/performance.md.
+"""Make the chart and the tables of docs/performance.md.
 
-Usage: ``python docs/_generate/performance.py [native] [networks] [bandwidth]``, on an otherwise idle machine. Makes all
-tables by default, in about half an hour on two cores.
+Usage: ``python docs/_generate/performance.py [native] [chart] [networks] [bandwidth]``, on an otherwise idle machine.
+Makes all by default, in about half an hour on two cores. ``native`` makes the chart, too; ``chart`` draws it again from
+the table.
 """
 
 import sys
 
 import torch
-from assets import machine, table, write_lines
+from assets import ASSETS, machine, read_table, table, write_lines
+from diagrams import bars_svg
 from lamnet_cli.main import configure_allocator
 
 from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
 
-CLOSEST = ["swinir_light", "omni_sr"]
+CLOSEST = ["omni_sr", "swinir_light"]
 OTHERS = [name for name in PEERS if name not in CLOSEST]
 
 
@@ -32,27 +34,45 @@ def measure(arguments: str, rounds: int, **options) -> list[str]:
     return [f"`lamnet bench {arguments} --rounds {rounds}`:", "", *table(columns, rows), ""]
 
 
+INFERENCE, STEP = "320×180 → ×4", "training step, 8×32×32"
+
+
 def native() -> None:
-    """Write the table that compares the CPU kernels with eager code and other networks."""
+    """Write the table and the chart that compare the CPU kernels with eager code and other networks."""
     rows = []
-    for task, threads, options in (
-        ("320×180 → ×4", 1, {}),
-        ("320×180 → ×4", 2, {}),
-        ("training step, 8×32×32", 1, {"train": (8, 32)}),
-        ("training step, 8×32×32", 2, {"train": (8, 32)}),
-    ):
-        results = bench(["lamnet_x4", *CLOSEST], backends=("native", "eager"), rounds=3, threads=threads, **options)
-        first = results[0]
-        for result in results:
-            if result.name == first.name or result.backend == first.backend:  # other networks have no backends
-                name = f"{result.name}, {result.backend}" if result.name == first.name else result.name
-                figures = (f"{result.median:.2f}", f"±{result.spread:.0%}", f"{1 / result.ratio(first):.2f}")
-                rows.append((task, str(threads), name, *figures))
-    columns = ("task", "threads", "network", "seconds", "spread", "`lamnet_x4`, native / network")
-    command = (
-        "`lamnet bench lamnet_x4 swinir_light omni_sr --backend native,eager --threads N [--train 8x32] --rounds 3`:"
+    for task, options in ((INFERENCE, {}), (STEP, {"train": (8, 32)})):
+        for threads in (1, 2):
+            options |= {"backends": ("native", "eager"), "rounds": 3, "memory": True, "threads": threads}
+            results = bench(["lamnet_x4", *CLOSEST], **options)
+            for result in results:
+                name = ", ".join(filter(None, (result.name, result.backend)))
+                figures = (f"{result.median:.2f}", f"±{result.spread:.0%}", f"{result.matrix_share:.0%}")
+                ratio = f"{1 / result.ratio(results[0]):.2f}"
+                rows.append((task, threads, name, *figures, f"{result.memory / 1e6:.0f}", ratio))
+    columns = ("task", "threads", "network", "seconds", "spread", "of mm", "MB", "`lamnet_x4`, native / network")
+    command = "lamnet bench lamnet_x4 omni_sr swinir_light --backend native,eager --threads N [--train 8x32] --rounds 3"
+    notes = (
+        "*of mm*: FLOPs per second as a share of those of `torch.mm` in float32, measured in the same rounds; a",
+        "training step counts as three forward passes. *MB*: peak memory in addition to the network. Last column:",
+        "time of `lamnet_x4` with the kernels divided by that of the row.",
     )
-    write_lines("native.md", [command, "", *table(columns, rows), "", f"{machine()}."])
+    write_lines("native.md", [f"`{command} --memory`:", "", *table(columns, rows), "", *notes, "", f"{machine()}."])
+    write_chart()
+
+
+def chart() -> str:
+    """Return the chart of the times on two threads in the table of ``native``."""
+    titles = {INFERENCE: f"Inference, {INFERENCE}", STEP: STEP.capitalize()}
+    panels = {title: {} for title in titles.values()}
+    for row in read_table("native.md"):
+        if row["threads"] == "2":
+            panels[titles[row["task"]]][row["network"]] = float(row["seconds"])
+    return bars_svg(panels, "s", "Seconds of inference and of a training step, by network", marked="lamnet")
+
+
+def write_chart() -> None:
+    """Write the chart."""
+    (ASSETS / "native.svg").write_text(chart(), encoding="utf-8")
 
 
 def networks() -> None:
@@ -85,7 +105,7 @@ def bandwidth() -> None:
     write_lines("bandwidth.md", lines)
 
 
-PARTS = {"native": native, "networks": networks, "bandwidth": bandwidth}
+PARTS = {"native": native, "chart": write_chart, "networks": networks, "bandwidth": bandwidth}
 
 if __name__ == "__main__":
     configure_allocator()  # as `lamnet` does; not applied in processes that measure memory

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from lamnet_layers import set_backend
 
+from ..cost import count_flops
 from ..devices import compile_network, resolve_device
 from ..errors import LAMNetError
 from ..exporting import to_onnxruntime
@@ -55,6 +57,10 @@ class Measurement:
         difference: Maximum difference from the eager float32 result, relative to its largest value; None for training.
         valid: Whether the difference is within tolerance. If not, the time must be ignored.
         backend: Requested backend, None for automatic selection.
+        flops: FLOPs of a round, None in ONNX Runtime. Those of a forward pass are counted once per network on the
+            automatically selected backend; a training step has three times as many.
+        matrix_share: FLOPs per second as a share of those of ``torch.mm`` in the same precision, measured in the same
+            rounds; None in ONNX Runtime.
     """
 
     name: str
@@ -67,6 +73,8 @@ class Measurement:
     difference: float | None = None
     valid: bool = True
     backend: str | None = None
+    flops: int | None = None
+    matrix_share: float | None = None
 
     @property
     def label(self) -> str:
@@ -121,11 +129,12 @@ def bench(
         rounds: Number of measurements of each network.
         threads: Number of CPU threads; PyTorch's default if None.
         device: Device to compute on.
-        memory: Whether to measure peak memory; on the CPU in a process per network, in eager float32.
+        memory: Whether to measure peak memory; on the CPU in a process per network and backend, in eager float32.
         on_status: Called with a line of text before each phase.
 
     Returns:
-        A measurement for each network, mode, precision and backend, in that order.
+        A measurement for each network, mode, precision and backend, in that order. Networks without LAMNet layers and
+        ONNX Runtime have no backends: they are measured once.
 
     Raises:
         ValueError: If an argument is out of range, or ONNX Runtime does not support the combination.
@@ -143,25 +152,32 @@ def bench(
     # Every mode, precision and layer size is a recompilation; above the limit, Dynamo falls back to eager.
     with limited_threads(threads), torch._dynamo.config.patch(recompile_limit=64):
         cases = []
-        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device)
+        shape = (1, 3, height, width) if train is None else (train[0], 3, train[1], train[1])
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
         networks = {name: open_network(name, scale) for name in models}
         for name, network in networks.items():
             network.to(device)
-            reference = _forward(network, image)() if train is None else None
-            for mode, precision, backend in product(modes, precisions, backends):
+            reference, flops = count_flops(network, image)
+            has_backends = any(hasattr(layer, "backend") for layer in network.modules())
+            for mode, precision in product(modes, precisions):
                 on_status(f"{name}, {mode}, {precision}: first call")
-                cases.append(_Case(name, network, mode, precision, backend, device, image, train, reference))
+                for backend in backends if has_backends and mode != "onnxruntime" else (None,):
+                    case = _Case(name, network, mode, precision, backend, train is not None, image, reference, flops)
+                    cases.append(case)
         on_status(f"{rounds} rounds")
-        times = time_interleaved(dict(enumerate(case.run for case in cases)), rounds, device)
+        products = {precision: _matrix_product(precision, device) for precision in precisions}
+        runs = {precision: run for precision, (run, _) in products.items()}
+        times = time_interleaved(runs | dict(enumerate(case.run for case in cases)), rounds, device)
         results = []
         for number, case in enumerate(cases):
             bytes_used = None
             if memory and device.type == "cuda":
                 bytes_used = peak_memory(case.run, device)
-            elif memory and train is None and (case.mode, case.precision) == ("eager", "fp32"):
+            elif memory and (case.mode, case.precision) == ("eager", "fp32"):
                 on_status(f"{case.name}: memory")
-                bytes_used = peak_memory_in_child(case.name, scale, (width, height), torch.get_num_threads())
-            results.append(case.measurement(tuple(times[number]), bytes_used))
+                bytes_used = peak_memory_in_child(case.name, scale, shape, train is not None, case.backend)
+            rate = (times[case.precision], products[case.precision][1])
+            results.append(case.measurement(tuple(times[number]), bytes_used, *rate))
         return results
 
 
@@ -175,39 +191,45 @@ class _Case:
         mode: str,
         precision: str,
         backend: str | None,
-        device: torch.device,
+        is_training: bool,
         image: Tensor,
-        train: tuple[int, int] | None,
-        reference: Tensor | None,
+        reference: Tensor,
+        flops: int,
     ) -> None:
         self.name, self.mode, self.precision, self.backend = name, mode, precision, backend
-        self.task = "forward" if train is None else "train"
+        self.task, self.images = "train" if is_training else "forward", len(image)
+        # The gradients of inputs and weights cost a forward pass each. They are not counted: PyTorch's formula takes
+        # the gradient of a grouped convolution's weights for that of a dense one.
+        self.flops = None if mode == "onnxruntime" else 3 * flops if is_training else flops
         if mode == "onnxruntime":
             network = to_onnxruntime(network, half=precision == "fp16")
         else:
-            network = deepcopy(network).to(PRECISIONS[precision] if train is None else torch.float32)
+            network = deepcopy(network).to(torch.float32 if is_training else PRECISIONS[precision])
             if backend is not None:  # by the layers' argument, which compiled code depends on, too
                 set_backend(network, backend)
-            network.train(train is not None)
+            network.train(is_training)
         if mode == "compiled":
             compile_network(network)
-        if train is None:
-            self.images = len(image)
+        if is_training:
+            self.run = _training_step(network, image, precision)
+        else:
             # Peer networks create float32 masks: autocast is needed to mix these with half-precision weights.
             mixed = precision != "fp32" and not isinstance(network, LAMNet)
             self.run = _forward(network, image.to(PRECISIONS[precision]), mixed)
-        else:
-            self.images = train[0]
-            self.run = _training_step(network, *train, precision, device)
         result = self.run()
-        self.difference = None if reference is None else self._compare(result, reference)
+        self.difference = None if is_training else self._compare(result, reference)
 
     def _compare(self, result: Tensor, reference: Tensor) -> float:
         return ((result.float() - reference).abs().max() / reference.abs().max()).item()
 
-    def measurement(self, seconds: tuple[float, ...], memory: int | None) -> Measurement:
-        """Return the result."""
-        valid = self.difference is None or self.difference <= _TOLERANCES[self.precision]
+    def measurement(
+        self, seconds: tuple[float, ...], memory: int | None, product_seconds: Sequence[float], product_flops: int
+    ) -> Measurement:
+        """Return the result, relative to a matrix product measured in the same rounds."""
+        share = None
+        if self.flops is not None:
+            ratios = (reference / own for reference, own in zip(product_seconds, seconds, strict=True))
+            share = self.flops / product_flops * statistics.median(ratios)
         return Measurement(
             self.name,
             self.mode,
@@ -217,8 +239,10 @@ class _Case:
             self.images,
             memory,
             self.difference,
-            valid,
+            self.difference is None or self.difference <= _TOLERANCES[self.precision],
             self.backend,
+            self.flops,
+            share,
         )
 
 
@@ -231,22 +255,31 @@ def _forward(network: nn.Module, image: Tensor, mixed: bool = False) -> Callable
     return forward
 
 
-def _training_step(
-    network: nn.Module, batch: int, patch: int, precision: str, device: torch.device
-) -> Callable[[], None]:
-    image = torch.rand(batch, 3, patch, patch, device=device)
+def _training_step(network: nn.Module, image: Tensor, precision: str = "fp32") -> Callable[[], None]:
     with torch.no_grad():
         target = torch.rand_like(network(image))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+        with torch.autocast(image.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
             loss = nn.functional.l1_loss(network(image), target)
         loss.backward()
         optimizer.step()
 
     return step
+
+
+def _matrix_product(precision: str, device: torch.device) -> tuple[Callable[[], Tensor], int]:
+    """Return a product of two square matrices, large enough for its time to be that of arithmetic, and its FLOPs."""
+    side = 512
+    while True:
+        matrices = torch.rand(2, side, side, device=device).to(PRECISIONS[precision])
+        run = partial(torch.mm, *matrices)
+        run()
+        if side >= 8192 or time_interleaved({"product": run}, 1, device)["product"][0] > 0.02:
+            return run, 2 * side**3
+        side *= 2
 
 
 def draw_chart(
@@ -385,31 +418,44 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
     return torch.cuda.max_memory_allocated() - before
 
 
-def peak_memory_in_child(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
-    """Return the peak additional bytes of a CPU forward pass, measured in a separate process.
+def peak_memory_in_child(
+    name: str, scale: int, shape: tuple[int, int, int, int], is_training: bool, backend: str | None
+) -> int:
+    """Return the peak additional bytes on the CPU of a forward pass or a training step, measured in its own process.
+
+    Those of a training step contain gradients and the optimizer's state.
 
     Args:
         name: See [`open_network`][lamnet_models.benchmarking.open_network].
         scale: Scale factor of peer networks.
-        size: Width and height of the image in pixels.
-        threads: Number of threads.
+        shape: Shape of the input.
+        is_training: Whether to run a training step.
+        backend: Backend of LAMNet layers, None for automatic selection.
     """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_measure_memory, (name, scale, size, threads))
+        return pool.apply(_measure_memory, (name, scale, shape, is_training, backend, torch.get_num_threads()))
 
 
-def _measure_memory(name: str, scale: int, size: tuple[int, int], threads: int) -> int:
+def _measure_memory(
+    name: str, scale: int, shape: tuple[int, int, int, int], is_training: bool, backend: str | None, threads: int
+) -> int:
     torch.set_num_threads(threads)
-    network = open_network(name, scale)
-    width, height = size
-    with torch.inference_mode():
-        network(torch.rand(1, 3, 16, 16))  # warm-up
-        # Sampled, because a process inherits the peak counter of its parent.
-        with track_peak_memory() as peak:
-            before = used_memory()
-            network(torch.rand(1, 3, height, width))
-            return max(0, peak() - before)
+    network = open_network(name, scale).train(is_training)
+    if backend is not None:
+        set_backend(network, backend)
+
+    def run(*shape: int) -> None:
+        image = torch.rand(shape)
+        (_training_step(network, image) if is_training else _forward(network, image))()
+
+    run(2, 3, 16, 16)  # warm-up
+    network.zero_grad()
+    # Sampled, because a process inherits the peak counter of its parent.
+    with track_peak_memory() as peak:
+        before = used_memory()
+        run(*shape)
+        return max(0, peak() - before)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 import json
 
 import pytest
+from lamnet_cli.bench import network_row, print_networks
 
 from lamnet_models import LAMNet, save_checkpoint
+from lamnet_models.benchmarking import Measurement
 
 
 @pytest.fixture
@@ -20,8 +22,26 @@ def test_bench_json_and_charts(lamnet, network, tmp_path):
     assert code == 0, err
     (row,) = json.loads(out)
     assert (row["ratio"], row["backend"], len(row["seconds"])) == (1, "eager", 2)
+    assert row["flops"] > 0
+    assert row["matrix_share"] > 0
     assert "PSNR" in (tmp_path / "a.svg").read_text()
     assert (tmp_path / "a.png").is_file()
+
+
+def test_network_row_of_differing_output():
+    result = Measurement("a", "eager", "fp32", "forward", (1.0,), 1, valid=False, flops=10, matrix_share=0.5)
+    assert (network_row(result, result)["ratio"], network_row(result, result)["matrix_share"]) == (None, None)
+
+
+def test_print_networks(capsys):
+    results = [
+        Measurement("a", "eager", "fp32", "forward", (1.0,), 1, flops=10, matrix_share=0.456),
+        Measurement("a", "onnxruntime", "fp32", "forward", (2.0,), 1),
+    ]
+    print_networks([network_row(result, results[0]) for result in results], "a")
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert "of mm" in header
+    assert ["46%" in row for row in rows] == [True, False]
 
 
 def test_bench_windows(lamnet, tmp_path):

@@ -125,6 +125,15 @@ def test_text_and_drawings_have_contrast(open_page, scheme):
     assert (background > 0.5) == (scheme == "light")
 
 
+def test_chart_text_on_phone_is_legible_and_within_chart(open_page):
+    chart = open_page("performance/", width=PHONE).locator("figure .drawing")
+    frame, texts = chart.bounding_box(), [text.bounding_box() for text in chart.locator("text").all()]
+    assert len(texts) == 2 + 8 * 2
+    assert min(text["height"] for text in texts) > 11
+    assert min(text["x"] for text in texts) >= frame["x"] - 1
+    assert max(text["x"] + text["width"] for text in texts) <= frame["x"] + frame["width"] + 1
+
+
 def _luminance(page, color):
     # The browser parses and blends the color.
     pixel = page.evaluate(

@@ -3,7 +3,8 @@ import importlib
 import pytest
 import torch
 
-from lamnet_layers import FocalWindow
+from lamnet_layers import ULM, FocalWindow, set_backend
+from lamnet_layers.backend import available_backends
 from lamnet_models import LAMNet, LAMNetError, ModelError, Upscaler, save_checkpoint
 from lamnet_models.benchmarking import (
     MIXERS,
@@ -18,6 +19,17 @@ from lamnet_models.benchmarking import (
     read_psnr,
 )
 from lamnet_models.benchmarking.layers import WindowAttention, focal_window
+from lamnet_models.cost import count_flops
+
+needs_native = pytest.mark.skipif("native" not in available_backends("cpu"), reason="needs the CPU kernels")
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Checkpoint file of a small network at ×2."""
+    network = LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, window=((1,), (1,)))
+    save_checkpoint(network, tmp_path / "tiny.safetensors")
+    return str(tmp_path / "tiny.safetensors")
 
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
@@ -57,6 +69,56 @@ def test_bench_train_counts_images():
 def test_bench_memory_on_cpu():
     (result,) = bench(["lamnet_x4"], size=(64, 48), rounds=1, memory=True)
     assert 64 * 48 * 64 * 4 < result.memory < 2**27  # regardless of the memory of this process
+
+
+def test_bench_measures_networks_without_backends_once(tiny):
+    pytest.importorskip("spandrel")
+    results = bench([tiny, "safmn"], size=(8, 8), scale=2, rounds=1, backends=("eager", None), device="cpu")
+    assert [(result.name, result.backend) for result in results] == [(tiny, "eager"), (tiny, None), ("safmn", None)]
+
+
+def test_bench_memory_of_training_step_in_child(tiny, monkeypatch):
+    measure = importlib.import_module("lamnet_models.benchmarking.measure")
+    monkeypatch.setattr(measure, "peak_memory_in_child", lambda *arguments: arguments)
+    (result,) = bench([tiny], train=(2, 8), rounds=1, memory=True, backends=("eager",), device="cpu")
+    assert result.memory == (tiny, 4, (2, 3, 8, 8), True, "eager")
+
+
+@pytest.mark.slow
+@needs_native
+def test_bench_memory_of_training_step_by_backend():
+    results = bench(["lamnet_x4"], train=(2, 32), rounds=1, memory=True, backends=("native", "eager"))
+    native, eager = (result.memory for result in results)
+    adam = 3 * 4 * sum(parameter.numel() for parameter in open_network("lamnet_x4", 4).parameters())
+    assert adam < native < eager
+
+
+@needs_native
+def test_count_flops_of_cpu_kernels():
+    network, flops = open_network("lamnet_x4", 4), {}
+    image = torch.rand(1, 3, 7, 9)
+    for backend in ("eager", "native"):
+        set_backend(network, backend)
+        _, flops[backend] = count_flops(network, image)
+    mixers = sum(isinstance(module, ULM) for module in network.modules())
+    aggregation, exchange = 2 * 32 * FocalWindow().taps, 2 * 32  # only the kernels count the first, eager the second
+    assert flops["native"] - flops["eager"] == 2 * 7 * 9 * mixers * (aggregation - exchange)
+
+
+@pytest.mark.parametrize("train", [None, (1, 8)])
+def test_bench_matrix_share(tiny, monkeypatch, train):
+    measure = importlib.import_module("lamnet_models.benchmarking.measure")
+    seconds = {"fp32": 0.5, 0: 1.0, 1: 2.0}
+    monkeypatch.setattr(
+        measure, "time_interleaved", lambda runs, rounds, _: {k: rounds * [seconds.get(k, 1)] for k in runs}
+    )
+    monkeypatch.setattr(measure, "to_onnxruntime", lambda network, half: network)
+    modes = ("eager", "onnxruntime") if train is None else ("eager",)
+    results = bench([tiny], size=(8, 8), scale=2, rounds=3, modes=modes, train=train, device="cpu")
+    _, forward = count_flops(open_network(tiny, 2), torch.rand(1, 3, 8, 8))
+    assert results[0].flops == (forward if train is None else 3 * forward)
+    assert results[0].matrix_share == pytest.approx(results[0].flops / (2 * 512**3) * 0.5)
+    assert [(result.flops, result.matrix_share) for result in results[1:]] == [(None, None)] * (len(modes) - 1)
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -116,16 +178,14 @@ def test_window_attention_is_local():
     assert layer(x).shape == x.shape
 
 
-def test_bench_backends(tmp_path, monkeypatch, triton_interpreter):
+def test_bench_backends(tiny, monkeypatch, triton_interpreter):
     pytest.importorskip("triton")
     fused = importlib.import_module("lamnet_layers.ops.triton.dual_gate")
 
     calls = []
     dual_gate = fused.dual_gate
     monkeypatch.setattr(fused, "dual_gate", lambda *arguments: calls.append(1) or dual_gate(*arguments))
-    network = LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1, num_heads=2, window=((1,), (1,)))
-    save_checkpoint(network, tmp_path / "a.safetensors")
-    results = bench([str(tmp_path / "a.safetensors")], size=(3, 2), rounds=2, backends=("eager", "fused"))
+    results = bench([tiny], size=(3, 2), rounds=2, backends=("eager", "fused"))
     assert [(result.backend, result.valid) for result in results] == [("eager", True), ("fused", True)]
     assert len(calls) == 3  # the first call, to compare, and two rounds
 
