@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .allocator import configure_allocator
 from .options import require_package
 from .output import print_note
 
@@ -99,6 +100,7 @@ def train(
     except TrainingError as error:
         raise typer.BadParameter(str(error)) from None
     require_package("accelerate", "train")
+    configure_allocator(keep_all=True)
     from lamnet_models.training.processes import ProcessLostError, join_processes, launched_processes
 
     from . import launching

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import onnxruntime
 import torch
 from assets import machine, table, table_row, write_lines
-from lamnet_cli.main import configure_allocator
+from lamnet_cli.allocator import configure_allocator
 
 from lamnet_models import export, list_models
 from lamnet_models.benchmarking import bench

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import torch
 from assets import ASSETS, machine, table, write_lines
-from lamnet_cli.main import configure_allocator
+from lamnet_cli.allocator import configure_allocator
 
 from lamnet_models import LAMNet, Upscaler, create_model
 from lamnet_models.benchmarking.measure import track_peak_memory

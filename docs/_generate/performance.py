@@ -10,7 +10,7 @@ import sys
 import torch
 from assets import ASSETS, machine, read_table, table, write_lines
 from diagrams import bars_svg
-from lamnet_cli.main import configure_allocator
+from lamnet_cli.allocator import configure_allocator
 
 from lamnet_models.benchmarking import AGGREGATION_SIZES, PEERS, bench, measure_aggregation
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from assets import ASSETS
-from lamnet_cli.main import configure_allocator
+from lamnet_cli.allocator import configure_allocator
 
 from lamnet_models.paper import ITEMS, explain, reproduce
 

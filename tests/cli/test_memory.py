@@ -69,13 +69,14 @@ def test_upscale_max_memory_falls_back_to_png(lamnet, tmp_path, model, monkeypat
     assert (tmp_path / "a_x2.png").is_file()
 
 
-def mmapped_bytes(folder, variables=None):
+def mmapped_bytes(folder, variables=None, arguments="", size=24_000_000):
     """Bytes of a large block that the allocator maps separately, and so returns to the system when it is freed."""
     lines = [
-        "import ctypes; from lamnet_cli.main import configure_allocator; configure_allocator()",
+        "import ctypes; from lamnet_cli.allocator import configure_allocator",
+        f"configure_allocator({arguments})",
         "class State(ctypes.Structure): _fields_ = [(str(i), ctypes.c_size_t) for i in range(10)]",
         "c = ctypes.CDLL(None); c.mallinfo2.restype = State; c.malloc.restype = ctypes.c_void_p",
-        "before = getattr(c.mallinfo2(), '4'); c.malloc(24_000_000); print(getattr(c.mallinfo2(), '4') - before)",
+        f"before = getattr(c.mallinfo2(), '4'); c.malloc({size}); print(getattr(c.mallinfo2(), '4') - before)",
     ]
     command = [sys.executable, "-c", "\n".join(lines)]
     environment = os.environ | (variables or {})
@@ -86,3 +87,9 @@ def mmapped_bytes(folder, variables=None):
 def test_configure_allocator_respects_environment(tmp_path):
     assert mmapped_bytes(tmp_path) == 0
     assert mmapped_bytes(tmp_path, {"MALLOC_MMAP_THRESHOLD_": "1000000"}) >= 24_000_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_configure_allocator_keeps_all_for_training(tmp_path):
+    assert mmapped_bytes(tmp_path, size=100_000_000) >= 100_000_000
+    assert mmapped_bytes(tmp_path, arguments="keep_all=True", size=100_000_000) == 0

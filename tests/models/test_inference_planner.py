@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit 
 # imports; prints the peak, the limit and the estimate.
 CHILD = """
 import json, sys
-from lamnet_cli.main import configure_allocator
+from lamnet_cli.allocator import configure_allocator
 configure_allocator()
 import numpy as np, psutil, torch
 torch.set_num_threads(1)
