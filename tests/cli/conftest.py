@@ -6,6 +6,7 @@ import typer
 from lamnet_cli.main import main
 
 from lamnet_models import LAMNet, save_checkpoint
+from lamnet_models.inference import planner
 
 # typer builds all commands anew for each call, which takes longer than most commands.
 get_command = functools.cache(typer.main.get_command)
@@ -33,3 +34,9 @@ def tiny_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "x2.safetensors"
     save_checkpoint(LAMNet(scale=2, embed_dim=8, num_blocks=1, depth=1), path)
     return path
+
+
+@pytest.fixture
+def constant_memory(monkeypatch):
+    """Let the planner see constant memory in use, for limits that are derived from an earlier call."""
+    monkeypatch.setattr(planner, "used_memory", lambda: 2**28)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from lamnet_models import LAMNet, save_checkpoint
-from lamnet_models.inference import files, planner
+from lamnet_models.inference import files
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,7 @@ def model(tmp_path_factory):
     return path
 
 
-def test_info_estimates_memory(lamnet, model, monkeypatch):
-    monkeypatch.setattr(planner, "used_memory", lambda: 2**28)  # varies between the two calls
+def test_info_estimates_memory(lamnet, model, constant_memory):
     memory = json.loads(lamnet("info", model, "--size", "1920x1080", "--json")[1])["memory"]
     assert memory["whole"] > memory["exact"] > memory["exact_in_files"] > 0
     assert memory["files"] == 1920 * 1080 * (3 * 16 * 4 + 4 * 3)
@@ -42,11 +41,11 @@ def test_upscale_max_memory_invalid(lamnet, tmp_path, model, limit, message):
     assert len(err.splitlines()) == 1
 
 
-def test_upscale_max_memory_rejects_only_large_image(lamnet, tmp_path, model):
+def test_upscale_max_memory_rejects_only_large_image(lamnet, tmp_path, model, constant_memory):
     rng = np.random.default_rng(0)
     for name, size in (("large", (300, 400, 3)), ("small", (20, 30, 3))):
         Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / f"{name}.png")
-    # A limit between the memory of the two images, relative to this process's current memory.
+    # A limit between the memory of the two images.
     error = lamnet("upscale", tmp_path / "small.png", "-n", model, "--max-memory", "1M")[2]
     limit = f"{int(re.search('at least ([0-9]+)M', error)[1]) + 30}M"
     images = (tmp_path / "large.png", tmp_path / "small.png")
