@@ -71,10 +71,7 @@ class AV1Header(_Bits):
         if self.read():  # timing
             self.read(64)
             if self.read():
-                zeros = 0
-                while not self.read():
-                    zeros += 1
-                self.read(zeros)
+                self.read_golomb()
             if self.read():  # decoder model
                 delay_size = self.read(5) + 1
                 self.read(42)

@@ -115,7 +115,7 @@ class FeedForwardForward {
       if (y < 0 || y >= shape.height) {
         std::memset(line, 0, w.both * pitch * sizeof(float));
       } else {
-        copy_row(x, w.dim, y, x0 - left, x0 + n + right, input, mp);
+        copy_row(x, w.dim, y, x0 - left, x0 + n + right, input, mp, mp);
         if (w.norm) normalize(input, mp, w.dim, mp, w.eps, mean, scale);
         multiply(w.in, input, mp, mp, line + 1 - left, pitch, w.in_bias);
         if (!left) clear_columns(line, pitch, w.both, 0, 1);

@@ -45,7 +45,7 @@ class FocalPass {
   void forward(const Team& team, const Map& x, const Map& out, const FocalPassMaps& maps, bool save,
                float* buffer) const {
     const long begin = team.begin(shape.height), end = team.end(shape.height);
-    for (long y = begin; y < end; y++) copy_row(x, w.channels, y, 0, shape.width, maps.x.at(y), n);
+    for (long y = begin; y < end; y++) copy_row(x, w.channels, y, 0, shape.width, maps.x.at(y), n, n);
     team.sync();
     for (long y = begin; y < end; y++) {
       Arena arena(buffer);
@@ -87,8 +87,7 @@ class FocalPass {
 
   Line input_line(const Map& map, int channels, long y, float* storage, long pitch) const {
     if (vertical) return column_line(map, y, 0, shape.height, w.window);
-    for (int c = 0; c < channels; c++)
-      pad_line(map.at(y) + c * map.channel, shape.width, storage + c * pitch, padded, radius);
+    copy_row(map, channels, y, 0, shape.width, storage, pitch, padded, radius);
     return row_line(storage, pitch, w.window);
   }
 
@@ -98,7 +97,7 @@ class FocalPass {
     float *projected = arena.take(w.outputs() * block), *lines = arena.take(w.channels * padded_block + kLanes);
     float* column = arena.take((rows + 2 * radius) * n);
     for (long y = begin; y < end; y++) {
-      copy_row(grad_out, w.channels, y, 0, shape.width, grads.result.at(y), n);
+      copy_row(grad_out, w.channels, y, 0, shape.width, grads.result.at(y), n, n);
       const Line x = input_line(maps.x, w.channels, y, lines + (y - begin) * padded, padded_block);
       w.backward_weights(x, grads.result.at(y), n, maps.weights.at(y), n, n, projected + (y - begin) * n, block,
                          grads.hidden.at(y), n);

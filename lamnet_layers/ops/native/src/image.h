@@ -175,13 +175,13 @@ INLINE void pad_line(const float* from, long n, float* line, long size, long bor
   clear_line(line + border + n, size - border - n);
 }
 
-// Copies columns [first, last) of a row to padded lines of `pitch` pixels.
-static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch,
+// Copies columns [first, last) of a row to padded lines of `size` pixels, `pitch` apart.
+static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch, long size,
                      long border = 0) {
   for (int c = 0; c < channels; c++) {
     const float* line = map.at(y) + c * map.channel + first;
     for (long i = 0; i < last - first; i += 16) __builtin_prefetch(line + map.row + i, 0, 2);
-    pad_line(line, last - first, out + c * pitch, pitch, border);
+    pad_line(line, last - first, out + c * pitch, size, border);
   }
 }
 

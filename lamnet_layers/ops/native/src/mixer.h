@@ -138,7 +138,7 @@ class MixerForward {
     const long left = std::max(0L, x0 - radius), right = std::min(shape.width, x0 + n + radius);
     const long m = right - left, mp = round_up(m), offset = left - (x0 - radius);
     float* input = arena.take(w.dim * mp + kLanes);
-    copy_row(x, w.dim, y, left, right, input, mp);
+    copy_row(x, w.dim, y, left, right, input, mp, mp);
     std::memset(input + w.dim * mp, 0, kLanes * sizeof(float));
     float *mean = arena.take(mp + kLanes), *scale = arena.take(mp + kLanes);
     if (w.norm) normalize(input, mp, w.dim, mp, w.eps, mean, scale);
@@ -475,11 +475,10 @@ class MixerBackward {
                                 column_line(maps.weights_v, y, 0, shape.height, w.window),
                                 column_line(grads.hidden_v, y, 0, shape.height, w.window), n, result + radius, padded);
       clear_columns(result, padded, w.half, radius + shape.width, padded);
-      for (int c = 0; c < w.half; c++)
-        pad_line(spatial_in.at(y) + c * spatial_in.channel, shape.width, in + c * padded_block, padded, radius);
+      copy_row(spatial_in, w.half, y, 0, shape.width, in, padded_block, padded, radius);
       clear_columns(dh, padded_block, w.half, 0, radius);
       clear_columns(dh, padded_block, w.half, radius + n, padded);
-      copy_row(maps.weights_h, outputs, y, 0, shape.width, weights, padded, radius);
+      copy_row(maps.weights_h, outputs, y, 0, shape.width, weights, padded, padded, radius);
       w.horizontal.backward_weights(row_line(in, padded_block, w.window), result + radius, padded, maps.weights_h.at(y),
                                     n, n, weight_grads + (y - begin) * n, block, dh + radius, padded_block);
       w.horizontal.backward_input(row_line(result, padded, w.window), row_line(weights, padded, w.window),
