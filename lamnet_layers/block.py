@@ -118,19 +118,26 @@ class PreNormResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x + α·layer(LN(x))``, (B, C, H, W)."""
-        if (out := run_fused(x, self._fused, self, norm=self.norm, residual=self.residual)) is not None:
+        out = self._run_fused(x)
+        return self.residual(x, self.layer(self.norm(x))) if out is None else out
+
+    def forward_chunked(self, x: Tensor) -> Tensor:
+        """Return ``forward(x)``, chunk by chunk for large maps on a CPU if the layer can be chunked.
+
+        A fused kernel takes the whole map: it stores no intermediate map.
+        """
+        if (out := self._run_fused(x)) is not None:
             return out
-        return self.residual(x, self.layer(self.norm(x)))
+        if not hasattr(self.layer, "peak_channels"):
+            return self(x)
+        return apply_chunked((self,), self, x, self.layer.peak_channels, self.layer.receptive_radius)
+
+    def _run_fused(self, x: Tensor) -> Tensor | None:
+        return run_fused(x, self._fused, self, norm=self.norm, residual=self.residual)
 
     def _fused(self) -> FusedLayer | None:
         children = (self.norm, ChannelLayerNorm), (self.layer, ULM, DGFN), (self.residual, ScaledResidual)
         return self.layer.fused() if all(is_unmodified(*child) for child in children) else None
-
-    def forward_chunked(self, x: Tensor) -> Tensor:
-        """Return ``forward(x)``, chunk by chunk for large maps on a CPU if the layer can be chunked."""
-        if not hasattr(self.layer, "peak_channels"):
-            return self(x)
-        return apply_chunked((self,), self, x, self.layer.peak_channels, self.layer.receptive_radius)
 
 
 @register_layer("lam")

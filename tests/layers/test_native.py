@@ -18,6 +18,7 @@ from lamnet_layers import (
     PreNormResidual,
     TokenAdapter,
     available_backends,
+    chunking,
     unavailable_reason,
     use_backend,
 )
@@ -159,6 +160,14 @@ def test_output_does_not_depend_on_number_of_threads():
     torch.set_num_threads(before)
     assert torch.equal(outputs[0], outputs[1])
     assert torch.equal(outputs[0], outputs[2])
+
+
+def test_kernels_take_large_maps_whole(calls, monkeypatch):
+    monkeypatch.setattr(chunking, "_THRESHOLD", 0)
+    monkeypatch.setattr(chunking, "_CHUNK_BYTES", 20 * 16 * 4)
+    with torch.no_grad():
+        LAMBlock(16, depth=1)(torch.randn(1, 16, 40, 90))
+    assert calls == ["mixer forward", "feed_forward forward"]
 
 
 def test_nan_propagates():
