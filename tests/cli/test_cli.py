@@ -152,7 +152,7 @@ def test_create_existing_output(lamnet, tmp_path):
 
 
 def test_create_unknown_weights(lamnet):
-    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v3")
+    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v4")
 
 
 def test_missing_output_folders_are_created(lamnet, tmp_path, tiny_model):
