@@ -14,6 +14,7 @@ from .options import (
     Channel,
     ChannelName,
     Data,
+    Degrade,
     Device,
     DeviceName,
     Json,
@@ -57,6 +58,7 @@ def evaluate(
     border: Border = None,
     channel: Channel = ChannelName.y,
     lr_border: LRBorder = BorderRule.mirror,
+    degrade: Degrade = "",
     self_ensemble: SelfEnsemble = False,
     tile: Tile = "0",
     device: Device = DeviceName.auto,
@@ -106,7 +108,10 @@ def evaluate(
     if fetch:
         for name in names:
             fetch_with_progress(name, data)
-    datasets = [open_dataset(name, predictor.scale, data, lr_border.value).head(limit) for name in names]
+    try:
+        datasets = [open_dataset(name, predictor.scale, data, lr_border.value, degrade).head(limit) for name in names]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     results = []
     with progress_bar() as progress:
         for images in datasets:

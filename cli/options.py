@@ -81,6 +81,14 @@ Channel = Annotated[ChannelName, typer.Option(help="Compare luma, as papers do, 
 LRBorder = Annotated[
     BorderRule, typer.Option("--lr-border", help="Edge pixels of LR images made from HR: mirrored, or replicated.")
 ]
+Degrade = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Degrade the LR images, such as noise=10,jpeg=75: blur=SIGMA, noise=SIGMA, jpeg=QUALITY, webp=QUALITY.",
+        show_default="none",
+    ),
+]
 SelfEnsemble = Annotated[
     bool, typer.Option("--self-ensemble", help="Average the outputs over eight flips and rotations.")
 ]

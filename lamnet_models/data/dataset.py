@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..degradation import Degradation, apply_degradations, parse_degradations
 from ..errors import DatasetError
 from ..image_io import read_rgb
 from ..resize import imresize
@@ -41,6 +42,7 @@ class Dataset:
         problems: One line per image without a partner.
         lr_border: Edge rule for synthesized LR images; see [`imresize`][lamnet_models.evaluation.imresize].
         crop: Side in HR pixels of the center crop that is read; 0 for whole images.
+        degradations: Degradations of the LR images.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Dataset:
     problems: tuple[str, ...] = ()
     lr_border: str = "mirror"
     crop: int = 0
+    degradations: tuple[Degradation, ...] = ()
 
     @property
     def synthesizes_lr(self) -> bool:
@@ -61,7 +64,8 @@ class Dataset:
     def lr_source(self) -> str:
         """Description of the source of the LR images."""
         synthesized = f"LR made by imresize ({self.lr_border}, uint8)"
-        return synthesized if self.synthesizes_lr else f"LR from files ({self.layout} layout)"
+        source = synthesized if self.synthesizes_lr else f"LR from files ({self.layout} layout)"
+        return ", ".join([source, *map(str, self.degradations)])
 
     def head(self, count: int | None) -> Dataset:
         """Return the dataset limited to its first ``count`` images; all if None."""
@@ -88,13 +92,15 @@ class Dataset:
         rows, columns = (_center(side, self.crop // scale or side) for side in (height, width))
         hr_crop = hr[rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
         if pair.lr is None:
-            return hr_crop, imresize(hr_crop, 1 / scale, border=self.lr_border)
-        lr = read_rgb(pair.lr)
-        if lr.shape != (height, width, 3):
-            raise DatasetError(
-                f"{pair.lr}: LR of {pair.hr.name} at ×{scale} must have {width}×{height} pixels, got {_size(lr)}"
-            )
-        return hr_crop, lr[rows, columns]
+            lr = imresize(hr_crop, 1 / scale, border=self.lr_border)
+        else:
+            lr = read_rgb(pair.lr)
+            if lr.shape != (height, width, 3):
+                raise DatasetError(
+                    f"{pair.lr}: LR of {pair.hr.name} at ×{scale} must have {width}×{height} pixels, got {_size(lr)}"
+                )
+            lr = lr[rows, columns]
+        return hr_crop, apply_degradations(lr, self.degradations, pair.name)
 
 
 def open_dataset(
@@ -102,6 +108,7 @@ def open_dataset(
     scale: int,
     data_dir: str | os.PathLike | None = None,
     lr_border: str = "mirror",
+    degrade: str = "",
 ) -> Dataset:
     """Open a dataset in any known folder layout.
 
@@ -111,10 +118,14 @@ def open_dataset(
         scale: Scale factor between HR and LR, at least 1.
         data_dir: Dataset root. By default, the folders in ``LAMNET_DATA``, then the user's cache.
         lr_border: Edge rule for synthesized LR images: ``"mirror"`` or ``"replicate"``.
+        degrade: Degradations of the LR images, such as ``"noise=10,jpeg=75"``; see
+            [`parse_degradations`][lamnet_models.degradation.parse_degradations].
 
     Raises:
+        ValueError: If ``degrade`` is invalid.
         DatasetError: If the dataset is not found; the message lists the expected and the existing folders.
     """
+    degradations = parse_degradations(degrade)
     if isinstance(dataset, Dataset):
         if dataset.scale != scale:
             raise DatasetError(f"scale of dataset {dataset.name} must be {scale}, got {dataset.scale}")
@@ -123,7 +134,15 @@ def open_dataset(
     known = None if isinstance(dataset, os.PathLike) or os.sep in text else known_dataset(text)
     if known is SAMPLE:
         pairs = tuple(Pair(name, sample_path(name), None) for name in SAMPLES)
-        return Dataset(known.name, scale, pairs[0].hr.parent, "scikit-image", pairs, lr_border=lr_border)
+        return Dataset(
+            known.name,
+            scale,
+            pairs[0].hr.parent,
+            "scikit-image",
+            pairs,
+            lr_border=lr_border,
+            degradations=degradations,
+        )
     is_folder = Path(text).is_dir()
     match = _find(known.pattern if known else re.escape(text), scale, data_dir) if known or not is_folder else None
     if match is None and is_folder:  # the folder may have the name of a known dataset
@@ -136,7 +155,8 @@ def open_dataset(
     pairs, problems = pair_images(match, scale)
     if not pairs:
         raise DatasetError(f"{match.hr}: no image has a partner; first problem: {problems[0]}")
-    return Dataset(name, scale, match.hr, match.layout.name, pairs, problems, lr_border)
+    layout = match.layout.name
+    return Dataset(name, scale, match.hr, layout, pairs, problems, lr_border, degradations=degradations)
 
 
 def _find(pattern: str, scale: int, data_dir: str | os.PathLike | None) -> Match | None:

@@ -93,7 +93,8 @@ def compare(
     predictors = _open_predictors(
         models, scale, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble
     )
-    opened = open_dataset(dataset, predictors[0].scale, data_dir, options.get("lr_border", "mirror"))
+    read = {name: options.pop(name) for name in ("lr_border", "degrade") if name in options}
+    opened = open_dataset(dataset, predictors[0].scale, data_dir, **read)
     crops = details if isinstance(details, list) else []
     pairs = [_find_pair(opened, detail) for detail in crops]  # validated before the evaluation
     evaluations = tuple(evaluate(predictor, opened, on_image=on_image, **options) for predictor in predictors)

@@ -65,6 +65,7 @@ def evaluate(
     protocol: str = "standard",
     channel: str | None = None,
     lr_border: str = "mirror",
+    degrade: str = "",
     tile: int | str | None = None,
     device: torch.device | str | None = None,
     precision: str | None = None,
@@ -90,6 +91,8 @@ def evaluate(
             configurations.
         channel: ``"y"``, the protocols' default: luma; ``"rgb"``: all channels.
         lr_border: Edge rule for synthesized LR images: ``"mirror"`` or ``"replicate"``.
+        degrade: Degradations of the LR images, such as ``"noise=10,jpeg=75"``; see
+            [`parse_degradations`][lamnet_models.degradation.parse_degradations].
         tile: Tile side in pixels, see [`Upscaler`][lamnet_models.Upscaler]; None: 0, the whole image.
         device: Device to compute on; None: ``"auto"``.
         precision: Precision of the computation; None: ``"fp32"``.
@@ -113,7 +116,7 @@ def evaluate(
         for name, value in options.items():
             raise ValueError(f"{name} must be None with a predictor, got {value!r}; pass it to open_predictor")
     predictor = model if isinstance(model, Predictor) else open_predictor(model, **options)
-    opened = open_dataset(dataset, predictor.scale, data_dir, lr_border).head(limit)
+    opened = open_dataset(dataset, predictor.scale, data_dir, lr_border, degrade).head(limit)
     begin = time.perf_counter()
     scores: list[ImageScore] = []
     plans: list[TilePlan] = []
@@ -149,6 +152,7 @@ def evaluate(
         channel=rules.channel,
         measured=rules.describe(predictor.scale),
         lr=opened.lr_source,
+        degradations=",".join(map(str, opened.degradations)),
         dataset_sha256=digest.hexdigest(),
         weights=predictor.weights,
         weights_sha256=predictor.weights_sha256,

@@ -57,6 +57,7 @@ class Evaluation:
         channel: ``"y"`` or ``"rgb"``.
         measured: Description of the protocol.
         lr: Description of the source of the LR images.
+        degradations: Their degradations, such as ``"noise=10,jpeg=75"``; empty for none.
         dataset_sha256: Digest of the names and pixels of all evaluated images.
         weights: File name of the weights, None without a file.
         weights_sha256: SHA-256 of that file or, for a module, of its tensors.
@@ -81,6 +82,7 @@ class Evaluation:
     channel: str
     measured: str
     lr: str
+    degradations: str
     dataset_sha256: str
     weights: str | None
     weights_sha256: str | None
@@ -94,7 +96,8 @@ class Evaluation:
     @property
     def published(self) -> tuple[float, float] | None:
         """PSNR in dB and SSIM printed in the paper for this model and dataset; None if it has none."""
-        return published(self.variant, self.dataset) if self.variant and self.channel == "y" else None
+        is_comparable = self.variant and self.channel == "y" and not self.degradations
+        return published(self.variant, self.dataset) if is_comparable else None
 
     def summary(self) -> str:
         """Return one line: mean metrics, the paper's if available, protocol and LR source."""

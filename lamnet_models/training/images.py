@@ -17,9 +17,11 @@ from torch import Tensor
 
 from ..data import Dataset, Pair, open_dataset
 from ..data.layouts import ANY_NAME, find_matches, images_in, pair_images, sub_folders
+from ..degradation import parse_degradations
 from ..errors import DatasetError, ImageError, TrainingError
 from ..filesystem import atomic_folder, file_digest
 from ..image_io import read_rgb
+from .recipe import Recipe
 
 
 def training_data(
@@ -67,9 +69,9 @@ def training_data(
     )
 
 
-def center_crop(dataset: Dataset, crop: int) -> Dataset:
-    """Return the dataset with images center-cropped to ``crop`` × ``crop``; 0 for no crop."""
-    return replace(dataset, crop=crop)
+def for_validation(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """Return the dataset with the crop and the degradations of the recipe's validation."""
+    return replace(dataset, crop=recipe.valid_crop, degradations=parse_degradations(recipe.valid_degrade))
 
 
 def _open(source: str, scale: int, lr_border: str) -> Dataset:

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..degradation import PhotoDegradation
 from .images import Store
 
 CANDIDATES = 4
 """Random candidates per textured patch."""
 
 _UNIFORM_EVERY = 4
+_MARGIN = 16  # LR pixels around a patch that are degraded with it: a block of JPEG
 _LUMA = (66, 129, 25)  # integer BT.601 weights: the texture is exact and the same on every machine
 
 
@@ -125,6 +127,54 @@ def extract_patches(store: Store, samples: PatchSamples, patch: int) -> tuple[Te
         _gather(store.lr, starts, widths, samples, patch, 1),
         _gather(store.hr, starts, widths, samples, patch, store.scale),
     )
+
+
+def degrade_patches(
+    lr: Tensor,
+    store: Store,
+    samples: PatchSamples,
+    degradation: PhotoDegradation,
+    indices: range,
+    seed: int,
+    step: int,
+) -> None:
+    """Replace LR patches of one step by degraded ones, in place.
+
+    Degradation i depends on (seed, step, i) alone, like patch i.
+
+    Args:
+        lr: LR patches (B, 3, patch, patch), float32 in [0, 1].
+        store: Training images in main memory.
+        samples: Positions and transforms of the patches.
+        degradation: Random degradation.
+        indices: Consecutive indices of the patches within the step.
+        seed: Seed of the run.
+        step: Number of the step.
+    """
+    for patch, index, *sample in zip(
+        lr, indices, samples.image, samples.top, samples.left, samples.transform, strict=True
+    ):
+        counter = (2 << 192) | (index << 128) | (step << 64)
+        random = np.random.Generator(np.random.Philox(key=seed, counter=counter))
+        if random.random() >= degradation.clean:
+            window = degradation.apply(_hr_window(store, *sample, patch.shape[-1]), store.scale, random)
+            inner = window[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+            patch.copy_(torch.from_numpy(inner.transpose(2, 0, 1).copy()).float().div_(255))
+
+
+def _hr_window(store: Store, image: int, top: int, left: int, transform: int, patch: int) -> np.ndarray:
+    """Return an HR patch with a margin, mirrored at the borders of the image, flipped and rotated: uint8."""
+    scale, (height, width) = store.scale, store.sizes[image]
+    begin = store.starts[image] * scale**2
+    pixels = store.hr[begin : begin + height * width * scale**2].numpy().reshape(height * scale, width * scale, 3)
+    inside, missing = [], []
+    for start, size in ((top, height), (left, width)):
+        first, end = start - _MARGIN, start + patch + _MARGIN
+        inside.append(slice(max(first, 0) * scale, min(end, size) * scale))
+        missing.append((max(-first, 0) * scale, max(end - size, 0) * scale))
+    window = np.pad(pixels[tuple(inside)], (*missing, (0, 0)), "symmetric")
+    window = window[:: -1 if transform & 2 else 1, :: -1 if transform & 4 else 1]
+    return window.swapaxes(0, 1) if transform & 1 else window
 
 
 def extract_targets(store: Store, samples: PatchSamples, patch: int) -> Tensor:

@@ -14,8 +14,11 @@ from typing import Any
 
 import yaml
 
+from ..degradation import PhotoDegradation, parse_degradations
 from ..errors import TrainingError
 from ..filesystem import atomic_path
+
+_Settings = typing.TypeVar("_Settings")
 
 _FOLDER = Path(__file__).parent / "recipes"
 
@@ -24,6 +27,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 LOSSES = ("l1", "charbonnier", "l1_fft")
 STARTS = ("random", "interpolation")
 CROPS = ("uniform", "textured")
+DEGRADATIONS = ("clean", "photo")
 BUDGETS = ("steps", "minutes", "pixels")
 
 
@@ -68,8 +72,12 @@ class Recipe:
         compile: Whether to compile the blocks with ``torch.compile``.
         grad_checkpointing: Whether to recompute each block in the backward pass to save memory.
         lr_border: Edge rule for synthesized LR images; see [`imresize`][lamnet_models.evaluation.imresize].
+        degradation: ``"clean"``, or ``"photo"``: most LR patches are degraded like photographs from phones and the web.
+        degradation_args: Parameters of [`PhotoDegradation`][lamnet_models.degradation.PhotoDegradation].
         holdout: Number of training images to hold out for validation.
         valid: Dataset to validate on instead; see [`open_dataset`][lamnet_models.data.open_dataset].
+        valid_degrade: Degradations of the LR images for validation, such as ``"jpeg=75"``; see
+            [`parse_degradations`][lamnet_models.degradation.parse_degradations].
         valid_crop: Side in pixels of the center crop of each validation image; 0 for no crop.
         valid_every: Steps between validations; 0 to disable.
         valid_minutes: Minutes between validations; 0 to disable.
@@ -110,8 +118,11 @@ class Recipe:
     compile: bool = False
     grad_checkpointing: bool = False
     lr_border: str = "mirror"
+    degradation: str = "clean"
+    degradation_args: dict[str, Any] = field(default_factory=dict)
     holdout: int = 0
     valid: str | None = None
+    valid_degrade: str = ""
     valid_crop: int = 0
     valid_every: int = 0
     valid_minutes: float = 0.0
@@ -126,7 +137,14 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value >= minimum:
                 raise TrainingError(f"{name} must be at least {minimum}, got {value}")
-        choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "loss": LOSSES, "start": STARTS, "crops": CROPS}
+        choices = {
+            "schedule": SCHEDULES,
+            "precision": PRECISIONS,
+            "loss": LOSSES,
+            "start": STARTS,
+            "crops": CROPS,
+            "degradation": DEGRADATIONS,
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
@@ -145,6 +163,26 @@ class Recipe:
             raise TrainingError(f"batch must be a multiple of accumulate ({self.accumulate}), got {self.batch}")
         if not 0 <= self.ema < 1 or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise TrainingError(f"ema and both betas must be in [0, 1), got ema {self.ema}, betas {list(self.betas)}")
+        try:
+            parse_degradations(self.valid_degrade)
+        except ValueError as error:
+            raise TrainingError(f"valid_degrade: {error}") from None
+        if self.degradation_args and self.degradation == "clean":
+            raise TrainingError("degradation_args requires degradation=photo")
+        if self.degradation == "photo":  # saved recipes have all parameters
+            object.__setattr__(self, "degradation_args", _plain(dataclasses.asdict(self.photo_degradation)))
+
+    @property
+    def photo_degradation(self) -> PhotoDegradation:
+        """Degradation of ``degradation="photo"``.
+
+        Raises:
+            TrainingError: If a parameter is unknown or out of range.
+        """
+        try:
+            return _build(PhotoDegradation, self.degradation_args)
+        except (TrainingError, ValueError) as error:
+            raise TrainingError(f"degradation_args: {error}") from None
 
     @property
     def pixels_per_step(self) -> int:
@@ -162,13 +200,12 @@ class Recipe:
         """
         sets_budget = any(overrides.get(name) is not None for name in BUDGETS)
         cleared = dict.fromkeys(BUDGETS) if sets_budget else {}
-        return _build_recipe({**dataclasses.asdict(self), **cleared, **overrides})
+        return _build(Recipe, {**dataclasses.asdict(self), **cleared, **overrides})
 
     def save(self, path: str | os.PathLike) -> None:
         """Write all fields as YAML."""
-        fields = {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
         with atomic_path(path) as temporary:
-            temporary.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False), encoding="utf-8")
 
 
 _MINIMUMS = {
@@ -221,7 +258,7 @@ def load_recipe(name: str | os.PathLike) -> Recipe:
     if not isinstance(content, dict):
         raise TrainingError(f"{path}: not a recipe: each line must be FIELD: VALUE")
     try:
-        return _build_recipe(content)
+        return _build(Recipe, content)
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from None
 
@@ -247,14 +284,19 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     return values
 
 
-def _build_recipe(values: dict[str, Any]) -> Recipe:
-    hints = typing.get_type_hints(Recipe)
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with lists in place of tuples, which YAML lacks."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _build(kind: type[_Settings], values: dict[str, Any]) -> _Settings:
+    hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(hints)}"
             raise TrainingError(f"unknown setting {key!r}: {hint}")
-    return Recipe(**{key: _cast(key, value, hints[key]) for key, value in values.items()})
+    return kind(**{key: _cast(key, value, hints[key]) for key, value in values.items()})
 
 
 def _cast(key: str, value: Any, hint: Any) -> Any:

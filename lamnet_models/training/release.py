@@ -18,7 +18,7 @@ from ..factory import published_name
 from ..filesystem import atomic_path
 from ..lamnet import LAMNet
 from .callbacks import read_log
-from .images import center_crop, training_data
+from .images import for_validation, training_data
 from .recipe import Recipe, load_recipe
 
 HALF_LIMIT = 0.005
@@ -98,7 +98,7 @@ def release(
 
 def _holdout_set(recipe: Recipe, scale: int) -> Dataset:
     _, dataset = training_data(recipe.data, scale, recipe.lr_border, recipe.holdout)
-    return center_crop(dataset or open_dataset(recipe.valid or "sample", scale), recipe.valid_crop)
+    return for_validation(dataset or open_dataset(recipe.valid or "sample", scale), recipe)
 
 
 def _round_to_half(model: LAMNet) -> LAMNet:
@@ -142,7 +142,7 @@ def _card(
         "| --- | --- |",
         f"| model | `{scores[-1].variant}`, {params:,} parameters, {'half' if half else 'single'} precision |",
         f"| data | {about_data}; {quantity(training['images'], 'training image')} |",
-        f"| LR images | bicubic ×{model.scale} by `imresize`, edge rule `{recipe['lr_border']}` |",
+        f"| LR images | {_lr_summary(recipe, model.scale)} |",
         *(
             f"| training{f', part {index}' if len(parts) > 1 else ''} | {stage_summary(part)} |"
             for index, part in enumerate(parts, start=1)
@@ -150,7 +150,7 @@ def _card(
         *(f"| targets | {text} |" for text in target_summaries(parts)),
         f"| LR pixels seen | {pixel_summary(parts)} |",
         f"| selected by | {holdout.psnr:.2f} dB / {holdout.ssim:.4f} on {quantity(len(holdout.images), 'image')} "
-        f"({holdout.dataset}) |",
+        f"({', '.join(filter(None, (holdout.dataset, holdout.degradations)))}) |",
         f"| convergence | {_convergence(run)} |",
         "",
         f"PSNR in dB / SSIM on Y, border of {model.scale} pixels cropped:",
@@ -166,6 +166,13 @@ def _card(
     lines += ["", "Recipe of the last part, for `lamnet train recipe.yaml --data PHOTOS`:"]
     lines += ["", "```yaml", text.rstrip(), "```", ""]
     return "\n".join(lines)
+
+
+def _lr_summary(recipe: dict[str, Any], scale: int) -> str:
+    text = f"bicubic ×{scale} by `imresize`, edge rule `{recipe['lr_border']}`"
+    if recipe.get("degradation", "clean") == "clean":
+        return text
+    return f"{recipe['degradation_args']['clean']:.0%} {text}; the others degraded, see the recipe"
 
 
 def stages(training: dict[str, Any]) -> list[dict[str, Any]]:

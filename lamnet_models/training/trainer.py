@@ -36,9 +36,9 @@ from .checkpointing import (
     set_random_state,
     write_state,
 )
-from .images import center_crop, open_store, training_data
+from .images import for_validation, open_store, training_data
 from .optimizer import EMA, create_optimizer, load_optimizer_state
-from .patches import extract_patches, extract_targets, sample_patches, sample_textured_patches
+from .patches import degrade_patches, extract_patches, extract_targets, sample_patches, sample_textured_patches
 from .processes import SignalHandler, detect_lost_process, join_processes
 from .recipe import Recipe, budget_progress, learning_rate, load_recipe, target_weight
 
@@ -227,7 +227,14 @@ class Trainer:
             else:
                 samples = sample_patches(self.store.sizes, recipe.patch, stop, recipe.seed, self.step)
                 samples = samples.slice(start, stop)
-            lr, hr = (patches.to(accelerator.device) for patches in extract_patches(self.store, samples, recipe.patch))
+            lr, hr = extract_patches(self.store, samples, recipe.patch)
+            if recipe.degradation == "photo":
+                lr = lr.cpu()
+                indices = range(start, stop)
+                degrade_patches(
+                    lr, self._host_store, samples, recipe.photo_degradation, indices, recipe.seed, self.step
+                )
+            lr, hr = lr.to(accelerator.device), hr.to(accelerator.device)
             targets = (
                 extract_targets(self.store, samples, recipe.patch).to(accelerator.device) if with_targets else None
             )
@@ -441,7 +448,7 @@ class Trainer:
             except LAMNetError as error:
                 self.callback.on_message(f"validation disabled: {error}")
                 return None
-        return dataset and center_crop(dataset, recipe.valid_crop)
+        return dataset and for_validation(dataset, recipe)
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator

@@ -70,6 +70,7 @@ def test_eval_broken_image(lamnet, build_dataset):
         (("--tile", "small"), 2, "--tile"),
         (("--json", "--csv"), 2, "--json and --csv"),
         (("--save-images", __file__), 2, "--save-images"),
+        (("bicubic", "--dataset", "sample", "--degrade", "jpg=75"), 2, "jpeg=75"),
         (("bicubic", "--self-ensemble"), 2, "self_ensemble"),
     ],
 )
@@ -101,6 +102,7 @@ def test_compare_table_and_image(lamnet, build_dataset, tmp_path):
         (("--detail", "img_001:0,0,0,5"), "IMAGE:LEFT,TOP,WIDTH,HEIGHT"),
         (("-o", "picture.gif"), "--output must end in one of"),
         (("--scale", "3"), "scale"),
+        (("--dataset", "sample", "--degrade", "noise=-1"), "noise"),
     ],
 )
 def test_compare_wrong_usage(lamnet, tmp_path, monkeypatch, arguments, match):

@@ -457,7 +457,7 @@ def test_release_checkpoint_and_card(tmp_path, photos):
     recipe = load_recipe("quick").with_overrides(
         {"model_args": {}, "steps": 2, "batch": 1, "patch": 8, "data": [str(photos)], "holdout": 2, "valid": None}
     )
-    recipe = recipe.with_overrides({"valid_crop": 32})
+    recipe = recipe.with_overrides({"valid_crop": 32, "degradation": "photo", "valid_degrade": "jpeg=80"})
     train(recipe, tmp_path / "first")
     train(recipe, tmp_path / "second", model="lamnet_x3", init_from=str(tmp_path / "first/best.safetensors"))
     made = release(tmp_path / "second", "try_v1", tmp_path, about_data="noise, free for all", data_dir=tmp_path)
@@ -466,6 +466,8 @@ def test_release_checkpoint_and_card(tmp_path, photos):
     assert read_checkpoint(made.weights).state["conv_first.weight"].dtype == torch.float16
     text = made.card.read_text()
     assert "noise, free for all; 4 " in text
+    assert "40% bicubic ×3 by `imresize`" in text
+    assert "(held-out, jpeg=80)" in text
     assert "| LR pixels seen | 0.0 M + 0.0 M: 0.0 M in all |" in text
     assert "part 2 | lamnet_x3 (705 of 707 tensors from best.safetensors; random: upsample)" in text
     assert str(tmp_path) not in text
