@@ -10,13 +10,15 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ..degradation import PhotoDegradation, parse_degradations
 from ..errors import TrainingError
 from ..filesystem import atomic_path
+
+if TYPE_CHECKING:
+    from ..degradation import PhotoDegradation
 
 _Settings = typing.TypeVar("_Settings")
 
@@ -163,10 +165,13 @@ class Recipe:
             raise TrainingError(f"batch must be a multiple of accumulate ({self.accumulate}), got {self.batch}")
         if not 0 <= self.ema < 1 or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise TrainingError(f"ema and both betas must be in [0, 1), got ema {self.ema}, betas {list(self.betas)}")
-        try:
-            parse_degradations(self.valid_degrade)
-        except ValueError as error:
-            raise TrainingError(f"valid_degrade: {error}") from None
+        if self.valid_degrade:
+            from ..degradation import parse_degradations  # loads torch
+
+            try:
+                parse_degradations(self.valid_degrade)
+            except ValueError as error:
+                raise TrainingError(f"valid_degrade: {error}") from None
         if self.degradation_args and self.degradation == "clean":
             raise TrainingError("degradation_args requires degradation=photo")
         if self.degradation == "photo":  # saved recipes have all parameters
@@ -179,6 +184,8 @@ class Recipe:
         Raises:
             TrainingError: If a parameter is unknown or out of range.
         """
+        from ..degradation import PhotoDegradation  # loads torch
+
         try:
             return _build(PhotoDegradation, self.degradation_args)
         except (TrainingError, ValueError) as error:

@@ -13,7 +13,9 @@ from typer.main import get_command
 
 import lamnet_models
 from lamnet_layers import available_backends
-from lamnet_models.names import VARIANTS, packaged_weights
+from lamnet_models.checkpoint import read_checkpoint
+from lamnet_models.names import VARIANTS, list_models, packaged_weights
+from lamnet_models.pretrained import find_weights
 
 COMMANDS = [command.name for command in app.registered_commands]
 
@@ -66,7 +68,7 @@ def test_errors_keep_names_whole_in_terminal():
     import pty
 
     master, terminal = pty.openpty()
-    command = [sys.executable, "-m", "lamnet_cli", "info", "lamnet_large_x5.photos310_v1"]
+    command = [sys.executable, "-m", "lamnet_cli", "info", "lamnet_large_x5.clean_v1"]
     process = subprocess.run(command, stderr=terminal, env=os.environ | {"COLUMNS": "40"}, timeout=60)
     os.close(terminal)
     lines = os.read(master, 10_000).decode().splitlines()
@@ -106,9 +108,9 @@ def test_list(lamnet):
     assert code == 0
     assert "849,136" in out
     rows = json.loads(lamnet("list", "*_x4", "--pretrained", "--json")[1])
-    assert {row["name"]: row["weights"] for row in rows} == {
-        name: [f"{name}.photos310_v1"] for name in ("lamnet_x4", "lamnet_large_x4")
-    }
+    assert [row["name"] for row in rows] == ["lamnet_x4", "lamnet_large_x4"]
+    assert [row["weights"] for row in rows] == [list_models(row["name"], pretrained=True) for row in rows]
+    assert all(row["weights"][0].startswith(f"{row['name']}.clean_v") for row in rows)
 
 
 def test_info_model_name(lamnet):
@@ -120,10 +122,10 @@ def test_info_model_name(lamnet):
 
 
 def test_info_checkpoint_training(lamnet):
-    path = packaged_weights()["lamnet_x4.photos310_v1"]
+    path = find_weights("lamnet_x4")
     code, out, _ = lamnet("info", path)
     assert code == 0
-    assert "3707" in out
+    assert str(read_checkpoint(path).training["step"]) in out.replace(",", "")
     assert "base model" not in out  # it is a published one
 
 
@@ -152,7 +154,7 @@ def test_create_existing_output(lamnet, tmp_path):
 
 
 def test_create_unknown_weights(lamnet):
-    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, "lamnet_x2.photos310_v4")
+    assert_one_line_error(lamnet("create", "lamnet_x2.none", "--pretrained"), 2, find_weights("lamnet_x2").stem)
 
 
 def test_missing_output_folders_are_created(lamnet, tmp_path, tiny_model):

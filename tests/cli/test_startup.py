@@ -42,7 +42,7 @@ USAGE_ERRORS = [
     (["upscale", "a.png", "--precision", "fp8"], "fp8"),
     (["upscale", "a.png", "-n", "lamnt_x4"], "did you mean lamnet_x4?"),
     (["eval", "lamnt_x4"], "did you mean lamnet_x4?"),
-    (["info", "lamnet_x4.nothing"], "lamnet_x4.photos310_v1"),
+    (["info", "lamnet_x4.nothing"], "lamnet_x4.clean_v"),
     (["create", "lamnt_x4"], "did you mean lamnet_x4?"),
     (["bench", "nope"], "baselines: swinir_light, omni_sr"),
     (["bench", "swinir"], "did you mean swinir_light?"),

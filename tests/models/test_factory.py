@@ -20,7 +20,7 @@ from lamnet_models.hub import write_folder
 from lamnet_models.names import NUM_PARAMS, VARIANTS, default_model_for_scale, find_variant, packaged_weights
 from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
-TAGGED = "lamnet_x4.photos310_v1"
+TAGGED = lamnet_models.list_models("lamnet_x4", pretrained=True)[0]
 
 
 @pytest.fixture(autouse=True)
