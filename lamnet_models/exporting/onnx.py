@@ -59,25 +59,21 @@ class Graph:
         value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         return self.constant(value.astype(self.dtype))
 
-    def op(
-        self, op_type: str, *inputs: str, outputs: int | None = None, result: str | None = None, **attributes: Any
-    ) -> Any:
-        """Add a node.
+    def op(self, op_type: str, *inputs: str, result: str | None = None, **attributes: Any) -> str:
+        """Add a node with one output.
 
         Args:
             op_type: Operator type.
             *inputs: Names of the inputs.
-            outputs: Number of outputs; None for one, returned as a name instead of a list.
             result: Name of the output; None for a generated name.
             **attributes: Attributes of the operator.
 
         Returns:
-            Name of the output, or a list of names if ``outputs`` is set.
+            Name of the output.
         """
         name = f"{self.scope}{op_type}_{len(self._nodes)}"
-        names = [result or name] if outputs is None else [f"{name}.{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(op_type, inputs, names, name=name, **attributes))
-        return names[0] if outputs is None else names
+        self._nodes.append(helper.make_node(op_type, inputs, [result or name], name=name, **attributes))
+        return result or name
 
     def gelu(self, x: str) -> str:
         """Add the exact GELU, a single node from opset 20 on."""
@@ -92,11 +88,6 @@ class Graph:
         if self.opset >= 18:
             return self.op("ReduceMean", x, self.integers(axis))
         return self.op("ReduceMean", x, axes=[axis])
-
-    def split(self, x: str, count: int, axis: int) -> list[str]:
-        """Add a split into equal parts."""
-        attributes = {"num_outputs": count} if self.opset >= 18 else {}
-        return self.op("Split", x, outputs=count, axis=axis, **attributes)
 
     def model(self, inputs: dict[str, tuple], outputs: dict[str, tuple], metadata: dict[str, str]) -> onnx.ModelProto:
         """Return the ONNX model.
@@ -206,9 +197,10 @@ class _Writer:
         window, axis = layer.window, 2 if layer.axis == "vertical" else 3
         means = {length: self._cell_means(x, layer.dim, length, window.radius, axis) for _, length in window.cells}
         taps = self.op("Reshape", taps, self.integers(0, layer.num_heads, window.taps, -1))
-        taps = self.graph.split(taps, window.taps, axis=2)
         out = None
-        for weight, (first, length) in zip(taps, window.spans, strict=True):
+        for index, (first, length) in enumerate(window.spans):
+            # Not by one Split: WebGPU limits the number of outputs.
+            weight = self.op("Slice", taps, self.integers(index), self.integers(index + 1), self.integers(2))
             start = window.radius + first
             end = (
                 start - 2 * window.radius + length - 1 or np.iinfo(np.int64).max

@@ -1,8 +1,12 @@
 import importlib
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -41,6 +45,54 @@ def _build(folder):
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     process = subprocess.run(command, cwd=DOCS.parent, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """Handler of a folder whose subfolder ``demo`` is elsewhere, with additional headers and without a log."""
+
+    def __init__(self, *args, demo, headers, **options):
+        self._demo, self._headers = demo, headers
+        super().__init__(*args, **options)
+
+    def translate_path(self, path):
+        *_, folder, name = path.split("/")
+        return str(self._demo / name) if self._demo and folder == "demo" else super().translate_path(path)
+
+    def end_headers(self):
+        for header in self._headers.items():
+            self.send_header(*header)
+        super().end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def serve(site):
+    """Function that serves the site and returns its address."""
+    servers = []
+
+    def start(demo=None, headers=None):
+        handler = partial(_Handler, directory=str(site), demo=demo, headers=headers or {})
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("needs a Chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

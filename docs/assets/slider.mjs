@@ -1,5 +1,5 @@
-// Before/after slider: a range input moves the edge between two images. Without scripts they are shown side by side.
-document.querySelectorAll(".slider").forEach((slider) => {
+// Before/after slider: a range input moves the edge between two pictures. Without scripts they are shown side by side.
+export function makeSlider(slider) {
   const input = document.createElement("input");
   Object.assign(input, { type: "range", min: 0, max: 100, value: 50, step: 1 });
   input.setAttribute("aria-label", slider.dataset.label);
@@ -11,4 +11,6 @@ document.querySelectorAll(".slider").forEach((slider) => {
   slider.append(input);
   slider.classList.add("slider--live");
   show();
-});
+}
+
+document.querySelectorAll(".slider").forEach(makeSlider);
