@@ -1,6 +1,7 @@
 """Examples in ``examples/``."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -28,3 +29,16 @@ def test_timm_backbones_with_lamnet_layers_train(name, layer, count, monkeypatch
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
     for module in ("textures", name):
         sys.modules.pop(module)
+
+
+def test_quickstart_notebook_runs(tmp_path, monkeypatch):
+    pytest.importorskip("accelerate", reason="needs the extra train")
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((EXAMPLES / "quickstart.ipynb").read_text(encoding="utf-8"))
+    names = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and "install" not in cell["metadata"].get("tags", ()):
+            assert cell["outputs"] == []
+            exec("".join(cell["source"]).replace("minutes=1", "steps=3"), names)
+    assert names["upscaled"].shape == names["photo"].shape
+    assert names["result"].step == 3
