@@ -21,11 +21,14 @@ def table_row(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def read_table(name: str) -> list[dict[str, str]]:
-    """Return the rows of the first table in a file, as cells by column name."""
-    lines = (ASSETS / name).read_text(encoding="utf-8").splitlines()
-    columns, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+def read_tables(name: str) -> list[list[dict[str, str]]]:
+    """Return the rows of each table in a file, as cells by column name."""
+    tables = []
+    for part in (ASSETS / name).read_text(encoding="utf-8").split("\n\n"):
+        if part.startswith("|"):
+            columns, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines())
+            tables.append([dict(zip(columns, row, strict=True)) for row in rows])
+    return tables
 
 
 def write_lines(name: str, lines: Iterable[str]) -> None:

@@ -13,6 +13,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "typer", "lamnet_cli.main", "utils", "docs", "--name", "lamnet")
 _MARKER = re.compile(r"^<!-- (commands|cards|file (\S+)) -->$", re.MULTILINE)
 
+_CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
+_NAME = re.compile(r"(?<=<code>)[^<]+(?=</code>)|(?<=>)[^<\s]*[_×][^<\s]*")
+_PUNCTUATION = re.compile(r"[_×.,(/=](?=\w)")
+
 
 def on_config(config):
     """Add the model cards to the navigation."""
@@ -36,6 +40,11 @@ def on_files(files, config, **_):
 def on_page_markdown(markdown: str, **_) -> str:
     """Replace each marker by the command reference, the table of cards, or a repository file."""
     return _MARKER.sub(lambda match: _render(match[1], match[2]), markdown)
+
+
+def on_page_content(html: str, **_) -> str:
+    """Let names and expressions in tables wrap after punctuation."""
+    return _CELL.sub(lambda cell: _NAME.sub(lambda code: _PUNCTUATION.sub(r"\g<0><wbr>", code[0]), cell[0]), html)
 
 
 def _render(marker: str, path: str | None) -> str:

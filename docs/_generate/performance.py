@@ -8,7 +8,7 @@ the table.
 import sys
 
 import torch
-from assets import ASSETS, machine, read_table, table, write_lines
+from assets import ASSETS, machine, read_tables, table, write_lines
 from diagrams import bars_svg
 from lamnet_cli.allocator import configure_allocator
 
@@ -23,50 +23,52 @@ def measure(arguments: str, rounds: int, **options) -> list[str]:
     results = bench(arguments.partition(" --")[0].split(), rounds=rounds, backends=("eager",), **options)
     first = results[0].name
     references = {(result.mode, result.precision): result for result in reversed(results) if result.name == first}
-    columns = ("network", "mode", "type", "seconds", "spread", "MB", f"`{first}` / network")
+    has_memory = any(result.memory is not None for result in results)
+    columns = ("network", "mode", "type", "s", "±", *(["MB"] if has_memory else []), "ratio")
     rows = []
     for result in results:
-        memory = "" if result.memory is None else f"{result.memory / 1e6:.0f}"
+        memory = [f"{result.memory / 1e6:.0f}" if result.memory else ""] if has_memory else []
         reference = references[result.mode, result.precision]
         ratio = f"{reference.ratio(result):.2f}" if reference.valid and result.valid else "differs"
-        seconds, spread = f"{result.median:.2f}", f"±{result.spread:.0%}"
-        rows.append((result.name, result.mode, result.precision, seconds, spread, memory, ratio))
+        seconds, spread = f"{result.median:.2f}", f"{result.spread:.0%}"
+        rows.append((result.name, result.mode, result.precision, seconds, spread, *memory, ratio))
     return [f"`lamnet bench {arguments} --rounds {rounds}`:", "", *table(columns, rows), ""]
 
 
-INFERENCE, STEP = "320×180 → ×4", "training step, 8×32×32"
+TASKS = {"Inference, 320×180 → ×4": {}, "Training step, 8×32×32": {"train": (8, 32)}}
 
 
 def native() -> None:
-    """Write the table and the chart that compare the CPU kernels with eager code and other networks."""
-    rows = []
-    for task, options in ((INFERENCE, {}), (STEP, {"train": (8, 32)})):
+    """Write the tables and the chart that compare the CPU kernels with eager code and other networks."""
+    command = "lamnet bench lamnet_x4 omni_sr swinir_light --backend native,eager --threads N [--train 8x32] --rounds 3"
+    columns = ("network", "threads", "s", "±", "of mm", "MB", "ratio")
+    lines = [f"`{command} --memory`:", ""]
+    for task, options in TASKS.items():
+        rows = []
         for threads in (1, 2):
-            options |= {"backends": ("native", "eager"), "rounds": 3, "memory": True, "threads": threads}
-            results = bench(["lamnet_x4", *CLOSEST], **options)
+            measured = {"backends": ("native", "eager"), "rounds": 3, "memory": True, "threads": threads}
+            results = bench(["lamnet_x4", *CLOSEST], **options, **measured)
             for result in results:
                 name = ", ".join(filter(None, (result.name, result.backend)))
-                figures = (f"{result.median:.2f}", f"±{result.spread:.0%}", f"{result.matrix_share:.0%}")
+                figures = (f"{result.median:.2f}", f"{result.spread:.0%}", f"{result.matrix_share:.0%}")
                 ratio = f"{1 / result.ratio(results[0]):.2f}"
-                rows.append((task, threads, name, *figures, f"{result.memory / 1e6:.0f}", ratio))
-    columns = ("task", "threads", "network", "seconds", "spread", "of mm", "MB", "`lamnet_x4`, native / network")
-    command = "lamnet bench lamnet_x4 omni_sr swinir_light --backend native,eager --threads N [--train 8x32] --rounds 3"
-    notes = (
+                rows.append((name, threads, *figures, f"{result.memory / 1e6:.0f}", ratio))
+        lines += [f"**{task}**", "", *table(columns, rows), ""]
+    lines += [
         "*of mm*: FLOPs per second as a share of those of `torch.mm` in float32, measured in the same rounds; a",
-        "training step counts as three forward passes. *MB*: peak memory in addition to the network. Last column:",
-        "time of `lamnet_x4` with the kernels divided by that of the row.",
-    )
-    write_lines("native.md", [f"`{command} --memory`:", "", *table(columns, rows), "", *notes, "", f"{machine()}."])
+        "training step counts as three forward passes. *MB*: peak memory in addition to the network. *ratio*: time of",
+        "`lamnet_x4` with the kernels divided by that of the row.",
+    ]
+    write_lines("native.md", [*lines, "", f"{machine()}."])
     write_chart()
 
 
 def chart() -> str:
-    """Return the chart of the times on two threads in the table of ``native``."""
-    titles = {INFERENCE: f"Inference, {INFERENCE}", STEP: STEP.capitalize()}
-    panels = {title: {} for title in titles.values()}
-    for row in read_table("native.md"):
-        if row["threads"] == "2":
-            panels[titles[row["task"]]][row["network"]] = float(row["seconds"])
+    """Return the chart of the times on two threads in the tables of ``native``."""
+    panels = {
+        task: {row["network"]: float(row["s"]) for row in rows if row["threads"] == "2"}
+        for task, rows in zip(TASKS, read_tables("native.md"), strict=True)
+    }
     return bars_svg(panels, "s", "Seconds of inference and of a training step, by network", marked="lamnet")
 
 
@@ -98,9 +100,9 @@ def bandwidth() -> None:
             for backward in (False, True):
                 result = measure_aggregation(shape, axis, backward=backward, rounds=3)
                 cells = ("×".join(map(str, shape)), axis, "backward" if backward else "forward")
-                figures = (f"{1000 * result.seconds:.0f}", f"{result.bytes / 1e6:.0f}", f"{result.bandwidth / 1e9:.2f}")
+                figures = (f"{1000 * result.seconds:.0f}", f"{result.bandwidth / 1e9:.2f}")
                 rows.append((*cells, *figures, f"{result.share:.1%}"))
-    columns = ("B×D×H×W", "axis", "pass", "ms", "MB", "GB/s", "of a copy")
+    columns = ("B×D×H×W", "axis", "pass", "ms", "GB/s", "of a copy")
     lines = ["`lamnet bench --op --rounds 3`:", "", *table(columns, rows), "", f"{machine()}."]
     write_lines("bandwidth.md", lines)
 

@@ -52,6 +52,15 @@ def test_pages_fit_width_without_console_errors(site, open_page, address, pages)
     assert page.problems == []
 
 
+@pytest.mark.parametrize("width", [400, 900, 1400])
+def test_tables_of_results_fit_their_page(open_page, width):
+    for path in ("performance/", "results/", "weights/", "export/"):
+        tables = open_page(path, width).locator(".md-typeset__scrollwrap:not(details *)")
+        sizes = tables.evaluate_all("tables => tables.map(table => [table.scrollWidth, table.clientWidth])")
+        assert sizes
+        assert all(content <= visible + 1 for content, visible in sizes), path
+
+
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_slider_responds_to_keyboard_and_touch(open_page, width):
     page = open_page(width=width, has_touch=True)

@@ -50,8 +50,9 @@ def test_native_writes_table_and_chart(docs, tmp_path, monkeypatch):
     for module in (assets, performance):
         monkeypatch.setattr(module, "ASSETS", tmp_path)
     performance.native()
-    rows = assets.read_table("native.md")
-    assert len(rows) == 4 * 4
+    tables = assets.read_tables("native.md")
+    assert [len(rows) for rows in tables] == [2 * 4, 2 * 4]
+    rows = tables[0]
     assert (rows[0]["network"], rows[0]["of mm"], rows[0]["MB"]) == ("lamnet_x4, native", "50%", "1")
     drawing = (tmp_path / "native.svg").read_text(encoding="utf-8")
     assert re.findall(r">([\d.]+ s)<", drawing) == [f"{n}.00 s" for n in (1, 2, 3, 4, 2, 3, 4, 5)]
