@@ -15,14 +15,20 @@ def list_models(
         str, typer.Argument(metavar="PATTERN", help="Glob pattern of model names, such as '*_x4'.")
     ] = "lamnet*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="List only models with packaged weights.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="List the packaged weights with purpose, cost, size and scores.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List models and their packaged weights.
 
-    Example: lamnet list --pretrained
+    Example: lamnet list '*_x4' --details
     """
     from lamnet_models import names
 
+    if details:
+        _list_details(pattern, as_json)
+        return
     rows = []
     for name in names.list_models(pattern):
         scale, weights = names.VARIANTS[name]["scale"], names.list_models(name, pretrained=True)
@@ -36,3 +42,23 @@ def list_models(
         [[row["name"], f"×{row['scale']}", f"{row['params']:,}", ", ".join(row["weights"])] for row in rows],
         numeric=("Parameters",),
     )
+
+
+def _list_details(pattern: str, as_json: bool) -> None:
+    from lamnet_models import names
+
+    weights = [names.describe_weights(name) for name in names.list_models(pattern, pretrained=True)]
+    if as_json:
+        print_json([vars(entry) for entry in weights])
+        return
+    datasets = list(dict.fromkeys(dataset for entry in weights for dataset in entry.scores))
+    rows = []
+    for entry in weights:
+        scores = (f"{score[0]:.2f}" if score else "" for score in map(entry.scores.get, datasets))
+        costs = (f"{entry.params / 1e3:.0f} K", f"{entry.macs / 1e9:.0f} G", f"{entry.bytes / 1e6:.1f} MB")
+        rows.append([entry.name, entry.purpose, *costs, *scores])
+    columns = ["Weights", "For", "Params", "MACs", "File", *datasets]
+    print_table(columns, rows, numeric=tuple(columns[2:]))
+    print("MACs at 1280×720 output; PSNR in dB, on Y.")
+    for purpose in dict.fromkeys(entry.purpose for entry in weights):
+        print(f"{purpose}: for {names.PURPOSES[purpose]}.")

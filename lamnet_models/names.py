@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -36,6 +38,19 @@ NUM_PARAMS = {
 }
 """Numbers of parameters of the models of the paper."""
 
+NUM_MACS = {
+    "lamnet_x2": 185_307_955_200,
+    "lamnet_x3": 83_113_758_720,
+    "lamnet_x4": 47_521_382_400,
+    "lamnet_large_x2": 229_013_913_600,
+    "lamnet_large_x3": 102_508_277_760,
+    "lamnet_large_x4": 58_447_872_000,
+}
+"""Multiply-accumulates of the models of the paper for an output of 1280×720; see ``complexity``."""
+
+PURPOSES = {"clean": "sharp images without compression artifacts or noise"}
+"""What weights are for, by the first part of their tag."""
+
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
 
 _PACKAGED = Path(__file__).parent / "weights"
@@ -55,6 +70,43 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 def packaged_weights() -> dict[str, Path]:
     """Return the packaged checkpoints by ``NAME.TAG``, sorted; the first tag of a name is its default."""
     return {path.name.removesuffix(".safetensors"): path for path in sorted(_PACKAGED.glob("*.safetensors"))}
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """Facts about packaged weights.
+
+    Attributes:
+        name: ``NAME.TAG``.
+        purpose: Key of [`PURPOSES`][lamnet_models.names.PURPOSES].
+        params: Number of parameters.
+        macs: Multiply-accumulates for an output of 1280×720.
+        bytes: Size of the file.
+        scores: PSNR in dB and SSIM by dataset, measured by ``lamnet release``.
+    """
+
+    name: str
+    purpose: str
+    params: int
+    macs: int
+    bytes: int
+    scores: dict[str, tuple[float, float]]
+
+
+def describe_weights(name: str) -> PackagedWeights:
+    """Return the facts about packaged weights, without reading the tensors.
+
+    Args:
+        name: ``NAME.TAG``, a key of [`packaged_weights`][lamnet_models.names.packaged_weights].
+    """
+    path = packaged_weights()[name]
+    variant, _, tag = name.partition(".")
+    with open(path, "rb") as file:  # the header of a safetensors file: its length, then JSON
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    training = json.loads(header["__metadata__"]["lamnet"])["training"]
+    scores = {dataset: tuple(score) for dataset, score in training.get("scores", {}).items()}
+    size = path.stat().st_size
+    return PackagedWeights(name, tag.partition("_")[0], NUM_PARAMS[variant], NUM_MACS[variant], size, scores)
 
 
 def is_checkpoint_path(source: str | os.PathLike) -> bool:

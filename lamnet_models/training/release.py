@@ -83,13 +83,16 @@ def release(
     half = full.psnr - rounded.psnr < HALF_LIMIT
     weights = output / f"{name}.{tag}.safetensors"
     training = _strip_paths(checkpoint.training)
-    save_checkpoint(_round_to_half(model) if half else model, weights, training=training, half=half)
+    released = _round_to_half(model) if half else model
+    save_checkpoint(released, weights, training=training, half=half)
     scores = [evaluate(weights, holdout_set)]
     for dataset in _REPORTED:
         try:
             scores += [evaluate(method, dataset, model.scale, data_dir) for method in ("bicubic", weights)]
         except DatasetError:
             continue
+    measured = {score.dataset: (score.psnr, score.ssim) for score in scores[2::2]}
+    save_checkpoint(released, weights, training=training | {"scores": measured}, half=half)
     card = weights.with_suffix(".md")
     with atomic_path(card) as temporary:
         temporary.write_text(_card(weights, model, training, half, scores, about_data, run), encoding="utf-8")

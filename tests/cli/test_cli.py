@@ -113,6 +113,17 @@ def test_list(lamnet):
     assert all(row["weights"][0].startswith(f"{row['name']}.clean_v") for row in rows)
 
 
+def test_list_details(lamnet):
+    code, out, _ = lamnet("list", "lamnet_x2", "--details")
+    assert code == 0
+    name = find_weights("lamnet_x2").stem
+    assert re.search(rf"{re.escape(name)} +clean +828 K +185 G +1\.\d MB", out)
+    (entry,) = json.loads(lamnet("list", "lamnet_x2", "--details", "--json")[1])
+    assert (entry["name"], entry["purpose"]) == (name, "clean")
+    assert entry["scores"] == read_checkpoint(find_weights("lamnet_x2")).training.get("scores", {})
+    assert {entry["name"] for entry in json.loads(lamnet("list", "--details", "--json")[1])} == set(packaged_weights())
+
+
 def test_info_model_name(lamnet):
     report = json.loads(lamnet("info", "lamnet_large_x2", "--size", "1920x1080", "--json")[1])
     assert report["params"] == 1_024_028

@@ -16,8 +16,9 @@ from timm.optim import param_groups_layer_decay
 import lamnet_models
 from lamnet_models import CheckpointError, LAMNet, ModelError, create_model, resolve_model, save_checkpoint
 from lamnet_models.checkpoint import read_checkpoint
+from lamnet_models.cost import complexity
 from lamnet_models.hub import write_folder
-from lamnet_models.names import NUM_PARAMS, VARIANTS, default_model_for_scale, find_variant, packaged_weights
+from lamnet_models.names import NUM_MACS, NUM_PARAMS, VARIANTS, default_model_for_scale, find_variant, packaged_weights
 from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
 TAGGED = lamnet_models.list_models("lamnet_x4", pretrained=True)[0]
@@ -43,7 +44,8 @@ def test_timm_lists_all_models():
 
 def test_num_params_match_models():
     for name in VARIANTS:
-        assert NUM_PARAMS[name] == sum(p.numel() for p in create_model(name, device="meta").parameters())
+        counted = complexity(create_model(name, device="meta"))
+        assert (NUM_PARAMS[name], NUM_MACS[name]) == (counted.params, counted.macs)
 
 
 def test_packaged_weights_load_and_have_cards(image):

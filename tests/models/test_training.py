@@ -475,6 +475,7 @@ def test_release_checkpoint_and_card(tmp_path, photos):
     sample = next(score for score in made.scores if score.dataset == "sample" and score.model != "bicubic")
     assert f"{sample.psnr:.2f} / {sample.ssim:.4f}" in text
     assert evaluate(made.weights, "sample").psnr == sample.psnr
+    assert read_checkpoint(made.weights).training["scores"] == {"sample": [sample.psnr, sample.ssim]}
     with pytest.raises(TrainingError, match=r"best\.safetensors"):
         release(tmp_path, "x", tmp_path, about_data="")
     train(Recipe(**TINY), tmp_path / "narrow", valid="sample")
