@@ -149,7 +149,7 @@ def test_probability_of_clean_patches(store):
     ("arguments", "word"),
     [
         ({"clean": 1.5}, "clean must be a probability"),
-        ({"blurr": 0.5}, "did you mean blur"),
+        ({"twice_": 0.5}, "did you mean twice"),
         ({"noise_sigma": [5, 2]}, "noise_sigma must be two numbers"),
         ({"quality": [0, 90]}, "quality"),
         ({"blur_sigma": 1}, "blur_sigma must be a list"),
