@@ -88,6 +88,7 @@ def evaluate(
     check_models(model, baselines=("bicubic",))
     from lamnet_models import evaluation
     from lamnet_models.data import open_dataset
+    from lamnet_models.degradation import parse_degradations
     from lamnet_models.evaluation.evaluate import ImageSaver
     from lamnet_models.evaluation.predictors import open_predictor
 
@@ -95,6 +96,7 @@ def evaluate(
     if not names:
         raise typer.BadParameter("--dataset must name a dataset, such as set5, got an empty list")
     try:
+        parse_degradations(degrade)
         predictor = open_predictor(
             model,
             scale,
@@ -108,10 +110,7 @@ def evaluate(
     if fetch:
         for name in names:
             fetch_with_progress(name, data)
-    try:
-        datasets = [open_dataset(name, predictor.scale, data, lr_border.value, degrade).head(limit) for name in names]
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    datasets = [open_dataset(name, predictor.scale, data, lr_border.value, degrade).head(limit) for name in names]
     results = []
     with progress_bar() as progress:
         for images in datasets:
