@@ -42,7 +42,7 @@ function build() {
     <div class="demo__result"></div>`;
   const find = (selector) => root.querySelector(selector);
   const file = find("input[type=file]"), drop = find(".demo__drop");
-  let worker = null, picture = null;
+  let worker = null, picture = null, runs = 0;
 
   const say = (text) => (find(".demo__status").textContent = text);
   const start = (source, name) => {
@@ -82,10 +82,12 @@ function build() {
 
   async function run() {
     stop("Reading the picture …");
+    const number = ++runs;
     const { source, name } = picture;
     const scale = Number(find("[name=scale]:checked").value);
     const options = { imageOrientation: "from-image", premultiplyAlpha: "none" };
     const bitmap = await createImageBitmap(source, options).catch(() => null);
+    if (number !== runs) return; // another picture or scale was chosen meanwhile
     if (!bitmap) return say(`${name} is not an image that this browser can read.`);
     const { width, height } = bitmap;
     if (width * height * scale ** 2 > MAX_OUTPUT) {
