@@ -55,8 +55,8 @@ def train(
         str | None,
         typer.Option(
             "--init-from",
-            help="Checkpoint file or model name to initialize from. Another number of image channels is adapted; other "
-            "tensors whose shapes differ stay random.",
+            help="Checkpoint file or model name to initialize from. Another number of image channels is adapted, "
+            "additional blocks start as the identity, and other tensors whose shapes differ stay random.",
         ),
     ] = None,
     valid: Annotated[

@@ -16,6 +16,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
+from torch import nn
 
 from ..checkpoint import read_checkpoint
 from ..errors import TrainingError, quantity
@@ -330,14 +331,14 @@ def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
 
     Weights for another number of image channels are adapted first, as for ``create_model(..., pretrained=True)``.
     For another scale, that is all but the last convolution, as in the paper's training for ×3 and ×4. For a model with
-    more blocks, the additional blocks stay random.
+    more blocks, the scale α of the additional blocks starts at 0, so that they return their input.
 
     Args:
         model: Model to initialize, changed in place.
         source: A checkpoint file, or the name of pretrained weights.
 
     Returns:
-        ``taken``: description of the loaded and the random tensors; ``before``: training metadata of the checkpoint,
+        ``taken``: description of the loaded and the other tensors; ``before``: training metadata of the checkpoint,
         if it has any.
 
     Raises:
@@ -349,12 +350,17 @@ def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     source_state, state = adapted_state(checkpoint.state, model.in_chans), model.state_dict()
     loaded = [key for key, tensor in state.items() if key in source_state and source_state[key].shape == tensor.shape]
     model.load_state_dict({key: source_state[key] for key in loaded}, strict=False)
-    random = sorted({_module_name(key) for key in state if key not in loaded}, key=str)
+    sources = {_module_name(key) for key in source_state}
+    missing = sorted({_module_name(key) for key in state if key not in loaded})
+    identity = [name for name in missing if name.startswith("blocks.") and name not in sources]
+    for name in identity:
+        nn.init.zeros_(model.get_submodule(name).residual.alpha)
     description = f"{len(loaded)} of {quantity(len(state), 'tensor')} from {path.name}"
     if source_state is not checkpoint.state:
         base = checkpoint.state["conv_first.weight"].shape[1]
         description += f"; adapted from in_chans={base} to in_chans={model.in_chans}"
-    description = f"{description}; random: {', '.join(random)}" if random else description
+    for kind, names in (("random", [name for name in missing if name not in identity]), ("identity", identity)):
+        description += f"; {kind}: {', '.join(names)}" if names else ""
     return {"taken": description} | ({"before": checkpoint.training} if "recipe" in checkpoint.training else {})
 
 

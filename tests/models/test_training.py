@@ -269,7 +269,9 @@ def test_initialize_from_partial_match(tmp_path):
     source_state, state = source.state_dict(), other_scale.state_dict()
     assert all(torch.equal(source_state[key], state[key]) for key in state if not key.startswith("upsample"))
     larger = create_model("lamnet_x2", num_blocks=3, **small)
-    assert initialize_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("random: blocks.2")
+    assert initialize_from(larger, tmp_path / "x2.safetensors")["taken"].endswith("; identity: blocks.2")
+    image = torch.rand(1, 3, 9, 9)
+    torch.testing.assert_close(larger(image), source(image))
 
 
 @pytest.mark.parametrize(("from_channels", "to_channels"), [(3, 1), (1, 3)])
