@@ -16,7 +16,7 @@ def list_models(
     ] = "lamnet*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="List only models with packaged weights.")] = False,
     details: Annotated[
-        bool, typer.Option("--details", help="List the packaged weights with purpose, cost, size and scores.")
+        bool, typer.Option("--details", help="List the packaged weights with purpose, cost, size, scores and license.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -59,6 +59,7 @@ def _list_details(pattern: str, as_json: bool) -> None:
         rows.append([entry.name, entry.purpose, *costs, *scores])
     columns = ["Weights", "For", "Params", "MACs", "File", *datasets]
     print_table(columns, rows, numeric=tuple(columns[2:]))
-    print("MACs at 1280×720 output; PSNR in dB, on Y.")
+    print(f"MACs at 1280×720 output; PSNR in dB, on Y (SSIM: --json); license {names.LICENSE}.")
+    print("Time and memory on this machine: lamnet bench MODEL --memory.")
     for purpose in dict.fromkeys(entry.purpose for entry in weights):
         print(f"{purpose}: for {names.PURPOSES[purpose]}.")

@@ -13,13 +13,11 @@ from timm.models import save_for_hf
 from .checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from .errors import HubError
 from .factory import create_model
-from .names import FAMILIES, find_variant, packaged_weights
+from .names import FAMILIES, LICENSE, find_variant, packaged_weights
 from .pretrained import HUB_ERRORS, describe_hub_error, resolve_weights_path
 from .training.release import stage_summary, stages, target_summaries
 
-LICENSE = "apache-2.0"
-"""License of the packaged weights."""
-
+_LICENSE = LICENSE.lower()  # the hub's identifier
 _TASK = "image-to-image"  # super-resolution on the hub
 
 
@@ -48,9 +46,9 @@ def push(source: str | os.PathLike, repository: str, *, license: str | None = No
     path = resolve_weights_path(source)
     checkpoint = read_checkpoint(path)
     if license is None and path not in packaged_weights().values():
-        raise ValueError(f"license must be set for {path}, such as {LICENSE!r}, got None")
+        raise ValueError(f"license must be set for {path}, such as {_LICENSE!r}, got None")
     with TemporaryDirectory() as folder:
-        write_folder(checkpoint, folder, repository, license or LICENSE)
+        write_folder(checkpoint, folder, repository, license or _LICENSE)
         try:
             api = HfApi(library_name="lamnet")
             url = api.create_repo(repository, private=private, exist_ok=True)

@@ -51,6 +51,9 @@ NUM_MACS = {
 PURPOSES = {"clean": "sharp images without compression artifacts or noise"}
 """What weights are for, by the first part of their tag."""
 
+LICENSE = "Apache-2.0"
+"""License of the packaged weights, as an SPDX identifier."""
+
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
 
 _PACKAGED = Path(__file__).parent / "weights"
@@ -78,18 +81,22 @@ class PackagedWeights:
 
     Attributes:
         name: ``NAME.TAG``.
+        scale: Scale factor.
         purpose: Key of [`PURPOSES`][lamnet_models.names.PURPOSES].
         params: Number of parameters.
         macs: Multiply-accumulates for an output of 1280×720.
         bytes: Size of the file.
+        license: SPDX identifier.
         scores: PSNR in dB and SSIM by dataset, measured by ``lamnet release``.
     """
 
     name: str
+    scale: int
     purpose: str
     params: int
     macs: int
     bytes: int
+    license: str
     scores: dict[str, tuple[float, float]]
 
 
@@ -105,8 +112,16 @@ def describe_weights(name: str) -> PackagedWeights:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     training = json.loads(header["__metadata__"]["lamnet"])["training"]
     scores = {dataset: tuple(score) for dataset, score in training.get("scores", {}).items()}
-    size = path.stat().st_size
-    return PackagedWeights(name, tag.partition("_")[0], NUM_PARAMS[variant], NUM_MACS[variant], size, scores)
+    return PackagedWeights(
+        name=name,
+        scale=VARIANTS[variant]["scale"],
+        purpose=tag.partition("_")[0],
+        params=NUM_PARAMS[variant],
+        macs=NUM_MACS[variant],
+        bytes=path.stat().st_size,
+        license=LICENSE,
+        scores=scores,
+    )
 
 
 def is_checkpoint_path(source: str | os.PathLike) -> bool:

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-import torch
-
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
@@ -38,6 +36,8 @@ def write_lines(name: str, lines: Iterable[str]) -> None:
 
 def machine(*versions: str) -> str:
     """Return a description of the processor, the threads, the versions of torch and others, and the date."""
+    import torch  # not needed by hooks.py
+
     cpu, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
     software = ", ".join([f"torch {torch.__version__}", *versions])
     return f"{platform.machine()} with {cpu}, {threads} threads; {software}; {date.today()}"

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 from mkdocs.structure.files import File
+from zoo import zoo_lines
 
 from lamnet_models.names import packaged_weights
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "typer", "lamnet_cli.main", "utils", "docs", "--name", "lamnet")
-_MARKER = re.compile(r"^<!-- (commands|cards|file (\S+)) -->$", re.MULTILINE)
+_MARKER = re.compile(r"^<!-- (commands|zoo|file (\S+)) -->$", re.MULTILINE)
 
 _CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 _NAME = re.compile(r"(?<=<code>)[^<]+(?=</code>)|(?<=>)[^<\s]*[_×][^<\s]*")
@@ -23,7 +24,7 @@ def on_config(config):
     sections = (
         entry for part in config.nav for section in part.values() if isinstance(section, list) for entry in section
     )
-    cards = next(entry["Model cards"] for entry in sections if "Model cards" in entry)
+    cards = next(entry["Model zoo"] for entry in sections if "Model zoo" in entry)
     cards += [{name: f"weights/{name}.md"} for name in packaged_weights()]
     return config
 
@@ -38,7 +39,7 @@ def on_files(files, config, **_):
 
 
 def on_page_markdown(markdown: str, **_) -> str:
-    """Replace each marker by the command reference, the table of cards, or a repository file."""
+    """Replace each marker by the command reference, the table of weights, or a repository file."""
     return _MARKER.sub(lambda match: _render(match[1], match[2]), markdown)
 
 
@@ -50,8 +51,8 @@ def on_page_content(html: str, **_) -> str:
 def _render(marker: str, path: str | None) -> str:
     if marker == "commands":
         return _commands()
-    if marker == "cards":
-        return _cards()
+    if marker == "zoo":
+        return "\n".join(zoo_lines())
     text = (_ROOT / path).read_text(encoding="utf-8")
     return text.replace("](docs/", "](")  # links are relative to the repository root
 
@@ -60,14 +61,3 @@ def _commands() -> str:
     reference = subprocess.run(_COMMAND, check=True, capture_output=True, text=True).stdout
     reference = "## " + reference.partition("\n## ")[2]
     return re.sub(r"^Example: (.+)$", r"```bash\n\1\n```", reference, flags=re.MULTILINE)
-
-
-def _cards() -> str:
-    rows = []
-    for name, path in packaged_weights().items():
-        card = path.with_suffix(".md").read_text(encoding="utf-8")
-        scores = dict(re.findall(r"^\| (\w+) \| [^|]* \| ([^|]*) \| `lamnet eval", card, re.MULTILINE))
-        rows.append({"weights": f"[{name}](weights/{name}.md)", **scores})
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

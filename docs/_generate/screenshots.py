@@ -25,6 +25,16 @@ VIEWS = {"app-desktop": (1180, 760, "light"), "app-phone": (390, 1000, "dark")}
 
 
 @contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Yield the installed Chromium, without a window."""
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
 def page_address() -> Iterator[str]:
     """Run ``lamnet app`` and yield its address."""
     with socket.socket() as probe:
@@ -55,15 +65,11 @@ def take_screenshot(browser: Browser, address: str, photo: Path, name: str) -> N
 
 def main() -> None:
     """Write the screenshots."""
-    with tempfile.TemporaryDirectory() as folder, page_address() as address, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, page_address() as address, open_browser() as browser:
         photo = Path(folder) / "cat.png"
         Image.open(sample_path("chelsea")).reduce(2).crop((40, 0, 220, 135)).save(photo)
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
-        )
         for name in VIEWS:
             take_screenshot(browser, address, photo, name)
-        browser.close()
 
 
 if __name__ == "__main__":
