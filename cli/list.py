@@ -60,6 +60,6 @@ def _list_details(pattern: str, as_json: bool) -> None:
     columns = ["Weights", "For", "Params", "MACs", "File", *datasets]
     print_table(columns, rows, numeric=tuple(columns[2:]))
     print(f"MACs at 1280×720 output; PSNR in dB, on Y (SSIM: --json); license {names.LICENSE}.")
-    print("Time and memory on this machine: lamnet bench MODEL --memory.")
+    print("Time and memory on this machine: lamnet bench MODEL -s SCALE --memory.")
     for purpose in dict.fromkeys(entry.purpose for entry in weights):
         print(f"{purpose}: for {names.PURPOSES[purpose]}.")

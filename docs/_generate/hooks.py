@@ -24,7 +24,7 @@ def on_config(config):
     sections = (
         entry for part in config.nav for section in part.values() if isinstance(section, list) for entry in section
     )
-    cards = next(entry["Model zoo"] for entry in sections if "Model zoo" in entry)
+    cards = next(entry["Model cards"] for entry in sections if "Model cards" in entry)
     cards += [{name: f"weights/{name}.md"} for name in packaged_weights()]
     return config
 

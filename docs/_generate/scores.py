@@ -1,7 +1,6 @@
 """Make the table of scores in docs/results.md.
 
-Usage: ``python docs/_generate/scores.py``, with Set5 and Set14 in ``LAMNET_DATA``; BSD100 and Urban100 are evaluated, too,
-if they are there.
+Usage: ``python docs/_generate/scores.py``, with Set5 and Set14 in ``LAMNET_DATA``, and BSD100 and Urban100 if present.
 """
 
 from assets import table, write_lines

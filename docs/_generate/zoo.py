@@ -1,14 +1,15 @@
 """Make the table of docs/weights.md: hooks.py inserts it when the site is built.
 
-Usage: ``python docs/_generate/zoo.py``, on an otherwise idle machine; measures time and memory of the models whose weights
-are packaged, in minutes. The other cells are facts about the packaged files, and scores in docs/assets/scores.md.
+Usage: ``python docs/_generate/zoo.py``, on an otherwise idle machine. Measures time and memory of the models whose
+weights are packaged, in minutes. The other cells are facts about the packaged files, and scores in
+docs/assets/scores.md.
 """
 
 from __future__ import annotations
 
 from assets import ASSETS, machine, read_tables, table, write_lines
 
-from lamnet_models.names import PURPOSES, VARIANTS, PackagedWeights, describe_weights, packaged_weights, split_name
+from lamnet_models.names import PURPOSES, VARIANTS, PackagedWeights, describe_weights, packaged_weights
 
 DATASETS = {"set5": "Set5", "set14": "Set14", "bsd100": "BSD100", "urban100": "Urban100"}
 """Titles of the datasets in the tables."""
@@ -21,7 +22,8 @@ Row = dict[str, tuple[str, float | str]]
 
 def zoo_lines() -> list[str]:
     """Return the HTML lines of the table, with its notes."""
-    weights = sorted(map(describe_weights, packaged_weights()), key=lambda entry: (entry.scale, entry.name))
+    weights = [describe_weights(name) for name in packaged_weights()]
+    weights.sort(key=lambda entry: (entry.scale, entry.params, entry.name))
     rows = zoo_rows(weights)
     order = ["weights", "scale", "for", "parameters", "MACs", *DATASETS.values(), "time", "memory", "file", "license"]
     columns = [column for column in order if any(column in row for row in rows)]
@@ -34,7 +36,7 @@ def zoo_lines() -> list[str]:
     lines += ["</tbody></table>", ""]
     for purpose in dict.fromkeys(entry.purpose for entry in weights):
         lines.append(f"- *{purpose}*: for {PURPOSES.get(purpose, 'other images')}.")
-    return [*lines, "", (ASSETS / "zoo.md").read_text(encoding="utf-8").split("\n\n")[-1]]
+    return [*lines, (ASSETS / "zoo.md").read_text(encoding="utf-8").split("\n\n")[-1].rstrip()]
 
 
 def zoo_rows(weights: list[PackagedWeights]) -> list[Row]:
@@ -59,7 +61,7 @@ def zoo_rows(weights: list[PackagedWeights]) -> list[Row]:
                 row[title] = (f"{psnr:.2f} / {ssim:.4f}", psnr)
             elif others.get(dataset):
                 row[title] = (others[dataset], float(others[dataset].partition(" ")[0]))
-        cost = costs.get(split_name(entry.name)[0])
+        cost = costs.get(entry.name.partition(".")[0])
         if cost:
             row["time"] = (f"{cost['s']} s", float(cost["s"]))
             row["memory"] = (f"{cost['MB']} MB", float(cost["MB"]))
@@ -76,9 +78,8 @@ def main() -> None:
     from lamnet_models.benchmarking.measure import OUTPUT_SIZE, peak_memory_in_child, time_interleaved
 
     configure_allocator()
-    models = sorted(
-        {split_name(name)[0] for name in packaged_weights()}, key=lambda name: (VARIANTS[name]["scale"], name)
-    )
+    packaged = {name.partition(".")[0] for name in packaged_weights()}
+    models = [name for name in VARIANTS if name in packaged]
     width, height = OUTPUT_SIZE
     shapes = {name: (1, 3, height // VARIANTS[name]["scale"], width // VARIANTS[name]["scale"]) for name in models}
     networks = {name: open_network(name, VARIANTS[name]["scale"]).eval() for name in models}
@@ -93,8 +94,8 @@ def main() -> None:
         size = "{3}×{2}".format(*shapes[name])
         rows.append((name, size, f"{sorted(times[name])[ROUNDS // 2]:.2f}", f"{memory / 1e6:.0f}"))
     note = (
-        f"Time and memory of one forward pass to 1280×720, as by `lamnet bench MODEL --memory`: median of {ROUNDS} "
-        f"interleaved rounds, and peak memory in addition to the network; {machine()}."
+        f"- *time*, *memory*: one forward pass to 1280×720, as by `lamnet bench MODEL -s SCALE --memory`; median of "
+        f"{ROUNDS} interleaved rounds, and peak memory in addition to the network; {machine()}."
     )
     write_lines("zoo.md", [*table(("model", "input", "s", "MB"), rows), "", note])
 

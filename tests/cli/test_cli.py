@@ -119,7 +119,7 @@ def test_list_details(lamnet):
     name = find_weights("lamnet_x2").stem
     assert re.search(rf"{re.escape(name)} +clean +828 K +185 G +1\.\d MB", out)
     (entry,) = json.loads(lamnet("list", "lamnet_x2", "--details", "--json")[1])
-    assert (entry["name"], entry["purpose"]) == (name, "clean")
+    assert (entry["name"], entry["purpose"], entry["scale"], entry["license"]) == (name, "clean", 2, "Apache-2.0")
     assert entry["scores"] == read_checkpoint(find_weights("lamnet_x2")).training.get("scores", {})
     assert {entry["name"] for entry in json.loads(lamnet("list", "--details", "--json")[1])} == set(packaged_weights())
 

@@ -34,7 +34,7 @@ def open_page(browser, address):
         context.close()
 
 
-LAYOUTS = ["", "concepts/exchange", "cli", "api/models", "results"]  # one page of each layout
+LAYOUTS = ["", "concepts/exchange", "cli", "api/models", "results", "weights", "gallery"]  # one page of each layout
 
 
 @pytest.mark.parametrize("pages", [LAYOUTS, pytest.param(None, marks=pytest.mark.slow)], ids=["layouts", "all"])
@@ -52,7 +52,7 @@ def test_pages_fit_width_without_console_errors(site, open_page, address, pages)
     assert page.problems == []
 
 
-@pytest.mark.parametrize("path", ["performance/", "results/", "weights/", "export/"])
+@pytest.mark.parametrize("path", ["performance/", "results/", "export/"])
 def test_tables_of_results_fit_their_page(open_page, path):
     page = open_page(path)
     tables = page.locator(".md-typeset__scrollwrap:not(details *)")
@@ -61,6 +61,60 @@ def test_tables_of_results_fit_their_page(open_page, path):
         sizes = tables.evaluate_all("tables => tables.map(table => [table.scrollWidth, table.clientWidth])")
         assert sizes
         assert all(content <= visible + 1 for content, visible in sizes), width
+
+
+@pytest.mark.parametrize("width", [400, 900, 1400])
+def test_zoo_cells_fit_page(open_page, width):
+    page = open_page("weights/", width=width)
+    table = page.locator("table.sortable")
+    right = table.evaluate("table => table.getBoundingClientRect().right")
+    assert right <= width
+    cells = table.locator("td:visible")
+    sizes = cells.evaluate_all("cells => cells.map(cell => [cell.scrollWidth, cell.clientWidth])")
+    assert sizes
+    assert all(content <= visible + 1 for content, visible in sizes)
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_zoo_sorts_by_each_column(open_page, width):
+    page = open_page("weights/", width=width)
+    headers, rows = page.locator(".sortable th"), page.locator(".sortable tbody tr")
+    for column, header in enumerate(headers.all()):
+        for direction in ("ascending", "descending"):
+            header.get_by_role("button").press("Enter")
+            assert header.get_attribute("aria-sort") == direction
+            assert page.locator(".sortable [aria-sort]").count() == 1
+            cells = rows.evaluate_all("(rows, column) => rows.map(row => row.cells[column].dataset.value)", column)
+            values = [_sort_key(cell) for cell in cells if cell]
+            assert values == sorted(values, reverse=direction == "descending")
+            assert all(cells[: len(values)])  # empty cells are last
+    assert page.problems == []
+
+
+def _sort_key(cell):
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def test_zoo_without_scripts_shows_table(open_page):
+    page = open_page("weights/", java_script_enabled=False)
+    assert page.locator(".sortable tbody tr").first.is_visible()
+    assert page.locator(".sortable button").count() == 0
+
+
+@pytest.mark.parametrize("width", [400, 900, 1400])
+def test_gallery_shows_pictures_of_equal_size_in_two_columns(open_page, width):
+    page = open_page("gallery/", width=width)
+    for panels in page.locator(".panels").all():
+        panels.scroll_into_view_if_needed()  # pictures are loaded when visible
+        boxes = [image.bounding_box() for image in panels.locator("img").all()]
+        assert len({(round(box["width"]), round(box["height"])) for box in boxes}) == 1
+        assert boxes[0]["y"] == boxes[1]["y"]
+        assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+        assert boxes[1]["x"] + boxes[1]["width"] <= width
+    assert page.problems == []
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
