@@ -34,8 +34,8 @@ def zoo_lines() -> list[str]:
         data = (f'<td data-label="{column}" data-value="{value}">{text}</td>' for column, text, value in cells)
         lines.append(f"<tr>{''.join(data)}</tr>")
     lines += ["</tbody></table>", ""]
-    for purpose in dict.fromkeys(entry.purpose for entry in weights):
-        lines.append(f"- *{purpose}*: for {PURPOSES.get(purpose, 'other images')}.")
+    purposes = {entry.purpose for entry in weights}
+    lines += [f"- *{purpose}*: for {images}." for purpose, images in PURPOSES.items() if purpose in purposes]
     return [*lines, (ASSETS / "zoo.md").read_text(encoding="utf-8").split("\n\n")[-1].rstrip()]
 
 
@@ -49,9 +49,9 @@ def zoo_rows(weights: list[PackagedWeights]) -> list[Row]:
             "weights": (f'<a href="{entry.name}/"><code>{entry.name}</code></a>', entry.name),
             "scale": (f"×{entry.scale}", entry.scale),
             "for": (entry.purpose, entry.purpose),
-            "parameters": (f"{entry.params / 1e3:.0f} K", entry.params),
-            "MACs": (f"{entry.macs / 1e9:.0f} G", entry.macs),
-            "file": (f"{entry.bytes / 1e6:.1f} MB", entry.bytes),
+            "parameters": (f"{entry.params / 1e3:.0f}&nbsp;K", entry.params),
+            "MACs": (f"{entry.macs / 1e9:.0f}&nbsp;G", entry.macs),
+            "file": (f"{entry.bytes / 1e6:.1f}&nbsp;MB", entry.bytes),
             "license": (entry.license, entry.license),
         }
         others = measured.get(f"`{entry.name}` ×{entry.scale}", {})
@@ -63,8 +63,8 @@ def zoo_rows(weights: list[PackagedWeights]) -> list[Row]:
                 row[title] = (others[dataset], float(others[dataset].partition(" ")[0]))
         cost = costs.get(entry.name.partition(".")[0])
         if cost:
-            row["time"] = (f"{cost['s']} s", float(cost["s"]))
-            row["memory"] = (f"{cost['MB']} MB", float(cost["MB"]))
+            row["time"] = (f"{cost['s']}&nbsp;s", float(cost["s"]))
+            row["memory"] = (f"{cost['MB']}&nbsp;MB", float(cost["MB"]))
         rows.append(row)
     return rows
 

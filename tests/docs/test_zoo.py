@@ -14,11 +14,11 @@ FACTS = ["weights", "scale", "for", "parameters", "MACs"]
 
 def read_html(lines):
     """Columns of the table and its rows, as cells by column."""
-    html = "\n".join(lines)
+    html = unescape("\n".join(lines)).replace("\xa0", " ")
     columns = re.findall(r'<th scope="col">(.*?)</th>', html)
     bodies = re.findall(r"<tr>(<td.*?)</tr>", html)
     rows = [re.findall(r'<td data-label="(.*?)" data-value="(.*?)">(.*?)</td>', body) for body in bodies]
-    return columns, [{label: (unescape(text), value) for label, value, text in row} for row in rows]
+    return columns, [{label: (text, value) for label, value, text in row} for row in rows]
 
 
 @pytest.fixture
