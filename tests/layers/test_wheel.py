@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 
 import lamnet_layers
 
@@ -149,6 +150,8 @@ def test_wheels_share_no_file(wheels):
 @pytest.fixture
 def environment(tmp_path):
     """New virtual environment, as a function that runs pip for it; and its folder of packages."""
+    if Version(metadata.version("pip")) < Version("22.3"):
+        pytest.skip("needs pip 22.3 for --python")
     folder = tmp_path / "venv"
     _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
     (packages,) = folder.glob("[Ll]ib/**/site-packages")
