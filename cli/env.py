@@ -13,16 +13,21 @@ def env(as_json: Json = False) -> None:
     """
     import os
     import platform
-    from importlib.metadata import version
+    from importlib.metadata import packages_distributions, version
     from importlib.util import find_spec
 
     import torch
 
+    from lamnet_layers import __version__ as layers_version
     from lamnet_layers.backend import BACKEND_VARIABLE, select_backend, unavailable_reason
     from lamnet_layers.ops.native import library
     from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     report = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
+    owners = sorted(set(packages_distributions().get("lamnet_layers", ())))
+    report["lamnet_layers"] = f"{layers_version}, installed by {' and '.join(owners) or 'no distribution'}"
+    if len(owners) > 1:
+        report["lamnet_layers"] += ": uninstall both, then install one"
     report |= {name: version(name) for name in ("torch", "timm", "safetensors", "pillow", "pyvips")}
     report["cpu"] = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     if torch.cuda.is_available():

@@ -123,6 +123,15 @@ def main(arguments: list[str] | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what remains in the buffer
         print_error(f"{name}: {error.strerror}" if name else str(error))
         code = 1
+    except ModuleNotFoundError as error:
+        if error.name != "lamnet_layers":
+            raise
+        # A checkout of lamnet and lamnet-layers were both installed, and the one removed had the files of both.
+        from importlib.metadata import version
+
+        command = f"pip install --force-reinstall --no-deps lamnet-layers=={version('lamnet')}"
+        print_error(f"lamnet_layers is missing: {command}, or reinstall lamnet from its checkout")
+        code = 1
     except Exception as error:
         # Not imported at the top, as this imports torch. The module is loaded if it raised the error.
         errors = sys.modules.get("lamnet_models.errors")

@@ -13,7 +13,7 @@ from .functional import focal_aggregate
 from .mixer import CSM, IEM, ULM
 from .window import FocalWindow
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CSM",

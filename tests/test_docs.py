@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,10 @@ def _commands(script):
 
 def _is_option(word):
     return re.fullmatch(r"--?[a-zA-Z][a-z0-9-]*", word) is not None
+
+
+def test_installation_lists_extras():
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "install.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(.+?)`", row)]
+    distributions = ["lamnet", "lamnet-layers"]
+    assert sorted(listed) == sorted([*distributions, *metadata.metadata("lamnet").get_all("Provides-Extra")])

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 from torch._inductor import config as inductor
 from typer.main import get_command
 
+import lamnet_layers
 import lamnet_models
 from lamnet_layers import available_backends
 from lamnet_models.checkpoint import read_checkpoint
@@ -228,6 +230,20 @@ def test_env(lamnet):
     assert report["native kernels"].startswith("available" if backend == "native" else "unavailable: ")
     assert report["fused kernels"].startswith("off")
     assert "LAMNET_BACKEND=fused" in report["fused kernels"]
+    assert report["lamnet_layers"].startswith(lamnet_layers.__version__)
+
+
+@pytest.mark.parametrize("owners", [["lamnet"], ["lamnet", "lamnet-layers"]], ids=len)
+def test_env_shows_owners_of_layers(lamnet, monkeypatch, owners):
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"lamnet_layers": owners[::-1]})
+    report = json.loads(lamnet("env", "--json")[1])
+    assert " and ".join(owners) in report["lamnet_layers"]
+    assert ("uninstall both" in report["lamnet_layers"]) == (len(owners) == 2)
+
+
+def test_missing_layers(lamnet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lamnet_layers", None)
+    assert_one_line_error(lamnet("env"), 1, f"lamnet-layers=={metadata.version('lamnet')}")
 
 
 def test_bench_ratio_to_baseline(lamnet, tmp_path):

@@ -127,6 +127,8 @@ def test_install_contains_exactly_three_packages(installed):
         assert {path.relative_to(installed / package) for path in (installed / package).rglob("*.py")} == files
     assert (installed / "lamnet_layers" / "py.typed").is_file()
     assert (installed / "lamnet_models" / "py.typed").is_file()
+    (information,) = metadata.distributions(path=[str(installed)])
+    assert not [name for name in information.requires if name.startswith("lamnet-layers")]
 
 
 def imports(package: str) -> Iterator[tuple[str, str]]:
