@@ -251,7 +251,8 @@ def test_bench_ratio_to_baseline(lamnet, tmp_path):
     code, out, _ = lamnet("bench", "lamnet_x4", "safmn", "--size", "16x12", "--rounds", "2", "--chart", chart, "--json")
     assert code == 0
     reference, baseline = json.loads(out)
-    assert (reference["ratio"], reference["difference"]) == (1, 0)
+    assert reference["ratio"] == 1
+    assert reference["difference"] < 1e-5  # not 0 without the CPU kernels
     assert baseline["ratio"] == pytest.approx(
         sum(a / b for a, b in zip(baseline["seconds"], reference["seconds"], strict=True)) / 2, rel=1e-6
     )
