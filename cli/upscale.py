@@ -92,8 +92,8 @@ def upscale(
         typer.Option(
             min=0,
             max=1,
-            help="Remove artifacts by the photo weights (1), less (0.5), or not at all (0).",
-            show_default="1 with --weights photo",
+            help="Set the strength of the photo weights, from 0, the clean weights, to 1; implies --weights photo.",
+            show_default="1",
         ),
     ] = None,
     scale: Annotated[

@@ -17,7 +17,7 @@ from lamnet_layers.fusion import preferred_memory_format
 from lamnet_layers.validation import check_choice, check_divides, check_feature_map, check_int
 
 from .devices import check_compiler
-from .names import VARIANTS, packaged_weights, split_name
+from .names import VARIANTS, find_local_weights, packaged_weights, split_name
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in the published models
 
@@ -314,8 +314,10 @@ def _build_with_timm(name: str, pretrained: bool, **kwargs: Any) -> LAMNet:
     tag = ""
     if isinstance(cfg, str):
         _, tag = split_name(f"{name}.{cfg}")
-        overlay |= {"tag": tag, "file": overlay.get("file")}
-        kwargs["pretrained_cfg"] = None  # timm knows only the tags that are packaged
+        overlay["tag"] = tag
+        if path := find_local_weights(name, tag):
+            overlay.setdefault("file", str(path))
+        kwargs["pretrained_cfg"] = None  # timm knows only the full tags of packaged weights
     if from_timm:
         overlay["first_conv"] = None  # timm would adapt it again, after _checkpoint_filter_fn
     elif pretrained:

@@ -50,7 +50,7 @@ NUM_MACS = {
 
 PURPOSES = {
     "clean": "sharp images without compression artifacts or noise",
-    "photo": "photographs with JPEG artifacts, noise or slight blur, which it removes without inventing detail",
+    "photo": "photographs with JPEG artifacts, noise or slight blur",
 }
 """What weights are for, by the first part of their tag; the first purpose is the default."""
 

@@ -102,7 +102,7 @@ class Page:
             [(purpose.capitalize(), purpose) for purpose in PURPOSES],
             value=value if is_offered else "clean",
             label="Weights",
-            info="Photo: for photographs with JPEG artifacts, noise or slight blur.",
+            info=f"Photo: for {PURPOSES['photo']}.",
             visible=is_offered,
         )
 

@@ -67,9 +67,18 @@ class UpscaleService:
         self._folder = folder
         self._device = resolve_device(device)
         self._precision = precision
-        self.upscalers = lru_cache(_MAX_NETWORKS)(self._upscalers)
+        self._open = lru_cache(_MAX_NETWORKS)(self._open_upscalers)
 
-    def _upscalers(self, model: str | os.PathLike, strength: float | None = None) -> UpscalerPool:
+    def upscalers(self, model: str | os.PathLike, strength: float | None = None) -> UpscalerPool:
+        """Return the upscalers of a model, loaded on first use.
+
+        Args:
+            model: Name or checkpoint of the network.
+            strength: Strength of the photo weights; None: the default weights.
+        """
+        return self._open(model, strength)
+
+    def _open_upscalers(self, model: str | os.PathLike, strength: float | None) -> UpscalerPool:
         network = resolve_model(model, strength=strength)
         # Exact tiles give the result of the whole image, with frequent progress updates at which it can be cancelled.
         tile = "exact" if isinstance(network, LAMNet) else "auto"
