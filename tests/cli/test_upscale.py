@@ -188,30 +188,31 @@ def test_upscale_wrong_usage(lamnet, tmp_path, monkeypatch, photo_weights, color
 
 
 def test_upscale_weights(lamnet, tmp_path, photo_weights, colors):
-    Image.fromarray(colors).save(tmp_path / "a.png")
+    Image.fromarray(colors[:6, :8]).save(tmp_path / "a.png")
 
     def result(*options):
         assert lamnet("upscale", tmp_path / "a.png", "-o", tmp_path / "b.png", "--overwrite", *options)[0] == 0
         return (tmp_path / "b.png").read_bytes()
 
-    photo = result("--weights", "photo")
-    assert photo == result("--strength", "1") == result("-n", "lamnet_x4.photo") == result("-n", "lamnet_x4.photo_v10")
-    assert result() == result("--weights", "clean") == result("-n", "lamnet_x4.clean") == result("--strength", "0")
-    assert len({photo, result(), result("--strength", "0.5"), result("-n", "lamnet_x4.photo_v9")}) == 4
+    photo, clean = result("--weights", "photo"), result("--weights", "clean")
+    assert photo == result("--strength", "1") == result("-n", "lamnet_x4.photo")
+    assert clean == result() == result("--strength", "0")
+    assert len({photo, clean, result("-n", "lamnet_x4.photo_v9")}) == 3
     picture = upscale(read_image(tmp_path / "a.png"), "lamnet_x2", strength=0.5)
     result("-n", "lamnet_x2", "--weights", "photo", "--strength", "0.5")
     assert np.array_equal(read_image(tmp_path / "b.png").pixels, picture.pixels)
 
 
 def test_upscale_jpeg_suggests_photo_weights(lamnet, tmp_path, photo_weights, colors):
+    image = Image.fromarray(colors[:6, :8])
     for quality in (72, 95):
-        Image.fromarray(colors).save(tmp_path / f"q{quality}.jpg", quality=quality)
-    Image.fromarray(colors).save(tmp_path / "a.png")
+        image.save(tmp_path / f"q{quality}.jpg", quality=quality)
+    image.save(tmp_path / "a.png")
     note = "JPEG of quality 72: --weights photo removes its artifacts"
-    command = ["upscale", tmp_path / "*.*", "-o", tmp_path / "out", "--overwrite"]
-    for options in ([], ["--dry-run"], ["-n", "lamnet_x2"]):
-        code, _, err = lamnet(*command, *options)
-        assert (code, err) == (0, f"lamnet: {tmp_path / 'q72.jpg'}: {note}\n")
+    command = ["upscale", tmp_path / "*.*", "-o", tmp_path / "out"]
+    code, _, err = lamnet(*command)
+    assert (code, err) == (0, f"lamnet: {tmp_path / 'q72.jpg'}: {note}\n")
+    command += ["--overwrite", "--dry-run"]
     rows = json.loads(lamnet(*command, "--json")[1])
     facts = [(row["notes"], row["jpeg_quality"], row["suggested_weights"]) for row in rows]
     assert facts == [([], None, None), ([note], 72, "photo"), ([], 95, None)]

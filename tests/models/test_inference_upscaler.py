@@ -461,12 +461,10 @@ def test_precision_fp16_on_cpu_terminates():
 
 
 def test_upscale_weights_and_strength(photo_weights):
-    image = noise(8, 9, 3)
-    options = {"weights": "photo"}, {"strength": 1}, {"weights": "photo", "strength": 1.0}
+    image = noise(6, 5, 3)
     expected = upscale(image, "lamnet_x4.photo")
-    for arguments in options:
-        assert np.array_equal(upscale(image, **arguments), expected)
-        assert np.array_equal(Upscaler("lamnet_x4", **arguments)(image), expected)
+    assert np.array_equal(upscale(image, weights="photo"), expected)
+    assert np.array_equal(Upscaler("lamnet_x4", strength=1)(image), expected)
     assert np.array_equal(upscale(image, strength=0), upscale(image, "lamnet_x4.clean"))
     half = upscale(image, scale=2, strength=0.5)
     assert np.array_equal(half, upscale(image, resolve_model("lamnet_x2", strength=0.5)))
