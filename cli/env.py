@@ -20,7 +20,7 @@ def env(as_json: Json = False) -> None:
 
     from lamnet_layers.backend import BACKEND_VARIABLE, select_backend, unavailable_reason
     from lamnet_layers.ops.native import library
-    from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
+    from lamnet_models.names import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     report = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
     report |= {name: version(name) for name in ("torch", "timm", "safetensors", "pillow", "pyvips")}
