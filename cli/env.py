@@ -21,7 +21,7 @@ def env(as_json: Json = False) -> None:
     from lamnet_layers import __version__ as layers_version
     from lamnet_layers.backend import BACKEND_VARIABLE, select_backend, unavailable_reason
     from lamnet_layers.ops.native import library
-    from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
+    from lamnet_models.names import HUB_VARIABLE, WEIGHTS_VARIABLE
 
     report = {"lamnet": version("lamnet"), "python": platform.python_version(), "platform": platform.platform()}
     owners = sorted(set(packages_distributions().get("lamnet_layers", ())))

@@ -42,6 +42,7 @@ def list_models(
         [[row["name"], f"×{row['scale']}", f"{row['params']:,}", ", ".join(row["weights"])] for row in rows],
         numeric=("Parameters",),
     )
+    _print_purposes([weights for row in rows for weights in row["weights"]])
 
 
 def _list_details(pattern: str, as_json: bool) -> None:
@@ -61,5 +62,12 @@ def _list_details(pattern: str, as_json: bool) -> None:
     print_table(columns, rows, numeric=tuple(columns[2:]))
     print(f"MACs at 1280×720 output; PSNR in dB, on Y (SSIM: --json); license {names.LICENSE}.")
     print("Time and memory on this machine: lamnet bench MODEL -s SCALE --memory.")
-    for purpose in dict.fromkeys(entry.purpose for entry in weights):
+    _print_purposes([entry.name for entry in weights])
+
+
+def _print_purposes(weights: list[str]) -> None:
+    """Print a line for each purpose of packaged weights, given as ``NAME.TAG``."""
+    from lamnet_models import names
+
+    for purpose in dict.fromkeys(names.purpose_of(name) for name in weights):
         print(f"{purpose}: for {names.PURPOSES[purpose]}.")

@@ -30,6 +30,13 @@ class PrecisionName(str, Enum):
     bf16 = "bf16"
 
 
+class WeightsName(str, Enum):
+    """Purpose of weights, as in names.PURPOSES."""
+
+    clean = "clean"
+    photo = "photo"
+
+
 class BorderRule(str, Enum):
     """Edge rule of downscaling."""
 
@@ -106,6 +113,24 @@ def check_models(*models: str | None, baselines: tuple[str, ...] = ()) -> None:
     for model in models:
         if model is not None and model not in baselines and ":" not in model and not is_checkpoint_path(model):
             split_name(model, baselines)
+
+
+def check_weights(model: str | None, weights: WeightsName | None, strength: float | None) -> None:
+    """Check ``--weights`` and ``--strength`` before torch is imported.
+
+    Args:
+        model: Value of ``--model``.
+        weights: Value of ``--weights``.
+        strength: Value of ``--strength``.
+    """
+    from lamnet_models import names
+
+    try:
+        purpose, _ = names.check_weights(model, weights and weights.value, strength)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if model and purpose:
+        names.split_name(f"{model}.{purpose}")
 
 
 def parse_tile(text: str) -> int | str:

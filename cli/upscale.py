@@ -24,7 +24,9 @@ from .options import (
     Precision,
     PrecisionName,
     Tile,
+    WeightsName,
     check_models,
+    check_weights,
     parse_size,
     parse_tile,
 )
@@ -75,6 +77,23 @@ def upscale(
         str | None,
         typer.Option(
             "--model", "-n", help="Model name, checkpoint or .onnx file.", show_default="lamnet_x4, or by --scale"
+        ),
+    ] = None,
+    weights: Annotated[
+        WeightsName | None,
+        typer.Option(
+            help="Use weights for sharp images (clean), or for photographs with JPEG artifacts, noise or slight blur "
+            "(photo).",
+            show_default="clean; photo with --strength",
+        ),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Set the strength of the photo weights, from 0, the clean weights, to 1; implies --weights photo.",
+            show_default="1",
         ),
     ] = None,
     scale: Annotated[
@@ -167,6 +186,7 @@ def upscale(
         check_output(report, overwrite=True)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects
     check_models(model)
+    check_weights(model, weights, strength)
     from lamnet_models import ImageError
     from lamnet_models.inference.files import Options, plan_jobs, run_jobs
     from lamnet_models.inference.sizing import TargetSize
@@ -187,6 +207,8 @@ def upscale(
         upscalers = UpscalerPool(
             model,
             target_size,
+            weights=weights and weights.value,
+            strength=strength,
             tile=sides,
             tile_pad=tile_pad,
             device=device.value,
@@ -267,7 +289,7 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
 
 
 def _print_result(result: Result, as_json: bool) -> None:
-    for note in result.notes:
+    for note in _notes(result):
         print_note(f"{result.source}: {note}")
     if result.error:
         print_error(result.error + _hint(result.option))
@@ -279,6 +301,13 @@ def _print_result(result: Result, as_json: bool) -> None:
         tiling = {0: "", "exact": ", exact tiles"}.get(result.tile, f", tiles of {result.tile} pixels")
         frames = f", {result.frames} frames" if result.frames > 1 else ""
         print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}{frames}{tiling}", flush=True)
+
+
+def _notes(result: Result) -> tuple[str, ...]:
+    if result.suggested_weights is None:
+        return result.notes
+    advice = f"--weights {result.suggested_weights} removes its artifacts"
+    return *result.notes, f"JPEG of quality {result.jpeg_quality}: {advice}"
 
 
 def _hint(option: str | None) -> str:
@@ -305,7 +334,9 @@ def _to_dict(result: Result) -> dict[str, Any]:
         "size": result.size,
         "frames": result.frames,
         "tile": result.tile,
-        "notes": result.notes,
+        "notes": _notes(result),
+        "jpeg_quality": result.jpeg_quality,
+        "suggested_weights": result.suggested_weights,
     }
 
 

@@ -15,16 +15,16 @@ from torch import nn
 from .checkpoint import load_model
 from .errors import CheckpointError, ModelError
 from .lamnet import LAYER_NAMES, LAMNet, build_variant
-from .names import VARIANTS, find_variant, is_checkpoint_path, split_name
-from .pretrained import translate_hub_errors
+from .names import VARIANTS, check_weights, find_variant, is_checkpoint_path, split_name
+from .pretrained import find_weights, interpolate_weights, translate_hub_errors
 
 
 def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwargs: Any) -> LAMNet:
     """Create a model by name, in evaluation mode if it is pretrained.
 
     Args:
-        name: Model name with or without a tag (``"lamnet_x4"``, ``"lamnet_x4.clean_v2"``), or a timm source:
-            ``"local-dir:FOLDER"``, ``"hf-hub:ORGANIZATION/NAME"``.
+        name: Model name with or without a tag (``"lamnet_x4"``, ``"lamnet_x4.clean_v2"``; ``"lamnet_x4.clean"`` for the
+            newest version), or a timm source: ``"local-dir:FOLDER"``, ``"hf-hub:ORGANIZATION/NAME"``.
         pretrained: Whether to load the weights found by [`find_weights`][lamnet_models.pretrained.find_weights], or the
             path of a checkpoint to load.
         **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that override those of the published model.
@@ -58,23 +58,35 @@ def _create_from_source(name: str, pretrained: bool | str | os.PathLike, **kwarg
     return model
 
 
-def resolve_model(model: nn.Module | str | os.PathLike) -> nn.Module:
+def resolve_model(
+    model: nn.Module | str | os.PathLike, *, weights: str | None = None, strength: float | None = None
+) -> nn.Module:
     """Return the network given as a module, checkpoint file or name of a pretrained model.
 
     Args:
         model: Network, returned unchanged; path of a LAMNet checkpoint or, with the extra ``peers``, of a checkpoint
             that spandrel supports; path of an exported ``.onnx`` file, with the extra ``onnx``; or name as for
             [`create_model`][lamnet_models.create_model].
+        weights: ``"clean"`` or ``"photo"``, see [`Upscaler`][lamnet_models.Upscaler].
+        strength: Strength of the photo weights, 0 to 1, see [`Upscaler`][lamnet_models.Upscaler].
 
     Raises:
-        ModelError: If the name is unknown or the model has no weights.
+        ValueError: If ``weights`` or ``strength`` is out of range, or passed without a model name.
+        ModelError: If the name is unknown or the model has no such weights.
         CheckpointError: If the checkpoint cannot be read.
     """
+    purpose, strength = check_weights(model, weights, strength)
     if isinstance(model, nn.Module):
         return model
     if is_checkpoint_path(model):
         return _load_file(Path(model))
-    return create_model(model, pretrained=True)
+    if purpose is None:
+        return create_model(model, pretrained=True)
+    network = create_model(f"{model}.{purpose}", pretrained=True)
+    if strength < 1:
+        first, second = (find_weights(model, tag) for tag in ("clean", purpose))
+        interpolate_weights(first, second, strength).load_into(network)
+    return network
 
 
 def published_name(model: nn.Module) -> str | None:

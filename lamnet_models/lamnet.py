@@ -17,7 +17,7 @@ from lamnet_layers.fusion import preferred_memory_format
 from lamnet_layers.validation import check_choice, check_divides, check_feature_map, check_int
 
 from .devices import check_compiler
-from .names import VARIANTS, packaged_weights
+from .names import VARIANTS, find_local_weights, packaged_weights, split_name
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in the published models
 
@@ -279,7 +279,7 @@ def build_variant(
     Args:
         name: Name in [`VARIANTS`][lamnet_models.names.VARIANTS].
         pretrained: Whether to load pretrained weights, or the path of a checkpoint to load.
-        tag: Tag of the weights; empty for any.
+        tag: Tag of the weights; empty for the newest clean weights.
         features_only: Must be False.
         **kwargs: Arguments of [`LAMNet`][lamnet_models.LAMNet] that override those of the variant, and those that
             ``timm.create_model`` passes.
@@ -311,10 +311,17 @@ def _build_with_timm(name: str, pretrained: bool, **kwargs: Any) -> LAMNet:
     overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
     # For hf-hub: and local-dir: timm passes a full configuration and loads the weights itself.
     from_timm = cfg is not None and not isinstance(cfg, str)
+    tag = ""
+    if isinstance(cfg, str):
+        _, tag = split_name(f"{name}.{cfg}")
+        overlay["tag"] = tag
+        if path := find_local_weights(name, tag):
+            overlay.setdefault("file", str(path))
+        kwargs["pretrained_cfg"] = None  # timm knows only the full tags of packaged weights
     if from_timm:
         overlay["first_conv"] = None  # timm would adapt it again, after _checkpoint_filter_fn
     elif pretrained:
-        overlay["file"] = str(overlay.get("file") or find_weights(name, cfg or ""))
+        overlay["file"] = str(overlay.get("file") or find_weights(name, tag))
     model = build_model_with_cfg(
         LAMNet,
         name,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .errors import ModelError
+from .errors import CheckpointError, ModelError
 
 VARIANTS: dict[str, dict[str, int]] = {
     "lamnet_x2": {"scale": 2, "num_blocks": 4},
@@ -48,13 +48,23 @@ NUM_MACS = {
 }
 """Multiply-accumulates of the models of the paper for an output of 1280×720; see ``complexity``."""
 
-PURPOSES = {"clean": "sharp images without compression artifacts or noise"}
-"""What weights are for, by the first part of their tag."""
+PURPOSES = {
+    "clean": "sharp images without compression artifacts or noise",
+    "photo": "photographs with JPEG artifacts, noise or slight blur",
+}
+"""What weights are for, by the first part of their tag; the first purpose is the default."""
 
 LICENSE = "Apache-2.0"
 """License of the packaged weights, as an SPDX identifier."""
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
+WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
+"""Environment variable with a folder of checkpoints, searched before the packaged weights."""
+
+HUB_VARIABLE = "LAMNET_HUB"
+"""Environment variable with a Hugging Face repository of ``NAME.TAG.safetensors``, searched last."""
+
+_WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")  # the first is preferred
+_SUFFIXES = (*_WEIGHTS_SUFFIXES, ".onnx")
 
 _PACKAGED = Path(__file__).parent / "weights"
 
@@ -71,8 +81,127 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
 
 def packaged_weights() -> dict[str, Path]:
-    """Return the packaged checkpoints by ``NAME.TAG``, sorted; the first tag of a name is its default."""
-    return {path.name.removesuffix(".safetensors"): path for path in sorted(_PACKAGED.glob("*.safetensors"))}
+    """Return the packaged checkpoints by ``NAME.TAG``, by name, purpose and version; the newest version is first."""
+    paths = {path.stem: path for path in _PACKAGED.glob("*.safetensors")}
+
+    def order(item: tuple[str, Path]) -> tuple[str, tuple]:
+        name, _, tag = item[0].partition(".")
+        return name, _tag_order(tag)
+
+    return dict(sorted(paths.items(), key=order))
+
+
+def find_local_weights(name: str, tag: str = "") -> Path | None:
+    """Find the weights of a model in the folder ``LAMNET_WEIGHTS``, then among the packaged ones.
+
+    Args:
+        name: Name of the model, such as ``"lamnet_x4"``.
+        tag: Tag such as ``"photo_v1"``; a purpose such as ``"photo"``: the newest version, with versions compared as
+            numbers; empty: the file of this folder without a tag, otherwise the newest ``clean`` version, otherwise a
+            tag that begins with none of [`PURPOSES`][lamnet_models.names.PURPOSES].
+
+    Returns:
+        Path of the checkpoint, None if there is none.
+
+    Raises:
+        CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder.
+    """
+    sources = [list(packaged_weights().values())]
+    if folder := os.environ.get(WEIGHTS_VARIABLE):
+        if not Path(folder).is_dir():
+            raise CheckpointError(f"{WEIGHTS_VARIABLE} must be a folder, got {folder}")
+        paths = [path for path in Path(folder).iterdir() if path.suffix in _WEIGHTS_SUFFIXES]
+        sources.insert(0, sorted(paths, key=lambda path: _WEIGHTS_SUFFIXES.index(path.suffix)))
+    for paths in sources:
+        by_tag: dict[str, Path] = {}
+        for path in paths:
+            if path.stem.partition(".")[0] == name:
+                by_tag.setdefault(tag_of(path), path)
+        selected = _select_tag(by_tag, tag)
+        if selected is not None:
+            return by_tag[selected]
+    return None
+
+
+def tag_of(path: Path) -> str:
+    """Return the tag of a checkpoint named ``NAME.TAG.safetensors``; empty if there is none."""
+    return path.stem.partition(".")[2]
+
+
+def purpose_of(name: str) -> str:
+    """Return the purpose of weights named ``NAME.TAG``: the tag without its version."""
+    return _split_tag(name.partition(".")[2])[0]
+
+
+def _select_tag(tags: Iterable[str], tag: str) -> str | None:
+    """Return the tag that ``tag`` selects, see ``find_local_weights``."""
+    if tag in tags:
+        return tag
+    default = next(iter(PURPOSES))
+    purposes = {candidate: _split_tag(candidate)[0] for candidate in tags}
+    if tag:
+        candidates = [candidate for candidate, purpose in purposes.items() if purpose == tag]
+    else:
+        candidates = [key for key, purpose in purposes.items() if purpose == default or purpose not in PURPOSES]
+    return min(candidates, key=_tag_order, default=None)
+
+
+def _tag_order(tag: str) -> tuple[int, str, int, str]:
+    """Return the sort key of a tag: its purpose, the newest version first."""
+    purpose, version = _split_tag(tag)
+    rank = list(PURPOSES).index(purpose) if purpose in PURPOSES else len(PURPOSES)
+    return rank, purpose, -version, tag
+
+
+def _split_tag(tag: str) -> tuple[str, int]:
+    """Return purpose and version of a tag such as ``"photo_v10"``; a tag without version has version 0."""
+    purpose, _, version = tag.rpartition("_v")
+    return (purpose, int(version)) if purpose and version.isdecimal() else (tag, 0)
+
+
+def has_weights(name: str, tag: str) -> bool:
+    """Return whether a model has weights of a tag or purpose; with ``LAMNET_HUB``, the hub is assumed to have them."""
+    return bool(os.environ.get(HUB_VARIABLE)) or find_local_weights(name, tag) is not None
+
+
+def offers_photo_weights(model: object) -> bool:
+    """Return whether a model is given by a name without tag, for clean weights, and has photo weights, too."""
+    if model not in VARIANTS or is_checkpoint_path(model):
+        return False
+    default = find_local_weights(model)
+    is_clean = default is not None and purpose_of(default.stem) == "clean"
+    return is_clean and find_local_weights(model, "photo") is not None
+
+
+def check_weights(model: object, weights: str | None, strength: float | None) -> tuple[str | None, float]:
+    """Check the arguments ``weights`` and ``strength`` of the functions that upscale.
+
+    Args:
+        model: Network, model name or checkpoint they are passed with; None for a default model.
+        weights: Purpose, see [`PURPOSES`][lamnet_models.names.PURPOSES]; None if not specified.
+        strength: Strength of the photo weights, 0 to 1; None if not specified.
+
+    Returns:
+        The purpose, ``"photo"`` if only the strength is specified and None if neither is, and the strength, by default
+        1.
+
+    Raises:
+        ValueError: If an argument is out of range, or the model is not given by a name without tag.
+    """
+    if weights is None and strength is None:
+        return None, 1
+    if weights is not None and weights not in PURPOSES:
+        raise ValueError(f"weights must be {' or '.join(PURPOSES)}, got {weights!r}")
+    if strength is not None and not (isinstance(strength, int | float) and 0 <= strength <= 1):
+        raise ValueError(f"strength must be a number from 0 to 1, got {strength!r}")
+    if strength is not None and weights not in (None, "photo"):
+        raise ValueError(f"strength requires photo weights, got {weights} weights")
+    if model is not None and not isinstance(model, str):
+        kind = str(model) if isinstance(model, os.PathLike) else type(model).__name__
+        raise ValueError(f"weights and strength require a model name such as lamnet_x4, got {kind}")
+    if model is not None and (is_checkpoint_path(model) or ":" in model or "." in model):
+        raise ValueError(f"weights and strength require a model name without tag, such as lamnet_x4, got {model}")
+    return weights or "photo", 1 if strength is None else strength
 
 
 @dataclass(frozen=True)
@@ -107,7 +236,7 @@ def describe_weights(name: str) -> PackagedWeights:
         name: ``NAME.TAG``, a key of [`packaged_weights`][lamnet_models.names.packaged_weights].
     """
     path = packaged_weights()[name]
-    variant, _, tag = name.partition(".")
+    variant = name.partition(".")[0]
     with open(path, "rb") as file:  # the header of a safetensors file: its length, then JSON
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     training = json.loads(header["__metadata__"]["lamnet"])["training"]
@@ -115,7 +244,7 @@ def describe_weights(name: str) -> PackagedWeights:
     return PackagedWeights(
         name=name,
         scale=VARIANTS[variant]["scale"],
-        purpose=tag.partition("_")[0],
+        purpose=purpose_of(name),
         params=NUM_PARAMS[variant],
         macs=NUM_MACS[variant],
         bytes=path.stat().st_size,
@@ -131,14 +260,15 @@ def is_checkpoint_path(source: str | os.PathLike) -> bool:
 
 
 def split_name(name: str, baselines: Sequence[str] = ()) -> tuple[str, str]:
-    """Return the name in [`VARIANTS`][lamnet_models.names.VARIANTS] and the tag, empty if there is none.
+    """Return the name in [`VARIANTS`][lamnet_models.names.VARIANTS] and the full tag, empty if there is none.
 
     Args:
-        name: Name of a model or of packaged weights.
+        name: Name of a model, or of weights: ``NAME.TAG``, or ``NAME.PURPOSE`` for their newest version.
         baselines: Names to suggest besides those of models.
 
     Raises:
-        ModelError: If the model, or with a tag its packaged weights, do not exist.
+        ModelError: If the model, or with a tag its weights, do not exist.
+        CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder.
     """
     variant, _, tag = name.partition(".")
     if variant not in VARIANTS:
@@ -148,10 +278,18 @@ def split_name(name: str, baselines: Sequence[str] = ()) -> tuple[str, str]:
         if baselines:
             raise ModelError(f"no model named {variant!r} (see lamnet list); baselines: {', '.join(baselines)}")
         raise ModelError(f"no model named {variant!r}: available: {', '.join(VARIANTS)}")
-    if tag and name not in packaged_weights():
-        tags = [key for key in packaged_weights() if key.startswith(f"{variant}.")]
-        raise ModelError(f"no weights named {name!r}; packaged for {variant}: {', '.join(tags) or 'none'}")
-    return variant, tag
+    if not tag:
+        return variant, ""
+    if path := find_local_weights(variant, tag):
+        return variant, tag_of(path)
+    if has_weights(variant, tag):
+        return variant, tag
+    tags = [key for key in packaged_weights() if key.startswith(f"{variant}.")]
+    message = f"no weights named {name!r}; packaged for {variant}: {', '.join(tags) or 'none'}"
+    if tag in PURPOSES:
+        others = [key for key in VARIANTS if find_local_weights(key, tag)]
+        message += f"; models with {tag} weights: {', '.join(others) or 'none'}"
+    raise ModelError(message)
 
 
 def find_variant(scale: int, num_blocks: int) -> str | None:

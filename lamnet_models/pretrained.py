@@ -24,16 +24,10 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .checkpoint import read_checkpoint
+from .checkpoint import Checkpoint, read_checkpoint
 from .errors import CheckpointError, HubError, LAMNetError, ModelError, collapse_whitespace
 from .lamnet import LAMNet, channel_mean
-from .names import is_checkpoint_path, packaged_weights
-
-WEIGHTS_VARIABLE = "LAMNET_WEIGHTS"
-"""Environment variable with a folder of checkpoints, searched before the packaged weights."""
-
-HUB_VARIABLE = "LAMNET_HUB"
-"""Environment variable with a Hugging Face repository of ``NAME.TAG.safetensors``, searched last."""
+from .names import HUB_VARIABLE, check_weights, find_local_weights, is_checkpoint_path, packaged_weights
 
 _IMAGE_CONVOLUTIONS = ("conv_first.weight", "conv_first.bias", "upsample.0.weight", "upsample.0.bias")
 
@@ -45,7 +39,8 @@ def find_weights(name: str, tag: str = "") -> Path:
 
     Args:
         name: Name of the model, such as ``"lamnet_x4"``.
-        tag: Tag of the weights; empty for any.
+        tag: Tag of the weights, such as ``"clean_v2"``; a purpose such as ``"photo"`` for its newest version; empty for
+            the newest clean weights. See [`find_local_weights`][lamnet_models.names.find_local_weights].
 
     Returns:
         Path of the checkpoint.
@@ -54,16 +49,8 @@ def find_weights(name: str, tag: str = "") -> Path:
         ModelError: If no weights are found; the message lists the packaged ones.
         CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder, or the download fails.
     """
-    if folder := os.environ.get(WEIGHTS_VARIABLE):
-        if not Path(folder).is_dir():
-            raise CheckpointError(f"{WEIGHTS_VARIABLE} must be a folder, got {folder}")
-        patterns = [f"{name}.{tag}.*"] if tag else [f"{name}.safetensors", f"{name}.pth", f"{name}.*.safetensors"]
-        for pattern in patterns:
-            if matches := sorted(Path(folder).glob(pattern)):
-                return matches[0]
-    for key, path in packaged_weights().items():
-        if key == f"{name}.{tag}" or (not tag and key.startswith(f"{name}.")):
-            return path
+    if path := find_local_weights(name, tag):
+        return path
     if repository := os.environ.get(HUB_VARIABLE):
         return _download(repository, f"{name}.{tag}.safetensors" if tag else f"{name}.safetensors")
     raise ModelError(f"no pretrained weights for {name}{tag and '.'}{tag}; {_describe_packaged_weights()}")
@@ -107,6 +94,36 @@ def load_pretrained(model: LAMNet, path: str | os.PathLike) -> None:
     if differences:
         raise CheckpointError(f"{path} has weights for {', '.join(differences)}; {_describe_packaged_weights()}")
     replace(checkpoint, state=adapt_channels(checkpoint.state, model.in_chans)).load_into(model)
+
+
+def interpolate_weights(first: str | os.PathLike, second: str | os.PathLike, strength: float) -> Checkpoint:
+    """Interpolate all parameters of two checkpoints: ``(1 − strength)·first + strength·second``, in float32.
+
+    The result is useful if one of the checkpoints was fine-tuned from the other, as photo weights from clean ones.
+
+    Args:
+        first: Checkpoint file; the result for 0.
+        second: Checkpoint file of the same architecture; the result for 1.
+        strength: Weight of the second checkpoint, 0 to 1.
+
+    Returns:
+        Checkpoint without training metadata. ``build`` returns its model.
+
+    Raises:
+        ValueError: If the strength is out of range.
+        CheckpointError: If a file cannot be read or the architectures differ.
+    """
+    check_weights(None, None, strength)
+    start, end = read_checkpoint(first), read_checkpoint(second)
+    differing = [key for key in start.config if start.config[key] != end.config[key]]
+    if differing or {k: t.shape for k, t in start.state.items()} != {k: t.shape for k, t in end.state.items()}:
+        reason = ", ".join(differing) or "tensors"
+        raise CheckpointError(f"{first} and {second} must have the same architecture, got different {reason}")
+    state = {
+        key: torch.lerp(tensor.float(), end.state[key].float(), strength) if tensor.is_floating_point() else tensor
+        for key, tensor in start.state.items()
+    }
+    return Checkpoint(state, start.config)
 
 
 def adapt_channels(state: dict[str, Tensor], in_chans: int) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lamnet_models import load_model, names, save_checkpoint
 from lamnet_models.resize import imresize
 
 # Tests and the processes that they start run in the environment of a user's shell. Hence no variables are set here.
@@ -47,6 +49,32 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference material in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory) -> Path:
+    """Folder with the packaged clean weights, and with modified copies as photo weights of lamnet_x2 and lamnet_x4."""
+    folder = tmp_path_factory.mktemp("weights")
+    clean = {key: path for key, path in names.packaged_weights().items() if names.purpose_of(key) == "clean"}
+    for path in clean.values():
+        shutil.copy(path, folder)
+    for name, version in (("lamnet_x2", 1), ("lamnet_x4", 9), ("lamnet_x4", 10)):
+        model = load_model(next(path for key, path in clean.items() if key.startswith(f"{name}.")))
+        generator = torch.Generator().manual_seed(version)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.02 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator)
+        save_checkpoint(model, folder / f"{name}.photo_v{version}.safetensors")
+    return folder
+
+
+@pytest.fixture
+def photo_weights(photo_folder, monkeypatch) -> Path:
+    """Replace the packaged weights by those of ``photo_folder``."""
+    monkeypatch.setattr(names, "_PACKAGED", photo_folder)
+    monkeypatch.delenv(names.WEIGHTS_VARIABLE, raising=False)
+    monkeypatch.delenv(names.HUB_VARIABLE, raising=False)
+    return photo_folder
 
 
 LAYOUTS = {

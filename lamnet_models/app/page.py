@@ -12,6 +12,7 @@ import gradio as gr
 
 from ..errors import LAMNetError
 from ..image_io import READABLE
+from ..names import PURPOSES, offers_photo_weights
 from .service import PREVIEW_SIDE, UpscaleService
 
 Networks = Mapping[str, Mapping[int, str | os.PathLike]]
@@ -43,6 +44,7 @@ class Page:
     def __init__(self, service: UpscaleService, networks: Networks) -> None:
         self._service = service
         self._networks = networks
+        self._offers_photo = any(offers_photo_weights(name) for names in networks.values() for name in names.values())
         self._active: dict[str | None, object] = {}  # token of the current request of each session
 
     def build(self) -> gr.Blocks:
@@ -58,6 +60,8 @@ class Page:
                     source = gr.File(label="Image", file_types=suffixes, height=160)
                     model = gr.Radio(list(self._networks), value=default_model, label="Model")
                     scale = self._scales(default_model)
+                    weights = self._weights(default_model, scale.value)
+                    strength = self._strength()
                     ext = gr.Dropdown(list(FORMATS.items()), value="auto", label="Save as", filterable=False)
                     start = gr.Button("Upscale", variant="primary", interactive=False)
                     stop = gr.Button("Cancel", visible=False)
@@ -70,9 +74,17 @@ class Page:
                     download = gr.DownloadButton(visible=False, variant="primary")
             views, buttons = [image, compare, download], [start, stop]
             source.change(self.preview, source, [start, *views, status], **queued)
-            model.change(self._scales, model, scale, **immediate)
+            # The value of the scale may stay the same, which is no change of it.
+            changed = model.change(self._scales, model, scale, **immediate)
+            for event in (changed.then, scale.change):
+                event(self._weights, [model, scale, weights], weights, **immediate)
+            weights.change(self._strength, weights, strength, **immediate)
             work = start.click(self.begin, None, [*buttons, *views], **immediate).then(
-                self.upscale, [source, model, scale, ext], [*views, status], show_progress_on=image, **queued
+                self.upscale,
+                [source, model, scale, weights, strength, ext],
+                [*views, status],
+                show_progress_on=image,
+                **queued,
             )
             work.then(self.end, None, buttons, **immediate)
             stop.click(self.cancel, None, buttons, cancels=[work], **immediate)
@@ -83,6 +95,20 @@ class Page:
         scales = sorted(self._networks[model])
         return gr.Radio([(f"×{scale}", scale) for scale in scales], value=scales[-1], label="Scale")
 
+    def _weights(self, model: str, scale: int, value: str = "clean") -> gr.Radio:
+        """Return the choice of weights: hidden and clean if the model has no others."""
+        is_offered = offers_photo_weights(self._networks[model][scale])
+        return gr.Radio(
+            [(purpose.capitalize(), purpose) for purpose in PURPOSES],
+            value=value if is_offered else "clean",
+            label="Weights",
+            info=f"Photo: for {PURPOSES['photo']}.",
+            visible=is_offered,
+        )
+
+    def _strength(self, weights: str = "clean") -> gr.Slider:
+        return gr.Slider(0, 1, 1, step=0.05, label="Strength of Photo", visible=weights == "photo")
+
     def preview(self, source: str | None) -> tuple[Any, ...]:
         """Show an uploaded image, or the error that prevents it."""
         view, status = None, ""
@@ -90,7 +116,10 @@ class Page:
             try:
                 picture, view = self._service.preview(Path(source))
                 bits = 8 * picture.pixels.dtype.itemsize
-                status = _paragraph(f"{picture.width} × {picture.height} pixels, {bits} bits per channel")
+                facts = [f"{picture.width} × {picture.height} pixels, {bits} bits per channel"]
+                if self._offers_photo and picture.has_jpeg_artifacts:
+                    facts.append(f"JPEG of quality {picture.jpeg_quality}: Photo weights remove its artifacts")
+                status = _paragraph("; ".join(facts))
             except LAMNetError as error:
                 status = _alert(error)
         return gr.update(interactive=view is not None), *_show_input(value=view), status
@@ -105,6 +134,8 @@ class Page:
         source: str,
         model: str,
         scale: int,
+        weights: str,
+        strength: float,
         ext: str,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio detects progress tracking by this default)
@@ -120,7 +151,8 @@ class Page:
 
         try:
             on_progress(0, 1)
-            result = self._service.upscale(Path(source), self._networks[model][scale], ext, on_progress)
+            strength = strength if weights == "photo" else None
+            result = self._service.upscale(Path(source), self._networks[model][scale], ext, on_progress, strength)
         except _CancelledError:
             return tuple(gr.skip() for _ in range(4))
         except LAMNetError as error:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ PREVIEW_SIDE = 4096
 KEEP_SECONDS = 3600
 """Age in seconds at which uploads and results are deleted."""
 
+_MAX_NETWORKS = 16  # in memory; each strength is a network
+
 
 @dataclass(frozen=True)
 class UpscaledFile:
@@ -50,7 +52,7 @@ class UpscaledFile:
 
 
 class UpscaleService:
-    """Upscaling and previews of uploaded files; networks are loaded on first use.
+    """Upscaling and previews of uploaded files; networks are loaded on first use, and the last 16 are kept.
 
     Args:
         folder: Folder for uploads and results; entries older than ``KEEP_SECONDS`` are deleted when a new one is added.
@@ -65,10 +67,19 @@ class UpscaleService:
         self._folder = folder
         self._device = resolve_device(device)
         self._precision = precision
-        self.upscalers = cache(self._upscalers)
+        self._open = lru_cache(_MAX_NETWORKS)(self._open_upscalers)
 
-    def _upscalers(self, model: str | os.PathLike) -> UpscalerPool:
-        network = resolve_model(model)
+    def upscalers(self, model: str | os.PathLike, strength: float | None = None) -> UpscalerPool:
+        """Return the upscalers of a model, loaded on first use.
+
+        Args:
+            model: Name or checkpoint of the network.
+            strength: Strength of the photo weights; None: the default weights.
+        """
+        return self._open(model, strength)
+
+    def _open_upscalers(self, model: str | os.PathLike, strength: float | None) -> UpscalerPool:
+        network = resolve_model(model, strength=strength)
         # Exact tiles give the result of the whole image, with frequent progress updates at which it can be cancelled.
         tile = "exact" if isinstance(network, LAMNet) else "auto"
         return UpscalerPool(network, tile=tile, device=self._device, precision=self._precision)
@@ -82,7 +93,14 @@ class UpscaleService:
         picture = read_upload(source)
         return picture, _preview(picture, self._new_folder() / "picture", _preview_size(picture))
 
-    def upscale(self, source: Path, model: str | os.PathLike, ext: str, progress: Progress) -> UpscaledFile:
+    def upscale(
+        self,
+        source: Path,
+        model: str | os.PathLike,
+        ext: str,
+        progress: Progress,
+        strength: float | None = None,
+    ) -> UpscaledFile:
         """Upscale an uploaded file.
 
         Args:
@@ -91,12 +109,14 @@ class UpscaleService:
             ext: Output format, such as ``"png"``; ``"auto"``: the file's format.
             progress: Called after each tile with the number of tiles done and their total. An exception it raises
                 cancels the job and deletes its files.
+            strength: Strength of the photo weights, see [`Upscaler`][lamnet_models.Upscaler]. None: the default
+                weights.
 
         Raises:
             ImageError: If reading, upscaling or writing fails, with the message of ``lamnet upscale``.
             LAMNetError: If the model does not exist.
         """
-        upscalers, folder = self.upscalers(model), self._new_folder()
+        upscalers, folder = self.upscalers(model, strength), self._new_folder()
 
         def on_progress(done: int, total: int) -> None:
             for path in (folder, source.parent):  # keep folders in use from expiring

@@ -12,6 +12,8 @@ from .color import ColorSignals, add_color_tags, signals_from_exif
 from .vips import cmyk_to_rgb, matching_profile
 from .xmp import descriptive_xmp, xmp_without_regions
 
+_ARTIFACTS_BELOW = 90  # JPEG quality
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -27,6 +29,7 @@ class Picture:
         xmp: XMP packet, without statements about the pixels or the file.
         color: Color signaling other than the ICC profile.
         bit_depth: Bits per channel of the file if it stores 10 or 12, which are scaled to 16-bit pixels.
+        jpeg_quality: Estimated quality of the JPEG file it was read from, 1 to 100; None for other formats.
         notes: Warnings about the file it was read from.
 
     Raises:
@@ -40,6 +43,7 @@ class Picture:
     xmp: bytes | None = None
     color: ColorSignals = field(default_factory=ColorSignals)
     bit_depth: int | None = None
+    jpeg_quality: int | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -72,6 +76,11 @@ class Picture:
     def without_metadata(self) -> Picture:
         """Return a copy without EXIF data and XMP."""
         return replace(self, exif=None, xmp=None)
+
+    @property
+    def has_jpeg_artifacts(self) -> bool:
+        """Whether it was read from a JPEG file of a quality below 90, whose artifacts upscaling would enlarge."""
+        return self.jpeg_quality is not None and self.jpeg_quality < _ARTIFACTS_BELOW
 
     @property
     def is_opaque(self) -> bool:

@@ -26,6 +26,7 @@ from . import vips
 from .color import ColorSignals, signals_from_exif, signals_from_png
 from .formats import heif_formats, means_unsupported, unsupported_kind
 from .heif import chroma_format, is_premultiplied, signals_from_heif
+from .jpeg import estimate_quality
 from .picture import ORIENTATION, Picture, descriptive_exif, exif_dpi, exif_of, from_pillow, valid_dpi
 from .pnm import pnm_header, pnm_pixels
 from .truncation import is_truncated, lacks_end_marker
@@ -248,7 +249,7 @@ def _read_jpeg(file: io.BufferedReader, image: Image.Image) -> Picture:
     except OSError:
         picture = from_pillow(Image.open(io.BytesIO(data), formats=("JPEG",)))
         notes = notes or (_END_MISSING,)
-    return replace(picture, notes=notes)
+    return replace(picture, jpeg_quality=estimate_quality(image), notes=notes)
 
 
 # PNM

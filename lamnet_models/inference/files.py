@@ -63,6 +63,9 @@ class Result:
         frames: Number of frames in the output.
         tile: Side of the tiles that ran, or ``"exact"``; 0: the whole image at once. For several frames, the smallest.
         notes: Warnings of a job that succeeded, such as of an out-of-memory fallback to smaller tiles.
+        jpeg_quality: Estimated quality of a JPEG input, 1 to 100; None for other formats and jobs that failed.
+        suggested_weights: ``"photo"`` if photo weights are expected to be better than the default ones that were used,
+            because of the JPEG quality; otherwise None.
     """
 
     source: Path
@@ -74,6 +77,8 @@ class Result:
     frames: int = 1
     tile: int | str | None = None
     notes: tuple[str, ...] = ()
+    jpeg_quality: int | None = None
+    suggested_weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -334,7 +339,16 @@ class _JobRunner:
         target = self._target(job, picture)
         sr, plan = self._upscale_picture(picture, progress)
         notes = (*picture.notes, *_color_notes(target, sr))
-        return Result(job.source, target, size=self._size(picture), tile=plan.tile_option, notes=notes), sr
+        result = Result(
+            job.source,
+            target,
+            size=self._size(picture),
+            tile=plan.tile_option,
+            notes=notes,
+            jpeg_quality=picture.jpeg_quality,
+            suggested_weights=self.upscalers.suggested_weights(picture),
+        )
+        return result, sr
 
     def _upscale_frames(self, job: Job, progress: Progress | None) -> Result:
         sizes: list[tuple[int, int]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
@@ -65,13 +66,13 @@ class TargetSize:
             return f"_w{self.width}"
         return f"_h{self.height}" if self.height is not None else f"_x{self.scale or scale:g}"
 
-    def network_scale(self, height: int, width: int) -> int | None:
-        """Return the smallest sufficient network scale for an image; None: the default."""
+    def network_scale(self, height: int, width: int, scales: Sequence[int] = SCALES) -> int | None:
+        """Return the smallest sufficient one of the networks' scales for an image; None: the default."""
         if self.is_network_size:
             return None if self.scale is None else int(self.scale)
-        result = self._target(height, width, SCALES[-1])
+        result = self._target(height, width, scales[-1])
         factor = max(result[0] / height, result[1] / width)
-        return next((scale for scale in SCALES if scale >= factor), SCALES[-1])
+        return next((scale for scale in scales if scale >= factor), scales[-1])
 
     def result(self, height: int, width: int, scale: int) -> tuple[int, int]:
         """Return height and width of the result for an image; the aspect ratio is kept.

@@ -21,7 +21,13 @@ from ..factory import create_model, resolve_model
 from ..image_io import Picture
 from ..image_io.picture import from_pillow, to_pillow
 from ..lamnet import LAMNet
-from ..names import default_model_for_scale
+from ..names import (
+    check_weights,
+    default_model_for_scale,
+    has_weights,
+    offers_photo_weights,
+    split_name,
+)
 from .pixels import Pixels, fill_transparent, scratch_folder
 from .planner import TilePlan, TilePlanner, format_memory, parse_memory
 from .sizing import SCALES, ImageT, TargetSize, image_size, resize_image
@@ -41,6 +47,8 @@ def upscale(
     image: ImageT,
     model: nn.Module | str | os.PathLike | None = None,
     *,
+    weights: str | None = None,
+    strength: float | None = None,
     scale: float | None = None,
     width: int | None = None,
     height: int | None = None,
@@ -61,6 +69,8 @@ def upscale(
         image: The image, see [`Upscaler`][lamnet_models.Upscaler].
         model: Network, model name or checkpoint, see [`Upscaler`][lamnet_models.Upscaler]. None: the LAMNet model with
             the smallest sufficient scale.
+        weights: ``"clean"`` or ``"photo"``, see [`Upscaler`][lamnet_models.Upscaler].
+        strength: Strength of the photo weights, 0 to 1, see [`Upscaler`][lamnet_models.Upscaler].
         scale: Upscaling factor. A fractional factor upscales further, then downscales by MATLAB's bicubic
             interpolation.
         width: Width of the result in pixels, instead of ``scale``; the aspect ratio is kept.
@@ -84,6 +94,8 @@ def upscale(
     upscalers = UpscalerPool(
         model,
         TargetSize(scale, width, height),
+        weights=weights,
+        strength=strength,
         tile=tile,
         tile_pad=tile_pad,
         device=device,
@@ -129,6 +141,11 @@ class Upscaler:
     Args:
         model: A network on (B, C, H, W) with attributes ``scale`` and ``in_chans``, a model name, or the path of a
             checkpoint. None: the LAMNet model for ``scale``, by default ``"lamnet_x4"``.
+        weights: Purpose of the weights: ``"clean"`` for sharp images, ``"photo"`` for photographs with JPEG artifacts,
+            noise or slight blur. Requires a model name without tag. None: ``"photo"`` with ``strength``, otherwise
+            those of the model.
+        strength: Strength of the photo weights: 1, the default, for these weights, 0 for the clean weights, in between
+            their interpolation, see [`interpolate_weights`][lamnet_models.pretrained.interpolate_weights].
         scale: Upscaling factor, which must equal the network's. None: the network's.
         tile: Side of the tiles in pixels, see ``forward_tiled``; 0: the whole image at once; ``"exact"``: tiles with
             the result of the whole image, see ``forward_exact``; ``"auto"``: the whole image if memory allows,
@@ -161,6 +178,8 @@ class Upscaler:
         self,
         model: nn.Module | str | os.PathLike | None = None,
         *,
+        weights: str | None = None,
+        strength: float | None = None,
         scale: int | None = None,
         tile: int | str = "auto",
         tile_pad: int = TILE_PAD,
@@ -173,7 +192,8 @@ class Upscaler:
         self.max_memory = _check_options(tile, tile_pad, device, precision, max_memory, compile, backend)
         is_module = isinstance(model, nn.Module)
         target_device = None if is_module and device == "auto" else resolve_device(device)
-        network = resolve_model(default_model_for_scale(scale or 4) if model is None else model)
+        source = default_model_for_scale(scale or 4) if model is None else model
+        network = resolve_model(source, weights=weights, strength=strength)
         if backend == "onnxruntime":
             network = to_onnxruntime(network)
         if scale not in (None, network.scale):
@@ -346,8 +366,10 @@ class UpscalerPool:
 
     Args:
         model: As for [`Upscaler`][lamnet_models.Upscaler]. None: for each image, the model with the smallest sufficient
-            scale of ``lamnet_x2``, ``lamnet_x3`` and ``lamnet_x4``.
+            scale of ``lamnet_x2``, ``lamnet_x3`` and ``lamnet_x4``, or of those of them that have the weights.
         size: Target size; None: the model's own scale.
+        weights: As for [`Upscaler`][lamnet_models.Upscaler].
+        strength: As for [`Upscaler`][lamnet_models.Upscaler].
         **options: Other arguments of [`Upscaler`][lamnet_models.Upscaler].
 
     Attributes:
@@ -361,18 +383,28 @@ class UpscalerPool:
     """
 
     def __init__(
-        self, model: nn.Module | str | os.PathLike | None = None, size: TargetSize | None = None, **options: Any
+        self,
+        model: nn.Module | str | os.PathLike | None = None,
+        size: TargetSize | None = None,
+        *,
+        weights: str | None = None,
+        strength: float | None = None,
+        **options: Any,
     ) -> None:
+        purpose, _ = check_weights(model, weights, strength)
         self.size = size or TargetSize()
-        self._options = options
+        self._model = model
+        self._is_default = purpose is None
+        self._options = {"weights": weights, "strength": strength, **options}
         self._loaded: dict[int, Upscaler] = {}
         self._fixed: Upscaler | None = None
         if model is not None or self.size.is_network_size:
             scale = self.size.scale if self.size.is_network_size else None
-            self._fixed = Upscaler(model, scale=scale and int(scale), **options)
+            self._fixed = Upscaler(model, scale=scale and int(scale), **self._options)
             self.scale, self.max_memory = self._fixed.scale, self._fixed.max_memory
             return
-        self.scale, self.max_memory = SCALES[-1], _check_options(**options)
+        self._scales = _scales_with_weights(purpose)
+        self.scale, self.max_memory = self._scales[-1], _check_options(**options)
         if self.size.scale is not None and self.size.scale > self.scale:
             raise ValueError(f"scale must be at most {self.scale}, got {self.size.scale:g}; upscale twice")
         if self.max_memory is not None:
@@ -392,10 +424,18 @@ class UpscalerPool:
         """Return the upscaler with the smallest sufficient scale for an image of this size."""
         if self._fixed:
             return self._fixed
-        scale = self.size.network_scale(height, width)
+        scale = self.size.network_scale(height, width, self._scales)
         if scale not in self._loaded:
             self._loaded[scale] = Upscaler(scale=scale, **self._options)
         return self._loaded[scale]
+
+    def suggested_weights(self, picture: Picture) -> str | None:
+        """Return ``"photo"`` for a picture with JPEG artifacts if the default, clean weights are used, else None."""
+        if not self._is_default or not picture.has_jpeg_artifacts:
+            return None
+        scale = self.for_size(picture.height, picture.width).scale
+        model = default_model_for_scale(scale) if self._model is None else self._model
+        return "photo" if offers_photo_weights(model) else None
 
     def plan(self, picture: Picture) -> TilePlan:
         """Return the tile plan for a picture, without upscaling it.
@@ -424,6 +464,21 @@ class UpscalerPool:
         upscaler = self.for_size(height, width)
         output = upscaler.run(image, progress=progress)
         return replace(output, image=resize_image(output.image, *result, upscaler.max_memory))
+
+
+def _scales_with_weights(purpose: str | None) -> tuple[int, ...]:
+    """Return the scales of the default models that have weights for a purpose, all for None.
+
+    Raises:
+        ModelError: If none has.
+    """
+    models = {scale: default_model_for_scale(scale) for scale in SCALES}
+    if purpose is None:
+        return SCALES
+    scales = tuple(scale for scale, model in models.items() if has_weights(model, purpose))
+    if not scales:
+        split_name(f"{models[SCALES[-1]]}.{purpose}")  # raises
+    return scales
 
 
 def _check_options(

@@ -21,6 +21,7 @@ from PIL import Image
 from lamnet_models import Upscaler
 from lamnet_models.data.catalog import sample_path
 from lamnet_models.image_io import Picture, read_image, write_image
+from lamnet_models.names import WEIGHTS_VARIABLE
 
 CHROMIUM = Path("/usr/bin/chromium")
 DEADLINE = 120
@@ -56,12 +57,12 @@ def free_port():
 
 
 @contextmanager
-def app(folder, *arguments):
-    """Run the command; yield its address, the process, and the log of contacted hosts."""
+def app(folder, *arguments, weights):
+    """Run the command with a folder of weights; yield its address, the process, and the log of contacted hosts."""
     pytest.importorskip("gradio")
     hosts, port = folder / "hosts.txt", free_port()
     (folder / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), WEIGHTS_VARIABLE: str(weights)}
     command = [sys.executable, "-c", GUARDED, hosts, "app", "--no-browser", "--port", str(port), *arguments]
     with open(folder / "errors.txt", "w") as errors:
         # In another folder than the checkout, which Python would import in place of the installed package.
@@ -78,9 +79,9 @@ def app(folder, *arguments):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, photo_folder):
     folder = tmp_path_factory.mktemp("app")
-    with app(folder) as (address, process, hosts):
+    with app(folder, weights=photo_folder) as (address, process, hosts):
         yield address, folder
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
@@ -153,6 +154,29 @@ def test_page_upscale_compare_download(page, tmp_path):
     page.mouse.move(box["x"] + box["width"] / 2 + 150, box["y"] + box["height"] / 2)
     page.mouse.up()
     assert page.screenshot() != before
+
+
+def test_page_photo_weights_with_strength(page, tmp_path, photo_weights):
+    Image.open(sample_path("chelsea")).crop((120, 60, 216, 132)).save(tmp_path / "cat.jpg", quality=60)
+    upload(page, tmp_path / "cat.jpg")
+    page.get_by_text("JPEG of quality 60: Photo weights remove its artifacts").wait_for()
+    strength = page.get_by_role("slider", name="Strength of Photo")
+    assert not strength.is_visible()
+    photo = page.get_by_role("radio", name="Photo")
+    photo.click()
+    strength.wait_for()
+    page.get_by_role("radio", name="×3").click()
+    photo.wait_for(state="hidden")  # lamnet_x3 has no such weights
+    strength.wait_for(state="hidden")
+    page.get_by_role("radio", name="×2").click()
+    photo.click()
+    strength.fill("0.5")
+    page.get_by_label("Save as").click()
+    page.get_by_role("option", name="PNG").click()
+    page.get_by_role("button", name="Upscale").click()
+    page.get_by_text("192 × 144 pixels").wait_for()
+    expected = Upscaler("lamnet_x2", strength=0.5, tile="exact")(read_image(tmp_path / "cat.jpg"))
+    assert np.array_equal(read_image(download(page, tmp_path)).pixels, expected.pixels)
 
 
 def test_page_keeps_16_bit_alpha_and_profile_on_phone(page, tmp_path):
@@ -239,7 +263,8 @@ def click(address, session, path, joined):
         (upload,) = client.post("/upload", files={"files": (path.name, path.read_bytes())}).json()
         client.post("/run/predict", json={"fn_index": actions["begin"], "data": [], "session_hash": session})
         picture = {"path": upload, "meta": {"_type": "gradio.FileData"}}
-        call = {"fn_index": actions["upscale"], "data": [picture, "LAMNet", 2, "auto"], "session_hash": session}
+        data = [picture, "LAMNet", 2, "clean", 1, "auto"]
+        call = {"fn_index": actions["upscale"], "data": data, "session_hash": session}
         client.post("/queue/join", json=call).raise_for_status()
         joined.release()
         positions = []

@@ -16,7 +16,7 @@ import lamnet_layers
 import lamnet_models
 from lamnet_layers import available_backends
 from lamnet_models.checkpoint import read_checkpoint
-from lamnet_models.names import VARIANTS, list_models, packaged_weights
+from lamnet_models.names import PURPOSES, VARIANTS, list_models, packaged_weights
 from lamnet_models.pretrained import find_weights
 
 COMMANDS = [command.name for command in app.registered_commands]
@@ -120,10 +120,31 @@ def test_list_details(lamnet):
     assert code == 0
     name = find_weights("lamnet_x2").stem
     assert re.search(rf"{re.escape(name)} +clean +828 K +185 G +1\.\d MB", out)
-    (entry,) = json.loads(lamnet("list", "lamnet_x2", "--details", "--json")[1])
+    entry = json.loads(lamnet("list", "lamnet_x2", "--details", "--json")[1])[0]
     assert (entry["name"], entry["purpose"], entry["scale"], entry["license"]) == (name, "clean", 2, "Apache-2.0")
     assert entry["scores"] == read_checkpoint(find_weights("lamnet_x2")).training.get("scores", {})
     assert {entry["name"] for entry in json.loads(lamnet("list", "--details", "--json")[1])} == set(packaged_weights())
+
+
+@pytest.mark.parametrize("options", [[], ["--details"]], ids=["short", "details"])
+def test_list_purposes(lamnet, photo_weights, options):
+    code, out, _ = lamnet("list", "*_x4", *options)
+    assert code == 0
+    assert "lamnet_x4.photo_v10" in out
+    lines = [f"{purpose}: for {text}." for purpose, text in PURPOSES.items()]
+    assert out.splitlines()[-2:] == lines
+    code, out, _ = lamnet("list", "lamnet_x3", *options)
+    assert [line in out for line in lines] == [True, False]
+
+
+@pytest.mark.parametrize("command", ["create", "eval"])
+def test_commands_accept_purpose(lamnet, photo_weights, build_dataset, command):
+    root = build_dataset("folder", scale=4, count=1)
+    options = ["--pretrained"] if command == "create" else ["--dataset", root / "Set5"]
+    report = json.loads(lamnet(command, "lamnet_x4.photo", *options, "--json")[1])
+    weights = (report if command == "create" else report[0])["weights"]
+    assert weights.endswith("lamnet_x4.photo_v10.safetensors")
+    assert_one_line_error(lamnet(command, "lamnet_x3.photo", *options), 2, "lamnet_x3.photo")
 
 
 def test_info_model_name(lamnet):

@@ -41,6 +41,8 @@ USAGE_ERRORS = [
     (["list", "--nonsense"], "--nonsense"),
     (["upscale", "a.png", "--precision", "fp8"], "fp8"),
     (["upscale", "a.png", "-n", "lamnt_x4"], "did you mean lamnet_x4?"),
+    (["upscale", "a.png", "-n", "a.pth", "--weights", "photo"], "a.pth"),
+    (["upscale", "a.png", "-n", "lamnet_x4.clean", "--strength", "0.5"], "lamnet_x4.clean"),
     (["eval", "lamnt_x4"], "did you mean lamnet_x4?"),
     (["info", "lamnet_x4.nothing"], "lamnet_x4.clean_v"),
     (["create", "lamnt_x4"], "did you mean lamnet_x4?"),

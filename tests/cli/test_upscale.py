@@ -6,7 +6,7 @@ import pyvips
 import torch
 from PIL import Image
 
-from lamnet_models import LAMNet, load_model, save_checkpoint
+from lamnet_models import LAMNet, load_model, save_checkpoint, upscale
 from lamnet_models.image_io import Picture, read_image, write_image
 from lamnet_models.image_io.color import ColorSignals
 
@@ -163,9 +163,17 @@ def test_upscale_color_signaling(lamnet, tmp_path, model, colors):
         (["a.png", "b.bmp", "-o", "both.png"], 2, "folder"),
         (["empty"], 2, "empty"),
         ([], 2, "INPUT"),
+        (["a.png", "--strength", "1.5"], 2, "--strength"),
+        (["a.png", "--strength", "nan"], 2, "strength"),
+        (["a.png", "--weights", "noise"], 2, "--weights"),
+        (["a.png", "--weights", "clean", "--strength", "0.5"], 2, "strength requires photo weights"),
+        (["a.png", "-n", "none.safetensors", "--strength", "0.5"], 2, "none.safetensors"),
+        (["a.png", "-n", "lamnet_x4.photo", "--weights", "photo"], 2, "lamnet_x4.photo"),
+        (["a.png", "-n", "lamnet_x3", "--weights", "photo"], 2, "models with photo weights: lamnet_x2, lamnet_x4"),
+        (["a.png", "-s", "3", "--strength", "0.5"], 2, "lamnet_x3.photo"),
     ],
 )
-def test_upscale_wrong_usage(lamnet, tmp_path, monkeypatch, colors, arguments, code, match):
+def test_upscale_wrong_usage(lamnet, tmp_path, monkeypatch, photo_weights, colors, arguments, code, match):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     for name in ("a.png", "b.bmp"):
@@ -177,6 +185,46 @@ def test_upscale_wrong_usage(lamnet, tmp_path, monkeypatch, colors, arguments, c
     assert len(result[2].splitlines()) == 1
     assert match in result[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_upscale_weights(lamnet, tmp_path, photo_weights, colors):
+    Image.fromarray(colors[:6, :8]).save(tmp_path / "a.png")
+
+    def result(*options):
+        assert lamnet("upscale", tmp_path / "a.png", "-o", tmp_path / "b.png", "--overwrite", *options)[0] == 0
+        return (tmp_path / "b.png").read_bytes()
+
+    photo, clean = result("--weights", "photo"), result("--weights", "clean")
+    assert photo == result("--strength", "1") == result("-n", "lamnet_x4.photo")
+    assert clean == result() == result("--strength", "0")
+    assert len({photo, clean, result("-n", "lamnet_x4.photo_v9")}) == 3
+    picture = upscale(read_image(tmp_path / "a.png"), "lamnet_x2", strength=0.5)
+    result("-n", "lamnet_x2", "--weights", "photo", "--strength", "0.5")
+    assert np.array_equal(read_image(tmp_path / "b.png").pixels, picture.pixels)
+
+
+def test_upscale_jpeg_suggests_photo_weights(lamnet, tmp_path, photo_weights, colors):
+    image = Image.fromarray(colors[:6, :8])
+    for quality in (72, 95):
+        image.save(tmp_path / f"q{quality}.jpg", quality=quality)
+    image.save(tmp_path / "a.png")
+    note = "JPEG of quality 72: --weights photo removes its artifacts"
+    command = ["upscale", tmp_path / "*.*", "-o", tmp_path / "out"]
+    code, _, err = lamnet(*command)
+    assert (code, err) == (0, f"lamnet: {tmp_path / 'q72.jpg'}: {note}\n")
+    command += ["--overwrite", "--dry-run"]
+    rows = json.loads(lamnet(*command, "--json")[1])
+    facts = [(row["notes"], row["jpeg_quality"], row["suggested_weights"]) for row in rows]
+    assert facts == [([], None, None), ([note], 72, "photo"), ([], 95, None)]
+    for options in (
+        ["--weights", "photo"],
+        ["--weights", "clean"],
+        ["--strength", "0.5"],
+        ["-n", "lamnet_x4.clean"],
+        ["-n", "lamnet_x3"],
+        ["-s", "3"],
+    ):
+        assert lamnet(*command, *options)[::2] == (0, "")
 
 
 def test_upscale_wrong_scale(lamnet, tmp_path, model, colors):

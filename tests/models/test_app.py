@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lamnet_models import ImageError, LAMNet, save_checkpoint
+from lamnet_models import ImageError, LAMNet, Upscaler, save_checkpoint
 from lamnet_models.app.service import KEEP_SECONDS, UpscaleService, upscale_upload
 from lamnet_models.image_io import Picture, read_image, write_image
 
@@ -106,6 +106,41 @@ def test_page_with_checkpoint_offers_only_it(service, model):
     networks = offered_networks(model, service)
     assert networks == {"small.safetensors": {2: model}}
     components = Page(service, networks).build().config["components"]
-    choices = [part["props"]["choices"] for part in components if part["type"] == "radio"]
+    visible = [part["props"] for part in components if part["props"].get("visible")]
+    choices = [props["choices"] for props in visible if props["name"] == "radio"]
     assert [[label for label, _ in choice] for choice in choices] == [["small.safetensors"], ["×2"]]
+    assert not [props for props in visible if props["name"] == "slider"]
     assert offered_networks(None, service)["LAMNet-large"][4] == "lamnet_large_x4"
+
+
+@pytest.mark.parametrize("strength", [None, 0.5])
+def test_upscale_strength(service, upload, photo_weights, strength):
+    source = upload(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    result = service.upscale(source, "lamnet_x2", "auto", lambda *_: None, strength)
+    expected = Upscaler("lamnet_x2", strength=strength, tile="exact")(read_image(source))
+    assert np.array_equal(read_image(result.file).pixels, expected.pixels)
+    assert service.upscalers("lamnet_x2", strength) is service.upscalers("lamnet_x2", strength)
+
+
+def test_page_offers_photo_weights_of_model(service, upload, photo_weights):
+    pytest.importorskip("gradio")
+    from lamnet_models.app import offered_networks
+    from lamnet_models.app.page import Page
+
+    page = Page(service, offered_networks(None, service))
+    components = page.build().config["components"]
+    (weights,) = (part["props"] for part in components if part["props"].get("label") == "Weights")
+    assert weights["visible"]
+    assert [value for _, value in weights["choices"]] == ["clean", "photo"]
+    for model, scale, value, visible in (
+        ("LAMNet", 2, "photo", True),
+        ("LAMNet", 3, "clean", False),
+        ("LAMNet-large", 2, "clean", False),
+    ):
+        choice = page._weights(model, scale, "photo")
+        assert (choice.value, choice.visible) == (value, visible)
+    status = page.preview(str(upload(np.zeros((9, 9, 3), np.uint8), "a.png")))[-1]
+    assert "JPEG" not in status
+    jpeg = service._folder / "upload" / "a.jpg"
+    Image.new("RGB", (9, 9)).save(jpeg, quality=72)
+    assert "JPEG of quality 72" in page.preview(str(jpeg))[-1]

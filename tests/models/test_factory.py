@@ -18,8 +18,16 @@ from lamnet_models import CheckpointError, LAMNet, ModelError, create_model, res
 from lamnet_models.checkpoint import read_checkpoint
 from lamnet_models.cost import complexity
 from lamnet_models.hub import write_folder
-from lamnet_models.names import NUM_MACS, NUM_PARAMS, VARIANTS, default_model_for_scale, find_variant, packaged_weights
-from lamnet_models.pretrained import HUB_VARIABLE, WEIGHTS_VARIABLE
+from lamnet_models.names import (
+    HUB_VARIABLE,
+    NUM_MACS,
+    NUM_PARAMS,
+    VARIANTS,
+    WEIGHTS_VARIABLE,
+    default_model_for_scale,
+    find_variant,
+    packaged_weights,
+)
 
 TAGGED = lamnet_models.list_models("lamnet_x4", pretrained=True)[0]
 

@@ -175,3 +175,13 @@ def test_run_jobs_keeps_10_bits(tmp_path, name):
     (result,) = run_jobs(plan_jobs([tmp_path / name], suffix="_x2"), UpscalerPool(Greedy()))
     assert (result.target.suffix, result.error) == (f".{name[2:]}", None)
     assert read_image(result.target).bit_depth == 10
+
+
+def test_run_jobs_reports_jpeg_quality(tmp_path, photo_weights):
+    plain(8, 9).save(tmp_path / "a.jpg", quality=72)
+    plain(8, 9).save(tmp_path / "b.png")
+    for model, suggestion in (("lamnet_x2", "photo"), ("lamnet_x2.photo", None)):
+        jobs = plan_jobs([tmp_path], suffix="_x2")
+        jpeg, png = run_jobs(jobs, UpscalerPool(model), Options(overwrite=True))
+        assert (jpeg.jpeg_quality, jpeg.suggested_weights, jpeg.notes) == (72, suggestion, ())
+        assert (png.jpeg_quality, png.suggested_weights) == (None, None)

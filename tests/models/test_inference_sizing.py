@@ -136,7 +136,7 @@ def test_pool_invalid_argument_raises_in_constructor(size, arguments, name):
 
 def test_pool_loads_networks_on_demand(monkeypatch):
     loaded = []
-    monkeypatch.setattr(upscaler, "resolve_model", lambda name: loaded.append(name) or Nearest())
+    monkeypatch.setattr(upscaler, "resolve_model", lambda name, **_: loaded.append(name) or Nearest())
     upscalers = UpscalerPool(None, TargetSize(width=79), max_memory="100G")
     assert (loaded, upscalers.scale) == ([], 4)
     for _ in range(2):

@@ -1,5 +1,6 @@
 """Upscaling of all image types, with networks whose results are known."""
 
+import shutil
 import warnings
 
 import numpy as np
@@ -9,13 +10,15 @@ import torch.nn.functional as F
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
-from lamnet_models import LAMNet, save_checkpoint
+from lamnet_models import LAMNet, ModelError, resolve_model, save_checkpoint
 from lamnet_models.devices import PRECISIONS
 from lamnet_models.errors import LAMNetError
 from lamnet_models.image_io import Picture
 from lamnet_models.inference import Upscaler, planner, upscale
 from lamnet_models.inference.pixels import fill_transparent
 from lamnet_models.inference.planner import TilePlanner
+from lamnet_models.inference.sizing import TargetSize
+from lamnet_models.inference.upscaler import UpscalerPool
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -452,3 +455,61 @@ def test_precision_fp16_on_cpu_terminates():
     model = LAMNet(scale=2, embed_dim=32, num_blocks=1, depth=1)
     image = np.zeros((24, 32, 3), np.uint8)
     assert Upscaler(model, precision="fp16")(image).shape == (48, 64, 3)
+
+
+# Weights for photographs
+
+
+def test_upscale_weights_and_strength(photo_weights):
+    image = noise(6, 5, 3)
+    expected = upscale(image, "lamnet_x4.photo")
+    assert np.array_equal(upscale(image, weights="photo"), expected)
+    assert np.array_equal(Upscaler("lamnet_x4", strength=1)(image), expected)
+    assert np.array_equal(upscale(image, strength=0), upscale(image, "lamnet_x4.clean"))
+    half = upscale(image, scale=2, strength=0.5)
+    assert np.array_equal(half, upscale(image, resolve_model("lamnet_x2", strength=0.5)))
+    assert not np.array_equal(half, upscale(image, scale=2, strength=1))
+
+
+def test_upscaler_weights_with_module_raises():
+    with pytest.raises(ValueError, match=r"^weights and strength .*Nearest"):
+        Upscaler(Nearest(), weights="photo")
+    with pytest.raises(ValueError, match=r"^strength .*got 2"):
+        upscale(noise(4, 4, 3), scale=1.5, strength=2)
+
+
+def test_upscaler_pool_uses_scales_with_weights(photo_weights, monkeypatch, tmp_path):
+    size = TargetSize(2.5)
+    assert UpscalerPool(None, size).for_size(6, 8).scale == 3
+    assert UpscalerPool(None, size, weights="photo").for_size(6, 8).scale == 4  # lamnet_x3 has no such weights
+    assert UpscalerPool(None, TargetSize(1.5), weights="photo").for_size(6, 8).scale == 2
+    with pytest.raises(ModelError, match=r"lamnet_x3\.photo"):
+        UpscalerPool(None, TargetSize(3), weights="photo")
+    shutil.copy(photo_weights / "lamnet_x2.photo_v1.safetensors", tmp_path)
+    monkeypatch.setattr("lamnet_models.names._PACKAGED", tmp_path)
+    with pytest.raises(ValueError, match=r"^scale .*at most 2, got 2\.5"):
+        UpscalerPool(None, size, weights="photo")
+    (tmp_path / "lamnet_x2.photo_v1.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"lamnet_x4\.photo"):
+        UpscalerPool(None, size, weights="photo")
+
+
+@pytest.mark.parametrize(
+    ("model", "scale", "options", "quality", "suggestion"),
+    [
+        (None, None, {}, 89, "photo"),
+        (None, None, {}, 90, None),
+        (None, None, {}, None, None),
+        (None, 2.5, {}, 50, None),  # lamnet_x3
+        (None, 1.5, {}, 50, "photo"),
+        ("lamnet_x2", None, {}, 50, "photo"),
+        ("lamnet_x3", None, {}, 50, None),
+        ("lamnet_x2.clean", None, {}, 50, None),
+        ("lamnet_x2", None, {"weights": "clean"}, 50, None),
+        ("lamnet_x2", None, {"strength": 0.5}, 50, None),
+        (Nearest(), None, {}, 50, None),
+    ],
+)
+def test_suggested_weights(photo_weights, model, scale, options, quality, suggestion):
+    upscalers = UpscalerPool(model, TargetSize(scale), **options)
+    assert upscalers.suggested_weights(Picture(noise(6, 8, 3), jpeg_quality=quality)) == suggestion
