@@ -42,7 +42,9 @@ def parse_detail(text: str) -> tuple[str, tuple[int, int, int, int]]:
 
 
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Model names, checkpoint files, or bicubic.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL", help="Model names, checkpoint files, bicubic or lanczos.")
+    ],
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="Dataset (set5, urban100 …) or folder.")] = "set5",
     scale: Scale = None,
     data: Data = None,
@@ -76,7 +78,9 @@ def compare(
     boxes = [parse_detail(text) for text in detail or []]
     sides = parse_tile(tile)
     draws = bool(boxes) or details > 0
-    check_models(*models, baselines=("bicubic",))
+    from lamnet_models.names import INTERPOLATIONS
+
+    check_models(*models, baselines=INTERPOLATIONS)
     if draws:
         check_picture(output, overwrite)
     from lamnet_models import evaluation

@@ -41,7 +41,7 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="Model name, checkpoint file, or bicubic.",
+            help="Model name, checkpoint file, bicubic or lanczos.",
             show_default="lamnet_x4, or by --scale",
         ),
     ] = None,
@@ -85,7 +85,9 @@ def evaluate(
         raise typer.BadParameter("--json and --csv are mutually exclusive")
     if save_images and save_images.exists() and not save_images.is_dir():
         raise typer.BadParameter(f"--save-images must be a folder, got the file {save_images}")
-    check_models(model, baselines=("bicubic",))
+    from lamnet_models.names import INTERPOLATIONS
+
+    check_models(model, baselines=INTERPOLATIONS)
     from lamnet_models import evaluation
     from lamnet_models.data import open_dataset
     from lamnet_models.degradation import parse_degradations

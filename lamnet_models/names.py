@@ -25,6 +25,9 @@ VARIANTS: dict[str, dict[str, int]] = {
 BASELINES = ("swinir_light", "omni_sr", "atd_light", "dat_light", "craft", "dctlsa", "safmn")
 """Peer networks for comparisons of speed; see [`PEERS`][lamnet_models.benchmarking.PEERS]."""
 
+INTERPOLATIONS = ("bicubic", "lanczos")
+"""Baselines without a network: MATLAB's bicubic interpolation and Pillow's Lanczos filter."""
+
 FAMILIES = {"LAMNet": 4, "LAMNet-large": 5}
 """Numbers of blocks of the two networks of the paper, by their names there."""
 

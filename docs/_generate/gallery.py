@@ -24,9 +24,11 @@ from PIL import Image, ImageDraw, ImageFont
 from lamnet_models import Upscaler
 from lamnet_models.data.catalog import read_photo
 from lamnet_models.degradation import compress
+from lamnet_models.evaluation.predictors import open_predictor
 from lamnet_models.image_io import Picture, read_rgb, write_image
 from lamnet_models.image_io.grids import Box
-from lamnet_models.names import default_model_for_scale, describe_weights, list_models
+from lamnet_models.inference.upscaler import UpscaleOutput
+from lamnet_models.names import INTERPOLATIONS, default_model_for_scale, describe_weights, list_models
 from lamnet_models.resize import imresize
 
 INPUTS = Path(__file__).parent / "gallery"
@@ -39,23 +41,14 @@ along its column. The cost is
 linear in the size: 0123456789."""
 
 
-def upscale_lanczos(image: np.ndarray) -> np.ndarray:
-    """Upscale with Pillow's Lanczos filter."""
-    size = (image.shape[1] * SCALE, image.shape[0] * SCALE)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-
-
-def methods() -> dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+def methods() -> dict[str, tuple[str, Callable[[np.ndarray], UpscaleOutput]]]:
     """Return the label and the function of each method by the name in its files."""
-    entries = {
-        "bicubic": ("bicubic", lambda image: imresize(image, SCALE)),
-        "lanczos": ("Lanczos", upscale_lanczos),
-    }
+    entries = {name: (name, open_predictor(name, SCALE).run) for name in INTERPOLATIONS}
     model = default_model_for_scale(SCALE)
     for name in list_models(model, pretrained=True):
         purpose, tag = describe_weights(name).purpose, name.removeprefix(f"{model}.")
         if purpose not in entries:
-            entries[purpose] = (f"LAMNet <code>{tag}</code>", Upscaler(name))
+            entries[purpose] = (f"LAMNet <code>{tag}</code>", Upscaler(name).run)
     return entries
 
 
@@ -77,7 +70,7 @@ def write_gallery() -> None:
     for path in sorted(INPUTS.glob("*.png")):
         lines = ['<div class="panels" markdown>']
         for method, (label, upscale) in entries.items():
-            write_image(folder / f"{path.stem}-{method}.webp", Picture(upscale(read_rgb(path))), quality=85)
+            write_image(folder / f"{path.stem}-{method}.webp", Picture(upscale(read_rgb(path)).image), quality=85)
             lines += panel(path.stem, method, label)
         write_lines(f"gallery/{path.stem}.md", [*lines, "</div>"])
 

@@ -21,7 +21,7 @@ from ..inference import upscale
 from ..resize import imresize
 from .evaluate import ImageResult, evaluate
 from .metrics import psnr, rgb_to_y, ssim
-from .predictors import BICUBIC, Predictor, open_predictor
+from .predictors import Predictor, is_interpolation, open_predictor
 from .results import Evaluation
 
 
@@ -129,13 +129,13 @@ def compare(
 def _open_predictors(models: list[nn.Module | str | os.PathLike], scale: int | None, **options: Any) -> list[Predictor]:
     if not models:
         raise ValueError("models must not be empty")
-    networks = [model for model in models if model != BICUBIC]
+    networks = [model for model in models if not is_interpolation(model)]
     opened = {id(model): open_predictor(model, scale, **options) for model in networks}
     scales = {predictor.scale for predictor in opened.values()} or {scale}
     if len(scales) > 1:
         each = ", ".join(f"{predictor.name} ×{predictor.scale}" for predictor in opened.values())
         raise ValueError(f"models must have one scale, got {each}")
-    return [opened.get(id(model)) or open_predictor(BICUBIC, *scales) for model in models]
+    return [opened.get(id(model)) or open_predictor(model, *scales) for model in models]
 
 
 def _find_pair(dataset: Dataset, detail: Detail) -> Pair:

@@ -78,12 +78,12 @@ def evaluate(
     rounded to uint8, and compared without its border. Metrics are averaged over images.
 
     Args:
-        model: ``"bicubic"``; a model name; a checkpoint file in our format, the original format or any that spandrel
-            reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of ``scale``, or
-            ``"lamnet_x4"``. Or a predictor from ``open_predictor``, which excludes ``scale``, ``tile``, ``device``,
-            ``precision`` and ``self_ensemble``.
+        model: ``"bicubic"`` or ``"lanczos"``; a model name; a checkpoint file in our format, the original format or any
+            that spandrel reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of
+            ``scale``, or ``"lamnet_x4"``. Or a predictor from ``open_predictor``, which excludes ``scale``, ``tile``,
+            ``device``, ``precision`` and ``self_ensemble``.
         dataset: Name in any spelling, or a folder; see [`open_dataset`][lamnet_models.data.open_dataset].
-        scale: Scale factor; by default the network's own, 4 for bicubic interpolation.
+        scale: Scale factor; by default the network's own, 4 for interpolation.
         data_dir: Dataset root.
         limit: Number of images to evaluate, from the first; None for all.
         border: Pixels cropped at each edge, instead of the protocol's.

@@ -1,4 +1,4 @@
-"""Predictors for evaluation: LAMNet models, peer networks, bicubic interpolation."""
+"""Predictors for evaluation: LAMNet models, peer networks, interpolation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..errors import ModelError
@@ -18,12 +19,9 @@ from ..filesystem import file_digest
 from ..inference import Upscaler
 from ..inference.planner import TilePlan
 from ..inference.upscaler import UpscaleOutput
-from ..names import default_model_for_scale
+from ..names import INTERPOLATIONS, default_model_for_scale
 from ..pretrained import resolve_weights_path
 from ..resize import imresize
-
-BICUBIC = "bicubic"
-"""Name of the bicubic baseline."""
 
 _DEFAULT_SCALE = 4
 
@@ -63,10 +61,10 @@ def open_predictor(
     """Create a predictor from a model, a model name or a checkpoint.
 
     Args:
-        model: ``"bicubic"``; a model name such as ``"lamnet_x4"``; a checkpoint file in our format, the original format
-            or any that spandrel reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1]; None for the model of
-            ``scale``.
-        scale: Scale factor; by default the network's own, 4 for bicubic interpolation.
+        model: ``"bicubic"`` or ``"lanczos"``; a model name such as ``"lamnet_x4"``; a checkpoint file in our format,
+            the original format or any that spandrel reads (extra ``peers``); any network on (B, 3, H, W) in [0, 1];
+            None for the model of ``scale``.
+        scale: Scale factor; by default the network's own, 4 for interpolation.
         tile: Tile side in pixels; see [`Upscaler`][lamnet_models.Upscaler].
         device: Device to compute on.
         precision: Computation dtype.
@@ -78,11 +76,10 @@ def open_predictor(
     """
     if scale is not None and (not isinstance(scale, int) or scale < 1):
         raise ValueError(f"scale must be an integer of at least 1, got {scale!r}")
-    if model == BICUBIC:
+    if is_interpolation(model):
         if self_ensemble:
-            raise ValueError("self_ensemble must be False for bicubic interpolation, got True")
-        scale = scale or _DEFAULT_SCALE
-        return Predictor(BICUBIC, scale, lambda image: UpscaleOutput(imresize(image, scale), TilePlan(), "fp64"))
+            raise ValueError("self_ensemble must be False for interpolation, got True")
+        return _open_interpolation(model, scale or _DEFAULT_SCALE)
     if model is None:
         model = default_model_for_scale(scale or _DEFAULT_SCALE)
     network = with_scale(resolve_model(model), scale)
@@ -109,6 +106,22 @@ def open_predictor(
         str(upscaler.device),
         published_name(network),
     )
+
+
+def is_interpolation(model: nn.Module | str | os.PathLike | None) -> bool:
+    """Return whether a model is the name of an interpolation method."""
+    return isinstance(model, str) and model in INTERPOLATIONS
+
+
+def _open_interpolation(name: str, scale: int) -> Predictor:
+    def run(image: np.ndarray) -> UpscaleOutput[np.ndarray]:
+        if name == "bicubic":
+            return UpscaleOutput(imresize(image, scale), TilePlan(), "fp64")
+        size = (image.shape[1] * scale, image.shape[0] * scale)
+        result = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+        return UpscaleOutput(np.array(result), TilePlan(), "int32")
+
+    return Predictor(name, scale, run)
 
 
 class SelfEnsemble(nn.Module):

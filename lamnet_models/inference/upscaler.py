@@ -114,7 +114,8 @@ class UpscaleOutput(Generic[ImageT]):
     Attributes:
         image: SR image, of the type of the input.
         plan: Tile plan that ran, after any out-of-memory fallback.
-        precision: Precision of the computation: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"fp64"``.
+        precision: Precision of the computation: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"fp64"``; ``"int32"``
+            for Lanczos interpolation.
     """
 
     image: ImageT

@@ -22,7 +22,6 @@ from ..data import KNOWN_DATASETS, open_dataset
 from ..errors import DatasetError, ModelError, quantity
 from ..evaluation import compare, evaluate
 from ..evaluation.compare import Detail
-from ..evaluation.predictors import BICUBIC
 from ..evaluation.results import BENCHMARKS, published_table3
 from ..filesystem import atomic_path
 from ..image_io import Picture, write_image
@@ -67,7 +66,7 @@ def figure5(
     networks = [find_variant(scale, num_blocks) for num_blocks in FAMILIES.values()] if models is None else list(models)
     crops = details if isinstance(details, int) else [Detail(name, Box(*box)) for name, box in details]
     result = compare(
-        [BICUBIC, *networks],
+        ["bicubic", *networks],
         dataset or _first_available(scale, data),
         None if networks else scale,
         data,

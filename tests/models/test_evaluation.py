@@ -231,6 +231,18 @@ def test_evaluation_is_reproducible_and_json(build_dataset, small):
     assert evaluate(small, "set5", data_dir=root).dataset_sha256 != result.dataset_sha256
 
 
+def test_evaluate_lanczos(build_dataset):
+    root = build_dataset()
+    results = []
+    score = evaluate("lanczos", "set5", 2, root, on_image=results.append)
+    image = results[0]
+    expected = Image.fromarray(image.lr).resize((image.hr.shape[1], image.hr.shape[0]), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(image.sr, np.array(expected))
+    assert score.model == "lanczos"
+    comparison = compare(["bicubic", "lanczos"], "set5", 2, root, details=0)
+    assert [entry.model for entry in comparison.evaluations] == ["bicubic", "lanczos"]
+
+
 def test_evaluation_infinite_psnr(tmp_path):
     Image.new("RGB", (24, 24), "red").save(tmp_path / "red.png")
     result = evaluate("bicubic", tmp_path, 2)
