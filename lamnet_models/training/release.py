@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def release(
     """Release the best weights of a run as ``NAME.TAG.safetensors`` with a card ``NAME.TAG.md``.
 
     The weights are rounded to half precision if that costs less than [`HALF_LIMIT`] on the holdout images. All scores
-    in the card are measured on the written file.
+    in the card are measured on the written file; with the recipe's ``valid_degrade``, also on images degraded so.
 
     Args:
         run: Folder of the run.
@@ -86,12 +88,12 @@ def release(
     released = _round_to_half(model) if half else model
     save_checkpoint(released, weights, training=training, half=half)
     scores = [evaluate(weights, holdout_set)]
-    for dataset in _REPORTED:
-        try:
-            scores += [evaluate(method, dataset, model.scale, data_dir) for method in ("bicubic", weights)]
-        except DatasetError:
-            continue
-    measured = {score.dataset: (score.psnr, score.ssim) for score in scores[2::2]}
+    for dataset, degrade in product(_REPORTED, dict.fromkeys(("", recipe.valid_degrade))):
+        with suppress(DatasetError):
+            scores += [
+                evaluate(method, dataset, model.scale, data_dir, degrade=degrade) for method in ("bicubic", weights)
+            ]
+    measured = {score.dataset: (score.psnr, score.ssim) for score in scores[2::2] if not score.degradations}
     save_checkpoint(released, weights, training=training | {"scores": measured}, half=half)
     card = weights.with_suffix(".md")
     with atomic_path(card) as temporary:
@@ -163,8 +165,10 @@ def _card(
     ]
     for bicubic, release_score in zip(scores[1::2], scores[2::2], strict=True):
         cells = " | ".join(f"{score.psnr:.2f} / {score.ssim:.4f}" for score in (bicubic, release_score))
-        dataset = release_score.dataset
-        lines.append(f"| {dataset} | {cells} | `lamnet eval {weights.stem} -d {dataset}` |")
+        dataset, degradations = release_score.dataset, release_score.degradations
+        label = ", ".join(filter(None, (dataset, degradations)))
+        option = f" --degrade {degradations}" if degradations else ""
+        lines.append(f"| {label} | {cells} | `lamnet eval {weights.stem} -d {dataset}{option}` |")
     text = yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)
     lines += ["", "Recipe of the last part, for `lamnet train recipe.yaml --data PHOTOS`:"]
     lines += ["", "```yaml", text.rstrip(), "```", ""]

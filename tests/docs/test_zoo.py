@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamnet_models.names import PackagedWeights, packaged_weights
+from lamnet_models.names import PackagedWeights, describe_weights, packaged_weights
 
 FACTS = ["weights", "scale", "for", "parameters", "MACs"]
 
@@ -130,3 +130,15 @@ def test_gallery_has_first_weights_of_each_purpose(docs, monkeypatch):
     assert methods["photo"] == ("LAMNet <code>photo_v1</code>", "lamnet_x4.photo_v1")
     image = np.zeros((3, 5, 3), np.uint8)
     assert [methods[name][1](image).shape for name in ("bicubic", "lanczos")] == [(12, 20, 3)] * 2
+
+
+def test_progress_has_packaged_weights(docs):
+    import progress
+
+    rows = {row["weights"]: row for row in progress.read_progress()}
+    for name in packaged_weights():
+        entry = describe_weights(name)
+        if entry.purpose == "clean" and "set5" in entry.scores:
+            assert float(rows[name]["set5"]) == round(entry.scores["set5"][0], 2)
+    drawing = progress.progress_svg(list(rows.values()))
+    assert drawing.count("<circle") == len(rows)

@@ -476,6 +476,8 @@ def test_release_checkpoint_and_card(tmp_path, photos):
     assert str(tmp_path).encode() not in made.weights.read_bytes()
     sample = next(score for score in made.scores if score.dataset == "sample" and score.model != "bicubic")
     assert f"{sample.psnr:.2f} / {sample.ssim:.4f}" in text
+    assert "| `lamnet eval lamnet_x3.try_v1 -d sample --degrade jpeg=80` |" in text
+    assert [score.degradations for score in made.scores] == ["jpeg=80", "", "", "jpeg=80", "jpeg=80"]
     assert evaluate(made.weights, "sample").psnr == sample.psnr
     assert read_checkpoint(made.weights).training["scores"] == {"sample": [sample.psnr, sample.ssim]}
     with pytest.raises(TrainingError, match=r"best\.safetensors"):
