@@ -114,7 +114,8 @@ def open_dataset(
 
     Args:
         dataset: Name of a known dataset in any spelling (``"set5"``, ``"B100"``, ``"Urban-100"``); a folder of images
-            or of a dataset in any known layout; or the name of such a folder in one of the dataset roots.
+            or of a dataset in any known layout; the name of such a folder in one of the dataset roots; or an open
+            dataset, of which only the degradations can be replaced.
         scale: Scale factor between HR and LR, at least 1.
         data_dir: Dataset root. By default, the folders in ``LAMNET_DATA``, then the user's cache.
         lr_border: Edge rule for synthesized LR images: ``"mirror"`` or ``"replicate"``.
@@ -129,7 +130,7 @@ def open_dataset(
     if isinstance(dataset, Dataset):
         if dataset.scale != scale:
             raise DatasetError(f"scale of dataset {dataset.name} must be {scale}, got {dataset.scale}")
-        return dataset
+        return replace(dataset, degradations=degradations) if degradations else dataset
     text = os.fspath(dataset)
     known = None if isinstance(dataset, os.PathLike) or os.sep in text else known_dataset(text)
     if known is SAMPLE:

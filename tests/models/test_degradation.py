@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from lamnet_models import TrainingError
+from lamnet_models.data import open_dataset
 from lamnet_models.degradation import (
     Degradation,
     PhotoDegradation,
@@ -194,3 +195,5 @@ def test_evaluate_degraded():
     assert (clean.degradations, degraded.degradations) == ("", "jpeg=10")
     assert degraded.lr == f"{clean.lr}, jpeg=10"
     assert evaluate("bicubic", "sample", 2, limit=1, degrade="jpeg=10").dataset_sha256 == degraded.dataset_sha256
+    opened = open_dataset("sample", 2)
+    assert evaluate("bicubic", opened, limit=1, scale=2, degrade="jpeg=10").dataset_sha256 == degraded.dataset_sha256
