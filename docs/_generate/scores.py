@@ -9,7 +9,7 @@ from zoo import DATASETS
 from lamnet_models.data import open_dataset
 from lamnet_models.errors import DatasetError
 from lamnet_models.evaluation import Evaluation, evaluate
-from lamnet_models.names import VARIANTS, packaged_weights, split_name
+from lamnet_models.names import VARIANTS, packaged_weights, purpose_of, split_name
 
 
 def is_available(dataset: str) -> bool:
@@ -37,7 +37,7 @@ def main() -> None:
             results = [evaluate(name, dataset, scale) for dataset in datasets]
             label = "bicubic" if name == "bicubic" else f"`{name}`"
             rows.append(row(f"{label} ×{scale}", [(result.psnr, result.ssim) for result in results]))
-            if results[0].variant:
+            if results[0].variant and purpose_of(name) == "clean":
                 rows.append(row("the paper's weights", [result.published for result in results]))
     note = f"PSNR in dB / SSIM on Y, with a border of `scale` pixels cropped; {results[0].lr}."
     write_lines("scores.md", [*table(("", *datasets), rows), "", note])
