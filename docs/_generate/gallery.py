@@ -21,7 +21,6 @@ import numpy as np
 from assets import ASSETS, write_lines
 from PIL import Image, ImageDraw, ImageFont
 
-from lamnet_models import Upscaler
 from lamnet_models.data.catalog import read_photo
 from lamnet_models.degradation import compress
 from lamnet_models.evaluation.predictors import open_predictor
@@ -48,7 +47,7 @@ def methods() -> dict[str, tuple[str, Callable[[np.ndarray], UpscaleOutput]]]:
     for name in list_models(model, pretrained=True):
         purpose, tag = describe_weights(name).purpose, name.removeprefix(f"{model}.")
         if purpose not in entries:
-            entries[purpose] = (f"LAMNet <code>{tag}</code>", Upscaler(name).run)
+            entries[purpose] = (f"LAMNet <code>{tag}</code>", open_predictor(name).run)
     return entries
 
 
