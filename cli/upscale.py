@@ -306,7 +306,7 @@ def _print_result(result: Result, as_json: bool) -> None:
 def _notes(result: Result) -> tuple[str, ...]:
     if result.suggested_weights is None:
         return result.notes
-    advice = f"--weights {result.suggested_weights} removes its artifacts"
+    advice = f"--weights {result.suggested_weights} reduces its artifacts"
     return *result.notes, f"JPEG of quality {result.jpeg_quality}: {advice}"
 
 

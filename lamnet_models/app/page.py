@@ -118,7 +118,7 @@ class Page:
                 bits = 8 * picture.pixels.dtype.itemsize
                 facts = [f"{picture.width} × {picture.height} pixels, {bits} bits per channel"]
                 if self._offers_photo and picture.has_jpeg_artifacts:
-                    facts.append(f"JPEG of quality {picture.jpeg_quality}: Photo weights remove its artifacts")
+                    facts.append(f"JPEG of quality {picture.jpeg_quality}: Photo weights reduce its artifacts")
                 status = _paragraph("; ".join(facts))
             except LAMNetError as error:
                 status = _alert(error)

@@ -159,7 +159,7 @@ def test_page_upscale_compare_download(page, tmp_path):
 def test_page_photo_weights_with_strength(page, tmp_path, photo_weights):
     Image.open(sample_path("chelsea")).crop((120, 60, 216, 132)).save(tmp_path / "cat.jpg", quality=60)
     upload(page, tmp_path / "cat.jpg")
-    page.get_by_text("JPEG of quality 60: Photo weights remove its artifacts").wait_for()
+    page.get_by_text("JPEG of quality 60: Photo weights reduce its artifacts").wait_for()
     strength = page.get_by_role("slider", name="Strength of Photo")
     assert not strength.is_visible()
     photo = page.get_by_role("radio", name="Photo")

@@ -208,7 +208,7 @@ def test_upscale_jpeg_suggests_photo_weights(lamnet, tmp_path, photo_weights, co
     for quality in (72, 95):
         image.save(tmp_path / f"q{quality}.jpg", quality=quality)
     image.save(tmp_path / "a.png")
-    note = "JPEG of quality 72: --weights photo removes its artifacts"
+    note = "JPEG of quality 72: --weights photo reduces its artifacts"
     command = ["upscale", tmp_path / "*.*", "-o", tmp_path / "out"]
     code, _, err = lamnet(*command)
     assert (code, err) == (0, f"lamnet: {tmp_path / 'q72.jpg'}: {note}\n")

@@ -115,12 +115,12 @@ INLINE void outer_rows(Block y, Block x, int cols, long lines, long n, float* ou
 // out[i][j] += Σ y[i] · x[j] over the pixels of a block of lines.
 static void add_outer_product(Block y, int rows, Block x, int cols, long lines, long n, float* out) {
   if (y.line == n && x.line == n) n *= lines, lines = 1;
-  constexpr int kRows = kManyRegisters ? 6 : 4;
-  int i = 0;
-  for (; i + kRows <= rows; i += kRows)
-    outer_rows<kRows>({y.data + i * y.channel, y.channel, y.line}, x, cols, lines, n, out + i * cols, cols);
-  for (; i < rows; i++)
-    outer_rows<1>({y.data + i * y.channel, y.channel, y.line}, x, cols, lines, n, out + i * cols, cols);
+  for (int i = 0, count; i < rows; i += count, y.data += count * y.channel, out += count * cols) {
+    count = kManyRegisters ? tile_rows(rows - i) : rows - i >= 4 ? 4 : 1;
+    if (count == 6) outer_rows<6>(y, x, cols, lines, n, out, cols);
+    else if (count == 4) outer_rows<4>(y, x, cols, lines, n, out, cols);
+    else count = 1, outer_rows<1>(y, x, cols, lines, n, out, cols);
+  }
 }
 
 // out[c] += Σ y[c] over the pixels of a block of lines.

@@ -37,11 +37,11 @@ INLINE Vec broadcast(float x) { return x - Vec{}; }
 constexpr long round_up(long n, long multiple = kLanes) { return (n + multiple - 1) / multiple * multiple; }
 
 INLINE float sum_lanes(Vec v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int n = kLanes / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; i++) lanes[i] += lanes[i + n];
-  return lanes[0];
+  typedef float Quad __attribute__((vector_size(16), may_alias));
+  Quad quads[kLanes / 4];
+  __builtin_memcpy(quads, &v, sizeof v);
+  for (int n = kLanes / 8; n > 0; n /= 2) UNROLL for (int i = 0; i < n; i++) quads[i] += quads[i + n];
+  return (quads[0][0] + quads[0][2]) + (quads[0][1] + quads[0][3]);
 }
 
 // Σ term(i) for i < count, in four independent sums.
