@@ -43,8 +43,8 @@ def build(target: Path) -> None:
             for file in FILES:
                 with package.extractfile(f"package/{file}") as source:
                     (folder / Path(file).name).write_bytes(source.read())
-        for scale in (2, 4):
-            export(f"lamnet_x{scale}", folder / f"lamnet_x{scale}.onnx", format="onnx")
+        for model in (f"lamnet_x{scale}.{weights}" for scale in (2, 4) for weights in ("clean", "photo")):
+            export(model, folder / f"{model}.onnx", format="onnx")
         for name, sample in SAMPLES.items():
             Image.fromarray(imresize(read_rgb(sample_path(sample)), 0.5)).save(folder / f"{name}.png")
 

@@ -11,8 +11,8 @@ onmessage = async ({ data }) => {
 
 class MissingError extends Error {}
 
-async function upscale({ pixels, width, height, scale, assets }) {
-  const reply = await fetch(`${assets}lamnet_x${scale}.onnx`);
+async function upscale({ pixels, width, height, scale, weights, assets }) {
+  const reply = await fetch(`${assets}lamnet_x${scale}.${weights}.onnx`);
   if (!reply.ok) throw new MissingError(reply.statusText);
   const model = new Uint8Array(await reply.arrayBuffer());
   const { ort, session, runtime } = await open(model, assets);

@@ -30,6 +30,10 @@ function build() {
           <label><input type="radio" name="scale" value="2" checked> ×2</label>
           <label><input type="radio" name="scale" value="4"> ×4</label>
         </fieldset>
+        <fieldset><legend>Weights</legend>
+          <label><input type="radio" name="weights" value="clean" checked> clean</label>
+          <label><input type="radio" name="weights" value="photo"> photo, for JPEG artifacts and noise</label>
+        </fieldset>
         <span>Samples: ${SAMPLES.map((name) => `<button type="button" data-sample="${name}">${name}</button>`).join(" ")}</span>
       </div>
     </form>
@@ -50,7 +54,7 @@ function build() {
     run();
   };
   file.addEventListener("change", () => file.files[0] && start(file.files[0], file.files[0].name));
-  root.querySelectorAll("[name=scale]").forEach((input) => input.addEventListener("change", () => picture && run()));
+  root.querySelectorAll("[type=radio]").forEach((input) => input.addEventListener("change", () => picture && run()));
   root.querySelectorAll("[data-sample]").forEach((button) =>
     button.addEventListener("click", async () => {
       const name = button.dataset.sample;
@@ -84,10 +88,10 @@ function build() {
     stop("Reading the picture …");
     const number = ++runs;
     const { source, name } = picture;
-    const scale = Number(find("[name=scale]:checked").value);
+    const scale = Number(find("[name=scale]:checked").value), weights = find("[name=weights]:checked").value;
     const options = { imageOrientation: "from-image", premultiplyAlpha: "none" };
     const bitmap = await createImageBitmap(source, options).catch(() => null);
-    if (number !== runs) return; // another picture or scale was chosen meanwhile
+    if (number !== runs) return; // another picture or option was chosen meanwhile
     if (!bitmap) return say(`${name} is not an image that this browser can read.`);
     const { width, height } = bitmap;
     if (width * height * scale ** 2 > MAX_OUTPUT) {
@@ -124,7 +128,7 @@ function build() {
       });
       stop(`${width}×${height} → ${width * scale}×${height * scale} in ${duration(seconds)} (${runtime})`);
     };
-    current.postMessage({ pixels, width, height, scale, assets: ASSETS.href });
+    current.postMessage({ pixels, width, height, scale, weights, assets: ASSETS.href });
   }
 }
 

@@ -89,15 +89,18 @@ def test_demo_rejects_other_files(open_demo, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scale", "headers"), [(2, None), (4, ISOLATION)], ids=["one thread", "threads"])
-def test_demo_matches_pytorch(open_demo, demo, photo, scale, headers):
+@pytest.mark.parametrize(
+    ("scale", "weights", "headers"), [(2, "photo", None), (4, "clean", ISOLATION)], ids=["one thread", "threads"]
+)
+def test_demo_matches_pytorch(open_demo, demo, photo, scale, weights, headers):
     page = open_demo(demo, headers)
     page.locator(f"[name=scale][value='{scale}']").check()
+    page.locator(f"[name=weights][value='{weights}']").check()
     page.set_input_files(".demo input[type=file]", photo)
     wait_for_status(page, f"→ {130 * scale}×{70 * scale}", seconds=300)
     assert ("threads" in page.locator(".demo__status").text_content()) == (headers is not None)
     result = pixels_of(page, ".slider__picture--after canvas")
-    expected = Upscaler(create_model(f"lamnet_x{scale}", pretrained=True), tile=0)(read_rgb(photo))
+    expected = Upscaler(create_model(f"lamnet_x{scale}.{weights}", pretrained=True), tile=0)(read_rgb(photo))
     difference = np.abs(result[..., :3].astype(float) - expected)
     assert difference.mean() < 0.5
     assert (result[..., 3] == 255).all()
