@@ -23,7 +23,7 @@ from ..errors import TrainingError, quantity
 from ..filesystem import atomic_path
 from ..lamnet import LAMNet
 from ..pretrained import adapted_state, resolve_weights_path
-from .recipe import BUDGETS, Recipe, budget_progress, load_recipe, target_weight
+from .recipe import BUDGETS, Recipe, load_recipe
 
 STATE_VERSION = 1
 
@@ -169,23 +169,15 @@ def branch_state(recipe: Recipe, digest: str, images: int) -> dict[str, Any]:
         raise TrainingError(f"data must be the images that {trunk} was trained on, got other images: {sources}")
     step, seconds = state["step"], state["seconds"]
     pixels = state.get("pixels", step * trunk_recipe.pixels_per_step)
-    start = state.get("start", ZERO_COUNTERS)
-    used = {"step": step - start["step"], "pixels": pixels - start["pixels"], "seconds": seconds - start["seconds"]}
-    weight = target_weight(
-        dataclasses.replace(trunk_recipe, target_weight=recipe.target_weight), budget_progress(trunk_recipe, **used)
-    )
     counters = {"step": step, "pixels": pixels, "seconds": seconds}
-    changes = {
-        "lr": state["optimizer"]["param_groups"][0]["lr"],
-        "target_weight": weight if recipe.targets else recipe.target_weight,
-    }
+    lr = state["optimizer"]["param_groups"][0]["lr"]
     metadata = part_metadata({"recipe": dataclasses.asdict(trunk_recipe), **state, "pixels": pixels}, images)
     return {
         **state,
         "pixels": pixels,
-        "start": counters | changes,
+        "start": counters | {"lr": lr},
         "part": counters,
-        "recipe": dataclasses.asdict(dataclasses.replace(recipe, **changes)),
+        "recipe": dataclasses.asdict(dataclasses.replace(recipe, lr=lr)),
         "best": None,
         "loss": (0.0, 0),
         "before": {"taken": f"decay from step {step:,} of {trunk.name}", "before": metadata},

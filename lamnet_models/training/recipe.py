@@ -57,8 +57,7 @@ class Recipe:
         warmup: Steps of linear warm-up of the learning rate.
         schedule: ``"constant"``, ``"multistep"``, ``"cosine"``, ``"linear"`` or ``"wsd"`` (warm-up, stable, decay); the
             last three end at 0.
-        decay: Final fraction of the budget over which the learning rate of ``"wsd"`` and, under every schedule, the
-            weight of the targets fall linearly to 0.
+        decay: Final fraction of the budget over which the learning rate of ``"wsd"`` falls linearly to 0.
         milestones: Steps at which ``"multistep"`` multiplies the learning rate by ``gamma``.
         gamma: Learning rate factor at each milestone.
         betas: Betas of Adam.
@@ -344,7 +343,7 @@ _TYPE_NAMES = {
 }
 
 
-# Schedules of the learning rate and the target weight
+# Progress and learning rate
 
 
 def budget_progress(recipe: Recipe, step: int, pixels: int, seconds: float) -> float:
@@ -363,11 +362,6 @@ def budget_progress(recipe: Recipe, step: int, pixels: int, seconds: float) -> f
     return seconds / (60 * recipe.minutes)
 
 
-def decay_factor(recipe: Recipe, progress: float) -> float:
-    """Return ``min(1, (1 - progress) / decay)``, at least 0."""
-    return min(1.0, max(0.0, (1 - progress) / recipe.decay))
-
-
 def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     """Return the learning rate of a step.
 
@@ -384,10 +378,5 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     elif recipe.schedule == "linear":
         rate *= max(0.0, 1 - progress)
     elif recipe.schedule == "wsd":
-        rate *= decay_factor(recipe, progress)
+        rate *= min(1.0, max(0.0, (1 - progress) / recipe.decay))
     return rate * min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else rate
-
-
-def target_weight(recipe: Recipe, progress: float) -> float:
-    """Return the weight of the teacher targets: ``recipe.target_weight * decay_factor``."""
-    return recipe.target_weight * decay_factor(recipe, progress) if recipe.targets else 0.0

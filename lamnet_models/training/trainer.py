@@ -40,7 +40,7 @@ from .images import for_validation, open_store, training_data
 from .optimizer import EMA, create_optimizer, load_optimizer_state
 from .patches import degrade_patches, extract_patches, extract_targets, sample_patches, sample_textured_patches
 from .processes import SignalHandler, detect_lost_process, join_processes
-from .recipe import Recipe, budget_progress, learning_rate, load_recipe, target_weight
+from .recipe import Recipe, budget_progress, learning_rate, load_recipe
 
 _DEVICE_SHARE = 0.3
 """Largest fraction of free GPU memory for the decoded images; larger stores stay in main memory."""
@@ -185,7 +185,7 @@ class Trainer:
         recipe, accelerator, progress = self.recipe, self.accelerator, self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step, progress)
-        weight = target_weight(recipe, progress)
+        weight = recipe.target_weight if recipe.targets else 0.0
         for count, (lr, hr, targets) in enumerate(self._micro_batches(weight > 0), start=1):
             # Gradients are averaged over processes once per step, in the last micro-batch.
             with accelerator.no_sync(self.model) if count < recipe.accumulate else nullcontext():
@@ -389,7 +389,7 @@ class Trainer:
     def _branch_state(self) -> dict[str, Any]:
         """Return the newest state of a decay branch, initially a copy of the trunk's newest state.
 
-        In a new branch, set the recipe's learning rate and target weight from that state.
+        In a new branch, set the recipe's learning rate from that state.
         """
         states, is_new = self.folder / "states", not (self.folder / "recipe.yaml").is_file()
         with self.accelerator.main_process_first():
@@ -402,7 +402,7 @@ class Trainer:
             start = state.get("start", ZERO_COUNTERS)
             if start["step"] != state["step"]:
                 raise TrainingError(f"{states} contains states of another run: choose another output folder")
-            self.recipe = replace(self.recipe, lr=start["lr"], target_weight=start["target_weight"])
+            self.recipe = replace(self.recipe, lr=start["lr"])
         return state
 
     def _restore(self, state: dict[str, Any]) -> None:

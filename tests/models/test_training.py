@@ -26,7 +26,7 @@ from lamnet_models.training.patches import (
     sample_patches,
     sample_textured_patches,
 )
-from lamnet_models.training.recipe import budget_progress, learning_rate, parse_settings, target_weight
+from lamnet_models.training.recipe import budget_progress, learning_rate, parse_settings
 from lamnet_models.training.release import (
     pixel_summary,
     release,
@@ -499,13 +499,6 @@ def test_budget_progress_per_budget(budget, expected):
     assert budget_progress(Recipe(schedule="wsd", **budget), 4, 400, 30.0) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("schedule", ["wsd", "constant", "cosine"])
-def test_target_weight_decay(schedule):
-    recipe = Recipe(steps=100, schedule=schedule, decay=0.5, targets="somewhere", target_weight=0.4)
-    assert [target_weight(recipe, progress) for progress in (0, 0.5, 0.75, 1)] == pytest.approx([0.4, 0.4, 0.2, 0])
-    assert target_weight(Recipe(steps=100, schedule=schedule), 0) == 0
-
-
 @pytest.mark.parametrize(
     ("overrides", "argument"),
     [
@@ -815,7 +808,7 @@ def test_stages_decay_branch(tmp_path, photos):
     train(recipe, tmp_path / "run", **targets)
     (tmp_path / "run/states/step_000000004.pt").unlink()
     train(output=tmp_path / "branch", decay_from=tmp_path / "run", steps=2)
-    assert load_recipe(tmp_path / "branch/recipe.yaml").target_weight == pytest.approx(0.25)  # half way down from 0.5
+    assert load_recipe(tmp_path / "branch/recipe.yaml").target_weight == 0.5
     parts = stages(read_checkpoint(tmp_path / "branch/last.safetensors").training)
     assert [stage_pixels(part) for part in parts] == [3 * 128, 2 * 128]
     assert target_summaries(parts) == [f"teacher outputs `{targets['targets']}`; license: CC0 1.0"]
