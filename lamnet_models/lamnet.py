@@ -213,11 +213,11 @@ class LAMNet(nn.Module):
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Return the upscaled images from the output of ``forward_features``."""
-        return self.upsample(features) + self.mean
+        return self._outside_blocks(self.upsample, features) + self.mean
 
     def extract(self, x: Tensor) -> Tensor:
         """Return the shallow features, the input of the blocks, (B, C, H, W); receptive radius 1."""
-        features = self.conv_first(x - self.mean)
+        features = self._outside_blocks(self.conv_first, x - self.mean)
         return features.contiguous(memory_format=preferred_memory_format(features, self.blocks))  # of all that follows
 
     def reconstruct(self, shallow: Tensor, features: Tensor) -> Tensor:
@@ -225,7 +225,16 @@ class LAMNet(nn.Module):
         return self.forward_head(self._join(shallow, features))
 
     def _join(self, shallow: Tensor, features: Tensor) -> Tensor:
-        return self.residual(shallow, self.conv_body(features))
+        return self.residual(shallow, self._outside_blocks(self.conv_body, features))
+
+    def _outside_blocks(self, module: nn.Module, x: Tensor) -> Tensor:
+        # Under autocast to bfloat16 on a CPU, in float32: its 8 bits are too few for images. On GPUs, convolutions in
+        # float32 would take much longer.
+        autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        if not autocast or x.device.type != "cpu":
+            return module(x)
+        with torch.autocast("cpu", enabled=False):
+            return module(x.to(self.conv_first.weight.dtype))
 
 
 def channel_mean(in_chans: int) -> tuple[float, ...]:

@@ -155,8 +155,8 @@ class Upscaler:
         device: Device to move the network to. ``"auto"``: the current device of a network passed as a module; otherwise
             the first available of CUDA, MPS and CPU.
         precision: ``"fp32"``, or ``"fp16"`` or ``"bf16"`` by autocast; tiles with non-finite results are recomputed in
-            float32, with a warning. ``"auto"``: fp16 for 8-bit images on CUDA, otherwise fp32. fp16 resolves a tenth of
-            an 8-bit level, bf16 about one.
+            float32, with a warning. ``"auto"``: fp16 for 8-bit images on CUDA, otherwise fp32. fp16, and bf16 on
+            CPUs, resolve about a tenth of an 8-bit level, bf16 on GPUs about one.
         max_memory: Limit of the process's host memory, including what it already uses, in bytes or as text such as
             ``"4G"``, see ``parse_memory``. Beyond it, the result and then LAMNet's features are stored in temporary
             files; the returned array may be mapped from such a file, which is deleted with it. None: the free memory.

@@ -198,3 +198,12 @@ def test_packaged_photo_weights_remove_artifacts():
         hr = read_rgb(sample_path("chelsea"))[60:204, 120:264]
         lr = compress(imresize(hr, 1 / scale), "jpeg", 50)
         assert psnr(upscale(lr, name), hr, scale) > psnr(upscale(lr, model), hr, scale)
+
+
+def test_packaged_weights_in_bfloat16():
+    image = read_rgb(sample_path("chelsea"))[60:132, 120:192]
+    expected, actual = (
+        upscale(image, "lamnet_x4", device="cpu", precision=precision).astype(int) for precision in ("fp32", "bf16")
+    )
+    assert abs(actual - expected).max() <= 1
+    assert abs(actual - expected).mean() < 0.05
