@@ -48,7 +48,8 @@ def env(as_json: Json = False) -> None:
         reason = unavailable_reason(name, on)
         report[f"{name} kernels"] = f"unavailable: {reason}" if reason else "available"
     if unavailable_reason("native", "cpu") is None:
-        report["native kernels"] += f", {library.variant()}"
+        bf16 = ", bfloat16 by AMX" if library.bf16_available() else ""
+        report["native kernels"] += f", {library.variant()}{bf16}"
     report |= {name: os.environ.get(name, "not set") for name in (BACKEND_VARIABLE, WEIGHTS_VARIABLE, HUB_VARIABLE)}
     if as_json:
         print_json(report)

@@ -17,7 +17,8 @@ BACKENDS = ("eager", "native", "triton", "fused")
 """Backends.
 
 - ``"eager"``: plain PyTorch, on all devices.
-- ``"native"``: C++ kernels for whole layers in float32, on CPUs. Other precisions and layers run eagerly.
+- ``"native"``: C++ kernels for whole layers on CPUs, in float32; for bfloat16, by autocast or of the tensors, with
+  matrix products in bfloat16 if the processor has AMX. Other precisions and layers run eagerly.
 - ``"triton"``: Triton kernels for the aggregation, on CUDA devices.
 - ``"fused"``: as ``"triton"``, plus fused kernels when gradients are disabled. Opt-in, never selected by default.
 """

@@ -13,6 +13,8 @@ from .backend import select_backend
 from .chunking import has_hooks, simulated_device_type
 from .validation import check_feature_map, is_traced
 
+_DTYPES = (torch.float32, torch.bfloat16)
+
 
 class FusedLayer(NamedTuple):
     """What a CPU kernel computes in place of the modules of a layer.
@@ -43,8 +45,9 @@ def run_fused(
 ) -> Tensor | None:
     """Return the output of a layer from one CPU kernel, or None if the modules must be called.
 
-    The kernels compute in float32 on a CPU. Modules are called if a hook is registered or one of them is replaced, in
-    other precisions, and in programs that are traced, exported or transformed.
+    The kernels compute in float32 on a CPU. For bfloat16, by autocast or of the tensors, their matrix products are in
+    bfloat16 if the processor has AMX. Modules are called if a hook is registered or one of them is replaced, in other
+    precisions, and in programs that are traced, exported or transformed.
 
     Args:
         x: Features, (B, C, H, W).
@@ -68,14 +71,22 @@ def run_fused(
         if not gain.numel() == shift.numel() == alpha.numel() == x.shape[1]:
             return None
         parameters = [gain, shift, *parameters, alpha]
-    if not all(_is_float32(parameter) and parameter.device == x.device for parameter in parameters):
+    autocast = torch.is_autocast_enabled("cpu")  # to bfloat16, or the input is not supported
+    dtypes = _DTYPES if autocast else (x.dtype,)
+    if not all(_has_dtype(parameter, *dtypes) and parameter.device == x.device for parameter in parameters):
         return None
     from .ops.native.operators import Layer, native_layer
 
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters))
     norm_and_residual = (1e-5, False, False) if norm is None else (norm.eps, True, True)
-    layer = Layer(fused.kernel, list(fused.sizes), list(fused.strides), list(fused.steps), *norm_and_residual)
-    return native_layer(x, parameters, layer, save)[0]
+    bf16 = autocast or x.dtype == torch.bfloat16
+    layer = Layer(fused.kernel, list(fused.sizes), list(fused.strides), list(fused.steps), *norm_and_residual, bf16)
+    if not bf16:
+        return native_layer(x, parameters, layer, save)[0]
+    out, _ = native_layer(x.float(), [parameter.float() for parameter in parameters], layer, save)
+    if not autocast:
+        return out.to(x.dtype)
+    return out.bfloat16() if residual is None else out.to(torch.promote_types(x.dtype, parameters[-1].dtype))
 
 
 def is_unmodified(module: nn.Module, *kinds: type[nn.Module]) -> bool:
@@ -100,7 +111,9 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def _supports_input(x: Tensor) -> bool:
-    if is_traced(x) or not _is_float32(x) or simulated_device_type(x) != "cpu" or torch.is_autocast_enabled("cpu"):
+    if is_traced(x) or not _has_dtype(x, *_DTYPES) or simulated_device_type(x) != "cpu":
+        return False
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return False
     if torch.jit.is_tracing() or _is_exporting() or torch._C._are_functorch_transforms_active():
         return False
@@ -111,9 +124,9 @@ def _is_exporting() -> bool:
     return torch.compiler.is_exporting() if hasattr(torch.compiler, "is_exporting") else torch.compiler.is_compiling()
 
 
-def _is_float32(tensor: Tensor) -> bool:
+def _has_dtype(tensor: Tensor, *dtypes: torch.dtype) -> bool:
     # Subclasses have operations of their own.
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype in dtypes
 
 
 def _is_plain(module: nn.Module, in_channels: int, weight_shape: tuple[int, ...]) -> bool:

@@ -23,6 +23,7 @@ from lamnet_layers import (
     use_backend,
 )
 from lamnet_layers.backend import BACKEND_VARIABLE, select_backend
+from lamnet_layers.ops.native import library
 
 pytestmark = pytest.mark.skipif(
     "native" not in available_backends("cpu"), reason=f"needs the kernels: {unavailable_reason('native', 'cpu')}"
@@ -35,8 +36,6 @@ WINDOWS = [None, ((1, 2), (3, 3)), ((1, 3, 5), (1, 2, 1)), ((), ()), ((2,), (2,)
 @pytest.fixture
 def calls(monkeypatch):
     """Names of the kernels called, to detect a silent fallback."""
-    from lamnet_layers.ops.native import library
-
     names = []
     for function in ("forward", "backward"):
         original = getattr(library, function)
@@ -207,7 +206,7 @@ def test_operator_registration():
     layer = randomize(FocalPass(8, num_heads=2))
     parameters = [p.detach().requires_grad_() for p in layer.parameters()]
     x = torch.randn(2, 8, 7, 9, requires_grad=True)
-    arguments = ("focal_pass", [8, 2, 3], [1, 2, 4], [3, 2, 1], 1e-5, False, False)
+    arguments = ("focal_pass", [8, 2, 3], [1, 2, 4], [3, 2, 1], 1e-5, False, False, False)
     # Not test_aot_dispatch_dynamic: it compares the maps, whose padding is undefined. See the test with torch.compile.
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     for save in (False, True):
@@ -296,10 +295,10 @@ def test_convolution_without_bias_runs_eagerly(calls):
     "change",
     [
         lambda layer, x: (layer.double(), x.double()),
-        lambda layer, x: (layer.bfloat16(), x.bfloat16()),
+        lambda layer, x: (layer.half(), x.half()),
         lambda layer, x: (nn.utils.parametrizations.weight_norm(layer.proj_in) and layer, x),
     ],
-    ids=["float64", "bfloat16", "weight_norm"],
+    ids=["float64", "float16", "weight_norm"],
 )
 def test_other_precisions_and_parametrizations_run_eagerly(change, calls):
     layer, x = change(DGFN(8), torch.randn(1, 8, 5, 5))
@@ -307,11 +306,58 @@ def test_other_precisions_and_parametrizations_run_eagerly(change, calls):
     assert not calls
 
 
-def test_autocast_runs_eagerly(calls):
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+def test_float16_autocast_runs_eagerly(calls):
+    with torch.autocast("cpu", dtype=torch.float16):
         out = ULM(16)(torch.randn(1, 16, 6, 6))
-    assert out.dtype == torch.bfloat16
+    assert out.dtype == torch.float16
     assert not calls
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["ulm", "dgfn", "attention", "residual"])
+def test_bfloat16_autocast(kind, dtype, calls):
+    if not library.bf16_available():
+        pytest.skip("needs AMX")
+    layers = {"ulm": ULM(40), "dgfn": DGFN(40), "attention": FocalSeparableAttention(40)}
+    layer = randomize(layers.get(kind) or LAMBlock(40, depth=1))
+    x = torch.randn(2, 40, 13, 49).to(dtype)
+    out_dtype = torch.float32 if kind == "residual" else torch.bfloat16
+    grad = torch.randn(x.shape).to(out_dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with use_backend("eager"):
+            eager = run(layer, x, grad)
+        assert not calls
+        actual = run(layer, x, grad)
+    assert calls
+    expected = run(copy.deepcopy(layer).double(), x.double(), grad.double())
+    for name, value in expected.items():
+        assert actual[name].dtype == eager[name].dtype
+        error, eager_error = ((result[name] - value).norm() / value.norm() for result in (actual, eager))
+        assert error < 2 * eager_error + 1e-3, f"{name}: {error:.1e}, eager {eager_error:.1e}"
+    assert (actual["out"] - expected["out"]).norm() > 1e-5 * expected["out"].norm()  # in bfloat16, not float32
+
+
+@pytest.mark.parametrize("kind", ["ulm", "residual"])
+def test_bfloat16_layer(kind, calls):
+    layer = randomize(ULM(16) if kind == "ulm" else LAMBlock(16, depth=1))
+    x = torch.randn(2, 16, 9, 21)
+    expected, layer = copy.deepcopy(layer)(x), layer.bfloat16()
+    calls.clear()
+    out = layer(x.bfloat16())
+    assert calls
+    assert out.dtype == torch.bfloat16
+    assert (out - expected).norm() < 2e-2 * expected.norm()
+    out.sum().backward()
+    assert all(parameter.grad.dtype == torch.bfloat16 for parameter in layer.parameters())
+
+
+def test_bfloat16_autocast_without_amx(monkeypatch, calls):
+    monkeypatch.setattr(library, "bf16_available", lambda: False)
+    layer, x = randomize(LAMBlock(16, depth=1)), torch.randn(1, 16, 7, 9)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = layer(x)
+    assert "mixer forward" in calls
+    assert torch.equal(out, layer(x))
 
 
 def test_transforms_run_eagerly(calls):

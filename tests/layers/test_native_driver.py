@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from lamnet_layers.ops.native import library
+
 DRIVER = Path(__file__).with_name("native_driver.cpp")
 SOURCES = DRIVER.parents[2] / "lamnet_layers" / "ops" / "native" / "src"
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi", "-Werror"]  # vectors are passed to inlined functions only
+SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 BUILDS = {
     "avx2": ["g++", "-O1", "-march=x86-64-v3", "-ffp-contract=fast"],
     "16-lanes": ["g++", "-O1", "-march=x86-64-v3", "-DLAMNET_LANES=16"],
@@ -20,7 +23,9 @@ BUILDS = {
 }
 
 
-def run_driver(folder: Path, compiler: str, *flags: str, emulator: tuple[str, ...] = ()) -> list[array]:
+def run_driver(
+    folder: Path, compiler: str, *flags: str, emulator: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> list[array]:
     """Compile and run the driver; return the tensors that it writes."""
     for program in (compiler, *emulator):
         if not shutil.which(program):
@@ -28,7 +33,7 @@ def run_driver(folder: Path, compiler: str, *flags: str, emulator: tuple[str, ..
     command = [compiler, "-std=c++17", "-fopenmp", *WARNINGS, *flags, str(DRIVER), "-o", str(folder / "driver")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    command = [*emulator, str(folder / "driver"), str(folder / "outputs")]
+    command = [*emulator, str(folder / "driver"), str(folder / "outputs"), *options]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
     assert result.returncode == 0, result.stdout + result.stderr
     return read_tensors(folder / "outputs")
@@ -45,8 +50,7 @@ def read_tensors(path: Path) -> list[array]:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory) -> list[array]:
     """Outputs of the build for the baseline processor, whose memory accesses are checked."""
-    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    return run_driver(tmp_path_factory.mktemp("sanitizers"), "g++", *flags)
+    return run_driver(tmp_path_factory.mktemp("sanitizers"), "g++", *SANITIZERS)
 
 
 @pytest.mark.slow
@@ -60,11 +64,26 @@ def test_builds_agree(name, expected, tmp_path):
     if any("x86-64" in flag for flag in BUILDS[name]) and platform.machine() != "x86_64":
         pytest.skip("needs an x86-64 processor")
     tensors = run_driver(tmp_path, *BUILDS[name], emulator=("qemu-aarch64",) if name == "aarch64" else ())
+    assert_close(tensors, expected, 1e-5)
+
+
+@pytest.mark.slow
+def test_bf16_with_sanitizers(expected, tmp_path):
+    if not library.bf16_available():
+        pytest.skip("needs AMX")
+    flags = (*SANITIZERS, "-march=skylake-avx512", "-Wno-maybe-uninitialized")  # of GCC's own headers
+    tensors = run_driver(tmp_path, "g++", *flags, options=("bf16",))
+    assert_close(tensors, expected, 2e-2)
+    with pytest.raises(AssertionError):  # the products are not in float32
+        assert_close(tensors, expected, 1e-4)
+
+
+def assert_close(tensors: list[array], expected: list[array], tolerance: float) -> None:
     assert [len(tensor) for tensor in tensors] == [len(tensor) for tensor in expected]
     for index, (first, second) in enumerate(zip(tensors, expected, strict=True)):
         largest = max(map(abs, second), default=0)
         error = max((abs(a - b) for a, b in zip(first, second, strict=True)), default=0)
-        assert error <= 1e-5 * max(largest, 1), f"tensor {index}"
+        assert error <= tolerance * max(largest, 1), f"tensor {index}: {error:.1e} of {largest:.1e}"
 
 
 def test_compiles_as_on_macos(tmp_path):

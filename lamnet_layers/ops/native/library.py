@@ -42,6 +42,12 @@ def lanes() -> int:
     return _load().lamnet_lanes()
 
 
+@cache
+def bf16_available() -> bool:
+    """Return whether products can be computed in bfloat16, with AMX."""
+    return bool(_load().lamnet_bf16_available())
+
+
 class FocalPassConfig(ctypes.Structure):
     """Configuration of a focal pass, as in ``focal_attention.h``."""
 
@@ -53,6 +59,7 @@ class FocalPassConfig(ctypes.Structure):
         ("first", ctypes.POINTER(ctypes.c_int32)),
         ("length", ctypes.POINTER(ctypes.c_int32)),
         ("vertical", ctypes.c_int32),
+        ("bf16", ctypes.c_int32),
     )
 
 
@@ -68,13 +75,19 @@ class MixerConfig(ctypes.Structure):
         ("first", ctypes.POINTER(ctypes.c_int32)),
         ("length", ctypes.POINTER(ctypes.c_int32)),
         ("eps", ctypes.c_float),
+        ("bf16", ctypes.c_int32),
     )
 
 
 class FeedForwardConfig(ctypes.Structure):
     """Configuration of a feed-forward network, as in ``feed_forward.h``."""
 
-    _fields_ = (("dim", ctypes.c_int32), ("hidden", ctypes.c_int32), ("eps", ctypes.c_float))
+    _fields_ = (
+        ("dim", ctypes.c_int32),
+        ("hidden", ctypes.c_int32),
+        ("eps", ctypes.c_float),
+        ("bf16", ctypes.c_int32),
+    )
 
 
 @cache

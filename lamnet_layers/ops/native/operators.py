@@ -28,6 +28,7 @@ class Layer(NamedTuple):
         eps: Added to the variance by the norm.
         norm: Whether the input is normalized.
         residual: Whether the output is scaled and added to the input.
+        bf16: Whether matrix products are in bfloat16 if the processor has AMX; everything else is in float32.
     """
 
     kernel: str
@@ -37,6 +38,7 @@ class Layer(NamedTuple):
     eps: float
     norm: bool
     residual: bool
+    bf16: bool = False
 
     @property
     def window(self) -> FocalWindow:
@@ -45,13 +47,14 @@ class Layer(NamedTuple):
 
     def config(self) -> ctypes.Structure:
         """Return the configuration of the kernel."""
+        bf16 = self.bf16 and library.bf16_available()
         if self.kernel == "feed_forward":
-            return library.FeedForwardConfig(*self.sizes, self.eps)
+            return library.FeedForwardConfig(*self.sizes, self.eps, bf16)
         cells = library.window_cells(tuple(self.strides), tuple(self.steps))
         if self.kernel == "mixer":
-            return library.MixerConfig(*self.sizes, *cells, self.eps)
+            return library.MixerConfig(*self.sizes, *cells, self.eps, bf16)
         dim, num_heads, axis = self.sizes
-        return library.FocalPassConfig(dim, num_heads, *cells, axis == 2)
+        return library.FocalPassConfig(dim, num_heads, *cells, axis == 2, bf16)
 
     def slots(self, parameters: list[Tensor]) -> list[Tensor | None]:
         """Return the parameters with None for the absent ones."""
@@ -107,7 +110,7 @@ def _feed_forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
 
 # Defined without torch.library.custom_op, whose conversions take as long as a layer of a small image.
 _LIBRARY = torch.library.Library("lamnet", "FRAGMENT")
-_LAYER = "str kernel, SymInt[] sizes, SymInt[] strides, SymInt[] steps, float eps, bool norm, bool residual"
+_LAYER = "str kernel, SymInt[] sizes, SymInt[] strides, SymInt[] steps, float eps, bool norm, bool residual, bool bf16"
 _LIBRARY.define(f"native_layer(Tensor x, Tensor[] parameters, {_LAYER}, bool save) -> (Tensor, Tensor)")
 _LIBRARY.define(f"native_layer_backward(Tensor grad, Tensor x, Tensor maps, Tensor[] parameters, {_LAYER}) -> Tensor[]")
 

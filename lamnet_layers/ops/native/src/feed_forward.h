@@ -8,6 +8,7 @@ namespace lamnet {
 struct FeedForwardConfig {
   int32_t dim, hidden;  // hidden: channels of each half
   float eps;
+  int32_t bf16;  // whether the products are in bfloat16
 };
 
 enum FeedForwardParameter {
@@ -18,33 +19,34 @@ enum FeedForwardParameter {
 struct FeedForwardWeights {
   int dim, hidden, both;  // both halves
   float eps;
-  bool norm, residual;
+  bool norm, residual, bf16;
   Matrix in, out, in_transposed, out_transposed;
   const float *kernel, *kernel_bias;
-  float *in_bias, *out_bias, *flipped;
+  float* flipped;
 
   FeedForwardWeights(const FeedForwardConfig& config, const float* const* p, Arena& arena, bool backward) {
-    dim = config.dim, hidden = config.hidden, both = 2 * hidden, eps = config.eps;
+    dim = config.dim, hidden = config.hidden, both = 2 * hidden, eps = config.eps, bf16 = config.bf16;
     norm = p[kFfNormWeight], residual = p[kFfAlpha];
     float* storage[4];
-    for (int i = 0; i < (backward ? 4 : 2); i++) storage[i] = arena.take(dim * both);
-    in_bias = arena.take(both), out_bias = arena.take(dim), flipped = arena.take(9 * both);
-    if (!in_bias) return;
+    const long size = std::max(Matrix::size(dim, both), Matrix::size(both, dim));
+    for (int i = 0; i < (backward ? 4 : 2); i++) storage[i] = arena.take(size);
+    flipped = arena.take(9 * both);
+    if (!flipped) return;
     kernel = p[kFfKernel], kernel_bias = p[kFfKernelBias];
     const float *first = p[kFfInWeight], *last = p[kFfOutWeight];
     auto gain = [&](int k) { return norm ? p[kFfNormWeight][k] : 1.0f; };
     auto alpha = [&](int n) { return residual ? p[kFfAlpha][n] : 1.0f; };
-    in.pack(both, dim, storage[0], [&](int n, int k) { return first[n * dim + k] * gain(k); });
-    out.pack(dim, both, storage[1], [&](int n, int k) { return last[n * both + k] * alpha(n); });
-    for (int n = 0; n < both; n++) {
-      in_bias[n] = p[kFfInBias][n];
-      if (norm)
-        for (int k = 0; k < dim; k++) in_bias[n] += first[n * dim + k] * p[kFfNormBias][k];
-    }
-    for (int n = 0; n < dim; n++) out_bias[n] = p[kFfOutBias][n] * alpha(n);
+    auto in_bias = [&](int n) {
+      float sum = p[kFfInBias][n];
+      for (int k = 0; norm && k < dim; k++) sum += first[n * dim + k] * p[kFfNormBias][k];
+      return sum;
+    };
+    auto out_bias = [&](int n) { return p[kFfOutBias][n] * alpha(n); };
+    in.pack(both, dim, bf16, storage[0], [&](int n, int k) { return first[n * dim + k] * gain(k); }, in_bias);
+    out.pack(dim, both, bf16, storage[1], [&](int n, int k) { return last[n * both + k] * alpha(n); }, out_bias);
     if (!backward) return;
-    in_transposed.pack(dim, both, storage[2], [&](int n, int k) { return first[k * dim + n] * gain(n); });
-    out_transposed.pack(both, dim, storage[3], [&](int n, int k) { return last[k * both + n] * alpha(k); });
+    in_transposed.pack(dim, both, bf16, storage[2], [&](int n, int k) { return first[k * dim + n] * gain(n); });
+    out_transposed.pack(both, dim, bf16, storage[3], [&](int n, int k) { return last[k * both + n] * alpha(k); });
     for (int c = 0; c < both; c++)
       for (int t = 0; t < 9; t++) flipped[c * 9 + t] = kernel[c * 9 + 8 - t];
   }
@@ -117,7 +119,7 @@ class FeedForwardForward {
       } else {
         copy_row(x, w.dim, y, x0 - left, x0 + n + right, input, mp, mp);
         if (w.norm) normalize(input, mp, w.dim, mp, w.eps, mean, scale);
-        multiply(w.in, input, mp, mp, line + 1 - left, pitch, w.in_bias);
+        multiply(w.in, input, mp, mp, line + 1 - left, pitch);
         if (!left) clear_columns(line, pitch, w.both, 0, 1);
         clear_columns(line, pitch, w.both, 1 + n + right, pitch);
         if (maps && y >= begin && y < end) save(*maps, y, x0, n, line, pitch, mean + left, scale + left);
@@ -125,7 +127,7 @@ class FeedForwardForward {
       if (y <= begin) continue;
       const float* rows[3] = {lines[(y + 1) % 3], lines[(y + 2) % 3], lines[y % 3]};
       gate(rows, pitch, np, gated);
-      multiply(w.out, gated, np, np, result, np, w.out_bias);
+      multiply(w.out, gated, np, np, result, np);
       write_row(result, np, w.dim, n, w.residual ? x : Map{}, out, y - 1, x0);
     }
   }
@@ -248,7 +250,7 @@ class FeedForwardBackward {
         clear_line(out2 + 1 + shape.width, pitch - 1 - shape.width);
       }
     }
-    add_outer_product({result, block, n}, w.dim, {product, block, n}, w.both, end - begin, n, sums.out);
+    add_outer_product(w.bf16, {result, block, n}, w.dim, {product, block, n}, w.both, end - begin, n, sums.out);
     add_sums({result, block, n}, w.dim, end - begin, n, sums.out_bias);
   }
 
@@ -278,7 +280,7 @@ class FeedForwardBackward {
       if (w.norm) normalize_backward(normalized, grad_in, block, w.dim, n, scale);
     }
     write_rows(result, block, n, w.dim, shape.width, w.residual ? grad_out : Map{}, grad_x, begin, end);
-    add_outer_product({hidden, block, n}, w.both, {inputs, block, n}, w.dim, end - begin, n, sums.in);
+    add_outer_product(w.bf16, {hidden, block, n}, w.both, {inputs, block, n}, w.dim, end - begin, n, sums.in);
     add_sums({hidden, block, n}, w.both, end - begin, n, sums.in_bias);
   }
 

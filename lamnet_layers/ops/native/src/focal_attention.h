@@ -9,6 +9,7 @@ struct FocalPassConfig {
   int32_t dim, heads, taps, radius;
   const int32_t *first, *length;  // cells of the window
   int32_t vertical;
+  int32_t bf16;  // whether the products are in bfloat16
 };
 
 // Maps of one image; `hidden` and `weights` are for the backward pass only.

@@ -275,26 +275,28 @@ static void add_kernel_gradient(const float* grad, long grad_line, const float* 
 struct PassWeights {
   Window window;
   int channels, heads;
-  const float *kernel, *kernel_bias, *project_bias;
+  bool bf16;
+  const float *kernel, *kernel_bias;
   Matrix project, project_transposed;
   const float* flipped;  // kernel with reversed taps
 
   int outputs() const { return heads * window.taps; }
   int size() const { return window.size(); }
 
-  void prepare(const Window& window_, int channels_, int heads_, const float* const* parameters, Arena& arena,
-               bool backward) {
-    window = window_, channels = channels_, heads = heads_;
-    kernel = parameters[0], kernel_bias = parameters[1], project_bias = parameters[3];
-    const float* matrix = parameters[2];
-    float* storage = arena.take(outputs() * channels);
-    float* transposed = backward ? arena.take(outputs() * channels) : nullptr;
+  void prepare(const Window& window_, int channels_, int heads_, bool bf16_, const float* const* parameters,
+               Arena& arena, bool backward) {
+    window = window_, channels = channels_, heads = heads_, bf16 = bf16_;
+    kernel = parameters[0], kernel_bias = parameters[1];
+    const float *matrix = parameters[2], *bias = parameters[3];
+    float* storage = arena.take(Matrix::size(outputs(), channels));
+    float* transposed = backward ? arena.take(Matrix::size(channels, outputs())) : nullptr;
     float* reversed = backward ? arena.take(channels * size()) : nullptr;
     flipped = reversed;
     if (!storage) return;
-    project.pack(outputs(), channels, storage, [&](int n, int k) { return matrix[n * channels + k]; });
+    project.pack(outputs(), channels, bf16, storage, [&](int n, int k) { return matrix[n * channels + k]; },
+                 [&](int n) { return bias[n]; });
     if (!backward) return;
-    project_transposed.pack(channels, outputs(), transposed, [&](int n, int k) { return matrix[k * channels + n]; });
+    project_transposed.pack(channels, outputs(), bf16, transposed, [&](int n, int k) { return matrix[k * channels + n]; });
     for (int c = 0; c < channels; c++)
       for (int t = 0; t < size(); t++) reversed[c * size() + t] = kernel[c * size() + size() - 1 - t];
   }
@@ -303,7 +305,7 @@ struct PassWeights {
   void forward(const Line& x, long n, float* hidden, long hidden_pitch, float* weights, long weight_pitch, float* out,
                long pitch) const {
     convolve(x, channels, kernel, kernel_bias, size(), n, hidden, hidden_pitch);
-    multiply(project, hidden, hidden_pitch, n, weights, weight_pitch, project_bias);
+    multiply(project, hidden, hidden_pitch, n, weights, weight_pitch);
     for (int c = 0; c < outputs(); c++)
       for (long p = 0; p < n; p += kLanes)
         store(weights + c * weight_pitch + p, tanh(load(weights + c * weight_pitch + p)));
@@ -339,7 +341,7 @@ struct PassGradients {
 
   // Adds a block of lines, given the gradients of the projection's output and of hidden.
   void add(const PassWeights& pass, Block projected, Block hidden_grad, Block hidden, long lines, long n) {
-    add_outer_product(projected, pass.outputs(), hidden, pass.channels, lines, n, project);
+    add_outer_product(pass.bf16, projected, pass.outputs(), hidden, pass.channels, lines, n, project);
     add_sums(projected, pass.outputs(), lines, n, project_bias);
     add_sums(hidden_grad, pass.channels, lines, n, kernel_bias);
   }

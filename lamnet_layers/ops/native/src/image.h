@@ -138,12 +138,13 @@ static bool work_together(long batch, int threads) {
   return batch < threads || (batch % threads && batch < 4 * threads);
 }
 
-// Calls work(team, image, thread) for each image.
+// Calls work(team, image, thread) for each image; `bf16`: whether it has products in bfloat16.
 template <class Work>
-static void for_each_image(long batch, int threads, Work work) {
+static void for_each_image(long batch, int threads, bool bf16, Work work) {
   const bool together = work_together(batch, threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
+    const Tiles tiles(bf16);
     const int rank = omp_get_thread_num(), size = omp_get_num_threads();
     if (together)
       for (long b = 0; b < batch; b++) {
@@ -175,12 +176,23 @@ INLINE void pad_line(const float* from, long n, float* line, long size, long bor
   clear_line(line + border + n, size - border - n);
 }
 
+// Fetches a line that is needed soon into the second-level cache: lines are too short for the processor to foresee.
+INLINE void prefetch(const float* line, long n) {
+  for (long i = 0; i < n; i += 16) __builtin_prefetch(line + i, 0, 2);
+}
+
+INLINE void prefetch_to_write(const float* line, long n) {
+  for (long i = 0; i < n; i += 16) __builtin_prefetch(line + i, 1, 2);
+}
+
+constexpr int kChannelsAhead = 2;  // distance of the channel to fetch from the one that is copied
+
 // Copies columns [first, last) of a row to padded lines of `size` pixels, `pitch` apart.
 static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch, long size,
                      long border = 0) {
   for (int c = 0; c < channels; c++) {
     const float* line = map.at(y) + c * map.channel + first;
-    for (long i = 0; i < last - first; i += 16) __builtin_prefetch(line + map.row + i, 0, 2);
+    prefetch(line + map.row, last - first);
     pad_line(line, last - first, out + c * pitch, size, border);
   }
 }
@@ -188,8 +200,11 @@ static void copy_row(const Map& map, int channels, long y, long first, long last
 // Copies rows [begin, end) to a block of lines of n pixels. Channel by channel: rows of a channel are close in memory.
 static void copy_rows(const Map& map, int channels, long begin, long end, long width, float* out, long pitch, long n) {
   for (int c = 0; c < channels; c++)
-    for (long y = begin; y < end; y++)
-      pad_line(map.at(y) + c * map.channel, width, out + c * pitch + (y - begin) * n, n);
+    for (long y = begin; y < end; y++) {
+      const float* line = map.at(y) + c * map.channel;
+      prefetch(line + kChannelsAhead * map.channel, width);
+      pad_line(line, width, out + c * pitch + (y - begin) * n, n);
+    }
 }
 
 static void clear_columns(float* lines, long pitch, int channels, long first, long last) {
@@ -210,8 +225,7 @@ INLINE void write_line(const float* line, int channel, long n, const Map& shortc
 static void write_row(const float* lines, long pitch, int channels, long n, const Map& shortcut, const Map& out, long y,
                       long x) {
   for (int c = 0; c < channels; c++) {
-    float* next = out.at(y + 1) + c * out.channel + x;
-    for (long i = 0; i < n; i += 16) __builtin_prefetch(next + i, 1, 2);
+    prefetch_to_write(out.at(y + 1) + c * out.channel + x, n);
     write_line(lines + c * pitch, c, n, shortcut, out, y, x);
   }
 }
@@ -220,8 +234,11 @@ static void write_row(const float* lines, long pitch, int channels, long n, cons
 static void write_rows(const float* lines, long pitch, long n, int channels, long width, const Map& shortcut,
                        const Map& out, long begin, long end) {
   for (int c = 0; c < channels; c++)
-    for (long y = begin; y < end; y++)
+    for (long y = begin; y < end; y++) {
+      prefetch_to_write(out.at(y) + (c + kChannelsAhead) * out.channel, width);
+      if (shortcut.data) prefetch(shortcut.at(y) + (c + kChannelsAhead) * shortcut.channel, width);
       write_line(lines + c * pitch + (y - begin) * n, c, width, shortcut, out, y, 0);
+    }
 }
 
 // Normalizes n pixels over the channels in place; mean and inverse deviation are stored unless null.

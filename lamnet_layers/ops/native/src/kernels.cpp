@@ -1,4 +1,4 @@
-// C interface of the CPU kernels, in float32. Tensors are (batch, channels, height, width) with column stride 1.
+// C interface of the CPU kernels, in float32 or with products in bfloat16. Tensors are (batch, channels, height, width) with column stride 1.
 //
 // The maps of a forward pass hold what the backward pass needs. Parameters are arrays of pointers in the order of the
 // enumerations; absent ones (norm, α) are null.
@@ -21,8 +21,8 @@ long weights_size(const Config& config, const float* const* parameters, bool bac
 
 struct PassParameters : PassWeights {
   PassParameters(const FocalPassConfig& config, const float* const* parameters, Arena& arena, bool backward) {
-    prepare({config.radius, config.taps, config.first, config.length}, config.dim, config.heads, parameters, arena,
-            backward);
+    prepare({config.radius, config.taps, config.first, config.length}, config.dim, config.heads, config.bf16,
+            parameters, arena, backward);
   }
 };
 
@@ -108,6 +108,8 @@ class ImageSums {
 
 EXPORT int lamnet_lanes() { return kLanes; }
 
+EXPORT int lamnet_bf16_available() { return bf16_available(); }
+
 // Channels and border of the maps of a pass: (images, height + 1, channels, width rounded up to vectors, plus the border).
 // There is one for each image of the batch in a forward pass that is followed by a backward pass; else, one for each image
 // that is processed at a time.
@@ -137,7 +139,7 @@ EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape
   const PassWeights& w = owned.weights;
   const FocalPass pass(w, *shape, config->vertical);
   const Maps maps(*shape, threads, *storage, save);
-  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(pass.scratch());
     pass.forward(team, x->image(b), out->image(b), FocalPassMaps(w, maps.map(b, thread)), save, scratch.get());
   });
@@ -151,7 +153,7 @@ EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shap
   const FocalPass pass(w, *shape, config->vertical);
   GradientSums sums(measure([&](Arena& arena) { PassGradients().take(w, arena); }), threads);
   const Maps maps(*shape, threads, *working, false);
-  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(pass.scratch());
     PassGradients gradient;
     gradient.take(w, sums.thread(thread));
@@ -171,7 +173,7 @@ EXPORT void lamnet_mixer_forward(const MixerConfig* config, const Shape* shape, 
   const MixerForward mixer(w, *shape, save);
   const Maps maps(*shape, threads, *storage, save);
   const ImageSums sums(*shape, threads, mixer.bands() * w.dim);
-  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(mixer.scratch());
     const MixerMaps image(w, maps.map(b, thread), shape->height);
     mixer.run(team, x->image(b), out->image(b), image, scratch.get(), sums.image(thread));
@@ -187,7 +189,7 @@ EXPORT void lamnet_mixer_backward(const MixerConfig* config, const Shape* shape,
   GradientSums sums(measure([&](Arena& arena) { MixerGradients(w, arena); }), threads);
   const Maps maps(*shape, threads, *working, false);
   const ImageSums totals(*shape, threads, long(w.dim) * threads);
-  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(mixer.scratch());
     MixerGradients gradient(w, sums.thread(thread));
     mixer.run(team, x->image(b), grad_out->image(b), grad_x->image(b), MixerMaps(w, saved->image(b), shape->height),
@@ -203,7 +205,7 @@ EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const S
   const Owned<FeedForwardWeights> owned(*config, parameters, false);
   const FeedForwardForward feed_forward(owned.weights, *shape);
   const Maps maps(*shape, threads, *storage, save);
-  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(feed_forward.scratch());
     const FeedForwardMaps image(owned.weights, maps.map(b, thread));
     feed_forward.run(team, x->image(b), out->image(b), save ? &image : nullptr, scratch.get());
@@ -218,7 +220,7 @@ EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const 
   const FeedForwardBackward feed_forward(w, *shape);
   GradientSums sums(measure([&](Arena& arena) { FeedForwardGradients(w, arena); }), threads);
   const Maps maps(*shape, threads, *working, false);
-  for_each_image(shape->batch, threads, [&](const Team& team, long b, int thread) {
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(feed_forward.scratch());
     FeedForwardGradients gradient(w, sums.thread(thread));
     feed_forward.run(team, x->image(b), grad_out->image(b), grad_x->image(b), FeedForwardMaps(w, saved->image(b)),

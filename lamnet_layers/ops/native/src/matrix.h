@@ -3,7 +3,9 @@
 // Feature lines are channels × pixels: pixel i of channel c is at c · pitch + i. Vectors span pixels.
 #pragma once
 
-#include "simd.h"
+#include <algorithm>
+
+#include "bf16.h"
 
 namespace lamnet {
 
@@ -15,14 +17,44 @@ constexpr int tile_rows(int left) {
   return left >= kTileRows && left != 7 && left != 8 ? kTileRows : left >= 4 ? 4 : left;
 }
 
-// Weights, packed by row tiles: element (row, k) of a tile is at k · rows of the tile + row.
+// Weights and bias, packed by row tiles: element (row, k) of a tile is at k · rows of the tile + row. In bfloat16, in
+// tiles of 16 × 32 elements, and each bias 16 times.
 struct Matrix {
   int rows = 0, cols = 0;
-  float* data = nullptr;
+  bool bf16 = false;
+  float *data = nullptr, *bias = nullptr;
+
+  // Size in floats.
+  static long size(int rows, int cols) {
+    const long tiled = tiled_size(rows, cols) / 2 + round_up(rows, kTile) * kTile;
+    return std::max((cols + 1L) * rows, tiled);
+  }
+
+  // element(row, k) and bias_of(row) return the values.
+  template <class Element, class Bias>
+  void pack(int rows_, int cols_, bool bf16_, float* storage, Element element, Bias bias_of) {
+    pack(rows_, cols_, bf16_, storage, element);
+    bias = storage + (bf16 ? tiled_size(rows, cols) / 2 : long(rows) * cols);
+    if (!bf16) {
+      for (int i = 0; i < rows; i++) bias[i] = bias_of(i);
+      return;
+    }
+    for (int i = 0; i < round_up(rows, kTile); i++) std::fill_n(bias + i * kTile, kTile, i < rows ? bias_of(i) : 0.0f);
+  }
 
   template <class Element>
-  void pack(int rows_, int cols_, float* storage, Element element) {
+  void pack(int rows_, int cols_, bool bf16_, float* storage, Element element) {
     rows = rows_, cols = cols_, data = storage;
+    bf16 = bf16_ && cols <= kMaxTileDepth * kTileDepth;
+    if (bf16) {
+      Bf16* tiles = reinterpret_cast<Bf16*>(storage);
+      for (int m = 0; m < rows; m += kTile)
+        for (int k = 0; k < cols; k += kTileDepth)
+          for (int i = m; i < m + kTile; i++)
+            for (int j = k; j < k + kTileDepth; j++)
+              *tiles++ = round_to_bf16(i < rows && j < cols ? element(i, j) : 0.0f);
+      return;
+    }
     for (int first = 0, count; first < rows; first += count) {
       count = tile_rows(rows - first);
       for (int k = 0; k < cols; k++)
@@ -50,12 +82,12 @@ static __attribute__((noinline)) void product_tile(int cols, const float* a, con
 }
 
 template <int VECS>
-INLINE void product_columns(const Matrix& a, const float* b, long ldb, float* c, long ldc, const float* bias) {
+INLINE void product_columns(const Matrix& a, const float* b, long ldb, float* c, long ldc) {
   const float* weights = a.data;
   for (int first = 0, count; first < a.rows; first += count) {
     count = tile_rows(a.rows - first);
     float* out = c + first * ldc;
-    const float* tile_bias = bias ? bias + first : nullptr;
+    const float* tile_bias = a.bias ? a.bias + first : nullptr;
     switch (count) {
       case 6: product_tile<6, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias); break;
       case 5: product_tile<5, VECS>(a.cols, weights, b, ldb, out, ldc, tile_bias); break;
@@ -68,22 +100,21 @@ INLINE void product_columns(const Matrix& a, const float* b, long ldb, float* c,
   }
 }
 
-// c = a · b + bias for n pixels, a multiple of the vector size; bias may be null.
-static void multiply(const Matrix& a, const float* b, long ldb, long n, float* c, long ldc,
-                     const float* bias = nullptr) {
+// c = a · b + bias for n pixels, a multiple of the vector size.
+static void multiply(const Matrix& a, const float* b, long ldb, long n, float* c, long ldc) {
+#ifdef LAMNET_AMX
+  if (a.bf16) {
+    const Bf16* tiles = reinterpret_cast<const Bf16*>(a.data);
+    return multiply_bf16(a.rows, a.cols, tiles, b, ldb, n, c, ldc, a.bias);
+  }
+#endif
   long p = 0;
   for (; p + kTileVecs * kLanes <= n; p += kTileVecs * kLanes)
-    product_columns<kTileVecs>(a, b + p, ldb, c + p, ldc, bias);
+    product_columns<kTileVecs>(a, b + p, ldb, c + p, ldc);
   if (kTileVecs > 2)
-    for (; p + 2 * kLanes <= n; p += 2 * kLanes) product_columns<2>(a, b + p, ldb, c + p, ldc, bias);
-  for (; p < n; p += kLanes) product_columns<1>(a, b + p, ldb, c + p, ldc, bias);
+    for (; p + 2 * kLanes <= n; p += 2 * kLanes) product_columns<2>(a, b + p, ldb, c + p, ldc);
+  for (; p < n; p += kLanes) product_columns<1>(a, b + p, ldb, c + p, ldc);
 }
-
-// A block of lines: pixel i of channel c of line y is at data + y · line + c · channel + i.
-struct Block {
-  const float* data;
-  long channel, line;
-};
 
 template <int ROWS, int COLS>
 static __attribute__((noinline)) void outer_tile(Block y, Block x, long lines, long n, float* out, long ld) {
@@ -108,12 +139,15 @@ INLINE void outer_rows(Block y, Block x, int cols, long lines, long n, float* ou
   constexpr int kCols = kManyRegisters ? 4 : 3;
   int j = 0;
   for (; j + kCols <= cols; j += kCols)
-    outer_tile<ROWS, kCols>(y, {x.data + j * x.channel, x.channel, x.line}, lines, n, out + j, ld);
-  for (; j < cols; j++) outer_tile<ROWS, 1>(y, {x.data + j * x.channel, x.channel, x.line}, lines, n, out + j, ld);
+    outer_tile<ROWS, kCols>(y, x.from(j), lines, n, out + j, ld);
+  for (; j < cols; j++) outer_tile<ROWS, 1>(y, x.from(j), lines, n, out + j, ld);
 }
 
-// out[i][j] += Σ y[i] · x[j] over the pixels of a block of lines.
-static void add_outer_product(Block y, int rows, Block x, int cols, long lines, long n, float* out) {
+// out[i][j] += Σ y[i] · x[j] over the pixels of a block of lines; `bf16`: whether the products are in bfloat16.
+static void add_outer_product([[maybe_unused]] bool bf16, Block y, int rows, Block x, int cols, long lines, long n, float* out) {
+#ifdef LAMNET_AMX
+  if (bf16) return add_outer_product_bf16(y, rows, x, cols, lines, n, out);
+#endif
   if (y.line == n && x.line == n) n *= lines, lines = 1;
   for (int i = 0, count; i < rows; i += count, y.data += count * y.channel, out += count * cols) {
     count = kManyRegisters ? tile_rows(rows - i) : rows - i >= 4 ? 4 : 1;

@@ -14,6 +14,7 @@ struct MixerConfig {
   int32_t dim, reduced, heads, taps, radius;  // reduced: channels of the bottleneck of the channel branch
   const int32_t *first, *length;              // cells of the window
   float eps;
+  int32_t bf16;                               // whether the products are in bfloat16
 };
 
 enum MixerParameter {
@@ -24,46 +25,46 @@ enum MixerParameter {
 struct MixerWeights {
   int dim, half, reduced, heads;
   float eps;
-  bool norm, residual;
+  bool norm, residual, bf16;
   Window window;
   PassWeights horizontal, vertical;
   Matrix in_channel, in_spatial, reduce, expand, out;
   Matrix in_transposed, reduce_transposed, expand_transposed, out_transposed;
-  float *in_bias, *out_bias;
-  const float *reduce_bias, *expand_bias;
 
   MixerWeights(const MixerConfig& config, const float* const* p, Arena& arena, bool backward) {
     dim = config.dim, half = dim / 2, reduced = config.reduced, heads = config.heads, eps = config.eps;
+    bf16 = config.bf16;
     window = {config.radius, config.taps, config.first, config.length};
     norm = p[kNormWeight], residual = p[kAlpha];
-    horizontal.prepare(window, half, heads, p + kHorizontal, arena, backward);
-    vertical.prepare(window, half, heads, p + kVertical, arena, backward);
+    horizontal.prepare(window, half, heads, bf16, p + kHorizontal, arena, backward);
+    vertical.prepare(window, half, heads, bf16, p + kVertical, arena, backward);
     float* storage[9];
-    const int sizes[] = {half * dim, half * dim, half * reduced, half * reduced, dim * dim,
-                         dim * dim,  half * reduced, half * reduced, dim * dim};
-    for (int i = 0; i < (backward ? 9 : 5); i++) storage[i] = arena.take(sizes[i]);
-    in_bias = arena.take(dim), out_bias = arena.take(dim);
-    if (!in_bias) return;
-    reduce_bias = p[kReduceBias], expand_bias = p[kExpandBias];
+    const int shapes[][2] = {{half, dim}, {half, dim}, {reduced, half}, {half, reduced}, {dim, dim},
+                             {dim, dim},  {half, reduced}, {reduced, half}, {dim, dim}};
+    for (int i = 0; i < (backward ? 9 : 5); i++) storage[i] = arena.take(Matrix::size(shapes[i][0], shapes[i][1]));
+    if (!storage[0]) return;
     const float *in = p[kInWeight], *last = p[kOutWeight];
     auto gain = [&](int k) { return norm ? p[kNormWeight][k] : 1.0f; };
     auto alpha = [&](int n) { return residual ? p[kAlpha][n] : 1.0f; };
-    in_channel.pack(half, dim, storage[0], [&](int n, int k) { return in[n * dim + k] * gain(k); });
-    in_spatial.pack(half, dim, storage[1], [&](int n, int k) { return in[(half + n) * dim + k] * gain(k); });
-    reduce.pack(reduced, half, storage[2], [&](int n, int k) { return p[kReduceWeight][n * half + k]; });
-    expand.pack(half, reduced, storage[3], [&](int n, int k) { return p[kExpandWeight][n * reduced + k]; });
-    out.pack(dim, dim, storage[4], [&](int n, int k) { return last[n * dim + k] * alpha(n); });
-    for (int n = 0; n < dim; n++) {
-      in_bias[n] = p[kInBias][n];
-      if (norm)
-        for (int k = 0; k < dim; k++) in_bias[n] += in[n * dim + k] * p[kNormBias][k];
-      out_bias[n] = p[kOutBias][n] * alpha(n);
-    }
+    auto in_bias = [&](int n) {
+      float sum = p[kInBias][n];
+      for (int k = 0; norm && k < dim; k++) sum += in[n * dim + k] * p[kNormBias][k];
+      return sum;
+    };
+    in_channel.pack(half, dim, bf16, storage[0], [&](int n, int k) { return in[n * dim + k] * gain(k); }, in_bias);
+    in_spatial.pack(half, dim, bf16, storage[1], [&](int n, int k) { return in[(half + n) * dim + k] * gain(k); },
+                    [&](int n) { return in_bias(half + n); });
+    reduce.pack(reduced, half, bf16, storage[2], [&](int n, int k) { return p[kReduceWeight][n * half + k]; },
+                [&](int n) { return p[kReduceBias][n]; });
+    expand.pack(half, reduced, bf16, storage[3], [&](int n, int k) { return p[kExpandWeight][n * reduced + k]; },
+                [&](int n) { return p[kExpandBias][n]; });
+    out.pack(dim, dim, bf16, storage[4], [&](int n, int k) { return last[n * dim + k] * alpha(n); },
+             [&](int n) { return p[kOutBias][n] * alpha(n); });
     if (!backward) return;
-    in_transposed.pack(dim, dim, storage[5], [&](int n, int k) { return in[k * dim + n] * gain(n); });
-    reduce_transposed.pack(half, reduced, storage[6], [&](int n, int k) { return p[kReduceWeight][k * half + n]; });
-    expand_transposed.pack(reduced, half, storage[7], [&](int n, int k) { return p[kExpandWeight][k * reduced + n]; });
-    out_transposed.pack(dim, dim, storage[8], [&](int n, int k) { return last[k * dim + n] * alpha(k); });
+    in_transposed.pack(dim, dim, bf16, storage[5], [&](int n, int k) { return in[k * dim + n] * gain(n); });
+    reduce_transposed.pack(half, reduced, bf16, storage[6], [&](int n, int k) { return p[kReduceWeight][k * half + n]; });
+    expand_transposed.pack(reduced, half, bf16, storage[7], [&](int n, int k) { return p[kExpandWeight][k * reduced + n]; });
+    out_transposed.pack(dim, dim, bf16, storage[8], [&](int n, int k) { return last[k * dim + n] * alpha(k); });
   }
 };
 
@@ -147,7 +148,7 @@ class MixerForward {
     const long padded_pitch = round_up(n + 2 * radius) + kLanes;
     float* padded = arena.take(w.half * padded_pitch + kLanes);
     clear_columns(padded, padded_pitch, w.half, 0, offset);
-    multiply(w.in_spatial, input, mp, mp, padded + offset, padded_pitch, w.in_bias + w.half);
+    multiply(w.in_spatial, input, mp, mp, padded + offset, padded_pitch);
     clear_columns(padded, padded_pitch, w.half, offset + m, padded_pitch);
 
     const float* center = input + (x0 - left);
@@ -169,15 +170,15 @@ class MixerForward {
         }
       }
     }
-    multiply(w.in_channel, center, mp, np, in, in_pitch, w.in_bias);
-    multiply(w.reduce, in, in_pitch, np, reduced, in_pitch, w.reduce_bias);
+    multiply(w.in_channel, center, mp, np, in, in_pitch);
+    multiply(w.reduce, in, in_pitch, np, reduced, in_pitch);
     for (int c = 0; c < w.reduced; c++)
       for (long p = 0; p < np; p += kLanes) {
         const Vec v = load(reduced + c * in_pitch + p);
         store(reduced + c * in_pitch + p, v < 0.0f ? Vec{} : v);
       }
     float *c = maps.c.at(y) + x0, *c_mean = maps.c_mean.at(y) + x0;
-    multiply(w.expand, reduced, in_pitch, np, c, pitch, w.expand_bias);
+    multiply(w.expand, reduced, in_pitch, np, c, pitch);
     for (long p = 0; p < np; p += kLanes) {
       store(c_mean + p, sum_of(w.half, [&](int i) { return load(c + i * pitch + p); }) / float(w.half));
     }
@@ -243,7 +244,7 @@ class MixerForward {
         store(gated + (w.half + i) * np + p, maps.channel_gate[i] * load(a + i * pitch + p));
       }
     }
-    multiply(w.out, gated, np, np, result, np, w.out_bias);
+    multiply(w.out, gated, np, np, result, np);
     write_row(result, np, w.dim, n, w.residual ? x : Map{}, out, y, x0);
   }
 };
@@ -405,7 +406,7 @@ class MixerBackward {
       totals.a[i] += sum_lanes(load(mean_lanes + i * kLanes));
       totals.agreement[i] += sum_lanes(load(gate_lanes + i * kLanes));
     }
-    add_outer_product({result, block, n}, w.dim, {product, block, n}, w.dim, end - begin, n, sums.out);
+    add_outer_product(w.bf16, {result, block, n}, w.dim, {product, block, n}, w.dim, end - begin, n, sums.out);
     add_sums({result, block, n}, w.dim, end - begin, n, sums.out_bias);
   }
 
@@ -442,10 +443,10 @@ class MixerBackward {
                                   grads.hidden_v.at(y), n);
     }
     const long count = end - begin;
-    add_outer_product({c_grads, block, n}, w.half, {maps.reduced.at(begin), n, maps.reduced.row}, w.reduced, count, n,
+    add_outer_product(w.bf16, {c_grads, block, n}, w.half, {maps.reduced.at(begin), n, maps.reduced.row}, w.reduced, count, n,
                       sums.expand);
     add_sums({c_grads, block, n}, w.half, count, n, sums.expand_bias);
-    add_outer_product({reduced_grads, block, n}, w.reduced, {maps.in.at(begin), n, maps.in.row}, w.half, count, n,
+    add_outer_product(w.bf16, {reduced_grads, block, n}, w.reduced, {maps.in.at(begin), n, maps.in.row}, w.half, count, n,
                       sums.reduce);
     add_sums({reduced_grads, block, n}, w.reduced, count, n, sums.reduce_bias);
     sums.vertical.add(w.vertical, {weight_grads, block, n}, {grads.hidden_v.at(begin), n, grads.hidden_v.row},
@@ -500,7 +501,7 @@ class MixerBackward {
     for (int c = 0; c < w.half; c++)
       add_kernel_gradient(hidden + radius + c * padded_block, padded, padded_in + c * padded_block, padded, 1, count, n,
                           w.window.size(), sums.horizontal.kernel + c * w.window.size());
-    add_outer_product({in_grads, block, n}, w.dim, {inputs, block, n}, w.dim, count, n, sums.in);
+    add_outer_product(w.bf16, {in_grads, block, n}, w.dim, {inputs, block, n}, w.dim, count, n, sums.in);
     add_sums({in_grads, block, n}, w.dim, count, n, sums.in_bias);
   }
 };
