@@ -468,7 +468,7 @@ class Trainer:
             if self.store.nbytes < _DEVICE_SHARE * free:
                 self.store = self.store.to(accelerator.device)
         images = quantity(len(self.store.names), "image")
-        self.callback.on_message(f"{images}, {len(self.store.hr) / 1e6:.0f} megapixels")
+        self.callback.on_message(f"{images}, {quantity(round(len(self.store.hr) / 1e6), 'megapixel')}")
 
 
 def _hardware(accelerator: Accelerator) -> str:
