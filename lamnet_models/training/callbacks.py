@@ -195,7 +195,9 @@ def plot(runs: Sequence[str | os.PathLike], output: str | os.PathLike, over: str
         position = _axis_position(name, over)
         for axes, kind, field in ((top, "validation", "psnr"), (bottom, "report", "loss")):
             points = [(position(entry), entry[field]) for entry in entries[kind]]
-            axes.plot(*zip(*points, strict=True) if points else ((), ()), label=Path(name).name, linewidth=1.5)
+            marker = "o" if len(points) == 1 else ""  # one point has no line
+            coordinates = zip(*points, strict=True) if points else ((), ())
+            axes.plot(*coordinates, marker=marker, label=Path(name).name, linewidth=1.5)
     top.set_ylabel("PSNR (dB)")
     bottom.set_ylabel("loss")
     bottom.set_yscale("log")
