@@ -235,7 +235,7 @@ def _formulas(title: str, formulas: dict[str, tuple[Formula, Formula]], pixels: 
         if totals[0] == totals[1]:
             comparison = comparisons[1]
         rows.append((method, "both", "", *(format_like(total, unit) for total in totals), printed, comparison))
-    columns = ("method", "part", "formula", "G = 64, as printed", "G = 4", "paper", "ours and the paper's")
+    columns = ("method", "part", "formula", "G = 64, as printed", "G = 4", "paper", "comparison")
     return Table(f"{title}; C = {CHANNELS}, K = {K}", columns, tuple(rows))
 
 
@@ -253,7 +253,7 @@ def _counts(quantity: str) -> Table:
         )
         values = (format_like(pixels * value, unit) for value in (formula, counted))
         rows.append((module.method, module.part, module.name, module.k, *values, explanation))
-    columns = ("method", "part", "module", "K", "formula", "counted", "what the difference is")
+    columns = ("method", "part", "module", "K", "formula", "counted", "difference")
     title = "Counted on modules, next to the formula for their K"
     return Table(f"{title}; C = {CHANNELS}, G = {GROUPS}", columns, tuple(rows))
 
@@ -313,7 +313,7 @@ def table3(
             quality.append(
                 (f"×{scale}", row.model, _source(network), *_scores(row, network, benchmarks, limit, notes, on_status))
             )
-    cost_columns = ("scale", "model", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's")
+    cost_columns = ("scale", "model", "parameters", "paper's", "MACs", "MACs, paper's", "comparison")
     titles = tuple(KNOWN_DATASETS[name].title for name in BENCHMARKS)
     return Reproduction(
         "table3",
@@ -471,7 +471,7 @@ def table4(
         if name not in VARIANTS:
             raise ValueError(f"variants must be of {', '.join(VARIANTS)}, got {name!r}")
     rows: dict[str, list[Cell]] = {row.model: _variant_cells(row) for row in published_table4() if row.model in chosen}
-    columns = ["variant", "--set", "parameters", "paper's", "MACs", "MACs, paper's", "ours and the paper's"]
+    columns = ["variant", "--set", "parameters", "paper's", "MACs", "MACs, paper's", "comparison"]
     notes = ["MACs are counted over convolutions and matrix products, at an output of 1280×720."]
     notes += [f"{name}: {remark}" for name, remark in _REMARKS.items() if name in chosen]
     if budget is None:

@@ -88,8 +88,8 @@ def test_tables_1_and_2():
     assert [column(params, "G = 4")[i] for i in both] == ["36.9K", "33.9K", "30.3K"]
     assert [column(macs, "G = 4")[i] for i in both] == ["37.9G", "35.2G", "28.6G"]
     assert [column(params, "paper")[i] for i in both] == ["37K", "34K", "30K"]
-    assert column(params, "ours and the paper's")[both[1]].endswith("equal with G = 4")
-    assert "differs by +59.8% with G = 4" in column(macs, "ours and the paper's")[both[1]]
+    assert column(params, "comparison")[both[1]].endswith("equal with G = 4")
+    assert "differs by +59.8% with G = 4" in column(macs, "comparison")[both[1]]
 
 
 def test_table_3_without_datasets(tmp_path):
@@ -97,9 +97,9 @@ def test_table_3_without_datasets(tmp_path):
     models = column(result, "model")
     ours = models.index("LAMNet-large")
     assert column(result, "parameters")[ours] == 1_032_683
-    assert column(result, "ours and the paper's")[ours] == "equal"
+    assert column(result, "comparison")[ours] == "equal"
     assert column(result, "parameters")[models.index("SwinIR-light")] == 918_267
-    assert column(result, "ours and the paper's")[models.index("IMDN")] == "paper's values only"
+    assert column(result, "comparison")[models.index("IMDN")] == "paper's values only"
     assert column(result, "Set5", 1)[ours] == Score(None, (34.75, 0.9299))
     assert str(column(result, "Manga109", 1)[models.index("LatticeNet")]) == "–"
     assert any("Urban100 not found" in note for note in result.tables[1].notes)
@@ -132,7 +132,7 @@ def test_table_3_weights_of_another_scale(small_model):
 @pytest.mark.slow
 def test_table_4_costs():
     result = ITEMS["table4"]()
-    comparison = dict(zip(column(result, "variant"), column(result, "ours and the paper's"), strict=True))
+    comparison = dict(zip(column(result, "variant"), column(result, "comparison"), strict=True))
     assert comparison.keys() == VARIANTS.keys()
     assert {name for name, word in comparison.items() if word != "equal"} == {"FSA → MHDLSA", "DGFN → GDFN"}
     assert column(result, "parameters") == [
