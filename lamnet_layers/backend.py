@@ -17,8 +17,8 @@ BACKENDS = ("eager", "native", "triton", "fused")
 """Backends.
 
 - ``"eager"``: plain PyTorch, on all devices.
-- ``"native"``: C++ kernels for whole layers on CPUs, in float32; for bfloat16, by autocast or of the tensors, with
-  matrix products in bfloat16 if the processor has AMX. Other precisions and layers run eagerly.
+- ``"native"``: C++ kernels for whole layers on CPUs, for float32 and bfloat16. They compute in float32; with bfloat16
+  tensors or autocast, matrix products are in bfloat16 if the processor has AMX. Other dtypes and layers run eagerly.
 - ``"triton"``: Triton kernels for the aggregation, on CUDA devices.
 - ``"fused"``: as ``"triton"``, plus fused kernels when gradients are disabled. Opt-in, never selected by default.
 """

@@ -45,9 +45,9 @@ def run_fused(
 ) -> Tensor | None:
     """Return the output of a layer from one CPU kernel, or None if the modules must be called.
 
-    The kernels compute in float32 on a CPU. For bfloat16, by autocast or of the tensors, their matrix products are in
-    bfloat16 if the processor has AMX. Modules are called if a hook is registered or one of them is replaced, in other
-    precisions, and in programs that are traced, exported or transformed.
+    The kernels compute in float32 on a CPU; with bfloat16 tensors or autocast, matrix products are in bfloat16 if the
+    processor has AMX. Modules are called if a hook is registered or one of them is replaced, in other dtypes, and in
+    programs that are traced, exported or transformed.
 
     Args:
         x: Features, (B, C, H, W).

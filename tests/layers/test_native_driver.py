@@ -69,7 +69,7 @@ def test_builds_agree(name, expected, tmp_path):
 
 @pytest.mark.slow
 def test_bf16_with_sanitizers(expected, tmp_path):
-    if not library.bf16_available():
+    if library.unavailable_reason() or not library.bf16_available():
         pytest.skip("needs AMX")
     flags = (*SANITIZERS, "-march=skylake-avx512", "-Wno-maybe-uninitialized")  # of GCC's own headers
     tensors = run_driver(tmp_path, "g++", *flags, options=("bf16",))

@@ -144,7 +144,8 @@ INLINE void outer_rows(Block y, Block x, int cols, long lines, long n, float* ou
 }
 
 // out[i][j] += Σ y[i] · x[j] over the pixels of a block of lines; `bf16`: whether the products are in bfloat16.
-static void add_outer_product([[maybe_unused]] bool bf16, Block y, int rows, Block x, int cols, long lines, long n, float* out) {
+static void add_outer_product([[maybe_unused]] bool bf16, Block y, int rows, Block x, int cols, long lines, long n,
+                              float* out) {
 #ifdef LAMNET_AMX
   if (bf16) return add_outer_product_bf16(y, rows, x, cols, lines, n, out);
 #endif

@@ -443,11 +443,11 @@ class MixerBackward {
                                   grads.hidden_v.at(y), n);
     }
     const long count = end - begin;
-    add_outer_product(w.bf16, {c_grads, block, n}, w.half, {maps.reduced.at(begin), n, maps.reduced.row}, w.reduced, count, n,
-                      sums.expand);
+    add_outer_product(w.bf16, {c_grads, block, n}, w.half, {maps.reduced.at(begin), n, maps.reduced.row}, w.reduced,
+                      count, n, sums.expand);
     add_sums({c_grads, block, n}, w.half, count, n, sums.expand_bias);
-    add_outer_product(w.bf16, {reduced_grads, block, n}, w.reduced, {maps.in.at(begin), n, maps.in.row}, w.half, count, n,
-                      sums.reduce);
+    add_outer_product(w.bf16, {reduced_grads, block, n}, w.reduced, {maps.in.at(begin), n, maps.in.row}, w.half,
+                      count, n, sums.reduce);
     add_sums({reduced_grads, block, n}, w.reduced, count, n, sums.reduce_bias);
     sums.vertical.add(w.vertical, {weight_grads, block, n}, {grads.hidden_v.at(begin), n, grads.hidden_v.row},
                       {maps.hidden_v.at(begin), n, maps.hidden_v.row}, count, n);
