@@ -23,6 +23,8 @@ def fetch_with_progress(name: str, data: Path | None, source: str | None = None)
     with progress_bar(downloads=True) as progress:
 
         def start(file: str):
+            if progress.disable:
+                print_note(f"downloading {file}")
             task = progress.add_task(file, total=None)
             return lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -25,7 +25,7 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes downloaded and the total, None if unknown."""
 
 ATTEMPTS = 5
-"""Maximum number of consecutive attempts without progress."""
+"""Maximum number of consecutive attempts without progress, 2 if nothing was ever received."""
 
 _TIMEOUT = (10, 60)  # seconds: connect, read
 _CHUNK_SIZE = 1 << 18
@@ -89,11 +89,9 @@ def _download_to(partial: Path, file: RemoteFile, progress: Progress | None, wai
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, _IncompleteError) as error:
             after = partial.stat().st_size if partial.exists() else 0
             failures = 1 if after > before else failures + 1
-            if failures >= ATTEMPTS:
-                raise DatasetError(
-                    f"{file.url}: {_reason(error)}; {quantity(after, 'byte')} received and kept; "
-                    "run the command again to resume"
-                ) from None
+            if failures >= (ATTEMPTS if after else 2):
+                kept = f"; {quantity(after, 'byte')} received and kept; run the command again to resume"
+                raise DatasetError(f"{file.url}: {_reason(error)}{kept if after else ''}") from None
             time.sleep(wait * 2 ** (failures - 1))
         except requests.RequestException as error:
             raise DatasetError(f"{file.url}: {_reason(error)}") from None
@@ -178,7 +176,7 @@ def _hugging_face(known: KnownDataset) -> Iterable[RemoteFile]:
         try:
             metadata = get_hf_file_metadata(url)
         except Exception as error:  # the library raises its HTTP client's errors as well as its own
-            raise DatasetError(f"{url}: {' '.join(str(error).split())[:200]}") from None
+            raise DatasetError(f"{url}: {collapse_whitespace(error)[:200]}") from None
         is_sha256 = metadata.etag is not None and len(metadata.etag) == 64
         yield RemoteFile(url, metadata.size, f"sha256:{metadata.etag}" if is_sha256 else None)
 
@@ -250,7 +248,7 @@ def fetch(
             return open_dataset(known.name, 2, home)
         except DatasetError as error:
             failures.append(str(error))
-    raise DatasetError("; ".join(failures))
+    raise DatasetError(f"{'; '.join(failures)}; to use a copy of {known.title}, put it in {home}")
 
 
 def _fetch_from_source(
