@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import statistics
@@ -302,12 +303,17 @@ def draw_chart(
     plotted = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for result in plotted:
+    kinds = {(result.mode, result.precision) for result in plotted}
+    for index, result in enumerate(sorted(plotted, key=lambda result: result.median)):
         parameters = sum(parameter.numel() for parameter in open_network(result.name, scale).parameters())
         x, y = 1000 * result.median, psnr[result.name] if psnr else result.images / result.median
         axes.scatter(x, y, s=parameters / 1500, alpha=0.6)
-        label = f"{Path(result.name).name}\n{result.mode}, {result.precision}, {parameters / 1000:,.0f}K"
-        axes.annotate(label, (x, y), fontsize=7, ha="center", va="center")
+        details = [result.mode, result.precision] if len(kinds) > 1 else []
+        label = "\n".join((Path(result.name).name, ", ".join((*details, f"{parameters / 1000:,.0f}K"))))
+        above = index % 2  # neighbors often overlap
+        offset = (parameters / 1500 / math.pi) ** 0.5 + 3
+        position = {"xytext": (0, offset if above else -offset), "textcoords": "offset points"}
+        axes.annotate(label, (x, y), **position, fontsize=7, ha="center", va="bottom" if above else "top")
     axes.set_xscale("log")
     axes.margins(0.2)
     axes.set_xlabel("median latency (ms); area: parameters")
