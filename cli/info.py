@@ -22,7 +22,7 @@ def info(
 
     The costs are parameters, MACs, receptive field and memory. For a checkpoint, its training metadata is also printed.
 
-    Memory is the estimated peak of the whole process when it upscales an 8-bit RGB image of this size on a CPU in float32.
+    Memory is the estimated peak of the process while it upscales an 8-bit RGB image of this size on a CPU in float32.
 
     For custom models, the differences from the most similar published model are printed.
 

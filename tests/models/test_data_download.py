@@ -203,7 +203,7 @@ def test_verify_compares_with_manifest(edsr, tmp_path):
 
 def test_fetch_failure_leaves_no_partial_dataset(edsr, tmp_path):
     edsr.files["benchmark.tar"] = b"moved"
-    with pytest.raises(DatasetError, match="size must be .*copy of Set5"):
+    with pytest.raises(DatasetError, match=r"size must be .*copy of Set5"):
         fetch("set5", tmp_path / "data")
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".downloads"]
     with pytest.raises(DatasetError, match="set5 ×2"):
