@@ -124,7 +124,7 @@ def _state_files(folder: Path) -> list[Path]:
 # Decay branches: copies of a run whose learning rate decays to zero
 
 
-_FIXED = ("model", "model_args", "start", "init_from", "lr", "warmup", "schedule", "decay")
+_FIXED = ("model", "model_args", "start", "init_from", "optimizer", "lr", "warmup", "schedule", "decay")
 
 
 def branch_recipe(trunk: str | os.PathLike, overrides: dict[str, Any]) -> Recipe:

@@ -1,4 +1,4 @@
-"""Adam, loading of its state, and the exponential moving average of the weights."""
+"""Optimizers, loading of their states, and the exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from timm.optim import Muon
 from torch import nn
 
 from .recipe import Recipe
@@ -13,22 +14,30 @@ from .recipe import Recipe
 _FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia")
 
 
-def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Adam:
-    """Return Adam for a network, fused if the device supports it."""
+def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe: Muon, or Adam, fused if the device supports it.
+
+    Muon updates 1×1 and dense convolutions; NAdam updates depthwise convolutions, biases and scales.
+    """
     parameters = list(network.parameters())
+    if recipe.optimizer == "muon":
+        return Muon(parameters, lr=recipe.lr, nesterov=True, betas=recipe.betas)
     fused = all(parameter.device.type in _FUSED_DEVICES for parameter in parameters)
     return torch.optim.Adam(parameters, lr=recipe.lr, betas=recipe.betas, fused=fused or None)
 
 
-def load_optimizer_state(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
-    """Load a state dict, keeping the optimizer's ``fused`` setting.
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a state dict, keeping the ``fused`` setting of Adam.
 
     The moments get the strides of their parameters: fused Adam on the CPU pairs elements by memory offset, unchecked.
 
     Args:
         optimizer: The optimizer, changed in place.
-        state: State dict of an Adam, fused or not.
+        state: State dict of an optimizer of the same class, fused or not.
     """
+    if not isinstance(optimizer, torch.optim.Adam):
+        optimizer.load_state_dict(state)
+        return
     fused = optimizer.param_groups[0]["fused"]
     groups = [{**group, "fused": fused} for group in state["param_groups"]]
     optimizer.load_state_dict({**state, "param_groups": groups})

@@ -24,6 +24,7 @@ _Settings = typing.TypeVar("_Settings")
 
 _FOLDER = Path(__file__).parent / "recipes"
 
+OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("constant", "multistep", "cosine", "linear", "wsd")
 PRECISIONS = ("fp32", "bf16", "fp16")
 LOSSES = ("l1", "charbonnier", "l1_fft")
@@ -53,6 +54,7 @@ class Recipe:
         batch: Patches per step, over all processes and micro-batches.
         patch: Side of the patches in LR pixels.
         accumulate: Micro-batches per step.
+        optimizer: ``"adam"``, or ``"muon"``: orthogonalized momentum for the matrices, NAdam for all other parameters.
         lr: Peak learning rate.
         warmup: Steps of linear warm-up of the learning rate.
         schedule: ``"constant"``, ``"multistep"``, ``"cosine"``, ``"linear"`` or ``"wsd"`` (warm-up, stable, decay); the
@@ -60,7 +62,7 @@ class Recipe:
         decay: Final fraction of the budget over which the learning rate of ``"wsd"`` falls linearly to 0.
         milestones: Steps at which ``"multistep"`` multiplies the learning rate by ``gamma``.
         gamma: Learning rate factor at each milestone.
-        betas: Betas of Adam.
+        betas: Betas of Adam or NAdam.
         clip: Maximum gradient norm; 0 for no clipping.
         ema: Decay of the exponential moving average of the weights, which is validated and exported.
         loss: ``"l1"``, ``"charbonnier"`` with ε = 10⁻³, or ``"l1_fft"``: L1 + 0.05 · L1 of the 2D Fourier coefficients.
@@ -101,6 +103,7 @@ class Recipe:
     batch: int = 64
     patch: int = 64
     accumulate: int = 1
+    optimizer: str = "adam"
     lr: float = 1e-3
     warmup: int = 0
     schedule: str = "multistep"
@@ -139,6 +142,7 @@ class Recipe:
             if value is not None and not value >= minimum:
                 raise TrainingError(f"{name} must be at least {minimum}, got {value}")
         choices = {
+            "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
             "precision": PRECISIONS,
             "loss": LOSSES,

@@ -218,10 +218,11 @@ def stage_summary(training: dict[str, Any]) -> str:
     recipe = training["recipe"]
     steps = quantity(training["step"], "step")
     start = f" ({training['taken']})" if training.get("taken") else " from scratch"
+    optimizer = recipe.get("optimizer", "adam").title()
     return (
         f"{recipe['model']}{start}: {steps} of {quantity(recipe['batch'], 'patch')} of {recipe['patch']}×"
         f"{recipe['patch']} pixels ({stage_pixels(training) / 1e6:,.1f} M LR pixels), {training['hours']:.2f} h on "
-        f"{training['hardware']}; {recipe['loss'].upper()}{_target_weight(recipe)}, Adam, "
+        f"{training['hardware']}; {recipe['loss'].upper()}{_target_weight(recipe)}, {optimizer}, "
         f"learning rate {recipe['lr']:g}, {recipe['schedule']}, EMA {recipe['ema']:g}, {recipe['precision']}"
     )
 

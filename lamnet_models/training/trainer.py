@@ -411,6 +411,9 @@ class Trainer:
             raise TrainingError(
                 f"data must be the images that {self.folder} was trained on, got other images: {sources}"
             )
+        optimizer = state.get("recipe", {}).get("optimizer", "adam")
+        if optimizer != self.recipe.optimizer:
+            raise TrainingError(f"optimizer must be that of the run in {self.folder}, {optimizer}")
         state = begin_part(state, self.recipe, len(self.store.names))
         self.network.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])

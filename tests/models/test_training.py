@@ -353,9 +353,9 @@ def interrupted_at(step):
     return Interruption()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_train_resume_bit_exact(tmp_path, precision):
-    recipe = Recipe(**TINY).with_overrides({"steps": 8, "precision": precision, "save_every": 3, "clip": 1.0})
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"optimizer": "muon"}])
+def test_train_resume_bit_exact(tmp_path, options):
+    recipe = Recipe(**TINY).with_overrides({"steps": 8, "save_every": 3, "clip": 1.0, **options})
     train(recipe, tmp_path / "whole")
 
     with pytest.raises(KeyboardInterrupt):
@@ -658,6 +658,22 @@ def test_create_optimizer_fused():
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_create_optimizer_muon():
+    network = create_model("lamnet_x2", num_blocks=1, depth=1, embed_dim=16, num_heads=1)
+    optimizer = create_optimizer(network, Recipe(steps=1, optimizer="muon"))
+    network(torch.rand(1, 3, 9, 9)).square().mean().backward()
+    optimizer.step()
+    for parameter in network.parameters():
+        is_matrix = parameter.ndim == 4 and parameter.shape[1] > 1
+        assert ("momentum_buffer" in optimizer.state[parameter]) == is_matrix
+
+
+def test_train_resume_other_optimizer(tmp_path):
+    train(Recipe(**TINY), tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"optimizer must be .*adam"):
+        train(Recipe(**TINY), tmp_path / "run", resume=True, optimizer="muon")
+
+
 def test_load_optimizer_state_strides():
     torch.manual_seed(0)
     gradient, ends = torch.randn(4, 5, 3, 3), []
@@ -738,7 +754,12 @@ def test_decay_branch_killed_before_recipe_saved(tmp_path, trunk):
 
 @pytest.mark.parametrize(
     ("overrides", "argument"),
-    [({}, "budget"), ({"steps": 2, "lr": 1e-4}, "lr"), ({"steps": 2, "data": ["PHOTOS"]}, "data must be")],
+    [
+        ({}, "budget"),
+        ({"steps": 2, "lr": 1e-4}, "lr"),
+        ({"steps": 2, "optimizer": "muon"}, "optimizer"),
+        ({"steps": 2, "data": ["PHOTOS"]}, "data must be"),
+    ],
 )
 def test_decay_branch_invalid_overrides(tmp_path, trunk, photos, overrides, argument):
     if "data" in overrides:
