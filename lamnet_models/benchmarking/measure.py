@@ -307,13 +307,13 @@ def draw_chart(
     for index, result in enumerate(sorted(plotted, key=lambda result: result.median)):
         parameters = sum(parameter.numel() for parameter in open_network(result.name, scale).parameters())
         x, y = 1000 * result.median, psnr[result.name] if psnr else result.images / result.median
-        axes.scatter(x, y, s=parameters / 1500, alpha=0.6)
+        area = parameters / 1500
+        axes.scatter(x, y, s=area, alpha=0.6)
         details = [result.mode, result.precision] if len(kinds) > 1 else []
         label = "\n".join((Path(result.name).name, ", ".join((*details, f"{parameters / 1000:,.0f}K"))))
-        above = index % 2  # neighbors often overlap
-        offset = (parameters / 1500 / math.pi) ** 0.5 + 3
-        position = {"xytext": (0, offset if above else -offset), "textcoords": "offset points"}
-        axes.annotate(label, (x, y), **position, fontsize=7, ha="center", va="bottom" if above else "top")
+        side, alignment = (1, "bottom") if index % 2 else (-1, "top")  # above or below: neighbors often overlap
+        offset = (0, side * ((area / math.pi) ** 0.5 + 3))
+        axes.annotate(label, (x, y), offset, textcoords="offset points", fontsize=7, ha="center", va=alignment)
     axes.set_xscale("log")
     axes.margins(0.2)
     axes.set_xlabel("median latency (ms); area: parameters")

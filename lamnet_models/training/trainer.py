@@ -413,7 +413,9 @@ class Trainer:
             )
         optimizer = state.get("recipe", {}).get("optimizer", "adam")
         if optimizer != self.recipe.optimizer:
-            raise TrainingError(f"optimizer must be that of the run in {self.folder}, {optimizer}")
+            raise TrainingError(
+                f"optimizer must be that of the run in {self.folder}, {optimizer}, got {self.recipe.optimizer}"
+            )
         state = begin_part(state, self.recipe, len(self.store.names))
         self.network.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
