@@ -66,20 +66,6 @@ static void convolve3x3(const float* above, const float* line, const float* belo
   }
 }
 
-// Maps of one image for the backward pass: the hidden features with a zero border on the left and right, and mean and
-// scale of the norm.
-struct FeedForwardMaps {
-  static constexpr int kBorder = 8;  // floats that a row is longer than for other maps
-
-  long pitch;
-  Map hidden, norm;
-
-  FeedForwardMaps(const FeedForwardWeights& w, const Map& map)
-      : pitch(map.channel), hidden(map), norm(map.from(w.both)) {}
-
-  static int channels(int hidden) { return odd(2 * hidden + 2); }
-};
-
 class FeedForwardForward {
  public:
   static constexpr long kStrip = 64;  // pixels of a row at a time
@@ -88,25 +74,22 @@ class FeedForwardForward {
 
   long scratch() const {
     constexpr long n = kStrip + 3 * kLanes;
-    return n * (2 * w.dim + 4 * w.both + 2) + 1024;
+    return n * (2 * w.dim + 4 * w.both) + 1024;
   }
 
-  // `maps` is null without gradients.
-  void run(const Team& team, const Map& x, const Map& out, const FeedForwardMaps* maps, float* buffer) const {
+  void run(const Team& team, const Map& x, const Map& out, float* buffer) const {
     for (long x0 = 0; x0 < shape.width; x0 += kStrip)
-      strip(x, out, maps, x0, team.begin(shape.height), team.end(shape.height), Arena(buffer));
+      strip(x, out, x0, team.begin(shape.height), team.end(shape.height), Arena(buffer));
   }
 
  private:
   const FeedForwardWeights& w;
   const Shape shape;
 
-  void strip(const Map& x, const Map& out, const FeedForwardMaps* maps, long x0, long begin, long end,
-             Arena arena) const {
+  void strip(const Map& x, const Map& out, long x0, long begin, long end, Arena arena) const {
     const long n = std::min(kStrip, shape.width - x0), np = round_up(n), pitch = np + 2 * kLanes;
     const long left = x0 > 0, right = x0 + n < shape.width, m = n + left + right, mp = round_up(m);
     float *input = arena.take(w.dim * mp), *gated = arena.take(w.both * np), *result = arena.take(w.dim * np);
-    float *mean = arena.take(mp + kLanes), *scale = arena.take(mp + kLanes);
     float* lines[3];  // column 0 is the left neighbor
     for (float*& line : lines) {
       line = arena.take(w.both * pitch + kLanes);
@@ -118,31 +101,16 @@ class FeedForwardForward {
         std::memset(line, 0, w.both * pitch * sizeof(float));
       } else {
         copy_row(x, w.dim, y, x0 - left, x0 + n + right, input, mp, mp);
-        if (w.norm) normalize(input, mp, w.dim, mp, w.eps, mean, scale);
+        if (w.norm) normalize(input, mp, w.dim, mp, w.eps, nullptr, nullptr);
         multiply(w.in, input, mp, mp, line + 1 - left, pitch);
         if (!left) clear_columns(line, pitch, w.both, 0, 1);
         clear_columns(line, pitch, w.both, 1 + n + right, pitch);
-        if (maps && y >= begin && y < end) save(*maps, y, x0, n, line, pitch, mean + left, scale + left);
       }
       if (y <= begin) continue;
       const float* rows[3] = {lines[(y + 1) % 3], lines[(y + 2) % 3], lines[y % 3]};
       gate(rows, pitch, np, gated);
       multiply(w.out, gated, np, np, result, np);
       write_row(result, np, w.dim, n, w.residual ? x : Map{}, out, y - 1, x0);
-    }
-  }
-
-  void save(const FeedForwardMaps& maps, long y, long x0, long n, const float* line, long pitch, const float* mean,
-            const float* scale) const {
-    float* norm = maps.norm.at(y) + x0;
-    std::memcpy(norm, mean, round_up(n) * sizeof(float));
-    std::memcpy(norm + maps.norm.channel, scale, round_up(n) * sizeof(float));
-    const bool last = x0 + n == shape.width;
-    for (int c = 0; c < w.both; c++) {
-      float* out = maps.hidden.at(y) + c * maps.pitch;
-      if (!x0) out[0] = 0;
-      copy_line(line + c * pitch + 1, n, out + 1 + x0);
-      if (last) clear_line(out + 1 + shape.width, maps.pitch - 1 - shape.width);
     }
   }
 
@@ -187,23 +155,41 @@ struct FeedForwardGradients {
   }
 };
 
+// Maps of one image between the stages of the backward pass. The hidden features are computed again: keeping them from
+// the forward pass takes as long, and much memory.
+struct FeedForwardMaps {
+  static constexpr int kBorder = 8;  // floats that a row is longer than for other maps
+
+  long pitch;
+  Map hidden, grad;  // depthwise convolution: its input, and the gradient of its output; zero borders left and right
+  Map norm;          // mean and scale
+
+  FeedForwardMaps(const FeedForwardWeights& w, const Map& map)
+      : pitch(map.channel), hidden(map), grad(map.from(w.both)), norm(map.from(2 * w.both)) {}
+
+  static int channels(int hidden) { return odd(4 * hidden + 2); }
+};
+
+// The backward pass needs only the input of the forward pass.
 class FeedForwardBackward {
  public:
   FeedForwardBackward(const FeedForwardWeights& weights, const Shape& shape)
       : w(weights), shape(shape), n(round_up(shape.width)),
-        rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))), zeros(w.both * (n + FeedForwardMaps::kBorder) + 2 * kLanes) {}
+        rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))),
+        zeros(w.both * (n + FeedForwardMaps::kBorder) + 2 * kLanes) {}
 
   long scratch() const { return block_pitch(rows, n) * 2 * (w.dim + w.both) + n * w.both + zeros + 4096; }
 
-  // `grad`: a map for the gradient of the depthwise convolution's output, laid out as FeedForwardMaps::hidden.
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
-           const Map& grad, FeedForwardGradients& sums, float* buffer) const {
+           FeedForwardGradients& sums, float* buffer) const {
+    team.for_each_block(shape.height, rows, [&](long y, long end) { expand(x, maps, y, end, Arena(buffer)); });
+    team.sync();
     team.for_each_block(shape.height, rows, [&](long y, long end) {
-      gated(grad_out, maps, grad, sums, y, end, Arena(buffer));
+      gated(grad_out, maps, sums, y, end, Arena(buffer));
     });
     team.sync();
     team.for_each_block(shape.height, rows, [&](long y, long end) {
-      outer(x, grad_out, grad_x, maps, grad, sums, y, end, Arena(buffer));
+      outer(x, grad_out, grad_x, maps, sums, y, end, Arena(buffer));
     });
     team.sync();
   }
@@ -213,8 +199,28 @@ class FeedForwardBackward {
   const Shape shape;
   const long n, rows, zeros;
 
-  void gated(const Map& grad_out, const FeedForwardMaps& maps, const Map& grad, FeedForwardGradients& sums, long begin,
-             long end, Arena arena) const {
+  void expand(const Map& x, const FeedForwardMaps& maps, long begin, long end, Arena arena) const {
+    const long block = block_pitch(rows, n), pitch = maps.pitch;
+    float* inputs = arena.take(w.dim * block);
+    copy_rows(x, w.dim, begin, end, shape.width, inputs, block, n);
+    for (long y = begin; y < end; y++) {
+      float *input = inputs + (y - begin) * n, *mean = maps.norm.at(y), *out = maps.hidden.at(y);
+      if (w.norm) normalize(input, block, w.dim, n, w.eps, mean, mean + pitch);
+      multiply(w.in, input, block, n, out + 1, pitch);
+      clear_borders(out, pitch);
+    }
+  }
+
+  // Sets the columns of a row left and right of the image to 0.
+  void clear_borders(float* row, long pitch) const {
+    for (int c = 0; c < w.both; c++) {
+      row[c * pitch] = 0;
+      clear_line(row + c * pitch + 1 + shape.width, pitch - 1 - shape.width);
+    }
+  }
+
+  void gated(const Map& grad_out, const FeedForwardMaps& maps, FeedForwardGradients& sums, long begin, long end,
+             Arena arena) const {
     const long block = block_pitch(rows, n), pitch = maps.pitch;
     float *result = arena.take(w.dim * block), *product = arena.take(w.both * block), *d = arena.take(w.both * n);
     float* zero = arena.take(zeros);
@@ -234,8 +240,7 @@ class FeedForwardBackward {
           convolve3x3(lines[0] + offset, lines[1] + offset, lines[2] + offset, w.kernel + 9 * channel,
                       w.kernel_bias[channel], n, x);
         }
-        float *out1 = grad.at(y) + c * pitch, *out2 = grad.at(y) + other * pitch;
-        out1[0] = out2[0] = 0;
+        float *out1 = maps.grad.at(y) + c * pitch, *out2 = maps.grad.at(y) + other * pitch;
         for (long p = 0; p < n; p += kLanes) {
           const Vec x1 = load(q1 + p), x2 = load(q2 + p);
           Vec density;
@@ -246,26 +251,26 @@ class FeedForwardBackward {
           store(out1 + 1 + p, g1 * u + (g1 * x1 + g2 * x2) * (cdf + x1 * density));
           store(out2 + 1 + p, g2 * u);
         }
-        clear_line(out1 + 1 + shape.width, pitch - 1 - shape.width);
-        clear_line(out2 + 1 + shape.width, pitch - 1 - shape.width);
       }
+      clear_borders(maps.grad.at(y), pitch);
     }
     add_outer_product(w.bf16, {result, block, n}, w.dim, {product, block, n}, w.both, end - begin, n, sums.out);
     add_sums({result, block, n}, w.dim, end - begin, n, sums.out_bias);
   }
 
-  void outer(const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps, const Map& grad,
+  void outer(const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
              FeedForwardGradients& sums, long begin, long end, Arena arena) const {
     const long block = block_pitch(rows, n), pitch = maps.pitch;
-    float *inputs = arena.take(w.dim * block), *hidden = arena.take(w.both * block), *result = arena.take(w.dim * block);
+    float *inputs = arena.take(w.dim * block), *hidden = arena.take(w.both * block);
+    float* result = arena.take(w.dim * block);
     float* zero = arena.take(zeros);
     std::memset(zero, 0, zeros * sizeof(float));
     auto row = [&](const Map& map, long y) { return y >= 0 && y < shape.height ? map.at(y) : zero; };
-    for (int c = 0; c < w.both; c++) kernel_gradient(maps, grad, sums, c, begin, end, row);
+    for (int c = 0; c < w.both; c++) kernel_gradient(maps, sums, c, begin, end, row);
     copy_rows(x, w.dim, begin, end, shape.width, inputs, block, n);
     for (long y = begin; y < end; y++) {
       float *dh = hidden + (y - begin) * n, *normalized = inputs + (y - begin) * n, *grad_in = result + (y - begin) * n;
-      const float* rows[3] = {row(grad, y - 1), row(grad, y), row(grad, y + 1)};
+      const float* rows[3] = {row(maps.grad, y - 1), row(maps.grad, y), row(maps.grad, y + 1)};
       for (int c = 0; c < w.both; c++) {
         const long offset = c * pitch;
         convolve3x3(rows[0] + offset, rows[1] + offset, rows[2] + offset, w.flipped + 9 * c, 0.0f, n, dh + c * block);
@@ -285,11 +290,11 @@ class FeedForwardBackward {
   }
 
   template <class Row>
-  void kernel_gradient(const FeedForwardMaps& maps, const Map& grad, FeedForwardGradients& sums, int c, long begin,
-                       long end, Row row) const {
+  void kernel_gradient(const FeedForwardMaps& maps, FeedForwardGradients& sums, int c, long begin, long end,
+                       Row row) const {
     Vec taps[9] = {}, bias = {};
     for (long y = begin; y < end; y++) {
-      const float* g = grad.at(y) + c * maps.pitch + 1;
+      const float* g = maps.grad.at(y) + c * maps.pitch + 1;
       const float* lines[3] = {row(maps.hidden, y - 1) + c * maps.pitch, row(maps.hidden, y) + c * maps.pitch,
                                row(maps.hidden, y + 1) + c * maps.pitch};
       for (long p = 0; p < n; p += kLanes) {

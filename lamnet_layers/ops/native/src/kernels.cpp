@@ -129,7 +129,7 @@ EXPORT int lamnet_mixer_maps(const MixerConfig* config, int pass, int* border) {
 
 EXPORT int lamnet_feed_forward_maps(const FeedForwardConfig* config, int pass, int* border) {
   *border = FeedForwardMaps::kBorder;
-  return pass == kBackward ? odd(2 * config->hidden) : pass == kForward ? FeedForwardMaps::channels(config->hidden) : 0;
+  return pass == kBackward ? FeedForwardMaps::channels(config->hidden) : 0;
 }
 
 EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
@@ -200,21 +200,19 @@ EXPORT void lamnet_mixer_backward(const MixerConfig* config, const Shape* shape,
 }
 
 EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
-                                        const Tensor* out, const float* const* parameters, const Tensor* storage,
-                                        int save, int threads) {
+                                        const Tensor* out, const float* const* parameters, const Tensor*, int,
+                                        int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, false);
   const FeedForwardForward feed_forward(owned.weights, *shape);
-  const Maps maps(*shape, threads, *storage, save);
-  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int) {
     const Scratch scratch(feed_forward.scratch());
-    const FeedForwardMaps image(owned.weights, maps.map(b, thread));
-    feed_forward.run(team, x->image(b), out->image(b), save ? &image : nullptr, scratch.get());
+    feed_forward.run(team, x->image(b), out->image(b), scratch.get());
   });
 }
 
 EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
                                          const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
-                                         const Tensor* saved, const Tensor* working, float* const* gradients, int threads) {
+                                         const Tensor*, const Tensor* working, float* const* gradients, int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, true);
   const FeedForwardWeights& w = owned.weights;
   const FeedForwardBackward feed_forward(w, *shape);
@@ -223,8 +221,8 @@ EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const 
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(feed_forward.scratch());
     FeedForwardGradients gradient(w, sums.thread(thread));
-    feed_forward.run(team, x->image(b), grad_out->image(b), grad_x->image(b), FeedForwardMaps(w, saved->image(b)),
-                     maps.map(b, thread), gradient, scratch.get());
+    feed_forward.run(team, x->image(b), grad_out->image(b), grad_x->image(b),
+                     FeedForwardMaps(w, maps.map(b, thread)), gradient, scratch.get());
   });
   sums.reduce();
   FeedForwardGradients(w, sums.thread(0)).store(w, parameters, gradients);
