@@ -195,7 +195,8 @@ class LAMBlock(nn.Module):
         if is_copied := is_channels_last(x) and preferred_memory_format(x, self) == torch.contiguous_format:
             features = x.contiguous()  # once, not in each layer
         for layer in self.layers:
-            features = layer.forward_chunked(features)
+            # Wrappers, such as for activation checkpointing, and layers put in place of a sub-block are called.
+            features = layer.forward_chunked(features) if isinstance(layer, PreNormResidual) else layer(features)
         if is_copied:
             features = features.contiguous(memory_format=torch.channels_last)
         return self.residual(x, features)

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from lamnet_layers import (
     CSM,
@@ -370,3 +371,13 @@ def test_output_has_memory_format_of_input(layer, memory_format, with_gradients)
     with torch.set_grad_enabled(with_gradients):
         output = layer(torch.rand(2, 16, 6, 10).contiguous(memory_format=memory_format))
     assert output.is_contiguous(memory_format=memory_format)
+
+
+def test_lam_block_calls_replaced_layers():
+    block, (x,) = build("LAMBlock"), sample("LAMBlock")
+    mixer, _ = block.layers
+    block.layers[0], block.layers[1] = checkpoint_wrapper(mixer), nn.Identity()
+    calls = []
+    block.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    assert_equal((block(x),), (block.residual(x, mixer(x)),))
+    assert calls
