@@ -149,6 +149,7 @@ class LAMNet(nn.Module):
             nn.Conv2d(embed_dim, in_chans * scale**2, 3, padding=1, **factory), nn.PixelShuffle(scale)
         )
         self.register_buffer("mean", torch.tensor(channel_mean(in_chans), **factory).view(-1, 1, 1), persistent=False)
+        self.register_load_state_dict_post_hook(_set_mean)
         self.apply(_init_weights)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -240,6 +241,13 @@ class LAMNet(nn.Module):
 def channel_mean(in_chans: int) -> tuple[float, ...]:
     """Return the values that a network of this number of image channels subtracts from its input."""
     return RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
+
+
+def _set_mean(model: LAMNet, _: Any) -> None:
+    # State dicts lack the mean, so it is undefined in a model from the meta device.
+    weight = model.conv_first.weight
+    mean = torch.tensor(channel_mean(model.in_chans), device=weight.device, dtype=weight.dtype)
+    model.mean = mean.view(-1, 1, 1)
 
 
 def _find_ablation(name: str, *arguments: Any) -> Callable[..., nn.Module]:

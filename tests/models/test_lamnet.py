@@ -156,6 +156,18 @@ def test_mean_subtracted_for_rgb_only():
     assert "mean" not in LAMNet(**TINY).state_dict()
 
 
+@pytest.mark.parametrize("assign", [False, True])
+def test_meta_construction_then_load(assign):
+    model = tiny()
+    with torch.device("meta"):
+        loaded = LAMNet(**TINY).eval()
+    if not assign:
+        loaded.to_empty(device="cpu").mean.fill_(torch.nan)  # the memory may contain anything
+    loaded.load_state_dict(model.state_dict(), assign=assign)
+    image = torch.rand(1, 3, 6, 8)
+    assert torch.equal(loaded(image), model(image))
+
+
 def test_initialization():
     torch.manual_seed(0)
     model = LAMNet()
