@@ -229,8 +229,10 @@ def test_original_files_prefixes_and_keys(tmp_path, under, prefix):
         (lambda state: {"epoch": 3, "arch": "lamnet_x2", "state_dict": state, "args": Namespace(lr=1e-3)}, ""),
         (lambda state: {"state_dict": {}, "state_dict_ema": state, "optimizer": {"state": {}}}, "module."),
         (lambda state: {"model": state, "optimizer": {}}, "_orig_mod."),
+        (lambda state: {"model": {"weight": torch.ones(1)}, "model_ema": state}, "module."),
+        (lambda state: {"model": {"weight": torch.ones(1)}, "ema": state, "step": 1}, ""),
     ],
-    ids=["Lightning", "timm", "timm with EMA", "model"],
+    ids=["Lightning", "timm", "timm with EMA", "model", "model with EMA", "training state"],
 )
 @pytest.mark.parametrize("original", [False, True])
 def test_checkpoints_of_training_frameworks(content, prefix, original, tmp_path):
