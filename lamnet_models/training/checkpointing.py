@@ -319,7 +319,7 @@ def initialize_as_interpolation(model: LAMNet) -> None:
 
 
 def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
-    """Load every tensor of a checkpoint whose name and shape match.
+    """Load every parameter from a checkpoint whose name and shape match.
 
     Weights for another number of image channels are adapted first, as for ``create_model(..., pretrained=True)``.
     For another scale, that is all but the last convolution, as in the paper's training for ×3 and ×4. For a model with
@@ -339,7 +339,7 @@ def initialize_from(model: LAMNet, source: str | os.PathLike) -> dict[str, Any]:
     """
     path = resolve_weights_path(source)
     checkpoint = read_checkpoint(path)
-    source_state, state = adapted_state(checkpoint.state, model.in_chans), model.state_dict()
+    source_state, state = adapted_state(checkpoint.state, model.in_chans), dict(model.named_parameters())
     loaded = [key for key, tensor in state.items() if key in source_state and source_state[key].shape == tensor.shape]
     model.load_state_dict({key: source_state[key] for key in loaded}, strict=False)
     sources = {_module_name(key) for key in source_state}

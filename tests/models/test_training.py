@@ -274,6 +274,16 @@ def test_initialize_from_partial_match(tmp_path):
     torch.testing.assert_close(larger(image), source(image))
 
 
+def test_initialize_from_other_window(tmp_path):
+    small = {"embed_dim": 8, "depth": 1, "num_heads": 1, "num_blocks": 1}
+    source = create_model("lamnet_x2", **small)
+    save_checkpoint(source, tmp_path / "x2.safetensors")
+    model = create_model("lamnet_x2", window=((1, 2), (3, 3)), **small)  # as many cells, of other sizes
+    initialize_from(model, tmp_path / "x2.safetensors")
+    assert torch.equal(model.upsample[0].weight, source.upsample[0].weight)
+    assert model.window.size == 19
+
+
 @pytest.mark.parametrize(("from_channels", "to_channels"), [(3, 1), (1, 3)])
 def test_initialize_from_other_channels(tmp_path, from_channels, to_channels):
     small = {"embed_dim": 8, "depth": 1, "num_heads": 1, "num_blocks": 1}
@@ -471,7 +481,7 @@ def test_release_checkpoint_and_card(tmp_path, photos):
     assert "40% bicubic ×3 by `imresize`" in text
     assert "(held-out, jpeg=80)" in text
     assert "| LR pixels seen | 0.0 M + 0.0 M: 0.0 M in all |" in text
-    assert "part 2 | lamnet_x3 (705 of 707 tensors from best.safetensors; random: upsample)" in text
+    assert "part 2 | lamnet_x3 (681 of 683 tensors from best.safetensors; random: upsample)" in text
     assert str(tmp_path) not in text
     assert str(tmp_path).encode() not in made.weights.read_bytes()
     sample = next(score for score in made.scores if score.dataset == "sample" and score.model != "bicubic")
