@@ -328,10 +328,9 @@ def _cast(key: str, value: Any, hint: Any) -> Any:
             number = float(value)
         except (TypeError, ValueError):
             raise error from None
-        if hint is float:
-            return number
-        if number == int(number):
-            return int(number)
+        if math.isfinite(number) and (hint is float or number.is_integer()):
+            return hint(number)
+        raise error
     if isinstance(value, typing.get_origin(hint) or hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise error

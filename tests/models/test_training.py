@@ -128,6 +128,8 @@ def test_parse_settings():
         ({"schedule": "warm"}, "schedule .*'warm'"),
         ({"steps": 0}, "steps .*0"),
         ({"lr": math.nan}, "lr .*nan"),
+        ({"steps": math.inf}, "steps .*inf"),
+        ({"minutes": "inf", "schedule": "wsd"}, "minutes .*inf"),
         ({"batch": 9, "accumulate": 2}, "batch .*accumulate .*9"),
         ({"ema": 1}, "ema .*1"),
         ({"steps": None}, "steps, minutes, pixels"),
