@@ -47,7 +47,7 @@ def save_state(folder: Path, step: int, state: dict[str, Any], keep: int) -> Pat
     """
     folder.mkdir(exist_ok=True)
     path = write_state(folder, {**state, "version": STATE_VERSION, "step": step, "random": random_state()})
-    for old in _state_files(folder)[keep:]:
+    for old in [file for file in _state_files(folder) if file <= path][keep:]:  # later ones are damaged
         old.unlink(missing_ok=True)
     return path
 

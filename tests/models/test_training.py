@@ -16,7 +16,12 @@ from lamnet_models.data import open_dataset
 from lamnet_models.evaluation import evaluate
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
 from lamnet_models.training.callbacks import Log, plot, read_log
-from lamnet_models.training.checkpointing import initialize_as_interpolation, initialize_from, load_state
+from lamnet_models.training.checkpointing import (
+    initialize_as_interpolation,
+    initialize_from,
+    load_state,
+    save_state,
+)
 from lamnet_models.training.images import open_store, training_data
 from lamnet_models.training.optimizer import EMA, create_optimizer, load_optimizer_state
 from lamnet_models.training.patches import (
@@ -447,6 +452,15 @@ def test_train_resume_damaged_state(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(TrainingError, match="2 states"):
         train(recipe, tmp_path / "run", resume=True)
+
+
+def test_save_state_keeps_new_state_beside_damaged_later_one(tmp_path):
+    folder = tmp_path / "states"
+    for step in (2, 4):
+        save_state(folder, step, {}, keep=2)
+    (folder / "step_000000004.pt").write_bytes(b"damaged")
+    save_state(folder, 3, {}, keep=1)
+    assert load_state(folder)["step"] == 3
 
 
 def test_log_truncates_to_step(tmp_path):
