@@ -89,7 +89,8 @@ class Trainer:
         self.recipe = recipe
         self.folder = folder
         join_processes()
-        self.accelerator = Accelerator()
+        # The recipe sets the precision, not the configuration of accelerate launch.
+        self.accelerator = Accelerator(mixed_precision="no")
         self.callback = callback if self.accelerator.is_main_process else NullCallback()
         self._check_batch()
         torch.manual_seed(recipe.seed)

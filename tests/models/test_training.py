@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from lamnet_models import TrainingError, create_model, load_model, save_checkpoint
@@ -461,6 +462,14 @@ def test_save_state_keeps_new_state_beside_damaged_later_one(tmp_path):
     (folder / "step_000000004.pt").write_bytes(b"damaged")
     save_state(folder, 3, {}, keep=1)
     assert load_state(folder)["step"] == 3
+
+
+def test_train_precision_independent_of_launcher(tmp_path, monkeypatch):
+    train(Recipe(**TINY), tmp_path / "first")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # by accelerate launch
+    train(Recipe(**TINY), tmp_path / "second")
+    assert losses(tmp_path / "first") == losses(tmp_path / "second")
 
 
 def test_log_truncates_to_step(tmp_path):
