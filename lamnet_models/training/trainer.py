@@ -123,6 +123,8 @@ class Trainer:
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.model = self.accelerator.prepare(network)
         self.step, self.pixels, self._seconds, self._best = 0, 0, 0.0, None
+        self._validated_at = (self.step, self._seconds)
+        self._sample = torch.zeros(1, 3, recipe.patch, recipe.patch, device=self.accelerator.device)  # until a step
         self._start = ZERO_COUNTERS  # counters at the start of the budget; nonzero in a decay branch
         self._part = ZERO_COUNTERS  # counters at the start of the current settings
         self._loss, self._count = torch.zeros((), dtype=torch.float64, device=self.accelerator.device), 0
@@ -142,7 +144,7 @@ class Trainer:
             OSError: If the last state cannot be written.
         """
         recipe, stopped = self.recipe, 0
-        self._saved_at = self._validated_at = self._reported_at = (self.step, self.seconds)
+        self._saved_at = self._reported_at = (self.step, self.seconds)
         first = self.step + 1
         if recipe.compile:
             self.callback.on_message("compiling the network: the first step takes minutes")
@@ -162,9 +164,10 @@ class Trainer:
                     self.callback.on_message(f"saved the state of step {self.step}")
                 stopped = stop
             if not stopped:
-                if self._validated_at[0] != self.step:
+                is_validated = self._validated_at[0] == self.step
+                if not is_validated:
                     self._validate()
-                if self._saved_at[0] != self.step:
+                if not is_validated or self._saved_at[0] != self.step:
                     self._save(last=True)
         self.accelerator.wait_for_everyone()
         return TrainingResult(self.folder, self.step, self.seconds, self._best, stopped)
@@ -360,6 +363,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best": self._best,
+            "validated": self._validated_at,
             "loss": (self._loss.item(), self._count),
             "data": self.store.digest,
             **self._counters(),
@@ -424,6 +428,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
         self.pixels = state.get("pixels", self.step * self.recipe.pixels_per_step)
+        self._validated_at = tuple(state.get("validated", (self.step, self._seconds)))
         self._start = state.get("start", ZERO_COUNTERS)
         self._part = state.get("part", self._start)
         self._init_info = state["before"]

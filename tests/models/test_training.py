@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -462,6 +463,16 @@ def test_save_state_keeps_new_state_beside_damaged_later_one(tmp_path):
     (folder / "step_000000004.pt").write_bytes(b"damaged")
     save_state(folder, 3, {}, keep=1)
     assert load_state(folder)["step"] == 3
+
+
+def test_train_stopped_in_last_step_is_validated_after_resume(tmp_path):
+    recipe, callback = Recipe(**TINY, holdout=1), Recorder()
+    callback.on_report = lambda report: report.step == 3 and signal.raise_signal(signal.SIGTERM)
+    stopped = train(recipe, tmp_path, callback=callback)
+    assert (stopped.step, stopped.best, stopped.stopped_by) == (4, None, signal.SIGTERM)
+    for _ in range(2):  # the second time, it has been validated
+        assert train(output=tmp_path, resume=True, callback=callback).best is not None
+    assert [validation.step for validation in callback.validations] == [4]
 
 
 def test_train_precision_independent_of_launcher(tmp_path, monkeypatch):
