@@ -130,10 +130,9 @@ def train(
     if result.stopped_by:
         print_note(f"stopped at step {result.step}, state saved; resume with: lamnet train --resume -o {folder}")
         raise typer.Exit(128 + result.stopped_by)
-    best = "" if result.best is None else f", best {result.best:.2f} dB"
-    print(
-        f"{folder}: {quantity(result.step, 'step')} in {result.seconds / 60:.1f} min{best}; weights in best.safetensors"
-    )
+    best, weights = ("", "last") if result.best is None else (f", best {result.best:.2f} dB", "best")
+    steps = quantity(result.step, "step")
+    print(f"{folder}: {steps} in {result.seconds / 60:.1f} min{best}; weights in {weights}.safetensors")
 
 
 # Progress display: a live table in a terminal, plain lines elsewhere

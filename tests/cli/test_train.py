@@ -32,6 +32,11 @@ def test_train_eval_plot(lamnet, tmp_path):
     assert lamnet("train", "--resume", "steps=5", "-o", run)[0] == 0
 
 
+def test_train_names_weights_without_validation(lamnet, tmp_path):
+    code, out, _ = lamnet("train", "quick", *TINY, "holdout=0", "-o", tmp_path / "run")
+    assert (code, out.rpartition(" ")[2]) == (0, "last.safetensors\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "match"),
     [
