@@ -250,7 +250,7 @@ class ImageSaver:
 
     def save(self, result: ImageResult) -> None:
         """Write one image; pass it as ``on_image`` of ``evaluate``."""
-        write_image(self._folder / f"{Path(result.score.name).stem}.png", Picture(result.sr))
+        write_image(self._folder / f"{result.score.name}.png", Picture(result.sr))
         badness = -result.score.psnr
         if len(self._worst) < _WORST or badness > self._worst[0][0]:
             entry = (badness, result.done, result.score.name, self._panels(result))

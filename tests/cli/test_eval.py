@@ -47,6 +47,15 @@ def test_eval_save_images(lamnet, build_dataset, tmp_path):
     assert Image.open(folder / "img_000.png").size == (64, 52)
 
 
+def test_eval_save_images_with_dots(lamnet, build_dataset, tmp_path):
+    root = build_dataset("folder")
+    for index in range(3):
+        (root / f"Set5/img_00{index}.png").rename(root / f"Set5/at 10.30.{index}.png")
+    assert lamnet("eval", "bicubic", "-d", root / "Set5", "--save-images", tmp_path / "out")[0] == 0
+    names = sorted(path.name for path in (tmp_path / "out").rglob("at*"))
+    assert names == ["at 10.30.0.png", "at 10.30.1.png", "at 10.30.2.png"]
+
+
 def test_eval_broken_image(lamnet, build_dataset):
     root = build_dataset()
     (root / "Set5/GTmod12/img_001.png").write_bytes(b"broken")
