@@ -19,7 +19,7 @@ from ..filesystem import file_digest
 from ..inference import Upscaler
 from ..inference.planner import TilePlan
 from ..inference.upscaler import UpscaleOutput
-from ..names import INTERPOLATIONS, default_model_for_scale
+from ..names import INTERPOLATIONS, default_model_for_scale, is_checkpoint_path
 from ..pretrained import resolve_weights_path
 from ..resize import imresize
 
@@ -87,6 +87,8 @@ def open_predictor(
         name, weights, digest = type(network).__name__, None, _state_digest(network)
         if isinstance(network, FixedScale):
             name = type(network.model).__name__
+    elif not is_checkpoint_path(model) and ":" in model:  # a source of timm
+        name, weights, digest = model, None, _state_digest(network)
     else:
         path = resolve_weights_path(model)
         name, weights, digest = Path(model).name, path.name, file_digest(path)

@@ -10,11 +10,13 @@ from PIL import Image
 from torch import nn
 
 from lamnet_models import DatasetError, ModelError, create_model, save_checkpoint, upscale
+from lamnet_models.checkpoint import read_checkpoint
 from lamnet_models.evaluation import PROTOCOLS, compare, evaluate, psnr, ssim
 from lamnet_models.evaluation.compare import Detail
 from lamnet_models.evaluation.predictors import SelfEnsemble, open_predictor
 from lamnet_models.evaluation.results import published
 from lamnet_models.factory import published_name
+from lamnet_models.hub import write_folder
 from lamnet_models.image_io.grids import Box
 from lamnet_models.inference import planner, upscaler
 from lamnet_models.names import VARIANTS
@@ -115,6 +117,13 @@ def test_evaluate_file_and_module_agree(build_dataset, small):
     assert by_module.weights is None
     assert len(by_module.weights_sha256) == 64
     assert by_file.dataset_sha256 == by_module.dataset_sha256
+
+
+def test_evaluate_timm_source(build_dataset, small, tmp_path):
+    write_folder(read_checkpoint(small), tmp_path / "hub", "someone/small", "mit")
+    source, root = f"local-dir:{tmp_path / 'hub'}", build_dataset()
+    result, expected = (evaluate(model, "set5", 2, root, limit=1) for model in (source, small))
+    assert (result.model, result.weights, result.psnr) == (source, None, expected.psnr)
 
 
 def test_evaluate_output_matches_upscale(build_dataset, small):
