@@ -67,7 +67,7 @@ def resolve_weights_path(source: str | os.PathLike) -> Path:
         CheckpointError: If ``LAMNET_WEIGHTS`` is not a folder, or the download fails.
     """
     if is_checkpoint_path(source):
-        return Path(source)
+        return Path(source).expanduser()
     name, _, tag = str(source).partition(".")
     return find_weights(name, tag)
 

@@ -131,7 +131,7 @@ def open_dataset(
         if dataset.scale != scale:
             raise DatasetError(f"scale of dataset {dataset.name} must be {scale}, got {dataset.scale}")
         return replace(dataset, degradations=degradations) if degradations else dataset
-    text = os.fspath(dataset)
+    text = os.path.expanduser(os.fspath(dataset))
     known = None if isinstance(dataset, os.PathLike) or os.sep in text else known_dataset(text)
     if known is SAMPLE:
         pairs = tuple(Pair(name, sample_path(name), None) for name in SAMPLES)
@@ -197,7 +197,7 @@ def _in_folder(folder: Path, scale: int) -> Match:
     if images_in(folder):
         if folder.name.casefold() == f"image_srf_{scale}":
             return find_matches(folder.parent.parent, re.escape(folder.parent.name), scale, depth=0)[0]
-        return folder_matches[0]
+        return Match(LAYOUTS[-1], folder.name, folder, None)
     matches = _search(folder, ANY_NAME, scale, depth=1)
     matches = [match for match in matches if match.layout is not LAYOUTS[-1]] or matches
     if not matches:

@@ -265,3 +265,14 @@ def test_atomic_path_creates_folder_or_names_target(tmp_path):
         with pytest.raises(NotADirectoryError) as error, atomic_path(target):
             pass
         assert error.value.filename == str(target)
+
+
+@pytest.mark.parametrize("name", [".hidden", "set5"])
+def test_open_dataset_is_the_given_folder(tmp_path, monkeypatch, name):
+    for folder in ("Set5", name):  # names that differ by case only
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "Set5" / "other.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (tmp_path / name, f"~/{name}"):
+        assert open_dataset(folder, 2).pairs[0].hr == tmp_path / name / "a.png"
