@@ -446,17 +446,20 @@ def tiff_pages(file: io.BufferedReader) -> list[int]:
     Raises:
         ImageError: If the file is a camera RAW file, whose page is a preview.
     """
-    count = vips.get_field(vips.open_image(file), "n-pages", 1)
+    try:
+        count = vips.get_field(vips.open_image(file), "n-pages", 1)
+    except pyvips.Error:  # other libraries may support it, see read_tiff
+        count = None
     file.seek(0)
     try:
         pages = list(tifffile.TiffFile(file).pages)[:count]
         is_raw = _DNG_VERSION in pages[0].tags or (pages[0].subfiletype & _REDUCED and _SUB_IFDS in pages[0].tags)
     except Exception:  # not supported by tifffile
-        return list(range(count))
+        return list(range(count or 1))
     if is_raw:
         raise ImageError("camera RAW is not supported")
     full = [index for index, page in enumerate(pages) if not page.subfiletype & (_REDUCED | _MASK)]
-    return full or list(range(count))
+    return full or list(range(len(pages)))
 
 
 def _read_tiff_with_pillow(file: io.BufferedReader, page: int | None) -> Picture:

@@ -181,6 +181,17 @@ def test_read_cielab_16_bit(tmp_path):
     assert red[1:].max() < 60
 
 
+def test_read_cielab_8_bit(tmp_path):
+    lab = Image.new("LAB", (3, 2))
+    lab.putdata([(255, 128, 128), (0, 128, 128), (138, 209, 198)] * 2)  # white, black, red
+    lab.save(tmp_path / "a.tif")
+    white, black, red = read_image(tmp_path / "a.tif").pixels[0]
+    assert white.min() > 250
+    assert black.max() < 5
+    assert red[0] > 240
+    assert red[1:].max() < 60
+
+
 # Orientation and resolution
 
 
