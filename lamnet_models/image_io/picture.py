@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor
@@ -212,6 +214,18 @@ _DESCRIPTIVE = (
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),
 )
 _EMPTY = 14  # bytes of EXIF data without entries
+_MAX_JPEG_EXIF = 60_000  # bytes; a segment has 65,533, also for color signals
+
+
+class _Text(str):
+    """Text in EXIF data as decoded by Pillow, byte by byte; Pillow would write ? for bytes above 127."""
+
+    def encode(self, *_: str) -> bytes:
+        return super().encode("latin-1")
+
+
+def _keep_text(values: MutableMapping[int, Any]) -> None:
+    values.update({tag: _Text(value) for tag, value in values.items() if isinstance(value, str)})
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
@@ -239,9 +253,11 @@ def descriptive_exif(exif: Image.Exif) -> bytes | None:
                 kept[tag] = exif[tag]
         if _STRUCTURAL_DESCRIPTION.match(str(kept.get(_DESCRIPTION, ""))):
             del kept[_DESCRIPTION]
+        _keep_text(kept)
         for directory in (EXIF, GPS):
             details = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _FILE_SPECIFIC}
             if details:
+                _keep_text(details)
                 kept.get_ifd(directory).update(details)
         data = kept.tobytes().removeprefix(b"Exif\0\0")
         return data if len(data) > _EMPTY else None
@@ -257,11 +273,15 @@ def exif_for(picture: Picture, form: str) -> Image.Exif:
         form: Pillow's name of the format.
     """
     output = Image.Exif()
-    if picture.exif:
+    if picture.exif and (form != "JPEG" or len(picture.exif) <= _MAX_JPEG_EXIF):
         output.load(picture.exif)
-        if details := output.get_ifd(EXIF):
-            details[_WIDTH], details[_HEIGHT] = picture.width, picture.height
-    if form in ("WEBP", "AVIF", "HEIF") and picture.dpi:
+        _keep_text(output)
+        for directory in (EXIF, GPS):
+            if directory in output:
+                _keep_text(output.get_ifd(directory))
+        if EXIF in output:
+            output.get_ifd(EXIF).update({_WIDTH: picture.width, _HEIGHT: picture.height})
+    if picture.dpi and (form in ("WEBP", "AVIF", "HEIF") or (form == "JPEG" and not fits_jfif(picture.dpi))):
         output[_X_RESOLUTION], output[_Y_RESOLUTION], output[_RESOLUTION_UNIT] = *picture.dpi, 2
     add_color_tags(output, picture.color, form, 8 * picture.pixels.dtype.itemsize)
     return output
@@ -274,6 +294,11 @@ def valid_dpi(dpi: object) -> tuple[float, float] | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
+
+
+def fits_jfif(dpi: tuple[float, float] | None) -> bool:
+    """Return whether the header of a JPEG file, which has 16-bit integers, can store a resolution."""
+    return dpi is not None and all(1 <= round(value) <= 65_535 for value in dpi)
 
 
 def exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:

@@ -21,7 +21,7 @@ from . import vips
 from .color import png_chunk, png_color_chunks
 from .formats import FORMATS, FRAME_FORMATS, register_heif, unsupported_reason
 from .heif import nclx_offset, with_header_code_points
-from .picture import EXIF, GPS, Picture, exif_for, to_pillow
+from .picture import EXIF, GPS, Picture, exif_for, fits_jfif, to_pillow
 from .vips import to_srgb
 
 _WITHOUT_GRAY = ("WEBP", "AVIF", "HEIF")
@@ -180,7 +180,7 @@ def _write_with_pillow(file: io.BufferedRandom, picture: Picture, form: str, qua
         options["xmp"] = picture.xmp
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
-    if picture.dpi or form == "BMP":
+    if form == "BMP" or (picture.dpi and (form != "JPEG" or fits_jfif(picture.dpi))):
         options["dpi"] = picture.dpi or (0, 0)  # otherwise Pillow writes 96 dpi
     to_pillow(picture).save(file, form, **options)
 
@@ -262,7 +262,7 @@ def _nclx_options(code_points: tuple[int, int]) -> dict[str, int]:
 
 def _jpeg_segments(picture: Picture) -> bytes:
     """Return the segments of a JPEG file with resolution and EXIF data."""
-    unit, *density = (1, *map(round, picture.dpi)) if picture.dpi else (0, 1, 1)
+    unit, *density = (1, *map(round, picture.dpi)) if fits_jfif(picture.dpi) else (0, 1, 1)
     segments = b"\xff\xe0\0\x10JFIF\0\1\1" + struct.pack(">BHHBB", unit, *density, 0, 0)
     if exif := exif_for(picture, "JPEG"):
         data = exif.tobytes()

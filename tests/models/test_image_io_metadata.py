@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import zlib
 
 import numpy as np
@@ -17,6 +18,7 @@ from lamnet_models.image_io.xmp import descriptive_xmp
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 MAKE, ORIENTATION, X_RESOLUTION, EXIF, GPS, TAKEN, WIDTH, HEIGHT = 271, 274, 282, 34665, 34853, 36867, 40962, 40963
+ARTIST, COPYRIGHT, LENS = 315, 33432, 42036
 EXTENSIONS = [".png", ".jpg", ".webp", ".tif", ".avif", ".heic"]
 
 
@@ -89,6 +91,33 @@ def test_descriptive_exif_without_descriptive_tags():
     data = Image.Exif()
     data[ORIENTATION] = 3
     assert descriptive_exif(data) is None
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_exif_text_keeps_characters_beyond_ascii(tmp_path, extension):
+    if extension == ".heic":
+        pytest.importorskip("pillow_heif")
+    texts = {COPYRIGHT: "© José".encode(), ARTIST: "José".encode("latin-1"), LENS: "Österreich".encode()}
+    # Entries with text placed behind the directories, as Pillow cannot write it.
+    first, offset = 8, 8 + 2 + 3 * 12 + 4 + 2 + 12 + 4
+    body, entries = b"", {}
+    for tag, text in texts.items():
+        entries[tag] = struct.pack("<2H2I", tag, 2, len(text) + 1, offset + len(body))
+        body += text + b"\0"
+    pointer = struct.pack("<2H2I", EXIF, 4, 1, first + 2 + 3 * 12 + 4)
+    data = b"II*\0" + struct.pack("<IH", first, 3) + entries[ARTIST] + entries[COPYRIGHT] + pointer + bytes(4)
+    data += struct.pack("<H", 1) + entries[LENS] + bytes(4) + body
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + data)
+    write_image(tmp_path / f"b{extension}", read_image(tmp_path / "a.jpg"))
+    content = (tmp_path / f"b{extension}").read_bytes()
+    assert all(text + b"\0" in content for text in texts.values())
+
+
+def test_write_jpeg_drops_large_exif(tmp_path):
+    data = exif()
+    data[MAKE] = "x" * 70_000
+    write_image(tmp_path / "a.jpg", Picture(np.zeros((4, 4, 3), np.uint8), exif=descriptive_exif(data)))
+    assert read_image(tmp_path / "a.jpg").exif is None
 
 
 def test_write_jpeg_drops_large_xmp(tmp_path):
@@ -327,6 +356,14 @@ def test_resolution_round_trip(tmp_path, extension, dtype):
     assert read_image(tmp_path / f"b{extension}").dpi is None
     write_image(tmp_path / f"a{extension}", Picture(np.zeros((24, 32, 3), dtype), dpi=(300.0, 150.0)))
     assert read_image(tmp_path / f"a{extension}").dpi == pytest.approx((300, 150), abs=0.02)
+
+
+@pytest.mark.parametrize("dpi", [(254_000.0, 254_000.0), (0.3, 0.3)])
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_write_jpeg_resolution_beyond_its_header(tmp_path, monkeypatch, large, dpi):
+    monkeypatch.setattr(write, "STREAMING_THRESHOLD", 0 if large else 1 << 40)
+    write_image(tmp_path / "a.jpg", Picture(np.zeros((4, 4, 3), np.uint8), dpi=dpi))
+    assert read_image(tmp_path / "a.jpg").dpi == pytest.approx(dpi)
 
 
 @pytest.mark.parametrize("extension", [".webp", ".png", ".tif", ".gif"])
