@@ -37,6 +37,7 @@ from .read import (
 from .write import add_png_chunks, add_tiff_exif, convert_to_srgb, png_xmp, with_color_profile
 
 _XMP, _BYTE = 700, 1  # TIFF tag and type
+_PAGE_FORMATS = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,17 @@ class Frames:
     loop: int = 0
 
 
-def frame_count(path: str | os.PathLike) -> int:
+def frame_count(path: str | os.PathLike, *, max_pixels: int | None = None) -> int:
     """Return the number of frames or pages of a file, 1 for a single image.
+
+    Args:
+        path: The file.
+        max_pixels: Maximum number of pixels per frame; see [`read_image`][lamnet_models.image_io.read_image].
 
     Raises:
         ImageError: If the file cannot be read.
     """
-    with open_for_decoding(path) as file:
+    with open_for_decoding(path, max_pixels) as file:
         file_format = detect_format(file)
         if file_format == "PNG":
             return png_frame_count(file)
@@ -110,15 +115,22 @@ def write_frames(path: str | os.PathLike, frames: Frames, *, quality: int = 95) 
         ImageError: If the file cannot be written.
     """
     path = Path(path)
+    check_pages(path, frames)
     frames = replace(frames, pictures=_refuse_hdr(frames.pictures, path))
     try:
         with atomic_path(path) as temporary, open(temporary, "w+b") as file:
-            if path.suffix.lower() in (".tif", ".tiff"):
+            if path.suffix.lower() in _PAGE_FORMATS:
                 _write_pages(file, frames)
             else:
                 _write_animation(file, path.suffix.lower(), frames, quality)
     except (OSError, ValueError, RuntimeError, StopIteration) as error:
         raise ImageError(f"{one_line(path)}: cannot write ({error_reason(error)})") from None
+
+
+def check_pages(path: Path, frames: Frames) -> None:
+    """Raise ImageError if frames are pages, and the format is one of animations."""
+    if not frames.durations and path.suffix.lower() not in _PAGE_FORMATS:
+        raise ImageError(f"{one_line(path)}: pages must be written as TIFF; choose another format, such as tiff")
 
 
 def _refuse_hdr(pictures: Iterator[Picture], path: Path) -> Iterator[Picture]:

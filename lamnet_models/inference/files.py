@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ImageError, LAMNetError, error_reason, one_line, quantity
 from ..image_io import READABLE, WRITABLE, Picture, read_image, unsupported_reason, write_image
 from ..image_io.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
-from ..image_io.frames import Frames, frame_count, open_frames, write_frames
+from ..image_io.frames import Frames, check_pages, frame_count, open_frames, write_frames
 from ..image_io.picture import parse_color
 from ..image_io.write import dropped_color, encoder_memory, fit_alpha
 from .planner import TilePlan, format_memory, host_memory
@@ -300,9 +300,10 @@ class _JobRunner:
                 raise ImageError(job.conflict)
             if existing := self._existing_result(job):
                 return existing
-            if self.options.frames and (count := frame_count(job.source)) > 1:
+            max_pixels = self.options.max_pixels
+            if self.options.frames and (count := frame_count(job.source, max_pixels=max_pixels)) > 1:
                 return count
-            return read_image(job.source, max_pixels=self.options.max_pixels)
+            return read_image(job.source, max_pixels=max_pixels)
         except Exception as error:
             return _failure(job, error)
 
@@ -366,6 +367,7 @@ class _JobRunner:
         with open_frames(job.source, max_pixels=self.options.max_pixels) as frames:
             first = next(frames.pictures)
             target = self._target(job, first, multi_frame=True)
+            check_pages(target, frames)
             pictures = upscale_all(frames, chain([first], frames.pictures))
             if self.dry_run:
                 deque(pictures, maxlen=0)
@@ -429,7 +431,8 @@ class _JobRunner:
 
 
 def _format_error(job: Job, picture: Picture, problem: str) -> ImageError:
-    option = None if picture.channels in (1, 3) or FORMATS[job.target.suffix.lower()].alpha else "background"
+    has_alpha = (FORMATS | FRAME_FORMATS)[job.target.suffix.lower()].alpha
+    option = None if picture.channels in (1, 3) or has_alpha else "background"
     return ImageError(f"{one_line(job.target)}: {problem}; choose another format, such as png", option)
 
 

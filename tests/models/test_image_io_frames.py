@@ -130,6 +130,14 @@ def test_write_hdr_frames_refused(tmp_path, extension):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("extension", [".webp", ".gif", ".png"])
+def test_write_frames_pages_as_animation_refused(tmp_path, extension):
+    pages = [Picture(np.zeros((4, 5, 3), np.uint8)), Picture(np.zeros((6, 7, 3), np.uint8))]
+    with pytest.raises(ImageError, match="pages must be written as TIFF"):
+        write_frames(tmp_path / f"a{extension}", Frames(2, iter(pages)))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("extension", [".webp", ".gif", ".tif", ".png", ".avif"])
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
 def test_read_truncated_frames(tmp_path, extension, share):

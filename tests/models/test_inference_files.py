@@ -53,6 +53,32 @@ def test_run_jobs_frames_report_smallest_tile(tmp_path):
     assert len(result.notes) == 1
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_run_jobs_pages_as_animation_fail(tmp_path, dry_run):
+    plain(4, 5).save(tmp_path / "a.tif", save_all=True, append_images=[plain(6, 7)])
+    jobs = plan_jobs([tmp_path / "a.tif"], suffix="_x2", ext="webp", frames=True)
+    (result,) = run_jobs(jobs, UpscalerPool(Greedy()), Options(frames=True), dry_run=dry_run)
+    assert "a_x2.webp" in result.error
+    assert not result.target
+
+
+def test_run_jobs_transparent_image_as_gif_fails(tmp_path):
+    rgba(0).save(tmp_path / "a.png")
+    jobs = plan_jobs([tmp_path / "a.png"], tmp_path / "b.gif", suffix="", frames=True)
+    (result,) = run_jobs(jobs, UpscalerPool(Greedy()), Options(frames=True))
+    assert "b.gif" in result.error
+    assert result.option is None
+
+
+def test_run_jobs_max_pixels_applies_to_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    plain(4, 5).save(tmp_path / "a.jpg")
+    plain(4, 5).save(tmp_path / "b.gif", save_all=True, append_images=[plain(4, 5, 100)])
+    for options in (Options(frames=True, max_pixels=20), Options(frames=True)):
+        errors = [result.option for result in run([tmp_path / "a.jpg", tmp_path / "b.gif"], options)]
+        assert errors == ([None, None] if options.max_pixels else ["max_pixels", "max_pixels"])
+
+
 def test_run_jobs_existing_target_reports_option(tmp_path):
     plain(4, 5).save(tmp_path / "a.png")
     (tmp_path / "a_x2.png").write_bytes(b"mine")
