@@ -33,7 +33,7 @@ def test_train_eval_plot(lamnet, tmp_path):
 
 
 def test_train_names_weights_without_validation(lamnet, tmp_path):
-    code, out, _ = lamnet("train", "quick", *TINY, "holdout=0", "-o", tmp_path / "run")
+    code, out, _ = lamnet("train", "quick", *TINY, "valid=null", "-o", tmp_path / "run")
     assert (code, out.rpartition(" ")[2]) == (0, "last.safetensors\n")
 
 
