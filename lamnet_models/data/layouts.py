@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -202,6 +203,6 @@ def pair_images(match: Match, scale: int) -> tuple[tuple[Pair, ...], tuple[str, 
         else:
             pairs.append(Pair(name, file, partner))
     problems += [f"{file}: HR image missing in {match.hr}" for file in by_stem.values()]
-    names = [pair.name for pair in pairs]
-    unique = tuple(Pair(p.hr.name, p.hr, p.lr) if names.count(p.name) > 1 else p for p in pairs)
+    counts = Counter(pair.name for pair in pairs)
+    unique = tuple(Pair(p.hr.name, p.hr, p.lr) if counts[p.name] > 1 else p for p in pairs)
     return unique, tuple(problems)
