@@ -23,7 +23,7 @@ def create_model(name: str, pretrained: bool | str | os.PathLike = False, **kwar
     """Create a model by name, in evaluation mode if it is pretrained.
 
     Args:
-        name: Model name with or without a tag (``"lamnet_x4"``, ``"lamnet_x4.clean_v3"``; ``"lamnet_x4.clean"`` for the
+        name: Model name with or without a tag (``"lamnet_x4"``, ``"lamnet_x4.clean_v4"``; ``"lamnet_x4.clean"`` for the
             newest version), or a timm source: ``"local-dir:FOLDER"``, ``"hf-hub:ORGANIZATION/NAME"``.
         pretrained: Whether to load the weights found by [`find_weights`][lamnet_models.pretrained.find_weights], or the
             path of a checkpoint to load.
