@@ -176,7 +176,8 @@ def test_page_photo_weights_with_strength(page, tmp_path, photo_weights):
     page.get_by_role("button", name="Upscale").click()
     page.get_by_text("192 × 144 pixels").wait_for()
     expected = Upscaler("lamnet_x2", strength=0.5, tile="exact")(read_image(tmp_path / "cat.jpg"))
-    assert np.array_equal(read_image(download(page, tmp_path)).pixels, expected.pixels)
+    difference = read_image(download(page, tmp_path)).pixels.astype(int) - expected.pixels
+    assert abs(difference).max() <= 1  # the app may use another number of threads, and so round otherwise
 
 
 def test_page_keeps_16_bit_alpha_and_profile_on_phone(page, tmp_path):
