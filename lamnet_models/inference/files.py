@@ -47,6 +47,11 @@ class Job:
     within: Path | None = None
     conflict: str | None = None
 
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """The output path, and the PNG file that is written instead if the format cannot hold the result."""
+        return (self.target, self.target.with_suffix(".png")) if self.allow_png else (self.target,)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -129,7 +134,7 @@ def plan_jobs(
 
     Args:
         inputs: Files, folders (all images in them), and patterns such as ``"photos/*.jpg"`` or ``"photos/**/*.png"``.
-            Results of an earlier run are excluded from folders and patterns: files that this plan would write, and the
+            Results of an earlier run are excluded from folders and patterns: files that this plan may write, and the
             folder ``output`` if it is inside an input. Hidden files and folders are skipped, and links to folders are
             not followed.
         output: A folder, created if missing, which mirrors the subfolders of the inputs; or, for a single input file, a
@@ -174,7 +179,7 @@ def plan_jobs(
         jobs = [Job(source.path, target) for source in sources.values()]
     else:
         jobs = [_job(source, folder, suffix, extension, writable) for source in sources.values()]
-    targets = {_path_key(job.target) for job in jobs}
+    targets = {_path_key(target) for job in jobs for target in job.targets}
     kept = [job for job in jobs if sources[_path_key(job.source)].is_explicit or _path_key(job.source) not in targets]
     return _mark_conflicts(kept)
 
@@ -422,8 +427,7 @@ class _JobRunner:
 
     def _png_fallback(self, job: Job) -> tuple[Path, ...]:
         """Return the PNG path for results that the format cannot hold; empty if not available."""
-        target = job.target.with_suffix(".png")
-        return () if not job.allow_png or _path_key(target) in self.taken else (target,)
+        return tuple(target for target in job.targets[1:] if _path_key(target) not in self.taken)
 
     def _check_overwrite(self, target: Path) -> None:
         if not self.options.overwrite and target.exists():

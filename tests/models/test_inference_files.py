@@ -124,6 +124,14 @@ def test_plan_jobs_reports_skipped_kinds(tmp_path):
         assert messages == [f"{text} skipped: not supported" for text in expected]
 
 
+def test_plan_jobs_excludes_png_of_earlier_run(tmp_path):
+    plain(4, 5).convert("RGBA").save(tmp_path / "a.bmp", "PNG")  # BMP by its name: the result may become a PNG
+    for name in ("a_x2.png", "b_x2.png"):
+        plain(4, 5).save(tmp_path / name)
+    assert [job.source.name for job in plan_jobs([tmp_path], suffix="_x2")] == ["a.bmp", "b_x2.png"]
+    assert len(plan_jobs([tmp_path], suffix="_x2", ext="bmp")) == 3
+
+
 def test_plan_jobs_folder_without_images_reports_skipped_kinds(tmp_path):
     (tmp_path / "a.psd").touch()
     messages = []
