@@ -30,6 +30,9 @@ def run_driver(
     for program in (compiler, *emulator):
         if not shutil.which(program):
             pytest.skip(f"needs {program}")
+    check = [compiler, "-fopenmp", "-x", "c++", "-", "-o", str(folder / "check")]
+    if subprocess.run(check, input=b"int main() {}", capture_output=True).returncode:
+        pytest.skip(f"needs OpenMP for {compiler}")
     command = [compiler, "-std=c++17", "-fopenmp", *WARNINGS, *flags, str(DRIVER), "-o", str(folder / "driver")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
