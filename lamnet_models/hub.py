@@ -47,6 +47,8 @@ def push(source: str | os.PathLike, repository: str, *, license: str | None = No
     checkpoint = read_checkpoint(path)
     if license is None and path not in packaged_weights().values():
         raise ValueError(f"license must be set for {path}, such as {_LICENSE!r}, got None")
+    if repository.count("/") != 1:
+        raise HubError(f"repository must be ORGANIZATION/NAME, got {repository}")
     with TemporaryDirectory() as folder:
         write_folder(checkpoint, folder, repository, license or _LICENSE)
         try:
@@ -105,7 +107,7 @@ def _write_card(checkpoint: Checkpoint, repository: str, name: str, params: int,
     if isinstance(psnr, float):
         result = {
             "task": {"type": _TASK, "name": f"super-resolution ×{config['scale']}"},
-            "dataset": {"name": "held-out images", "type": "held-out"},
+            "dataset": {"name": _validation_images(training), "type": training.get("dataset", "held-out")},
             "metrics": [{"type": "psnr", "value": round(psnr, 2), "name": "PSNR on Y in dB"}],
         }
         card_metadata["model-index"] = [{"name": repository.partition("/")[2], "results": [result]}]
@@ -151,8 +153,13 @@ def _training(training: dict) -> list[tuple[str, str]]:
     ]
     rows += [("targets", text) for text in target_summaries(parts)]
     if isinstance(training.get("psnr"), float):
-        rows.append(("selected by", f"{training['psnr']:.2f} dB on the luma of held-out images"))
+        rows.append(("selected by", f"{training['psnr']:.2f} dB on the luma of {_validation_images(training)}"))
     return rows
+
+
+def _validation_images(training: dict) -> str:
+    dataset = training.get("dataset", "held-out")  # not recorded by earlier versions
+    return "held-out images" if dataset == "held-out" else dataset
 
 
 def _cell(text: str) -> str:

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -25,6 +26,7 @@ from lamnet_models import (
     save_checkpoint,
     upscale,
 )
+from lamnet_models.training import load_recipe
 
 COMMIT = "0" * 40
 
@@ -257,6 +259,18 @@ def test_model_card_contents(hub, file):
     assert config["pretrained_cfg"]["license"] == "cc-by-4.0"
 
 
+def test_model_card_names_validation_images(hub, file):
+    recipe = asdict(load_recipe("quick"))
+    for dataset, name in ((None, "held-out images"), ("held-out", "held-out images"), ("set5", "set5")):
+        recorded = {"dataset": dataset} if dataset else {}
+        metadata = {"recipe": recipe, "step": 1, "hours": 0.1, "hardware": "cpu", "psnr": 30.0, **recorded}
+        save_checkpoint(load_model(file), file, training=metadata)
+        push(file, "user/model", license="mit")
+        _, front, text = hub.repositories["user/model"]["README.md"].decode().split("---\n", 2)
+        assert yaml.safe_load(front)["model-index"][0]["results"][0]["dataset"]["name"] == name
+        assert f"selected by | 30.00 dB on the luma of {name} |" in text
+
+
 def test_push_packaged_weights(hub, image):
     push("lamnet_x3", "user/lamnet-x3", private=True)
     assert hub.private == {"user/lamnet-x3"}
@@ -285,6 +299,7 @@ def test_push_without_license_raises(hub, file):
         ("user/model", "wrong", "HF_TOKEN"),
         ("user/model", "", "HF_TOKEN"),
         ("some user/model", "secret", "ORGANIZATION/NAME"),
+        ("model", "secret", "ORGANIZATION/NAME"),
     ],
 )
 def test_push_errors(hub, file, monkeypatch, repository, token, message):
