@@ -165,8 +165,7 @@ def branch_state(recipe: Recipe, digest: str, images: int) -> dict[str, Any]:
     if state is None:
         raise TrainingError(f"decay_from: {trunk} has no saved state: wait for one, or send it SIGUSR1")
     if state["data"] != digest:
-        sources = ", ".join(recipe.data)
-        raise TrainingError(f"data must be the images that {trunk} was trained on, got other images: {sources}")
+        raise TrainingError(other_images(recipe, trunk))
     step, seconds = state["step"], state["seconds"]
     pixels = state.get("pixels", step * trunk_recipe.pixels_per_step)
     counters = {"step": step, "pixels": pixels, "seconds": seconds}
@@ -182,6 +181,12 @@ def branch_state(recipe: Recipe, digest: str, images: int) -> dict[str, Any]:
         "loss": (0.0, 0),
         "before": {"taken": f"decay from step {step:,} of {trunk.name}", "before": metadata},
     }
+
+
+def other_images(recipe: Recipe, run: Path) -> str:
+    """Return the error message for a state that was trained on other images or targets than the recipe's."""
+    sources = ", ".join(filter(None, (*recipe.data, recipe.targets)))
+    return f"data and targets must be those that {run} was trained on, got other images in {sources}"
 
 
 # Parts of a run: steps with the same settings
@@ -212,6 +217,34 @@ def part_metadata(state: dict[str, Any], images: int) -> dict[str, Any]:
         "hardware": state.get("hardware", "hardware not recorded"),
         **state["before"],
     }
+
+
+_FIXED_ON_RESUME = ("model", "model_args", "start", "init_from", "optimizer")
+_VALIDATION = ("valid", "valid_crop", "valid_degrade")
+
+
+def check_fixed_fields(state: dict[str, Any], recipe: Recipe, folder: Path) -> None:
+    """Check the fields that a resumed run cannot change.
+
+    Args:
+        state: State to resume from.
+        recipe: Recipe to resume with.
+        folder: Folder of the run.
+
+    Raises:
+        TrainingError: If one of them differs.
+    """
+    for name in _FIXED_ON_RESUME:
+        new = getattr(recipe, name)
+        old = state.get("recipe", {}).get(name, new)
+        if new != old:
+            raise TrainingError(f"{name} must be that of the run in {folder}, {old}, got {new}")
+
+
+def is_validated_alike(state: dict[str, Any], recipe: Recipe) -> bool:
+    """Return whether the PSNR in a state can be compared with that of the recipe's validation."""
+    old = state.get("recipe", {})
+    return all(old.get(name, getattr(recipe, name)) == getattr(recipe, name) for name in _VALIDATION)
 
 
 def begin_part(state: dict[str, Any], recipe: Recipe, images: int) -> dict[str, Any]:

@@ -69,8 +69,25 @@ def training_data(
     )
 
 
-def for_validation(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """Return the dataset with the crop and the degradations of the recipe's validation."""
+def validation_set(
+    recipe: Recipe, scale: int, held_out: Dataset | None, data_dir: str | os.PathLike | None = None
+) -> Dataset | None:
+    """Return the images that a run is validated on, with the recipe's crop and degradations.
+
+    Args:
+        recipe: Settings of the run.
+        scale: Upscaling factor.
+        held_out: Held-out images, used if the recipe names no dataset.
+        data_dir: Dataset root.
+
+    Raises:
+        DatasetError: If the recipe's dataset is not available.
+    """
+    dataset = held_out
+    if recipe.valid is not None:
+        dataset = open_dataset(recipe.valid, scale, data_dir, lr_border=recipe.lr_border)
+    if dataset is None:
+        return None
     return replace(dataset, crop=recipe.valid_crop, degradations=parse_degradations(recipe.valid_degrade))
 
 

@@ -13,14 +13,14 @@ import torch
 import yaml
 
 from ..checkpoint import read_checkpoint, save_checkpoint
-from ..data import Dataset, open_dataset
+from ..data import Dataset
 from ..errors import DatasetError, TrainingError, quantity
 from ..evaluation import Evaluation, evaluate
 from ..factory import published_name
 from ..filesystem import atomic_path
 from ..lamnet import LAMNet
 from .callbacks import read_log
-from .images import for_validation, training_data
+from .images import training_data, validation_set
 from .recipe import Recipe, load_recipe
 
 HALF_LIMIT = 0.005
@@ -28,6 +28,8 @@ HALF_LIMIT = 0.005
 
 _REPORTED = ("sample", "set5", "set14")
 _POINTS = 8
+_FILES = ("init_from", "decay_from", "targets")
+"""Recipe fields that name files of the run's machine."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def release(
     name = published_name(model)
     if name is None:
         raise TrainingError(f"run must be of one of the paper's models, got {run}: share its best.safetensors instead")
-    holdout_set = _holdout_set(recipe, model.scale)
+    holdout_set = _holdout_set(recipe, model.scale, data_dir)
     full, rounded = evaluate(model, holdout_set), evaluate(_round_to_half(model), holdout_set)
     half = full.psnr - rounded.psnr < HALF_LIMIT
     weights = output / f"{name}.{tag}.safetensors"
@@ -101,9 +103,11 @@ def release(
     return Release(weights, card, half, tuple(scores))
 
 
-def _holdout_set(recipe: Recipe, scale: int) -> Dataset:
-    _, dataset = training_data(recipe.data, scale, recipe.lr_border, recipe.holdout)
-    return for_validation(dataset or open_dataset(recipe.valid or "sample", scale), recipe)
+def _holdout_set(recipe: Recipe, scale: int, data_dir: str | os.PathLike | None) -> Dataset:
+    held_out = None
+    if recipe.valid is None:
+        _, held_out = training_data(recipe.data, scale, recipe.lr_border, recipe.holdout)
+    return validation_set(recipe, scale, held_out, data_dir)
 
 
 def _round_to_half(model: LAMNet) -> LAMNet:
@@ -120,7 +124,7 @@ def _strip_paths(training: dict[str, Any]) -> dict[str, Any]:
     """Return training metadata with paths reduced to file names."""
     recipe = dict(training["recipe"])
     recipe["data"] = [Path(source).name for source in recipe["data"]]
-    for field in ("init_from", "decay_from", "targets"):
+    for field in _FILES:
         if recipe.get(field):
             recipe[field] = Path(recipe[field]).name
     before = training.get("before")
@@ -169,8 +173,10 @@ def _card(
         label = ", ".join(filter(None, (dataset, degradations)))
         option = f" --degrade {degradations}" if degradations else ""
         lines.append(f"| {label} | {cells} | `lamnet eval {weights.stem} -d {dataset}{option}` |")
-    text = yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)
-    lines += ["", "Recipe of the last part, for `lamnet train recipe.yaml --data PHOTOS`:"]
+    files = [field for field in _FILES if recipe.get(field)]
+    without = f", without {' and '.join(f'`{field}`' for field in files)}," if files else ""
+    text = yaml.safe_dump(recipe | dict.fromkeys(files), sort_keys=False, default_flow_style=None, width=100)
+    lines += ["", f"Recipe of the last part{without} for `lamnet train recipe.yaml --data PHOTOS`:"]
     lines += ["", "```yaml", text.rstrip(), "```", ""]
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..checkpoint import save_checkpoint
-from ..data import Dataset, open_dataset
+from ..data import Dataset
 from ..errors import LAMNetError, TrainingError, one_line, quantity
 from ..evaluation import evaluate
 from ..factory import create_model
@@ -27,16 +27,19 @@ from .checkpointing import (
     begin_part,
     branch_recipe,
     branch_state,
+    check_fixed_fields,
     initialize_as_interpolation,
     initialize_from,
+    is_validated_alike,
     load_state,
     lock_folder,
+    other_images,
     part_metadata,
     save_state,
     set_random_state,
     write_state,
 )
-from .images import for_validation, open_store, training_data
+from .images import open_store, training_data, validation_set
 from .optimizer import EMA, create_optimizer, load_optimizer_state
 from .patches import degrade_patches, extract_patches, extract_targets, sample_patches, sample_textured_patches
 from .processes import SignalHandler, detect_lost_process, join_processes
@@ -99,6 +102,8 @@ class Trainer:
             raise TrainingError(f"the model must have in_chans=3 (RGB) for training, got in_chans={network.in_chans}")
         self.scale = network.scale
         state = load_state(folder / "states")
+        if state is not None:
+            check_fixed_fields(state, recipe, folder)
         train_set, holdout_set = training_data(recipe.data, self.scale, recipe.lr_border, recipe.holdout)
         self.valid_set = self._validation_set(holdout_set)
         self._open_images(train_set)
@@ -347,9 +352,16 @@ class Trainer:
                 self.callback.on_validation(validation)
                 self._log_event("validation", validation)
                 if best:
-                    self._best = result.psnr
-                    self._export("best", psnr=result.psnr)
+                    self._export_best(validation)
         self.accelerator.wait_for_everyone()
+
+    def _export_best(self, validation: Validation) -> None:
+        try:
+            self._export("best", psnr=validation.psnr, dataset=validation.dataset)
+        except OSError as error:
+            self.callback.on_message(f"the best weights were not saved ({error}); training continues")
+        else:
+            self._best = validation.psnr
 
     def _save(self, last: bool = False) -> None:
         """Save a state; ignore a failure unless it is the last state."""
@@ -412,21 +424,17 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state["data"] != self.store.digest:
-            sources = ", ".join(self.recipe.data)
-            raise TrainingError(
-                f"data must be the images that {self.folder} was trained on, got other images: {sources}"
-            )
-        optimizer = state.get("recipe", {}).get("optimizer", "adam")
-        if optimizer != self.recipe.optimizer:
-            raise TrainingError(
-                f"optimizer must be that of the run in {self.folder}, {optimizer}, got {self.recipe.optimizer}"
-            )
+            raise TrainingError(other_images(self.recipe, self.folder))
         state = begin_part(state, self.recipe, len(self.store.names))
         self.network.load_state_dict(state["model"])
         self.ema.model.load_state_dict(state["ema"])
         load_optimizer_state(self.optimizer, state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.step, self._seconds, self._best = state["step"], state["seconds"], state["best"]
+        for group in self.optimizer.param_groups:
+            group["betas"] = self.recipe.betas
+        if state["scaler"]:  # empty unless the precision was fp16
+            self.scaler.load_state_dict(state["scaler"])
+        self.step, self._seconds = state["step"], state["seconds"]
+        self._best = state["best"] if is_validated_alike(state, self.recipe) else None
         self.pixels = state.get("pixels", self.step * self.recipe.pixels_per_step)
         self._validated_at = tuple(state.get("validated", (self.step, self._seconds)))
         self._start = state.get("start", ZERO_COUNTERS)
@@ -451,15 +459,11 @@ class Trainer:
             )
 
     def _validation_set(self, holdout_set: Dataset | None) -> Dataset | None:
-        recipe = self.recipe
-        dataset = holdout_set
-        if recipe.valid is not None:
-            try:
-                dataset = open_dataset(recipe.valid, self.scale, lr_border=recipe.lr_border)
-            except LAMNetError as error:
-                self.callback.on_message(f"validation disabled: {error}")
-                return None
-        return dataset and for_validation(dataset, recipe)
+        try:
+            return validation_set(self.recipe, self.scale, holdout_set)
+        except LAMNetError as error:
+            self.callback.on_message(f"validation disabled: {error}")
+            return None
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator

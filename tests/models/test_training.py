@@ -1,5 +1,6 @@
 """Training units and short runs in this process."""
 
+import errno
 import json
 import math
 import shutil
@@ -12,19 +13,21 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 
+import lamnet_models
 from lamnet_models import TrainingError, create_model, load_model, save_checkpoint
 from lamnet_models.checkpoint import read_checkpoint
 from lamnet_models.data import open_dataset
 from lamnet_models.evaluation import evaluate
+from lamnet_models.names import packaged_weights
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
-from lamnet_models.training.callbacks import Log, plot, read_log
+from lamnet_models.training.callbacks import Log, NullCallback, plot, read_log
 from lamnet_models.training.checkpointing import (
     initialize_as_interpolation,
     initialize_from,
     load_state,
     save_state,
 )
-from lamnet_models.training.images import open_store, training_data
+from lamnet_models.training.images import open_store, training_data, validation_set
 from lamnet_models.training.optimizer import EMA, create_optimizer, load_optimizer_state
 from lamnet_models.training.patches import (
     PatchSamples,
@@ -42,7 +45,9 @@ from lamnet_models.training.release import (
     stages,
     target_summaries,
 )
+from lamnet_models.training.trainer import Trainer
 
+WEIGHTS = Path(lamnet_models.__file__).parent / "weights"
 TINY = {
     "model_args": {"embed_dim": 8, "num_blocks": 1, "depth": 1, "num_heads": 1},
     "data": ["sample"],
@@ -338,7 +343,7 @@ def test_train_outputs(tmp_path):
         "step_000000040.pt",
         "step_000000060.pt",
     ]
-    again = evaluate(load_model(tmp_path / "run/best.safetensors"), validation_set(), 2)
+    again = evaluate(load_model(tmp_path / "run/best.safetensors"), sample_crops(), 2)
     assert again.psnr == pytest.approx(result.best, abs=1e-6)
     metadata = read_checkpoint(tmp_path / "run/best.safetensors").training
     assert (metadata["step"], metadata["recipe"]["lr"], metadata["images"]) == (60, 2e-3, 4)
@@ -347,7 +352,7 @@ def test_train_outputs(tmp_path):
         train("quick", tmp_path / "run")
 
 
-def validation_set():
+def sample_crops():
     from dataclasses import replace
 
     return replace(open_dataset("sample", 2), crop=192)
@@ -439,7 +444,7 @@ def test_train_failed_validation(tmp_path, photos):
 
 def test_train_resume_other_images(tmp_path, photos):
     train(Recipe(**TINY), tmp_path / "run")
-    with pytest.raises(TrainingError, match="data must be"):
+    with pytest.raises(TrainingError, match="data and targets must be"):
         train(output=tmp_path / "run", resume=True, steps=9, data=[str(photos)])
 
 
@@ -518,6 +523,7 @@ def test_release_checkpoint_and_card(tmp_path, photos):
     assert "(held-out, jpeg=80)" in text
     assert "| LR pixels seen | 0.0 M + 0.0 M: 0.0 M in all |" in text
     assert "part 2 | lamnet_x3 (681 of 683 tensors from best.safetensors; random: upsample)" in text
+    assert "Recipe of the last part, without `init_from`, for `lamnet train" in text
     assert str(tmp_path) not in text
     assert str(tmp_path).encode() not in made.weights.read_bytes()
     sample = next(score for score in made.scores if score.dataset == "sample" and score.model != "bicubic")
@@ -531,6 +537,14 @@ def test_release_checkpoint_and_card(tmp_path, photos):
     train(Recipe(**TINY), tmp_path / "narrow", valid="sample")
     with pytest.raises(TrainingError, match="narrow"):
         release(tmp_path / "narrow", "x", tmp_path, about_data="")
+
+
+@pytest.mark.parametrize("name", packaged_weights())
+def test_card_recipe_names_no_files(tmp_path, name):
+    text = (WEIGHTS / f"{name}.md").read_text()
+    (tmp_path / "recipe.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert (recipe.init_from, recipe.decay_from, recipe.targets) == (None, None, None)
 
 
 @pytest.mark.parametrize("budget", [{"steps": 100}, {"minutes": 10}, {"pixels": 1e6}])
@@ -714,10 +728,59 @@ def test_create_optimizer_muon():
         assert ("momentum_buffer" in optimizer.state[parameter]) == is_matrix
 
 
-def test_train_resume_other_optimizer(tmp_path):
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"optimizer": "muon"}, r"optimizer must be .*adam"),
+        ({"model": "lamnet_x3"}, r"model must be .*lamnet_x2"),
+        ({"model_args": {"embed_dim": 16}}, r"model_args must be .*'embed_dim': 8"),
+        ({"init_from": "lamnet_x2"}, r"init_from must be .*None"),
+    ],
+)
+def test_train_resume_fixed_field(tmp_path, overrides, message):
     train(Recipe(**TINY), tmp_path / "run")
-    with pytest.raises(TrainingError, match=r"optimizer must be .*adam"):
-        train(Recipe(**TINY), tmp_path / "run", resume=True, optimizer="muon")
+    with pytest.raises(TrainingError, match=message):
+        train(Recipe(**TINY), tmp_path / "run", resume=True, **overrides)
+
+
+def test_train_resume_other_precision_and_betas(tmp_path):
+    train(Recipe(**TINY), tmp_path / "run")
+    trainer = Trainer(Recipe(**TINY, precision="fp16", betas=(0.5, 0.6)), tmp_path / "run", NullCallback())
+    assert trainer.scaler.is_enabled() or not torch.cuda.is_available()
+    assert trainer.optimizer.param_groups[0]["betas"] == (0.5, 0.6)
+
+
+def test_train_resume_other_validation_set(tmp_path, photos):
+    train(Recipe(**TINY), tmp_path / "run", valid="sample")  # noise has a lower PSNR
+    callback = Recorder()
+    result = train(output=tmp_path / "run", resume=True, callback=callback, steps=6, valid=str(photos), valid_crop=32)
+    assert [validation.best for validation in callback.validations] == [True]
+    assert result.best == callback.validations[0].psnr
+    training = read_checkpoint(tmp_path / "run/best.safetensors").training
+    assert (training["psnr"], training["dataset"]) == (result.best, "photos")
+
+
+def test_train_best_weights_not_saved(tmp_path, monkeypatch):
+    def save(model, path, **options):
+        if path.name == "best.safetensors" and not failed:
+            failed.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save_checkpoint(model, path, **options)
+
+    failed: list[Path] = []
+    monkeypatch.setattr("lamnet_models.training.trainer.save_checkpoint", save)
+    callback = Recorder()
+    result = train(Recipe(**TINY), tmp_path / "run", callback=callback, valid="sample", valid_every=2)
+    assert any("best weights were not saved" in message for message in callback.messages)
+    assert [validation.best for validation in callback.validations] == [True, True]
+    assert read_checkpoint(tmp_path / "run/best.safetensors").training["psnr"] == result.best
+
+
+def test_validation_set_of_recipe(photos):
+    _, held_out = training_data([str(photos)], 2, holdout=1)
+    assert validation_set(Recipe(steps=1), 2, held_out).name == "held-out"
+    assert validation_set(Recipe(steps=1, valid="sample"), 2, held_out).name == "sample"
+    assert validation_set(Recipe(steps=1), 2, None) is None
 
 
 def test_load_optimizer_state_strides():
@@ -804,7 +867,7 @@ def test_decay_branch_killed_before_recipe_saved(tmp_path, trunk):
         ({}, "budget"),
         ({"steps": 2, "lr": 1e-4}, "lr"),
         ({"steps": 2, "optimizer": "muon"}, "optimizer"),
-        ({"steps": 2, "data": ["PHOTOS"]}, "data must be"),
+        ({"steps": 2, "data": ["PHOTOS"]}, "data and targets must be"),
     ],
 )
 def test_decay_branch_invalid_overrides(tmp_path, trunk, photos, overrides, argument):
