@@ -221,7 +221,9 @@ def _write_animation(file: io.BufferedWriter, extension: str, frames: Frames, qu
     picture = next(frames.pictures)
     first = _rgba(picture, form)
     others = (_rgba(frame, form) for frame in frames.pictures)
-    options: dict[str, object] = {"duration": [round(duration) for duration in frames.durations]}
+    unit = 10 if form == "GIF" else 1  # milliseconds
+    ends = np.rint(np.cumsum((0, *frames.durations)) / unit) * unit  # so that rounding errors do not add up
+    options: dict[str, object] = {"duration": np.diff(ends).astype(int).tolist()}
     if form == "GIF":
         options["disposal"] = 2  # clear each frame: visible pixels may become transparent in the next one
     elif form == "WEBP":

@@ -49,6 +49,16 @@ def test_write_frames_animation_round_trip(tmp_path, animation, name):
         assert difference.mean() < {"a.gif": 4, "a.webp": 15, "a.png": 1e-9}[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.png", (17, 16, 17)), ("a.webp", (17, 16, 17)), ("a.gif", (20, 10, 20))]
+)
+def test_write_frames_keeps_total_duration(tmp_path, name, expected):
+    shown = (Picture(blocks(index)) for index in range(3))
+    write_frames(tmp_path / name, Frames(3, shown, (1000 / 60,) * 3))
+    frames, _ = pictures(tmp_path / name)
+    assert frames.durations == expected  # 50 ms in all
+
+
 def test_write_frames_gif_without_loop(tmp_path, animation):
     frames = [Image.fromarray(blocks(index)) for index in range(2)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=50)
