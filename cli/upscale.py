@@ -279,13 +279,23 @@ def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: Upscaler
 
 @contextmanager
 def _sink(path: Path | None) -> Iterator[BinaryIO]:
+    """Yield a stream to standard output, or to a file that keeps the frames before an ImageError."""
     if path is None:
         yield sys.stdout.buffer
         return
+    from lamnet_models import ImageError
     from lamnet_models.filesystem import atomic_path
 
+    failure = None
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        yield file
+        try:
+            yield file
+        except ImageError as error:
+            if not file.tell():
+                raise
+            failure = error
+    if failure:
+        raise failure
 
 
 def _print_result(result: Result, as_json: bool) -> None:

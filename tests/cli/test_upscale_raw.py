@@ -49,6 +49,15 @@ def test_raw_truncated_stream(pipe):
         assert value in result.stderr
 
 
+@pytest.mark.parametrize("frames", [0, FRAMES - 1])
+def test_raw_truncated_stream_to_file(pipe, tmp_path, frames):
+    size = WIDTH * HEIGHT * 3
+    result = pipe(video().tobytes()[: frames * size + 7], "--size", f"{WIDTH}x{HEIGHT}", "-o", str(tmp_path / "a.raw"))
+    assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+    expected = [("a.raw", 4 * frames * size)] if frames else []
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "match"),
     [
