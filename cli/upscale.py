@@ -272,7 +272,8 @@ def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: Upscaler
     task = progress.add_task("frames", total=None)
     with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter("always", RuntimeWarning)
-        upscale_raw(sys.stdin.buffer, sink, size, upscalers, lambda done, _: progress.update(task, completed=done))
+        source = sys.stdin.buffer.raw  # unbuffered, see upscale_raw
+        upscale_raw(source, sink, size, upscalers, lambda done, _: progress.update(task, completed=done))
     for message in dict.fromkeys(str(warning.message) for warning in recorded):
         print_note(message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -581,7 +582,8 @@ def upscale_raw(
     frames, regardless of the length of the video.
 
     Args:
-        source: Stream of input frames.
+        source: Stream of input frames. If an error ends the call, a daemon thread may still read one frame; use an
+            unbuffered stream if it may stall, as Python waits for the lock of a buffered one at exit.
         sink: Stream for output frames.
         size: Width and height of the input frames.
         upscalers: Networks and target size.
@@ -597,10 +599,10 @@ def upscale_raw(
     """
     width, height = size
     count = 0
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        pending_read, pending_write = reader.submit(_read_frame, source, height, width), None
+    with ThreadPoolExecutor(1, "write") as writer:
+        pending_read, pending_write = _start_read(source, height, width), None
         while len(data := pending_read.result()) == 3 * height * width:
-            pending_read = reader.submit(_read_frame, source, height, width)
+            pending_read = _start_read(source, height, width)
             pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
             upscaled = upscalers.run(pixels).image
             _wait(pending_write)
@@ -618,6 +620,20 @@ def upscale_raw(
     if not count:
         raise ImageError("the stream contains no frames")
     return count
+
+
+def _start_read(source: BinaryIO, height: int, width: int) -> Future:
+    """Read the next frame in a daemon thread, which does not delay the exit of the process if the stream stalls."""
+    future: Future = Future()
+
+    def read() -> None:
+        try:
+            future.set_result(_read_frame(source, height, width))
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=read, name="read", daemon=True).start()
+    return future
 
 
 def _read_frame(source: BinaryIO, height: int, width: int) -> bytearray:

@@ -1,9 +1,12 @@
 """``lamnet upscale -``: raw video, with and without ffmpeg."""
 
 import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ def pipe(tiny_model, monkeypatch, capsysbinary):
     """Function that upscales raw frames from standard input, in this process."""
 
     def run(data, *options):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
         with pytest.raises(SystemExit) as end:
             main(["upscale", "-", "-n", str(tiny_model), *options])
         return subprocess.CompletedProcess(options, end.value.code, *capsysbinary.readouterr())
@@ -76,6 +79,26 @@ def test_raw_empty_stream(pipe):
     result = pipe(b"", "--size", "4x4")
     assert (result.returncode, result.stdout) == (1, b"")
     assert b"frames" in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_raw_signal_while_input_stalls(tiny_model, tmp_path):
+    command = [sys.executable, "-m", "lamnet_cli", "upscale", "-", "--size", "160x120", "-n", tiny_model]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "-o", tmp_path / "a.raw"], **pipes) as process:
+        try:
+            process.stdin.write(bytes(160 * 120 * 3 + 7))
+            process.stdin.flush()
+            deadline = time.monotonic() + 120
+            while not sum(path.stat().st_size for path in tmp_path.iterdir()) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert len(list(tmp_path.iterdir())) == 1
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 130
+            assert b"rror" not in process.stderr.read()
+        finally:
+            process.kill()
+    assert not list(tmp_path.iterdir())
 
 
 def test_raw_ffmpeg(tiny_model, tmp_path):
