@@ -227,6 +227,7 @@ def upscale(
                 ext=ext,
                 recursive=recursive,
                 frames=frames,
+                skip_existing=skip_existing,
                 on_status=print_note,
             )
     except (ImageError, ValueError) as error:

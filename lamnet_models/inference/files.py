@@ -129,6 +129,7 @@ def plan_jobs(
     ext: str = "auto",
     recursive: bool = True,
     frames: bool = False,
+    skip_existing: bool = False,
     on_status: Callable[[str], None] | None = None,
 ) -> list[Job]:
     """Map input files to output paths, without opening any file.
@@ -145,6 +146,8 @@ def plan_jobs(
             format cannot be written (GIF) or cannot hold the result (transparency in a BMP, a side too long for WebP).
         recursive: Include subfolders.
         frames: Upscale all frames of multi-frame images, so that GIF files stay GIF.
+        skip_existing: Exclude existing results of other inputs even if an input names them, as ``*.jpg`` in a shell
+            does after an earlier run.
         on_status: Called with a message for each kind of file that is skipped in folders and patterns because it is not
             supported, such as ``"2 .psd files skipped: not supported"``.
 
@@ -180,9 +183,13 @@ def plan_jobs(
         jobs = [Job(source.path, target) for source in sources.values()]
     else:
         jobs = [_job(source, folder, suffix, extension, writable) for source in sources.values()]
-    targets = {_path_key(target) for job in jobs for target in job.targets}
-    kept = [job for job in jobs if sources[_path_key(job.source)].is_explicit or _path_key(job.source) not in targets]
-    return _mark_conflicts(kept)
+    results = {key for job in jobs for path in job.targets if (key := _path_key(path)) != _path_key(job.source)}
+
+    def is_kept(job: Job) -> bool:
+        key = _path_key(job.source)
+        return key not in results or (sources[key].is_explicit and not (skip_existing and job.source.exists()))
+
+    return _mark_conflicts([job for job in jobs if is_kept(job)])
 
 
 def _is_file(output: str | os.PathLike, inputs: Sequence[str | os.PathLike], writable: tuple[str, ...]) -> bool:

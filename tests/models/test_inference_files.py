@@ -132,6 +132,27 @@ def test_plan_jobs_excludes_png_of_earlier_run(tmp_path):
     assert len(plan_jobs([tmp_path], suffix="_x2", ext="bmp")) == 3
 
 
+def test_plan_jobs_skip_existing_excludes_explicit_results(tmp_path):
+    paths = [tmp_path / name for name in ("a.png", "a_x2.png", "a_x2_x2.png", "b.png")]
+    for path in paths:
+        plain(4, 5).save(path)
+    assert [job.source.name for job in plan_jobs(paths, suffix="_x2") if job.conflict] == ["a.png", "a_x2.png"]
+    jobs = plan_jobs(paths, suffix="_x2", skip_existing=True)
+    results = list(run_jobs(jobs, UpscalerPool(Greedy()), Options(skip_existing=True)))
+    assert [(result.source.name, result.skipped) for result in results] == [("a.png", True), ("b.png", False)]
+    (tmp_path / "a_x2.png").unlink()  # a named file that is missing stays an error
+    job, _ = plan_jobs(paths[:2], suffix="_x2", skip_existing=True)
+    assert "a_x2.png" in job.conflict
+
+
+@pytest.mark.parametrize("skip_existing", [False, True])
+def test_plan_jobs_result_that_replaces_its_source_fails(tmp_path, skip_existing):
+    plain(4, 5).save(tmp_path / "a.png")
+    for inputs in ([tmp_path], [tmp_path / "a.png"]):
+        (job,) = plan_jobs(inputs, suffix="", skip_existing=skip_existing)
+        assert "a.png" in job.conflict
+
+
 def test_plan_jobs_folder_without_images_reports_skipped_kinds(tmp_path):
     (tmp_path / "a.psd").touch()
     messages = []
