@@ -516,20 +516,16 @@ def _find_sources(
     Raises:
         ImageError: If a folder cannot be listed or contains no images.
     """
+    excluded = None if exclude is None else _path_key(exclude)
     for item in inputs:
         path = Path(item)
         sources: list[_Source] = []
         if path.is_dir():
-            sources = list(_walk(path, recursive, exclude, unsupported))
+            sources = list(_walk(path, recursive, excluded, unsupported))
             if not sources:
                 raise ImageError(f"{one_line(path)}: the folder contains no images")
         elif not path.exists() and any(character in str(path) for character in "*?["):
-            files = map(Path, sorted(glob.glob(str(path), recursive=True)))
-            sources = [
-                _Source(file, subfolder=_relative_to_pattern(file.parent, path))
-                for file in files
-                if _is_image(file, unsupported)
-            ]
+            sources = list(_match(path, excluded, unsupported))
         yield from sources or [_Source(path, is_explicit=True)]
 
 
@@ -538,9 +534,7 @@ def _path_key(path: Path) -> str:
     return os.path.normcase(os.path.realpath(path))
 
 
-def _walk(top: Path, recursive: bool, exclude: Path | None, unsupported: Counter[str]) -> Iterator[_Source]:
-    excluded = None if exclude is None or _path_key(exclude) == _path_key(top) else _path_key(exclude)
-
+def _walk(top: Path, recursive: bool, excluded: str | None, unsupported: Counter[str]) -> Iterator[_Source]:
     def fail(error: OSError) -> None:
         raise ImageError(f"{one_line(error.filename)}: cannot be listed ({error_reason(error)})") from None
 
@@ -549,18 +543,23 @@ def _walk(top: Path, recursive: bool, exclude: Path | None, unsupported: Counter
         folders[:] = [
             name
             for name in sorted(folders)
-            if recursive and not name.startswith(".") and not (excluded and _path_key(parent / name) == excluded)
+            if recursive and not name.startswith(".") and _path_key(parent / name) != excluded
         ]
         for name in sorted(names):
             if not name.startswith(".") and _is_image(parent / name, unsupported):
                 yield _Source(parent / name, subfolder=parent.relative_to(top))
 
 
-def _relative_to_pattern(folder: Path, pattern: Path) -> Path:
-    """Return a folder relative to the part of the pattern before the first wildcard."""
+def _match(pattern: Path, excluded: str | None, unsupported: Counter[str]) -> Iterator[_Source]:
     parts = pattern.parts[:-1]
     fixed = next((i for i, part in enumerate(parts) if any(character in part for character in "*?[")), len(parts))
-    return folder.relative_to(Path(*parts[:fixed]))
+    for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))):
+        subfolder = Path(*path.parts[fixed:-1])
+        matched = path.parents[: len(subfolder.parts)]
+        if any(folder.is_symlink() or _path_key(folder) == excluded for folder in matched):
+            continue
+        if _is_image(path, unsupported):
+            yield _Source(path, subfolder=subfolder)
 
 
 def _is_image(path: Path, unsupported: Counter[str]) -> bool:

@@ -1,6 +1,7 @@
 """Upscaling of files: what the results report."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -130,6 +131,28 @@ def test_plan_jobs_excludes_png_of_earlier_run(tmp_path):
         plain(4, 5).save(tmp_path / name)
     assert [job.source.name for job in plan_jobs([tmp_path], suffix="_x2")] == ["a.bmp", "b_x2.png"]
     assert len(plan_jobs([tmp_path], suffix="_x2", ext="bmp")) == 3
+
+
+def test_plan_jobs_pattern_excludes_output_folder(tmp_path):
+    for name in ("a.png", "sub/b.png", "out/a_x3.png", "out/sub/b_x3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        plain(4, 5).save(tmp_path / name)
+    out = tmp_path / "out"
+    for inputs in ([tmp_path], [tmp_path / "**/*.png"], [tmp_path / "*.png", tmp_path / "*/*.png"]):
+        jobs = plan_jobs(inputs, out, suffix="_x2")
+        assert [job.target for job in jobs] == [out / "a_x2.png", out / "sub/b_x2.png"]
+    assert len(plan_jobs([out / "**/*.png"], out, suffix="_x2")) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_plan_jobs_pattern_does_not_follow_links(tmp_path):
+    for name in ("in/a.png", "elsewhere/b.png"):
+        (tmp_path / name).parent.mkdir()
+        plain(4, 5).save(tmp_path / name)
+    link = tmp_path / "in/link"
+    link.symlink_to(tmp_path / "elsewhere")
+    assert [job.source.name for job in plan_jobs([tmp_path / "in/**/*.png"], suffix="_x2")] == ["a.png"]
+    assert [job.source.name for job in plan_jobs([link / "*.png"], suffix="_x2")] == ["b.png"]
 
 
 def test_plan_jobs_skip_existing_excludes_explicit_results(tmp_path):
