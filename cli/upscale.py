@@ -46,6 +46,23 @@ _HINTS = {
 """Advice on errors, by the option of the library that avoids them."""
 
 
+_IMAGE_OPTIONS = (
+    "suffix",
+    "ext",
+    "quality",
+    "metadata",
+    "background",
+    "frames",
+    "max_pixels",
+    "recursive",
+    "skip_existing",
+    "dry_run",
+    "report",
+    "as_json",
+)
+"""Parameters that do not apply to raw video."""
+
+
 class Backend(str, Enum):
     """Inference backend."""
 
@@ -61,6 +78,7 @@ class Metadata(str, Enum):
 
 
 def upscale(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -180,8 +198,9 @@ def upscale(
         raise typer.BadParameter(
             "raw video requires - as the only input and --size WIDTHxHEIGHT, such as --size 640x360"
         )
-    if is_raw and dry_run:
-        raise typer.BadParameter("--dry-run requires image files, got raw video")
+    for parameter in context.command.params if is_raw else ():
+        if parameter.name in _IMAGE_OPTIONS and context.get_parameter_source(parameter.name).name != "DEFAULT":
+            raise typer.BadParameter(f"{parameter.opts[0]} requires image files, got raw video")
     if report:
         check_output(report, overwrite=True)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns about recoverable defects

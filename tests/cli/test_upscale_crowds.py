@@ -143,11 +143,6 @@ def test_upscale_dry_run_agrees_with_run(lamnet, tmp_path, tiny_model, monkeypat
     assert done[0] == 1
 
 
-def test_upscale_dry_run_of_raw_video(lamnet):
-    code, _, err = lamnet("upscale", "-", "--size", "4x4", "--dry-run")
-    assert (code, "--dry-run" in err) == (2, True)
-
-
 def test_upscale_name_collision_fails_only_colliding_files(lamnet, tmp_path, tiny_model):
     for name in ("a.png", "a.jpg", "b.png", "c.png", "c_x2.png"):
         Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / name)

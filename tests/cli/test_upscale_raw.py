@@ -75,6 +75,28 @@ def test_raw_wrong_usage(lamnet, arguments, code, match):
     assert (result[0], result[1], match in result[2]) == (code, "", True)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--suffix=_a",
+        "--ext=auto",
+        "--quality=95",
+        "--metadata=strip",
+        "--background=white",
+        "--frames",
+        "--max-pixels=9",
+        "--recursive",
+        "--skip-existing",
+        "--dry-run",
+        "--report=a.jsonl",
+        "--json",
+    ],
+)
+def test_raw_image_option_is_wrong_usage(lamnet, option):
+    code, out, err = lamnet("upscale", "-", "--size", "4x4", option)
+    assert (code, out, f"{option.split('=')[0]} requires image files" in err) == (2, "", True)
+
+
 def test_raw_empty_stream(pipe):
     result = pipe(b"", "--size", "4x4")
     assert (result.returncode, result.stdout) == (1, b"")
