@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -86,9 +87,13 @@ def upscale(
         ),
     ],
     output: Annotated[
-        Path | None,
+        str | None,  # not Path, which drops the slash at the end of a folder
         typer.Option(
-            "--output", "-o", help="Output folder, or output file for one input.", show_default="the input's folder"
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Output folder, or output file for one input.",
+            show_default="the input's folder",
         ),
     ] = None,
     model: Annotated[
@@ -198,6 +203,8 @@ def upscale(
         raise typer.BadParameter(
             "raw video requires - as the only input and --size WIDTHxHEIGHT, such as --size 640x360"
         )
+    if output == "-" and not is_raw:
+        raise typer.BadParameter("-o - requires raw video (-): results of image files need a file or folder")
     for parameter in context.command.params if is_raw else ():
         if parameter.name in _IMAGE_OPTIONS and context.get_parameter_source(parameter.name).name != "DEFAULT":
             raise typer.BadParameter(f"{parameter.opts[0]} requires image files, got raw video")
@@ -270,7 +277,7 @@ def upscale(
         raise typer.Exit(1)
 
 
-def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: UpscalerPool, overwrite: bool) -> None:
+def _upscale_raw(size: tuple[int, int], output: str | None, upscalers: UpscalerPool, overwrite: bool) -> None:
     """Upscale raw frames from standard input to standard output or a file.
 
     Args:
@@ -281,16 +288,18 @@ def _upscale_raw(size: tuple[int, int], output: Path | None, upscalers: Upscaler
     """
     from lamnet_models.inference.files import upscale_raw
 
-    to_stdout = output is None or str(output) == "-"
-    if to_stdout and sys.stdout.isatty():
+    path = None if output in (None, "-") else Path(output)
+    if path is None and sys.stdout.isatty():
         raise typer.BadParameter(
             "refusing to write raw video to a terminal: pipe it to a program such as ffmpeg, or set -o FILE"
         )
-    if not to_stdout:
-        check_output(output, overwrite)
+    if path:
+        if output.endswith(("/", os.sep)):
+            raise typer.BadParameter(f"output must be a file, got the folder {output}")
+        check_output(path, overwrite)
     progress = progress_bar()
     task = progress.add_task("frames", total=None)
-    with progress, _sink(None if to_stdout else output) as sink, warnings.catch_warnings(record=True) as recorded:
+    with progress, _sink(path) as sink, warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter("always", RuntimeWarning)
         source = sys.stdin.buffer.raw  # unbuffered, see upscale_raw
         upscale_raw(source, sink, size, upscalers, lambda done, _: progress.update(task, completed=done))

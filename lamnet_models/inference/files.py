@@ -157,7 +157,7 @@ def plan_jobs(
 
     Raises:
         ImageError: If a folder contains no images, or the output is one file for several inputs or is the input.
-        ValueError: If ``ext`` or ``suffix`` is invalid.
+        ValueError: If ``ext`` or ``suffix`` is invalid, or a path is empty.
     """
     writable = tuple(dict.fromkeys((*WRITABLE, *FRAME_FORMATS))) if frames else WRITABLE
     extension = None if ext == "auto" else f".{ext.lower().removeprefix('.')}"
@@ -167,6 +167,8 @@ def plan_jobs(
         raise ValueError(f"ext must be one of auto, {', '.join(known[1:] for known in writable)}, got {ext!r}")
     if os.path.basename(suffix) != suffix:
         raise ValueError(f"suffix must not contain a path separator, got {suffix!r}")
+    if "" in (*inputs, output):
+        raise ValueError("inputs and output must be paths, got an empty string")
     folder = None if output is None else Path(output)
     sources: dict[str, _Source] = {}
     unsupported: Counter[str] = Counter()

@@ -99,6 +99,13 @@ def test_upscale_suffix_ext_json(lamnet, tmp_path, model, colors):
     assert Image.open(tmp_path / "one.jpg").format == "JPEG"
 
 
+@pytest.mark.parametrize("name", ["v1.5/", "res.png/"])
+def test_upscale_output_with_slash_is_a_folder(lamnet, tmp_path, model, colors, name):
+    Image.fromarray(colors[:6, :8]).save(tmp_path / "a.png")
+    assert lamnet("upscale", tmp_path / "a.png", "-n", model, "-o", f"{tmp_path}/{name}")[0] == 0
+    assert (tmp_path / name / "a_x2.png").is_file()
+
+
 def test_upscale_tiled(lamnet, tmp_path, model, colors):
     Image.fromarray(colors).save(tmp_path / "a.png")
     for tile in ("0", "16"):
@@ -162,6 +169,9 @@ def test_upscale_color_signaling(lamnet, tmp_path, model, colors):
         (["a.png", "-o", "a.png", "--overwrite"], 2, "a.png"),
         (["a.png", "b.bmp", "-o", "both.png"], 2, "folder"),
         (["empty"], 2, "empty"),
+        (["a.png", "-o", "-"], 2, "-o - requires raw video"),
+        ([""], 2, "empty string"),
+        (["a.png", "-o", ""], 2, "empty string"),
         ([], 2, "INPUT"),
         (["a.png", "--strength", "1.5"], 2, "--strength"),
         (["a.png", "--strength", "nan"], 2, "strength"),

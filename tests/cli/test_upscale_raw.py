@@ -97,6 +97,12 @@ def test_raw_image_option_is_wrong_usage(lamnet, option):
     assert (code, out, f"{option.split('=')[0]} requires image files" in err) == (2, "", True)
 
 
+def test_raw_output_with_slash_is_wrong_usage(pipe, tmp_path):
+    result = pipe(video().tobytes(), "--size", f"{WIDTH}x{HEIGHT}", "-o", f"{tmp_path}/a.raw/")
+    assert (result.returncode, b"must be a file" in result.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_raw_empty_stream(pipe):
     result = pipe(b"", "--size", "4x4")
     assert (result.returncode, result.stdout) == (1, b"")
