@@ -329,18 +329,21 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
 
 
 def _print_result(result: Result, as_json: bool) -> None:
+    from lamnet_models.errors import one_line
+
+    source, target = one_line(result.source), one_line(result.target)
     for note in _notes(result):
-        print_note(f"{result.source}: {note}")
+        print_note(f"{source}: {note}")
     if result.error:
         print_error(result.error + _hint(result.option))
     elif as_json:
         return
     elif result.skipped:
-        print(f"{result.source} → {result.target}  exists, skipped", flush=True)
+        print(f"{source} → {target}  exists, skipped", flush=True)
     else:
         tiling = {0: "", "exact": ", exact tiles"}.get(result.tile, f", tiles of {result.tile} pixels")
         frames = f", {result.frames} frames" if result.frames > 1 else ""
-        print(f"{result.source} → {result.target}  {result.size[0]}×{result.size[1]}{frames}{tiling}", flush=True)
+        print(f"{source} → {target}  {result.size[0]}×{result.size[1]}{frames}{tiling}", flush=True)
 
 
 def _notes(result: Result) -> tuple[str, ...]:

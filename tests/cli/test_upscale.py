@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -235,6 +236,15 @@ def test_upscale_jpeg_suggests_photo_weights(lamnet, tmp_path, photo_weights, co
         ["-s", "3"],
     ):
         assert lamnet(*command, *options)[::2] == (0, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a line break in a file name")
+def test_upscale_prints_names_in_one_line(lamnet, tmp_path, photo_weights, colors):
+    Image.fromarray(colors[:6, :8]).save(tmp_path / "a\nb.jpg", quality=72)
+    for options, notes in ((["--dry-run"], 1), ([], 1), (["--skip-existing"], 0)):
+        code, out, err = lamnet("upscale", tmp_path / "a\nb.jpg", *options)
+        assert (code, out.count("\n"), "a\\nb_x4.jpg" in out) == (0, 1, True)
+        assert (err.count("\n"), err.count("a\\nb.jpg: JPEG")) == (notes, notes)
 
 
 def test_upscale_wrong_scale(lamnet, tmp_path, model, colors):
