@@ -426,7 +426,7 @@ class _JobRunner:
         if problem:
             fallback = self._png_fallback(job)
             if not fallback:
-                raise _format_error(job, picture, problem)
+                raise _format_error(job, picture, problem, multi_frame)
             (target,) = fallback
             self._check_overwrite(target)
             self.taken.add(_path_key(target))
@@ -444,9 +444,9 @@ class _JobRunner:
             raise ImageError(f"{one_line(target)}: already exists", option="overwrite")
 
 
-def _format_error(job: Job, picture: Picture, problem: str) -> ImageError:
+def _format_error(job: Job, picture: Picture, problem: str, multi_frame: bool) -> ImageError:
     has_alpha = (FORMATS | FRAME_FORMATS)[job.target.suffix.lower()].alpha
-    option = None if picture.channels in (1, 3) or has_alpha else "background"
+    option = None if multi_frame or has_alpha or picture.channels in (1, 3) else "background"
     return ImageError(f"{one_line(job.target)}: {problem}; choose another format, such as png", option)
 
 

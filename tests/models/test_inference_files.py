@@ -215,6 +215,15 @@ def test_run_jobs_transparent_without_background(tmp_path):
     assert not result.target
 
 
+def test_run_jobs_transparent_animation_in_format_without_frames(tmp_path):
+    rgba(0).save(tmp_path / "a.png", save_all=True, append_images=[rgba(128)])
+    jobs = plan_jobs([tmp_path / "a.png"], suffix="_x2", ext="jpg", frames=True)
+    for background in (None, "white"):
+        (result,) = run_jobs(jobs, UpscalerPool(Greedy()), Options(frames=True, background=background))
+        assert "one image per file" in result.error
+        assert result.option is None
+
+
 def test_run_jobs_unspecified_format_with_opaque_alpha_or_background(tmp_path):
     suffixes = []
     for alpha, options in ((255, None), (0, None), (0, Options(background="red"))):
