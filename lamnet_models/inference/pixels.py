@@ -88,9 +88,9 @@ class Pixels:
         """Return a view of a slice of the channels."""
         return Pixels(self.data[:, part])
 
-    def split_channels(self) -> Pixels:
-        """Return a view with each channel as a separate image, (B·C, 1, H, W)."""
-        return Pixels(self.data.flatten(0, 1)[:, None])
+    def split_channels(self) -> list[Pixels]:
+        """Return views of the single channels, (B, 1, H, W) each."""
+        return [Pixels(channel) for channel in self.data.split(1, dim=1)]
 
     def repeat_channels(self, channels: int) -> Pixels:
         """Return a view of gray images repeated over ``channels`` channels."""

@@ -297,11 +297,10 @@ def estimate_memory(
     if channels in (2, 4) and channels != model.in_chans:
         buffers = batch * channels * pixels * _FLOAT  # filled-in colors, and alpha
         fill = batch * (5 * channels - 1) * pixels * _FLOAT  # measured
-    images = batch * channels if channels > model.in_chans == 1 else batch  # batch size of the network
-    row_bytes = images * model.in_chans * scale**2 * width * _FLOAT  # of the output, per input row
+    row_bytes = batch * model.in_chans * scale**2 * width * _FLOAT  # of the output, per input row
     pad = model.window.radius if is_exact else tile_pad
     sides = [min(side, tile + 2 * pad) if tile else side for side in (height, width)]
-    compute = _forward_memory(model, 1 if is_exact else images, *sides)
+    compute = _forward_memory(model, 1 if is_exact else batch, *sides)
     if is_exact:
         features = STORED_MAPS * model.num_features * pixels * model.mean.dtype.itemsize
     elif tile:

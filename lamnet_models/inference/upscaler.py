@@ -523,24 +523,24 @@ def _split_alpha(source: Pixels, out: Pixels, in_chans: int) -> list[tuple[Pixel
     """Return pairs of network input and output: color and, unless it is constant, alpha."""
     channels = source.shape[1]
     if channels == in_chans or channels in (1, 3):
-        return [_match_channels(source, out, in_chans)]
+        return _match_channels(source, out, in_chans)
     color, alpha = (slice(None, -1), slice(-1, None))
     alpha_values = source.channels(alpha).read()
     if bool((alpha_values == alpha_values.flatten()[0]).all()):
         out.data[:, alpha] = source.data[0, -1, 0, 0]
-        return [_match_channels(source.channels(color), out.channels(color), in_chans)]
+        return _match_channels(source.channels(color), out.channels(color), in_chans)
     filled = Pixels(fill_transparent(source.channels(color).read(), alpha_values))
     return [
-        _match_channels(filled, out.channels(color), in_chans),
-        _match_channels(source.channels(alpha), out.channels(alpha), in_chans),
+        *_match_channels(filled, out.channels(color), in_chans),
+        *_match_channels(source.channels(alpha), out.channels(alpha), in_chans),
     ]
 
 
-def _match_channels(source: Pixels, out: Pixels, in_chans: int) -> tuple[Pixels, Pixels]:
+def _match_channels(source: Pixels, out: Pixels, in_chans: int) -> list[tuple[Pixels, Pixels]]:
     channels = source.shape[1]
     if channels > in_chans:  # each channel as a separate image
-        return source.split_channels(), out.split_channels()
-    return (source, out) if channels == in_chans else (source.repeat_channels(in_chans), out.as_luma())
+        return list(zip(source.split_channels(), out.split_channels(), strict=True))
+    return [(source, out) if channels == in_chans else (source.repeat_channels(in_chans), out.as_luma())]
 
 
 @contextmanager

@@ -185,7 +185,17 @@ def test_upscale_gray_with_rgb_network_returns_luma():
 def test_upscale_rgb_with_gray_network_splits_channels():
     network = Nearest(in_chans=1)
     upscale(noise(4, 5, 3), network)
-    assert [tuple(x.shape) for x in network.seen] == [(3, 1, 4, 5)]
+    assert [tuple(x.shape) for x in network.seen] == [(1, 1, 4, 5)] * 3
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_upscale_batch_equals_single_images(in_chans, channels, memory_format):
+    images = torch.rand(2, channels, 5, 6, generator=torch.Generator().manual_seed(0))
+    network = Blur(in_chans=in_chans)
+    expected = torch.stack([upscale(image, network) for image in images])
+    torch.testing.assert_close(upscale(images.to(memory_format=memory_format), network), expected)
 
 
 def test_upscale_accepts_network_channel_count():
