@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 SSIM_WINDOW = 11
 """Side in pixels of SSIM's Gaussian window, the minimum image size."""
+
+_OVERSHOOT = 1  # of a network's output beyond [0, 1]; values in [0, 255] exceed it
 
 
 def rgb_to_y(image: np.ndarray) -> np.ndarray:
@@ -30,14 +33,16 @@ def psnr(image: np.ndarray | Tensor, reference: np.ndarray | Tensor, border: int
     """Return the peak signal-to-noise ratio in dB, infinite for equal images.
 
     Args:
-        image: SR image: an array (H, W) or (H, W, C) in [0, 255] of any type, or a tensor (C, H, W) in [0, 1], which is
-            clamped and rounded to 8 bits first. C is 1 (gray) or 3 (RGB); gray counts as three equal channels.
+        image: SR image: an array (H, W) or (H, W, C) in [0, 255] of any type, a uint8 tensor (C, H, W), or a
+            floating-point tensor (C, H, W) in [0, 1], which is clamped and rounded to 8 bits first. C is 1 (gray) or 3
+            (RGB); gray counts as three equal channels.
         reference: HR image of the same shape.
         border: Pixels cropped at each edge.
         channel: ``"y"``: luma; ``"rgb"``: all channels.
 
     Raises:
-        ValueError: If the shapes differ, the border leaves no pixels, or an argument is out of range.
+        ValueError: If the shapes differ, the border leaves no pixels, an argument is out of range, or values of a
+            floating-point tensor are below −1 or above 2.
     """
     image, reference = _prepare(image, reference, border, channel)
     with np.errstate(divide="ignore"):
@@ -89,7 +94,7 @@ def _prepare(
         raise ValueError(f"channel must be 'y' or 'rgb', got {channel!r}")
     if not isinstance(border, int) or border < 0:
         raise ValueError(f"border must be an integer of at least 0, got {border!r}")
-    pair = [to_uint8(item) if isinstance(item, Tensor) else np.asarray(item) for item in (image, reference)]
+    pair = [_to_array("image", image), _to_array("reference", reference)]
     if pair[0].shape != pair[1].shape:
         raise ValueError(f"image must have the shape of reference, {pair[1].shape}, got {pair[0].shape}")
     prepared = []
@@ -105,6 +110,22 @@ def _prepare(
         item = np.broadcast_to(item, (*item.shape[:2], 3))
         prepared.append(rgb_to_y(item) if channel == "y" else item.astype(np.float64))
     return prepared[0], prepared[1]
+
+
+def _to_array(name: str, image: np.ndarray | Tensor) -> np.ndarray:
+    """Return an image as an array in [0, 255], (H, W, C) if it is a tensor."""
+    if not isinstance(image, Tensor):
+        return np.asarray(image)
+    if image.dim() != 3 or 0 in image.shape:
+        raise ValueError(f"{name} must have shape (C, H, W), none of them 0, got {tuple(image.shape)}")
+    if image.dtype == torch.uint8:
+        return image.permute(1, 2, 0).cpu().numpy()
+    if not image.is_floating_point():
+        raise ValueError(f"{name} must be uint8 or floating-point in [0, 1] if it is a tensor, got {image.dtype}")
+    low, high = (bound.item() for bound in image.aminmax())
+    if not -_OVERSHOOT <= low <= high <= 1 + _OVERSHOOT:  # also rejects NaN
+        raise ValueError(f"{name} must have values in [0, 1], got values from {low:g} to {high:g}")
+    return to_uint8(image)
 
 
 @dataclass(frozen=True)

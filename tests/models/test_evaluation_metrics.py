@@ -62,6 +62,33 @@ def test_psnr_rounds_tensors(pair):
     tensors = [torch.from_numpy(item).permute(2, 0, 1) / 255 for item in pair]
     assert psnr(*tensors) == psnr(*pair)
     assert psnr(tensors[0] + 0.4 / 255, tensors[1]) == psnr(*pair)
+    overshooting = torch.where(tensors[1] == 1, 1.3, tensors[1])
+    assert psnr(overshooting, tensors[1]) == math.inf
+
+
+def test_metrics_uint8_tensors(pair):
+    tensors = [torch.from_numpy(item).permute(2, 0, 1) for item in pair]
+    assert psnr(*tensors) == psnr(*pair)
+    assert ssim(tensors[0], tensors[1] / 255) == ssim(*pair)
+
+
+@pytest.mark.parametrize("name", ["image", "reference"])
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (torch.zeros(1, 3, 16, 16), "shape"),
+        (torch.zeros(16, 16), "shape"),
+        (torch.zeros(3, 0, 16), "shape"),
+        (torch.zeros(3, 16, 16, dtype=torch.int64), "uint8"),
+        (torch.full((3, 16, 16), 255.0), "values"),
+        (torch.full((3, 16, 16), math.nan), "values"),
+    ],
+)
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_metrics_invalid_tensors(metric, tensor, reason, name):
+    images = {"image": torch.zeros(3, 16, 16), "reference": torch.zeros(3, 16, 16), name: tensor}
+    with pytest.raises(ValueError, match=f"^{name} must .*{reason}"):
+        metric(**images)
 
 
 @pytest.mark.parametrize(
