@@ -33,18 +33,19 @@ def prepare_input(
     side: int,
     at: tuple[int, int] | None = None,
     downscale: bool = True,
-) -> np.ndarray:
+) -> tuple[np.ndarray, Box]:
     """Crop a photograph and downscale it to a network's input.
 
     Args:
         photo: An image file, the name of a sample photograph, or (H, W, 3) uint8.
         scale: The network's scale factor.
         side: Width and height in pixels of the input, limited by the photograph.
-        at: Column and row of its center, in the photograph's pixels; by default the region with most fine structure.
+        at: Column and row of its center, in the photograph's pixels, as far as the borders permit; by default the
+            region with most fine structure.
         downscale: Whether to downscale the photograph by ``scale`` first, as in training.
 
     Returns:
-        (H, W, 3) uint8.
+        The input, (H, W, 3) uint8, and the part of the photograph that it shows.
 
     Raises:
         ImageError: If the photograph cannot be read, or has less than 16×16 pixels after downscaling.
@@ -67,8 +68,9 @@ def prepare_input(
         left, top = at[0] - size[0] // 2, at[1] - size[1] // 2
     left = min(max(left, 0), width - size[0]) // factor * factor
     top = min(max(top, 0), height - size[1]) // factor * factor
-    crop = np.ascontiguousarray(Box(left, top, *size).crop(image))
-    return imresize(crop, 1 / scale) if downscale else crop
+    box = Box(left, top, *size)
+    crop = np.ascontiguousarray(box.crop(image))
+    return imresize(crop, 1 / scale) if downscale else crop, box
 
 
 def to_tensor(pixels: np.ndarray, model: nn.Module) -> Tensor:
@@ -379,9 +381,10 @@ def explain(
             networks, which have random weights.
         scale: Scale factor of networks without attribute ``scale``.
         side: Width and height in LR pixels of the input for the attribution.
-        at: Column and row of its center, in the photograph's pixels; by default the region with most fine structure.
+        at: Column and row of the photograph's pixel to explain; by default the center of the region with most fine
+            structure.
         downscale: Whether to downscale the photograph by the scale first, as in training.
-        patch: Side in SR pixels of the attributed patch at the center of the output.
+        patch: Side in SR pixels of the attributed patch around this pixel.
         steps: Intervals of the integration path.
         samples: Number of crops over which the receptive field is averaged.
         on_status: Called with status lines.
@@ -403,10 +406,8 @@ def explain(
         network = with_scale(resolve_model(model) if trained else open_network(model, scale), scale)
         name = type(network).__name__ if isinstance(model, nn.Module) else Path(model).name
         on_model_status = on_status and (lambda text, name=name: on_status(f"{name}: {text}"))
-        image = prepare_input(pixels, network.scale, side, at, downscale)
-        height, width = (network.scale * length for length in image.shape[:2])
-        across, down = min(patch, width), min(patch, height)
-        box = Box((width - across) // 2, (height - down) // 2, across, down)
+        image, region = prepare_input(pixels, network.scale, side, at, downscale)
+        box = _patch(region, at, patch, 1 if downscale else network.scale)
         explained.append(
             NetworkExplanation(
                 name,
@@ -420,6 +421,24 @@ def explain(
     return Explanation(tuple(explained))
 
 
+def _patch(region: Box, at: tuple[int, int] | None, side: int, ratio: int) -> Box:
+    """Return the patch around a pixel of a photograph, or its region's center, in SR pixels of the region.
+
+    Args:
+        region: Part of the photograph that the network sees.
+        at: Column and row of the pixel in the photograph; None: the center of the region.
+        side: Width and height in SR pixels of the patch, limited by the region.
+        ratio: SR pixels per pixel of the photograph.
+    """
+    column, row = at or (region.left + region.width // 2, region.top + region.height // 2)
+    width, height = min(side, ratio * region.width), min(side, ratio * region.height)
+    left = ratio * (column - region.left) + (ratio - width) // 2
+    top = ratio * (row - region.top) + (ratio - height) // 2
+    left = min(max(left, 0), ratio * region.width - width)
+    top = min(max(top, 0), ratio * region.height - height)
+    return Box(left, top, width, height)
+
+
 def _random_crops(pixels: np.ndarray, network: nn.Module, downscale: bool, samples: int) -> list[Tensor]:
     """Return crops of a photograph at random positions with a fixed seed."""
     generator = np.random.default_rng(0)
@@ -428,7 +447,7 @@ def _random_crops(pixels: np.ndarray, network: nn.Module, downscale: bool, sampl
     factor = network.scale if downscale else 1
     centers = [(min(x, width // factor * factor - 1), min(y, height // factor * factor - 1)) for x, y in centers]
     return [
-        to_tensor(prepare_input(pixels, network.scale, FIELD_SIDE, center, downscale), network) for center in centers
+        to_tensor(prepare_input(pixels, network.scale, FIELD_SIDE, center, downscale)[0], network) for center in centers
     ]
 
 

@@ -356,7 +356,7 @@ def figure9(
     for group in groups:
         if group not in heads:
             raise ValueError(f"groups must be from 1 to {len(heads)}, got {group}")
-    crop = prepare_input(image, network.scale, SIDE)
+    crop, _ = prepare_input(image, network.scale, SIDE)
     pixels = _extremes(crop, attentions[0].window.radius) if pixels is None else list(pixels)
     for column, row in pixels:
         if not (0 <= column < crop.shape[1] and 0 <= row < crop.shape[0]):
@@ -476,7 +476,7 @@ def figure10(
     modules = [feed_forwards(network)[layer - 1] for layer in chosen]
     if not isinstance(modules[0], DGFN):
         raise ModelError(f"model must have DGFN feed-forward networks for figure 10, got {model}")
-    crop = prepare_input(image, network.scale, SIDE)
+    crop, _ = prepare_input(image, network.scale, SIDE)
     if on_status:
         on_status(f"running {model}")
     features = capture_inputs(network, modules, to_tensor(crop, network))

@@ -86,12 +86,16 @@ def test_gini():
 
 def test_prepare_input():
     image = photo()
-    assert prepare_input(image, 2, 16).shape == (16, 16, 3)
-    assert prepare_input(image, 2, 100).shape == (40, 48, 3)
-    assert np.array_equal(prepare_input(image, 2, 16, (50, 41), downscale=False), image[33:49, 42:58])
-    corner = prepare_input(image, 4, 16, (95, 79), downscale=False)
-    assert np.array_equal(corner, image[64:80, 80:96])
-    assert prepare_input("chelsea", 4, 32).shape == (32, 32, 3)
+    assert prepare_input(image, 2, 16)[0].shape == (16, 16, 3)
+    whole, region = prepare_input(image, 2, 100)
+    assert (whole.shape, region) == ((40, 48, 3), Box(0, 0, 96, 80))
+    crop, region = prepare_input(image, 2, 16, (50, 41), downscale=False)
+    assert region == Box(42, 33, 16, 16)
+    assert np.array_equal(crop, region.crop(image))
+    corner, region = prepare_input(image, 4, 16, (95, 79), downscale=False)
+    assert region == Box(80, 64, 16, 16)
+    assert np.array_equal(corner, region.crop(image))
+    assert prepare_input("chelsea", 4, 32)[0].shape == (32, 32, 3)
     with pytest.raises(ImageError, match=r"128×128 .*96×80"):
         prepare_input(image, 8, 16)
     with pytest.raises(ValueError, match=r"^at .*96×80 .*96,0"):
@@ -137,6 +141,21 @@ def test_explain_networks(tmp_path):
         result.draw(tmp_path / f"explained.{suffix}")
     with Image.open(tmp_path / "explained.png") as picture:
         assert picture.width > 500
+
+
+@pytest.mark.parametrize(
+    ("at", "side", "downscale", "corner"),
+    [
+        ((10, 70), 64, True, (2, 62)),  # the whole photograph; SR pixels are its pixels
+        ((10, 70), 96, False, (13, 133)),  # two SR pixels per pixel
+        ((95, 0), 24, True, (32, 0)),  # of 48×48 SR pixels from column 48
+        ((95, 79), 24, False, (32, 32)),
+        ((48, 40), 24, True, (16, 16)),
+    ],
+)
+def test_explain_patch_is_around_point(at, side, downscale, corner):
+    result = explain(photo(), [tiny()], side=side, at=at, downscale=downscale, steps=1, samples=1)
+    assert result.networks[0].attribution.patch == Box(*corner, 16, 16)
 
 
 @pytest.mark.parametrize(
