@@ -22,6 +22,7 @@ from ..image_io.picture import from_pillow, to_pillow
 from ..inference.files import Job, Result, run_jobs
 from ..inference.tiling import Progress
 from ..inference.upscaler import UpscalerPool
+from ..integrations.onnxruntime import OnnxNetwork
 from ..lamnet import LAMNet
 
 PREVIEW_SIDE = 4096
@@ -65,7 +66,8 @@ class UpscaleService:
 
     def __init__(self, folder: Path, device: str = "auto", precision: str = "auto") -> None:
         self._folder = folder
-        self._device = resolve_device(device)
+        resolve_device(device)  # raises
+        self._device = device
         self._precision = precision
         self._open = lru_cache(_MAX_NETWORKS)(self._open_upscalers)
 
@@ -82,7 +84,8 @@ class UpscaleService:
         network = resolve_model(model, strength=strength)
         # Exact tiles give the result of the whole image, with frequent progress updates at which it can be cancelled.
         tile = "exact" if isinstance(network, LAMNet) else "auto"
-        return UpscalerPool(network, tile=tile, device=self._device, precision=self._precision)
+        device = self._device if isinstance(network, OnnxNetwork) else resolve_device(self._device)
+        return UpscalerPool(network, tile=tile, device=device, precision=self._precision)
 
     def preview(self, source: Path) -> tuple[Picture, Path]:
         """Read an uploaded file; return the image and a preview file for browsers.

@@ -20,6 +20,7 @@ from ..exporting import to_onnxruntime
 from ..factory import create_model, resolve_model
 from ..image_io import Picture
 from ..image_io.picture import from_pillow, to_pillow
+from ..integrations.onnxruntime import OnnxNetwork
 from ..lamnet import LAMNet
 from ..names import (
     check_weights,
@@ -152,8 +153,8 @@ class Upscaler:
             the result of the whole image, see ``forward_exact``; ``"auto"``: the whole image if memory allows,
             otherwise exact tiles for LAMNet and tiles of 256 for other networks.
         tile_pad: Pixels of padding around a tile.
-        device: Device to move the network to. ``"auto"``: the current device of a network passed as a module; otherwise
-            the first available of CUDA, MPS and CPU.
+        device: Device to move the network to. ``"auto"``: the CPU for ONNX Runtime; the current device of a network
+            passed as a module; otherwise the first available of CUDA, MPS and CPU.
         precision: ``"fp32"``, or ``"fp16"`` or ``"bf16"`` by autocast; tiles with non-finite results are recomputed in
             float32, with a warning. ``"auto"``: fp16 for 8-bit images on CUDA, otherwise fp32. fp16, and bf16 on
             CPUs, resolve about a tenth of an 8-bit level, bf16 on GPUs about one.
@@ -162,7 +163,8 @@ class Upscaler:
             files; the returned array may be mapped from such a file, which is deleted with it. None: the free memory.
         compile: Compile the network in place, see ``compile_network``. This takes about half a minute and pays off for
             many or large images.
-        backend: Inference backend: ``"torch"``, or ``"onnxruntime"`` on the CPU in float32.
+        backend: Inference backend: ``"torch"``, or ``"onnxruntime"`` on the CPU in float32, which also runs exported
+            files (``.onnx``).
 
     Attributes:
         model: The network.
@@ -192,7 +194,6 @@ class Upscaler:
     ) -> None:
         self.max_memory = _check_options(tile, tile_pad, device, precision, max_memory, compile, backend)
         is_module = isinstance(model, nn.Module)
-        target_device = None if is_module and device == "auto" else resolve_device(device)
         source = default_model_for_scale(scale or 4) if model is None else model
         network = resolve_model(source, weights=weights, strength=strength)
         if backend == "onnxruntime":
@@ -203,15 +204,18 @@ class Upscaler:
             )
         if tile == "exact" and not isinstance(network, LAMNet):
             raise ValueError("tile must be a number of pixels for networks other than LAMNet, got 'exact'")
-        if target_device is None:
-            target_device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        self.model = network.to(target_device)
+        if isinstance(network, OnnxNetwork):
+            _check_onnx_options(device, precision, compile)
+            device = "cpu"
+        elif is_module and device == "auto":
+            device = next((parameter.device for parameter in network.parameters()), "cpu")
+        self.device = resolve_device(device)
+        self.model = network.to(self.device)
         if compile:
             compile_network(self.model)
         self.scale: int = network.scale
-        self.device = target_device
         self._precision = precision
-        self._planner = TilePlanner(self.model, target_device, tile, tile_pad, self.max_memory)
+        self._planner = TilePlanner(self.model, self.device, tile, tile_pad, self.max_memory)
         _check_max_memory(self._planner, max_memory)
 
     def __call__(self, image: ImageT, *, progress: Progress | None = None) -> ImageT:
@@ -502,16 +506,19 @@ def _check_options(
         raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    needs_torch = compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32")
-    if backend == "onnxruntime" and needs_torch:
-        raise ValueError(
-            "backend 'onnxruntime' runs on the CPU in float32 and does not support device, precision and compile; "
-            "omit them"
-        )
-    if backend == "onnxruntime" and tile == "exact":
-        raise ValueError("tile must be a number of pixels with backend 'onnxruntime', got 'exact'")
+    if backend == "onnxruntime":
+        _check_onnx_options(device, precision, compile)
+        if tile == "exact":
+            raise ValueError("tile must be a number of pixels with backend 'onnxruntime', got 'exact'")
     resolve_device(device)
     return None if max_memory is None else parse_memory(max_memory)
+
+
+def _check_onnx_options(device: torch.device | str, precision: str, compile: bool) -> None:
+    if compile or str(device) not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+        raise ValueError(
+            "ONNX Runtime runs on the CPU in float32 and does not support device, precision and compile; omit them"
+        )
 
 
 def _check_max_memory(planner: TilePlanner, max_memory: int | str | None) -> None:

@@ -83,7 +83,7 @@ def test_upscale_onnxruntime(lamnet, tmp_path, file, photo):
 
 @pytest.mark.parametrize("option", [["--device", "cuda"], ["--precision", "fp16"], ["--compile"]])
 def test_upscale_onnxruntime_unsupported_option(lamnet, file, photo, option):
-    assert_one_line_error(lamnet("upscale", photo, "-n", file, "--backend", "onnxruntime", *option), 2, "onnxruntime")
+    assert_one_line_error(lamnet("upscale", photo, "-n", file, "--backend", "onnxruntime", *option), 2, "ONNX Runtime")
 
 
 def test_upscale_onnxruntime_missing(lamnet, file, photo, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 
 import lamnet_models
 from lamnet_models import CheckpointError, ExportError, LAMNet, LAMNetError, Upscaler, export
+from lamnet_models.app.service import UpscaleService
 from lamnet_models.benchmarking import bench
 from lamnet_models.exporting import FORMATS, SIZES, TOLERANCES
 
@@ -231,6 +232,31 @@ def test_exported_file_as_model(tmp_path, small):
         Upscaler(tmp_path / "a.onnx", tile="exact")
     half = to_onnxruntime(small, half=True)
     assert half(torch.rand(1, 3, 5, 5)).dtype == torch.float32
+
+
+def test_onnxruntime_ignores_accelerator(tmp_path, small, monkeypatch):
+    def resolve_device(device):
+        return torch.device("cuda" if device == "auto" else device)
+
+    for module in ("lamnet_models.inference.upscaler", "lamnet_models.app.service"):
+        monkeypatch.setattr(f"{module}.resolve_device", resolve_device)
+    export(small, tmp_path / "a.onnx")
+    lamnet_models.save_checkpoint(small, tmp_path / "a.safetensors")
+    upscalers = (
+        Upscaler(tmp_path / "a.onnx"),
+        Upscaler(tmp_path / "a.safetensors", backend="onnxruntime"),
+        UpscaleService(tmp_path).upscalers(tmp_path / "a.onnx").for_size(9, 8),
+    )
+    for upscaler in upscalers:
+        assert upscaler.device == torch.device("cpu")
+        assert upscaler.run(np.zeros((9, 8, 3), np.uint8)).precision == "fp32"
+
+
+@pytest.mark.parametrize("option", [{"device": "meta"}, {"precision": "fp16"}, {"compile": True}])
+def test_onnx_file_unsupported_option(tmp_path, small, option):
+    export(small, tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match="ONNX Runtime"):
+        Upscaler(tmp_path / "a.onnx", **option)
 
 
 def test_load_onnx_invalid_files_raise(tmp_path, small):
