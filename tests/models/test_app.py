@@ -77,6 +77,21 @@ def test_new_folder_deletes_only_expired_folders(service, upload, model, tmp_pat
     assert source.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "file_format", "result"),
+    [
+        ("a.jfif", "JPEG", "a_x2.jpg"),
+        ("a.JPE", "JPEG", "a_x2.jpg"),
+        ("a.dib", "BMP", "a_x2.bmp"),
+        ("a.PNG", "PNG", "a_x2.PNG"),
+        ("a.gif", "GIF", "a_x2.png"),
+    ],
+)
+def test_upscale_auto_ext_keeps_format(service, model, tmp_path, name, file_format, result):
+    Image.new("RGB", (8, 6)).save(tmp_path / name, file_format)
+    assert upscale_upload(tmp_path / name, tmp_path, service.upscalers(model)).target.name == result
+
+
 @pytest.mark.parametrize("name", ["pages.tif", "frames.gif", "frames.png", "alpha.png"])
 def test_errors_name_no_option(service, model, tmp_path, name):
     images = [Image.new("RGBA" if name == "alpha.png" else "RGB", (8, 6), value) for value in ("red", "#0000", "blue")]
