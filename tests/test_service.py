@@ -1,5 +1,6 @@
 """End-to-end tests of the service in ``examples/service``."""
 
+import asyncio
 import base64
 import importlib
 import io
@@ -20,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lamnet_models import LAMNet, Upscaler, export
+from lamnet_models import ImageError, LAMNet, Upscaler, export
 from lamnet_models.data.catalog import sample_path
 from lamnet_models.image_io import Picture, read_image, write_image
 
@@ -189,6 +190,56 @@ def test_queue_limit_and_disconnect(service, tmp_path):
     for thread in clients:
         thread.join(DEADLINE)
     wait_until_idle(service)
+
+
+def test_upscale_disconnected_while_queued(tmp_path, monkeypatch):
+    for module in ("fastapi", "python_multipart", "uvicorn"):
+        pytest.importorskip(module)
+    monkeypatch.syspath_prepend(str(SERVICE.parent))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    create_app = importlib.import_module("service").create_app
+    names, first_may_finish = [], threading.Event()
+
+    def upscale(source, *_):
+        names.append(source.name)
+        assert first_may_finish.wait(DEADLINE)
+        raise ImageError("upscaled")
+
+    monkeypatch.setattr("work.upscale_upload", upscale)
+    app = create_app(None, max_bytes=1000, max_pending=4)
+
+    def post(name, disconnect):
+        form = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n\r\n--x--\r\n'.encode()
+        headers = [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"%d" % len(form))]
+        scope = {"type": "http", "method": "POST", "path": "/upscale", "query_string": b"", "headers": headers}
+        received, sent = [{"type": "http.request", "body": form}], []
+
+        async def receive():
+            if not received:
+                await disconnect.wait()
+            return received.pop() if received else {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        async def status():
+            await app(scope, receive, send)
+            return sent[0]["status"]
+
+        return asyncio.create_task(status())
+
+    async def run():
+        disconnects = [asyncio.Event() for _ in range(2)]
+        first = post("first.png", disconnects[0])
+        while not (names or first.done()):
+            await asyncio.sleep(0.01)
+        disconnects[1].set()
+        assert await asyncio.wait_for(post("second.png", disconnects[1]), DEADLINE) == 499
+        first_may_finish.set()
+        assert await asyncio.wait_for(first, DEADLINE) == 422
+
+    asyncio.run(run())
+    assert names == ["first.png"]
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "broken.onnx", "lamnet_x5"])

@@ -42,8 +42,7 @@ async def archive(worker: Worker, sources: Sequence[Path], ext: str) -> AsyncIte
     with zipfile.ZipFile(out, "w") as package:  # stored: images are compressed already
         for number, source in enumerate(sources, start=1):
             try:
-                async with aclosing(worker.run(source, source.parent, ext)) as events:
-                    (result,) = [event async for event in events if isinstance(event, Result)]
+                result = await worker.result(source, source.parent, ext)
             except LAMNetError as error:
                 errors.append(str(error))
                 continue

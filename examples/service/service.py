@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import uvicorn
@@ -95,16 +96,13 @@ def create_app(upscalers: UpscalerPool, *, max_bytes: int, max_pending: int) -> 
         folder, (source,) = save([file])
         clean = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
         try:
-            async with aclosing(worker.run(source, source.parent, ext)) as events:
-                async for event in events:
-                    if isinstance(event, Result):
-                        return FileResponse(event.target, filename=event.target.name, background=clean)
-                    if await request.is_disconnected():
-                        break
+            result = await _unless_disconnected(request, worker.result(source, source.parent, ext))
         except BaseException:
             await clean()
             raise
-        return Response(status_code=499, background=clean)  # the client has disconnected
+        if result is None:
+            return Response(status_code=499, background=clean)  # the client has disconnected
+        return FileResponse(result.target, filename=result.target.name, background=clean)
 
     @app.post("/batch")
     async def batch(files: list[UploadFile], ext: Ext = "auto") -> Response:
@@ -120,6 +118,19 @@ def create_app(upscalers: UpscalerPool, *, max_bytes: int, max_pending: int) -> 
         return StreamingResponse(_with_cleanup(lines, folder), media_type="application/x-ndjson")
 
     return app
+
+
+async def _unless_disconnected(request: Request, job: Coroutine[Any, Any, Result]) -> Result | None:
+    """Return the result of a job, or cancel it and return None if the client disconnects before."""
+    task = asyncio.create_task(job)
+    disconnect = asyncio.create_task(request.receive())  # the body has been read: only the disconnect can follow
+    try:
+        await asyncio.wait([task, disconnect], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        disconnect.cancel()
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _with_cleanup(chunks: AsyncIterator[bytes], folder: Path) -> AsyncIterator[bytes]:

@@ -53,12 +53,12 @@ class Worker:
 
         def work() -> Result | None:
             with contextlib.suppress(_CancelledError):
-                if not cancelled.is_set():
-                    return upscale_upload(source, folder, self.upscalers, ext, on_progress)
+                return upscale_upload(source, folder, self.upscalers, ext, on_progress)
             return None
 
         self.pending += 1
-        future = loop.run_in_executor(self._executor, work)
+        job = self._executor.submit(work)
+        future = asyncio.wrap_future(job)
         future.add_done_callback(lambda _: events.put_nowait(None))
         try:
             while (event := await events.get()) is not None:
@@ -66,9 +66,24 @@ class Worker:
             yield future.result()
         finally:
             cancelled.set()
+            job.cancel()  # if it is queued
             with anyio.CancelScope(shield=True):  # the folder is in use until the thread stops
                 await asyncio.wait([future])
             self.pending -= 1
+
+    async def result(self, source: Path, folder: Path, ext: str) -> Result:
+        """Return the result of a job, which is cancelled with this call.
+
+        Args:
+            source: Input image.
+            folder: Output folder.
+            ext: Output format, see ``upscale_upload``.
+
+        Raises:
+            ImageError: If reading, upscaling or writing fails.
+        """
+        async with contextlib.aclosing(self.run(source, folder, ext)) as events:
+            return [event async for event in events][-1]
 
 
 class _CancelledError(Exception):
