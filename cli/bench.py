@@ -105,7 +105,7 @@ def bench(
         raise typer.BadParameter("--chart cannot be used with --op")
     if psnr and (windows or not charts):
         raise typer.BadParameter("--psnr requires --chart, and cannot be used with --windows")
-    from lamnet_models.names import BASELINES, default_model_for_scale
+    from lamnet_models.names import BASELINES, default_model_for_scale, display_name
 
     check_models(*(models or []), baselines=BASELINES)
     from lamnet_models.benchmarking import bench as measure
@@ -124,7 +124,7 @@ def bench(
     if reference not in names:
         raise typer.BadParameter(f"--baseline must be one of {', '.join(names)}, got {reference}")
     quality = read_psnr(psnr) if psnr else None
-    if quality is not None and not set(names) & set(quality):
+    if quality is not None and quality.keys().isdisjoint(map(display_name, names)):
         raise typer.BadParameter(f"--psnr must contain a measured model, got {', '.join(quality)}")
     with spinner() as on_status:
         try:
@@ -154,7 +154,8 @@ def bench(
     if as_json:
         print_json([{**row, "seconds": list(result.seconds)} for row, result in zip(rows, results, strict=True)])
     else:
-        print_networks(rows, f"{reference}, {single.mode}" if single else reference)
+        name = display_name(reference)
+        print_networks(rows, f"{name}, {single.mode}" if single else name)
     wrong = [result.label for result in results if not result.valid]
     if wrong:
         print_error(f"output differs from the eager float32 output: {', '.join(wrong)}")
@@ -206,8 +207,10 @@ def _bench_windows(
 
 def network_row(result: Measurement, base: Measurement) -> dict[str, object]:
     """Return the table row of a measurement; its ratio is None if an output is invalid."""
+    from lamnet_models.names import display_name
+
     return {
-        "model": result.name,
+        "model": display_name(result.name),
         "mode": result.mode,
         "precision": result.precision,
         "backend": result.backend,

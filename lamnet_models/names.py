@@ -262,6 +262,14 @@ def is_checkpoint_path(source: str | os.PathLike) -> bool:
     return isinstance(source, os.PathLike) or path.suffix in _SUFFIXES or path.is_file()
 
 
+def display_name(model: str | os.PathLike) -> str:
+    """Return a model's name for tables and charts; a file has its folder's, such as ``"run/best.safetensors"``."""
+    if not is_checkpoint_path(model):
+        return model
+    folder, file = Path(model).parent.name, Path(model).name
+    return file if folder in ("", "..") else f"{folder}/{file}"
+
+
 def split_name(name: str, baselines: Sequence[str] = ()) -> tuple[str, str]:
     """Return the name in [`VARIANTS`][lamnet_models.names.VARIANTS] and the full tag, empty if there is none.
 

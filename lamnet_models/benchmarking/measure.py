@@ -29,6 +29,7 @@ from ..exporting import to_onnxruntime
 from ..filesystem import atomic_path
 from ..inference.planner import used_memory
 from ..lamnet import LAMNet
+from ..names import display_name
 from .peers import open_network
 
 MODES = ("eager", "compiled", "onnxruntime")
@@ -295,22 +296,23 @@ def draw_chart(
         results: The measurements; the horizontal axis is time.
         path: File to write, ``.png``, ``.svg`` or ``.pdf``.
         scale: Scale factor of peer networks.
-        psnr: PSNR in dB by network for the vertical axis; networks without one are skipped. If None, the vertical axis
-            is throughput in images per second.
+        psnr: PSNR in dB for the vertical axis, from [`read_psnr`][lamnet_models.benchmarking.read_psnr]; networks
+            without one are skipped. If None, the vertical axis is throughput in images per second.
     """
     from matplotlib.figure import Figure  # pyplot would look for a display
 
-    plotted = [result for result in results if result.valid and (psnr is None or result.name in psnr)]
+    plotted = [result for result in results if result.valid and (psnr is None or display_name(result.name) in psnr)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     kinds = {(result.mode, result.precision) for result in plotted}
     for index, result in enumerate(sorted(plotted, key=lambda result: result.median)):
         parameters = sum(parameter.numel() for parameter in open_network(result.name, scale).parameters())
-        x, y = 1000 * result.median, psnr[result.name] if psnr else result.images / result.median
+        name = display_name(result.name)
+        x, y = 1000 * result.median, psnr[name] if psnr else result.images / result.median
         area = parameters / 1500
         axes.scatter(x, y, s=area, alpha=0.6)
         details = [result.mode, result.precision] if len(kinds) > 1 else []
-        label = "\n".join((Path(result.name).name, ", ".join((*details, f"{parameters / 1000:,.0f}K"))))
+        label = "\n".join((name, ", ".join((*details, f"{parameters / 1000:,.0f}K"))))
         side, alignment = (1, "bottom") if index % 2 else (-1, "top")  # above or below: neighbors often overlap
         offset = (0, side * ((area / math.pi) ** 0.5 + 3))
         axes.annotate(label, (x, y), offset, textcoords="offset points", fontsize=7, ha="center", va=alignment)
@@ -328,7 +330,7 @@ def draw_chart(
 
 
 def read_psnr(paths: Iterable[str | os.PathLike]) -> dict[str, float]:
-    """Read PSNR in dB by network from JSON output of ``lamnet eval`` or ``lamnet compare``.
+    """Read PSNR in dB by ``display_name`` of networks from JSON output of ``lamnet eval`` or ``lamnet compare``.
 
     Args:
         paths: The files; JSON objects that map names to numbers are accepted, too.
@@ -345,7 +347,7 @@ def read_psnr(paths: Iterable[str | os.PathLike]) -> dict[str, float]:
             else:
                 rows = content["evaluations"] if isinstance(content, dict) else content
                 pairs = [(row["model"], row["psnr"]) for row in rows]
-            values = [(str(name), float(value)) for name, value in pairs]
+            values = [(display_name(str(name)), float(value)) for name, value in pairs]
         except OSError as error:
             raise LAMNetError(f"{path}: cannot read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError):

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from ..filesystem import file_digest
 from ..inference import Upscaler
 from ..inference.planner import TilePlan
 from ..inference.upscaler import UpscaleOutput
-from ..names import INTERPOLATIONS, default_model_for_scale, is_checkpoint_path
+from ..names import INTERPOLATIONS, default_model_for_scale, display_name, is_checkpoint_path
 from ..pretrained import resolve_weights_path
 from ..resize import imresize
 
@@ -91,7 +90,7 @@ def open_predictor(
         name, weights, digest = model, None, _state_digest(network)
     else:
         path = resolve_weights_path(model)
-        name, weights, digest = Path(model).name, path.name, file_digest(path)
+        name, weights, digest = display_name(model), path.name, file_digest(path)
     upscaler = Upscaler(
         SelfEnsemble(network) if self_ensemble else network,
         scale=scale,

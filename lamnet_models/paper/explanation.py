@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from ..evaluation.predictors import with_scale
 from ..factory import resolve_model
 from ..filesystem import atomic_path
 from ..image_io.grids import Box, best_box, local_contrast
+from ..names import display_name
 from ..resize import imresize
 
 MIN_SIDE = 16
@@ -404,7 +404,7 @@ def explain(
     for model in models:
         trained = not (isinstance(model, str) and model in PEERS)
         network = with_scale(resolve_model(model) if trained else open_network(model, scale), scale)
-        name = type(network).__name__ if isinstance(model, nn.Module) else Path(model).name
+        name = type(network).__name__ if isinstance(model, nn.Module) else display_name(model)
         on_model_status = on_status and (lambda text, name=name: on_status(f"{name}: {text}"))
         image, region = prepare_input(pixels, network.scale, side, at, downscale)
         box = _patch(region, at, patch, 1 if downscale else network.scale)

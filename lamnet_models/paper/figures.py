@@ -26,7 +26,7 @@ from ..evaluation.results import BENCHMARKS, published_table3
 from ..filesystem import atomic_path
 from ..image_io import Picture, write_image
 from ..image_io.grids import Box, local_contrast
-from ..names import FAMILIES, default_model_for_scale, find_variant
+from ..names import FAMILIES, default_model_for_scale, display_name, find_variant
 from ..training.callbacks import plot, read_run
 from .ablations import Budget, train_variants
 from .explanation import prepare_input, to_tensor
@@ -397,7 +397,7 @@ def figure9(
 
 
 def _model_name(model: nn.Module | str | os.PathLike) -> str:
-    return type(model).__name__ if isinstance(model, nn.Module) else Path(model).name
+    return type(model).__name__ if isinstance(model, nn.Module) else display_name(model)
 
 
 def _extremes(image: np.ndarray, radius: int) -> list[tuple[int, int]]:

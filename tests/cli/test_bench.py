@@ -14,13 +14,15 @@ def network(tmp_path):
     return file
 
 
-def test_bench_json_and_charts(lamnet, network, tmp_path):
-    (tmp_path / "psnr.json").write_text(json.dumps({str(network): 31.5}))
+def test_bench_json_and_charts(lamnet, network, tmp_path, build_dataset):
+    evaluation = lamnet("eval", network, "-d", build_dataset() / "Set5/GTmod12", "--json")
+    (tmp_path / "psnr.json").write_text(evaluation[1])
     charts = ["--chart", tmp_path / "a.png", "--chart", tmp_path / "a.svg", "--psnr", tmp_path / "psnr.json"]
     options = ["--size", "6x5", "--rounds", 2, "--device", "cpu", "--backend", "eager", "--json", *charts]
     code, out, err = lamnet("bench", network, *options)
     assert code == 0, err
     (row,) = json.loads(out)
+    assert row["model"] == f"{network.parent.name}/a.safetensors"
     assert (row["ratio"], row["backend"], len(row["seconds"])) == (1, "eager", 2)
     assert row["flops"] > 0
     assert row["matrix_share"] > 0

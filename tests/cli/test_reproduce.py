@@ -88,7 +88,7 @@ def test_explain(lamnet, model, tmp_path):
     code, out, _ = lamnet("explain", "coffee", "-n", model, *small, "-o", picture, "--json")
     assert code == 0
     (network,) = json.loads(out)["networks"]
-    assert network["model"] == "small.safetensors"
+    assert network["model"] == f"{model.parent.name}/small.safetensors"
     assert 0 <= network["diffusion_index"] <= 100
     assert picture.stat().st_size > 1000
     assert_error(lamnet("explain", "coffee", "-o", picture), 2, "exists")

@@ -194,11 +194,16 @@ def test_read_psnr(tmp_path):
     texts = {
         "eval": '[{"model": "a", "psnr": 31.5, "ssim": 0.9}]',
         "compare": '{"evaluations": [{"model": "b", "psnr": 32}], "file": null}',
-        "plain": '{"c": 33.25}',
+        "plain": '{"c": 33.25, "runs/x/best.pth": 34}',
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-    assert read_psnr(tmp_path / name for name in texts) == {"a": 31.5, "b": 32.0, "c": 33.25}
+    assert read_psnr(tmp_path / name for name in texts) == {
+        "a": 31.5,
+        "b": 32.0,
+        "c": 33.25,
+        "x/best.pth": 34.0,
+    }
     (tmp_path / "other").write_text('{"c": 34}')
     for bad, message in (("absent", "No such file"), ("other", "conflicting PSNR of c")):
         with pytest.raises(LAMNetError, match=f"{bad}: .*{message}"):

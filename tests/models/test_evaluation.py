@@ -112,7 +112,7 @@ def test_evaluate_file_and_module_agree(build_dataset, small):
 
     by_file, by_module = (evaluate(model, "set5", data_dir=root) for model in (small, load_model(small)))
     assert by_file.images[0].psnr == by_module.images[0].psnr
-    assert by_file.model == "small.safetensors"
+    assert by_file.model == f"{small.parent.name}/small.safetensors"
     assert by_file.weights_sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
     assert by_module.weights is None
     assert len(by_module.weights_sha256) == 64
@@ -273,14 +273,14 @@ def test_evaluation_published_by_architecture(build_dataset, tmp_path):
 
 def test_compare(build_dataset, small):
     root = build_dataset(count=4)
-    seen = []
+    seen, name = [], f"{small.parent.name}/small.safetensors"
     result = compare(["bicubic", small, Nearest()], "set5", 2, root, details=2, side=16, on_image=seen.append)
     assert [(image.model, image.done) for image in seen[3:6]] == [
         ("bicubic", 4),
-        ("small.safetensors", 1),
-        ("small.safetensors", 2),
+        (name, 1),
+        (name, 2),
     ]
-    assert [evaluation.model for evaluation in result.evaluations] == ["bicubic", "small.safetensors", "Nearest"]
+    assert [evaluation.model for evaluation in result.evaluations] == ["bicubic", name, "Nearest"]
     assert len(result.details) == 2
     assert result.picture.width > 5 * 240
     chosen = [Detail("img_002", Box(4, 8, 20, 10))]

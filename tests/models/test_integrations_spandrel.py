@@ -26,7 +26,7 @@ def compact(tmp_path):
 
 def test_evaluate_peer(compact, build_dataset):
     result = evaluate(compact, "set5", data_dir=build_dataset())
-    assert (result.scale, result.model, result.variant) == (2, "compact.pth", None)
+    assert (result.scale, result.model, result.variant) == (2, f"{compact.parent.name}/compact.pth", None)
     network = Compact(num_feat=8, num_conv=2, upscale=2).eval()
     network.load_state_dict(torch.load(compact)["params"])
     by_python = evaluate(network, "set5", 2, build_dataset())

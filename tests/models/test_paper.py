@@ -172,7 +172,7 @@ def test_budget_parse_invalid(text):
 def test_figure_5(build_dataset, small_model, tmp_path):
     root = build_dataset("folder", name="photos")
     result = reproduce("figure5", tmp_path, models=[small_model], dataset=str(root / "photos"), details=1)
-    assert column(result, "method") == ["bicubic", "small.safetensors"]
+    assert column(result, "method") == ["bicubic", f"{small_model.parent.name}/small.safetensors"]
     with Image.open(tmp_path / "figure5.png") as picture:
         assert picture.width > 4 * 200
     assert "data:image/png;base64," in (tmp_path / "figure5.svg").read_text(encoding="utf-8")

@@ -26,6 +26,7 @@ from lamnet_models.image_io import read_rgb
 from lamnet_models.names import (
     HUB_VARIABLE,
     WEIGHTS_VARIABLE,
+    display_name,
     find_local_weights,
     list_models,
     offers_photo_weights,
@@ -81,6 +82,23 @@ def test_find_local_weights_in_folder(photo_weights, tmp_path, monkeypatch, file
         assert path.parent == photo_weights
     else:
         assert path == (found and tmp_path / found)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("lamnet_x4.photo_v2", "lamnet_x4.photo_v2"),
+        ("hf-hub:user/model", "hf-hub:user/model"),
+        ("best.pth", "best.pth"),
+        ("./best.pth", "best.pth"),
+        ("../best.pth", "best.pth"),
+        ("/best.pth", "best.pth"),
+        ("runs/a/best.pth", "a/best.pth"),
+        (Path("runs/z/best.pth"), "z/best.pth"),
+    ],
+)
+def test_display_name(model, name):
+    assert display_name(model) == name
 
 
 def test_split_name_completes_tag(photo_weights, monkeypatch):
