@@ -31,7 +31,7 @@ from ..training.callbacks import plot, read_run
 from .ablations import Budget, train_variants
 from .explanation import prepare_input, to_tensor
 from .kernels import capture_inputs, choose_layers, dynamic_kernels, feed_forwards, mixers, open_lamnet, rank, sparsity
-from .reproduction import Reproduction, Table
+from .reproduction import Reproduction, Table, check_scales
 from .tables import VARIANTS
 
 # Figure 5
@@ -52,7 +52,7 @@ def figure5(
     Args:
         models: Model names, and checkpoint files in our format or any that spandrel reads; by default the package's two
             for the scale.
-        scale: Scale factor.
+        scale: Scale factor, 2, 3 or 4.
         dataset: Dataset of the images; by default the first available of Urban100, Set14 and the sample photographs.
         data: Dataset root.
         details: Number of crops to choose, or pairs of an image's name and left, top, width and height in pixels.
@@ -60,9 +60,10 @@ def figure5(
         on_status: Called with status lines.
 
     Raises:
-        ValueError: If the models have different scales.
+        ValueError: If the scale is not in the paper, or the models have different scales.
         LAMNetError: If a model, dataset or image is not found.
     """
+    check_scales(scale)
     networks = [find_variant(scale, num_blocks) for num_blocks in FAMILIES.values()] if models is None else list(models)
     crops = details if isinstance(details, int) else [Detail(name, Box(*box)) for name, box in details]
     result = compare(

@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..filesystem import atomic_path
+from ..inference.sizing import SCALES
 
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
+
+
+def check_scales(*scales: int) -> None:
+    """Raise a ValueError if the paper has no models of a scale."""
+    for scale in scales:
+        if scale not in SCALES:
+            raise ValueError(f"scale must be {', '.join(map(str, SCALES))}, got {scale}")
 
 
 def format_like(value: float, like: str) -> str:

@@ -25,7 +25,7 @@ from ..evaluation.results import BENCHMARKS, Published, published_data, publishe
 from ..factory import create_model, format_settings, resolve_model
 from .ablations import GDFN, MHDLSA, Budget, train_variants
 from .explanation import Differentiable
-from .reproduction import Cell, Reproduction, Score, Table, compare_with_printed, format_like
+from .reproduction import Cell, Reproduction, Score, Table, check_scales, compare_with_printed, format_like
 
 # Tables 1 and 2
 
@@ -273,7 +273,7 @@ def _without_spandrel() -> tuple[str, ...]:
 
 def table3(
     *,
-    scales: Iterable[int] = (2, 3, 4),
+    scales: Sequence[int] = (2, 3, 4),
     data: str | os.PathLike | None = None,
     weights: Sequence[tuple[str, str | os.PathLike]] = (),
     limit: int | None = None,
@@ -282,7 +282,7 @@ def table3(
     """Reproduce table 3: parameters, MACs, and PSNR and SSIM on the available benchmarks.
 
     Args:
-        scales: Scale factors.
+        scales: Scale factors, of 2, 3 and 4.
         data: Dataset root; see [`open_dataset`][lamnet_models.data.open_dataset].
         weights: Pairs of a model of the table, such as ``"lamnet_x2"`` or ``"swinir_light"``, and a checkpoint file of
             any architecture that spandrel reads; the scale of a peer network is its file's.
@@ -294,8 +294,9 @@ def table3(
 
     Raises:
         LAMNetError: If a checkpoint cannot be read, or its model is not in the table.
-        ValueError: If ``limit`` is below 1.
+        ValueError: If a scale is not in the paper, or ``limit`` is below 1.
     """
+    check_scales(*scales)
     on_status = on_status or (lambda _: None)
     files = _open_weights(weights)
     costs: list[tuple[Cell, ...]] = []

@@ -65,6 +65,8 @@ def test_reproduce_figures(lamnet, model, tmp_path):
         (("table3", "--weights", "swinir.pth"), ("--weights", "'swinir.pth'", "NAME=FILE")),
         (("figure5", "--detail", "baby"), ("--detail", "'baby'")),
         (("figure8", "--side", "4"), ("side",)),
+        (("figure5", "--scale", "8"), ("scale", "2, 3, 4", "8")),
+        (("table3", "--scale", "2", "--scale", "8"), ("scale", "2, 3, 4", "8")),
     ],
 )
 def test_reproduce_wrong_usage(lamnet, tmp_path, arguments, values):
