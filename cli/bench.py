@@ -13,11 +13,17 @@ from .output import print_error, print_json, print_table, spinner
 
 _BACKENDS = ("eager", "native", "triton", "fused")
 
+_SUPPORTED = {  # parameters by the option that measures something else than models
+    "op": ("op", "backends", "rounds", "device", "as_json"),
+    "windows": ("windows", "size", "rounds", "threads", "device", "chart", "overwrite", "as_json"),
+}
+
 if TYPE_CHECKING:
     from lamnet_models.benchmarking import Measurement, OperatorMeasurement, WindowMeasurement
 
 
 def bench(
+    context: typer.Context,
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -91,6 +97,9 @@ def bench(
 
     Example: lamnet bench lamnet_x4 swinir_light --mode eager,compiled
     """
+    for name in _SUPPORTED:
+        if context.params[name]:
+            _check_supported(context, name)
     chosen_modes = parse_choices("--mode", modes, ("eager", "compiled", "onnxruntime"))
     chosen_precisions = parse_choices("--precision", precisions, ("fp32", "fp16", "bf16"))
     chosen_backends = parse_choices("--backend", backends, _BACKENDS) if backends else [None]
@@ -99,12 +108,8 @@ def bench(
     charts = chart or []
     for path in charts:
         check_chart("--chart", path, overwrite)
-    if op and windows:
-        raise typer.BadParameter("--op and --windows are mutually exclusive")
-    if op and charts:
-        raise typer.BadParameter("--chart cannot be used with --op")
-    if psnr and (windows or not charts):
-        raise typer.BadParameter("--psnr requires --chart, and cannot be used with --windows")
+    if psnr and not charts:
+        raise typer.BadParameter("--psnr requires --chart")
     from lamnet_models.names import BASELINES, default_model_for_scale, display_name
 
     check_models(*(models or []), baselines=BASELINES)
@@ -160,6 +165,15 @@ def bench(
     if wrong:
         print_error(f"output differs from the eager float32 output: {', '.join(wrong)}")
         raise typer.Exit(1)
+
+
+def _check_supported(context: typer.Context, name: str) -> None:
+    """Reject parameters that were passed with ``--op`` or ``--windows`` but have no effect."""
+    for parameter in context.command.params:
+        is_passed = context.get_parameter_source(parameter.name).name == "COMMANDLINE"
+        if is_passed and parameter.name not in _SUPPORTED[name]:
+            label = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
+            raise typer.BadParameter(f"{label} cannot be used with --{name}")
 
 
 def _check_backends(backends: list[str | None], device: str) -> None:

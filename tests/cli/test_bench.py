@@ -60,8 +60,8 @@ def test_bench_windows(lamnet, tmp_path):
     [
         (["--chart", "a.bmp"], ".png"),
         (["--backend", "fast"], "eager, native, triton, fused"),
-        (["--op", "--windows"], "--windows"),
-        (["--op", "--chart", "a.png"], "--chart"),
+        (["--op"], "MODEL cannot be used with --op"),
+        (["--windows"], "MODEL cannot be used with --windows"),
         (["--psnr", "a.json"], "--psnr requires --chart"),
         (["--baseline", "other"], "--baseline"),
     ],
@@ -70,6 +70,29 @@ def test_bench_wrong_usage(lamnet, network, options, match):
     code, _, err = lamnet("bench", network, *options)
     assert (code, len(err.splitlines())) == (2, 1)
     assert match in err
+
+
+@pytest.mark.parametrize(
+    ("options", "rejected"),
+    [
+        ("--op --windows", "--windows"),
+        ("--op --chart a.png", "--chart"),
+        ("--op --size 9x9", "--size"),
+        ("--op --threads 1", "--threads"),
+        ("--op --memory", "--memory"),
+        ("--windows -s 4", "--scale"),  # also the default value
+        ("--windows --mode eager", "--mode"),
+        ("--windows --precision fp32", "--precision"),
+        ("--windows --backend eager", "--backend"),
+        ("--windows --train 1x8", "--train"),
+        ("--windows --baseline craft", "--baseline"),
+        ("--windows --chart a.png --psnr a.json", "--psnr"),
+    ],
+)
+def test_bench_options_without_effect(lamnet, options, rejected):
+    code, _, err = lamnet("bench", *options.split())
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"{rejected} cannot be used with --" in err
 
 
 def test_bench_unavailable_backend(lamnet, network):
