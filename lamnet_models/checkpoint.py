@@ -33,7 +33,7 @@ FORMAT_VERSION = 1
 _METADATA_KEY = "lamnet"
 
 # Keys of a pickle that may hold the state dict, in order of preference: averaged weights first.
-_STATE_KEYS = ("params_ema", "params", "state_dict_ema", "model_ema", "state_dict", "ema", "model")
+_STATE_KEYS = ("params_ema", "params", "state_dict_ema", "model_ema", "state_dict", "ema", "model", "model_state_dict")
 
 # Older names of arguments in stored configurations: the current name, and the current values of older values.
 _CONFIG_ALIASES: dict[str, tuple[str, dict[Any, str | None]]] = {
@@ -134,8 +134,9 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Read a checkpoint file, safetensors or pickle.
 
     A pickle holds a state dict under ``params_ema``, ``params``, ``state_dict_ema``, ``model_ema``, ``state_dict``
-    (Lightning, timm), ``ema``, ``model`` or at the top level. Both file types may have the key names of LAMNet or of
-    the original format, with or without a prefix such as ``module.``. Code in a pickle is never run.
+    (Lightning, timm), ``ema``, ``model``, ``model_state_dict`` or at the top level. Both file types may have the key
+    names of LAMNet or of the original format, with or without a prefix such as ``module.``. Code in a pickle is never
+    run.
 
     Args:
         path: Checkpoint file.

@@ -231,8 +231,9 @@ def test_original_files_prefixes_and_keys(tmp_path, under, prefix):
         (lambda state: {"model": state, "optimizer": {}}, "_orig_mod."),
         (lambda state: {"model": {"weight": torch.ones(1)}, "model_ema": state}, "module."),
         (lambda state: {"model": {"weight": torch.ones(1)}, "ema": state, "step": 1}, ""),
+        (lambda state: {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}}}, ""),
     ],
-    ids=["Lightning", "timm", "timm with EMA", "model", "model with EMA", "training state"],
+    ids=["Lightning", "timm", "timm with EMA", "model", "model with EMA", "training state", "PyTorch tutorial"],
 )
 @pytest.mark.parametrize("original", [False, True])
 def test_checkpoints_of_training_frameworks(content, prefix, original, tmp_path):
