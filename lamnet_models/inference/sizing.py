@@ -107,15 +107,23 @@ class TargetSize:
 
 
 def image_size(image: ImageT) -> tuple[int, int]:
-    """Return height and width of an image; (1, 1) for types that ``Upscaler`` rejects."""
-    if isinstance(image, Picture):
-        return image.height, image.width
-    if isinstance(image, Image.Image):
-        return image.height, image.width
-    if isinstance(image, Tensor | np.ndarray) and image.ndim >= 2:
-        height, width = image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2]
-        return height, width
-    return 1, 1
+    """Return height and width of an image.
+
+    Raises:
+        ValueError: If the image is of a type or shape that ``Upscaler`` rejects.
+    """
+    layouts = {2: "(H, W)", 3: "(H, W, C)"}
+    if isinstance(image, Tensor):
+        shape, layouts = tuple(image.shape), {3: "(C, H, W)", 4: "(B, C, H, W)"}
+    elif isinstance(image, Image.Image):
+        shape = image.height, image.width
+    elif isinstance(image, np.ndarray | Picture):
+        shape = image.pixels.shape if isinstance(image, Picture) else image.shape
+    else:
+        raise ValueError(f"image must be an array, Pillow image, tensor or Picture, got {type(image).__name__}")
+    if len(shape) not in layouts or 0 in shape:
+        raise ValueError(f"image must have shape {' or '.join(layouts.values())}, none of them 0, got {shape}")
+    return shape[-2:] if isinstance(image, Tensor) else shape[:2]
 
 
 def resize_image(image: ImageT, height: int, width: int, max_memory: int | None = None) -> ImageT:

@@ -40,6 +40,7 @@ BACKENDS = ("torch", "onnxruntime")
 TILE_PAD = 32
 """Default of ``tile_pad``, in pixels."""
 
+_ARRAY_DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
 _TOLERANCE = 1e-3
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -236,6 +237,7 @@ class Upscaler:
             ValueError: If the image's type, shape or values are out of range.
             LAMNetError: If memory is short or the result is not finite.
         """
+        image_size(image)  # raises
         if isinstance(image, Picture):
             output = self._run_array(image.pixels, progress)
             return replace(output, image=image.with_pixels(output.image))
@@ -249,9 +251,7 @@ class Upscaler:
             return replace(output, image=output.image[..., 0])
         if isinstance(image, np.ndarray):
             return self._run_array(image, progress)
-        if isinstance(image, Tensor):
-            return self._run_tensor(image, progress)
-        raise ValueError(f"image must be an array, Pillow image, tensor or Picture, got {type(image).__name__}")
+        return self._run_tensor(image, progress)
 
     def plan(self, picture: Picture) -> TilePlan:
         """Return the tile plan for a picture with the current free memory, without upscaling it.
@@ -264,19 +264,13 @@ class Upscaler:
         return plan
 
     def _run_array(self, pixels: np.ndarray, progress: Progress | None) -> UpscaleOutput[np.ndarray]:
-        if pixels.ndim != 3 or 0 in pixels.shape:
-            raise ValueError(f"image must have shape (H, W) or (H, W, C), none of them 0, got {pixels.shape}")
-        dtype = pixels.dtype
-        if dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
-            raise ValueError(f"image must be uint8, uint16 or floating-point, got {dtype}")
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        if pixels.dtype not in _ARRAY_DTYPES:
+            raise ValueError(f"image must be uint8, uint16, float16, float32 or float64, got {pixels.dtype}")
         output = self._run(Pixels.from_array(pixels), progress)
         return replace(output, image=output.image.to_array())
 
     def _run_tensor(self, image: Tensor, progress: Progress | None) -> UpscaleOutput[Tensor]:
-        if image.dim() not in (3, 4) or 0 in image.shape:
-            raise ValueError(
-                f"image must have shape (C, H, W) or (B, C, H, W), none of them 0, got {tuple(image.shape)}"
-            )
         if not image.is_floating_point():
             raise ValueError(f"image must be floating-point in [0, 1] if it is a tensor, got {image.dtype}")
         batch = image.detach() if image.dim() == 4 else image.detach()[None]

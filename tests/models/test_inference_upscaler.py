@@ -93,6 +93,15 @@ def test_upscale_accepts_strided_and_read_only_arrays():
         np.testing.assert_array_equal(upscale(pixels[::-1, ::2], Nearest()), repeated(pixels[::-1, ::2]))
 
 
+@pytest.mark.parametrize("pixels", [noise(6, 5, 3, dtype=np.uint16), np.float32(noise(6, 5, 3) / 255)])
+def test_upscale_accepts_foreign_byte_order(pixels):
+    swapped = pixels.astype(pixels.dtype.newbyteorder("S"))
+    for size in ({}, {"width": 9}):
+        result = upscale(swapped, Nearest(), **size)
+        assert result.dtype == pixels.dtype
+        np.testing.assert_array_equal(result, upscale(pixels, Nearest(), **size))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (2, 3, 4, 5), (2, 4, 4, 5)])
 def test_upscale_tensor_keeps_dtype(shape, dtype):
@@ -447,19 +456,22 @@ def test_upscaler_invalid_argument(arguments, message):
         (np.full((4, 5), -0.1), "values from -0.1"),
         (noise(4, 5, 3).astype(np.int64), "int64"),
         (noise(4, 5, 3) > 3, "bool"),
+        (np.zeros((4, 5), np.longdouble), f"float64, got {np.dtype(np.longdouble)}"),
         (noise(4, 5, 5), "5 channels"),
         (noise(4), "shape"),
         (noise(0, 5, 3), "shape"),
         (torch.zeros(3, 4, 5, dtype=torch.uint8), "floating-point"),
         (torch.zeros(4, 5), "shape"),
+        (torch.zeros(3, 4, 0), "shape"),
         (Image.fromarray(np.zeros((4, 5), np.float32)), "mode F"),
         (Image.fromarray(np.full((4, 5), 70_000, np.int32)), "70000"),
         ("photo.png", "got str"),
     ],
 )
-def test_upscale_invalid_image(image, message):
+@pytest.mark.parametrize("size", [{}, {"width": 9}])
+def test_upscale_invalid_image(image, message, size):
     with pytest.raises(ValueError, match=message):
-        upscale(image, Nearest())
+        upscale(image, Nearest(), **size)
 
 
 def test_precision_fp16_on_cpu_terminates():
