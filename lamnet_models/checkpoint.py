@@ -32,6 +32,8 @@ FORMAT_VERSION = 1
 
 _METADATA_KEY = "lamnet"
 
+_EXPORTED = (".onnx", ".pt2")  # files of ``lamnet export``
+
 # Keys of a pickle that may hold the state dict, in order of preference: averaged weights first.
 _STATE_KEYS = ("params_ema", "params", "state_dict_ema", "model_ema", "state_dict", "ema", "model", "model_state_dict")
 
@@ -147,6 +149,8 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
+    if path.suffix in _EXPORTED:
+        raise CheckpointError(f"{path}: must be a checkpoint (.safetensors, .pth, .pt or .ckpt), not an exported model")
     try:
         with open(path, "rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"  # eight bytes of header length, then a JSON header

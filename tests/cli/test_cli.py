@@ -219,6 +219,12 @@ def test_unknown_extension_of_checkpoint(lamnet, tmp_path, tiny_model, command, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["t.onnx", "t.pt2"])
+def test_info_exported_model(lamnet, tmp_path, name):
+    (tmp_path / name).write_bytes(b"exported")
+    assert_one_line_error(lamnet("info", tmp_path / name), 1, name, ".safetensors, .pth", "exported")
+
+
 def test_fp32_conflicts_with_other_precision(lamnet, tmp_path):
     result = lamnet("upscale", tmp_path / "a.png", "--fp32", "--precision", "bf16")
     assert_one_line_error(result, 2, "--fp32", "--precision bf16")
