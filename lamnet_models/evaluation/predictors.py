@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..devices import resolve_device
 from ..errors import ModelError
 from ..factory import published_name, resolve_model
 from ..filesystem import file_digest
@@ -65,7 +66,7 @@ def open_predictor(
             None for the model of ``scale``.
         scale: Scale factor; by default the network's own, 4 for interpolation.
         tile: Tile side in pixels; see [`Upscaler`][lamnet_models.Upscaler].
-        device: Device to compute on.
+        device: Device to compute on; see [`Upscaler`][lamnet_models.Upscaler].
         precision: Computation dtype.
         self_ensemble: Whether to average over eight flips and rotations.
 
@@ -82,6 +83,8 @@ def open_predictor(
     if model is None:
         model = default_model_for_scale(scale or _DEFAULT_SCALE)
     network = with_scale(resolve_model(model), scale)
+    if not isinstance(model, nn.Module) and device == "auto":
+        network = network.to(resolve_device(device))  # where Upscaler leaves it
     if isinstance(model, nn.Module):
         name, weights, digest = type(network).__name__, None, _state_digest(network)
         if isinstance(network, FixedScale):

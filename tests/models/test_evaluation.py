@@ -309,3 +309,10 @@ def test_model_card_matches_scores():
     ).group(2, 1)
     result = evaluate(command, "sample")
     assert f"{result.psnr:.2f} / {result.ssim:.4f}" == claim
+
+
+def test_open_predictor_device(monkeypatch):
+    monkeypatch.setattr("lamnet_models.evaluation.predictors.resolve_device", lambda device: torch.device("meta"))
+    assert open_predictor("lamnet_x2").device == "meta"
+    assert open_predictor("lamnet_x2", device="cpu").device == "cpu"
+    assert open_predictor(Nearest(), 2).device == "cpu"
