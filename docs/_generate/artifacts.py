@@ -1,27 +1,34 @@
 """Measure clean and photo weights on images with JPEG artifacts and noise.
 
-Usage: ``LAMNET_DATA=FOLDER python docs/_generate/artifacts.py``, with Set5 and Set14 in the folder. The LR images are
-degraded and upscaled.
+Usage: ``LAMNET_DATA=FOLDER python docs/_generate/artifacts.py PHOTOS``, with Set5 and Set14 in the first folder and the
+training photographs in the second. The LR images are degraded and upscaled.
 """
 
 from __future__ import annotations
+
+import sys
+from dataclasses import replace
 
 import numpy as np
 from assets import ASSETS, table, write_lines
 
 from lamnet_models import Upscaler
+from lamnet_models.data import Dataset
 from lamnet_models.evaluation import ImageResult, evaluate
 from lamnet_models.evaluation.predictors import Predictor, open_predictor
 from lamnet_models.image_io import write_image
 from lamnet_models.image_io.grids import Box, Panel, grid
 from lamnet_models.inference.upscaler import UpscaleOutput
 from lamnet_models.names import INTERPOLATIONS, default_model_for_scale, find_local_weights
+from lamnet_models.training.images import training_data
 
 SCALES = (2, 4)
+HELD_OUT, HOLDOUT, CROP = "held-out", 20, 256  # as in the recipe of the weights
 DEGRADATIONS = {
     "sample": ("", *(f"jpeg={quality}" for quality in (95, 90, 75, 50, 30)), "noise=5", "noise=10", "noise=5,jpeg=75"),
     "set5": ("", "jpeg=75", "jpeg=50", "noise=10"),
     "set14": ("", "jpeg=75", "jpeg=50", "noise=10"),
+    HELD_OUT: ("", "jpeg=90", "jpeg=75", "jpeg=50", "noise=10"),
 }
 STRENGTHS = (0, 0.25, 0.5, 0.75, 1)
 STRENGTH_SCALE, STRENGTH_DEGRADATIONS = 4, ("", "jpeg=90", "jpeg=75", "jpeg=50", "noise=10")
@@ -31,6 +38,7 @@ SHOWN_SCALE = 4
 PICTURES = {
     "artifacts-jpeg.webp": ("", "jpeg=75", "jpeg=50"),
     "artifacts-noise.webp": ("noise=5", "noise=10"),
+    "artifacts-phone.webp": ("noise=5,jpeg=75",),
 }
 
 
@@ -39,7 +47,13 @@ def label(degrade: str) -> str:
     return f"`{degrade}`" if degrade else "none"
 
 
-def write_scores() -> None:
+def open_photographs(folder: str, scale: int) -> Dataset:
+    """Return the photographs of a folder that were held out from the training."""
+    _, held_out = training_data([folder], scale, holdout=HOLDOUT)
+    return replace(held_out, crop=CROP)
+
+
+def write_scores(photographs: str) -> None:
     """Write the tables of PSNR, and the pictures."""
     lines, shown = [], {}
     for scale in SCALES:
@@ -48,6 +62,7 @@ def write_scores() -> None:
         tags = (f"`{find_local_weights(model, purpose).stem.partition('.')[2]}`" for purpose in ("clean", "photo"))
         rows = []
         for dataset, degradations in DEGRADATIONS.items():
+            images = open_photographs(photographs, scale) if dataset == HELD_OUT else dataset
             for degrade in degradations:
                 panels: list[Panel] = []
 
@@ -59,7 +74,7 @@ def write_scores() -> None:
                             Panel(BOX.crop(result.hr), ("original",)),
                         ]
 
-                scores = [evaluate(p, dataset, degrade=degrade, on_image=show).psnr for p in predictors]
+                scores = [evaluate(p, images, degrade=degrade, on_image=show).psnr for p in predictors]
                 rows.append((dataset, label(degrade), *(f"{score:.2f}" for score in scores)))
                 if (dataset, scale) == ("sample", SHOWN_SCALE):
                     shown[degrade] = panels
@@ -93,5 +108,5 @@ def strength_scores(predictor: Predictor) -> list[str]:
 
 
 if __name__ == "__main__":
-    write_scores()
+    write_scores(sys.argv[1])
     write_strengths()
