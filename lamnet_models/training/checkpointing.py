@@ -234,9 +234,10 @@ def check_fixed_fields(state: dict[str, Any], recipe: Recipe, folder: Path) -> N
     Raises:
         TrainingError: If one of them differs.
     """
+    fields = {"optimizer": "adam", **state.get("recipe", {})}  # earlier versions had no other optimizer
     for name in _FIXED_ON_RESUME:
         new = getattr(recipe, name)
-        old = state.get("recipe", {}).get(name, new)
+        old = fields.get(name, new)
         if new != old:
             raise TrainingError(f"{name} must be that of the run in {folder}, {old}, got {new}")
 

@@ -22,6 +22,7 @@ from lamnet_models.names import packaged_weights
 from lamnet_models.training import Recipe, list_recipes, load_recipe, train
 from lamnet_models.training.callbacks import Log, NullCallback, plot, read_log
 from lamnet_models.training.checkpointing import (
+    check_fixed_fields,
     initialize_as_interpolation,
     initialize_from,
     load_state,
@@ -741,6 +742,12 @@ def test_train_resume_fixed_field(tmp_path, overrides, message):
     train(Recipe(**TINY), tmp_path / "run")
     with pytest.raises(TrainingError, match=message):
         train(Recipe(**TINY), tmp_path / "run", resume=True, **overrides)
+
+
+def test_check_fixed_fields_state_without_optimizer(tmp_path):
+    check_fixed_fields({"recipe": {}}, Recipe(**TINY), tmp_path)
+    with pytest.raises(TrainingError, match=r"optimizer must be .*adam"):
+        check_fixed_fields({}, Recipe(**TINY, optimizer="muon"), tmp_path)
 
 
 def test_train_resume_other_precision_and_betas(tmp_path):
