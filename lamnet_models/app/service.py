@@ -18,7 +18,7 @@ from ..devices import resolve_device
 from ..errors import ImageError, one_line
 from ..factory import resolve_model
 from ..image_io import WRITABLE, Picture, read_image, write_image
-from ..image_io.formats import ALIASES
+from ..image_io.formats import result_extension
 from ..image_io.picture import from_pillow, to_pillow
 from ..inference.files import Job, Result, run_jobs
 from ..inference.tiling import Progress
@@ -200,9 +200,7 @@ def upscale_upload(
         ImageError: If reading, upscaling or writing fails, with the message of ``lamnet upscale``.
         ValueError: If ``ext`` is invalid.
     """
-    canonical = ALIASES.get(source.suffix.lower(), source.suffix)
-    source_suffix = canonical if canonical.lower() in WRITABLE else ".png"
-    suffix = source_suffix if ext == "auto" else f".{ext}"
+    suffix = result_extension(source, WRITABLE) if ext == "auto" else f".{ext}"
     if suffix.lower() not in WRITABLE:
         raise ValueError(f"ext must be one of auto, {', '.join(known[1:] for known in WRITABLE)}, got {ext!r}")
     target = folder / f"{source.stem}_x{upscalers.scale}{suffix}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -80,6 +82,12 @@ _PNM = (".pbm", ".pgm", ".pnm", ".ppm", ".pam")
 
 READABLE = (*FORMATS, ".gif", *ALIASES, *_PNM)
 """Lowercase extensions of readable files. Formats are detected by content, not by name."""
+
+
+def result_extension(source: Path, writable: Sequence[str]) -> str:
+    """Return the extension of a result in the format of its source, or ``".png"`` if that is not among ``writable``."""
+    extension = ALIASES.get(source.suffix.lower(), source.suffix)
+    return extension if extension.lower() in writable else ".png"
 
 
 def unsupported_reason(

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import ImageError, LAMNetError, error_reason, one_line, quantity
 from ..image_io import READABLE, WRITABLE, Picture, read_image, unsupported_reason, write_image
-from ..image_io.formats import ALIASES, FORMATS, FRAME_FORMATS, HEIF_MISSING
+from ..image_io.formats import FORMATS, FRAME_FORMATS, HEIF_MISSING, result_extension
 from ..image_io.frames import Frames, check_pages, frame_count, open_frames, write_frames
 from ..image_io.picture import parse_color
 from ..image_io.write import dropped_color, encoder_memory, fit_alpha
@@ -215,8 +215,7 @@ def _output_file(output: Path, sources: int, extension: str | None, writable: tu
 
 def _job(source: _Source, folder: Path | None, suffix: str, extension: str | None, writable: tuple[str, ...]) -> Job:
     path = source.path
-    canonical = ALIASES.get(path.suffix.lower(), path.suffix)
-    extension_out = extension or (canonical if canonical.lower() in writable else ".png")
+    extension_out = extension or result_extension(path, writable)
     parent = path.parent if folder is None else folder / source.subfolder
     return Job(path, parent / f"{path.stem}{suffix}{extension_out}", allow_png=extension is None, within=folder)
 
