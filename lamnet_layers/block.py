@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .adapters import LayerType, create_layer, register_layer
 from .chunking import apply_chunked
 from .feed_forward import DGFN
-from .fusion import FusedLayer, is_channels_last, is_unmodified, preferred_memory_format, run_fused
+from .fusion import FusedLayer, is_unmodified, run_fused, to_channels_last
 from .mixer import ULM
 from .validation import check_feature_map, check_int, check_same_shape, refuse_scripting
 
@@ -191,12 +191,8 @@ class LAMBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the refined features, (B, C, H, W)."""
-        features = x
-        if is_copied := is_channels_last(x) and preferred_memory_format(x, self) == torch.contiguous_format:
-            features = x.contiguous()  # once, not in each layer
+        features = to_channels_last(x)  # once, not in each layer
         for layer in self.layers:
             # Wrappers, such as for activation checkpointing, and layers put in place of a sub-block are called.
             features = layer.forward_chunked(features) if isinstance(layer, PreNormResidual) else layer(features)
-        if is_copied:
-            features = features.contiguous(memory_format=torch.channels_last)
         return self.residual(x, features)

@@ -94,20 +94,18 @@ def is_unmodified(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     return type(module) in kinds and "forward" not in vars(module)
 
 
-def preferred_memory_format(x: Tensor, module: nn.Module) -> torch.memory_format:
-    """Return the memory format in which a module with layers of this package is fastest on a tensor like x.
-
-    Contiguous if CPU kernels compute its layers, else channels last: norms and 1×1 convolutions, most of the work,
-    reduce over the channels of a pixel.
-    """
-    backend = next((layer.backend for layer in module.modules() if hasattr(layer, "backend")), None)
-    is_native = _supports_input(x) and select_backend(backend, "cpu") == "native"
-    return torch.contiguous_format if is_native else torch.channels_last
-
-
 def is_channels_last(x: Tensor) -> bool:
     """Return whether the channels of a pixel are adjacent in memory."""
     return isinstance(x, Tensor) and x.dim() == 4 and x.stride(1) == 1 and x.shape[1] > 1
+
+
+def to_channels_last(x: Tensor) -> Tensor:
+    """Return features in the memory format in which the layers are fastest: norms and most products reduce over channels.
+
+    Other inputs are returned as they are, for layers to reject.
+    """
+    is_map = isinstance(x, Tensor) and x.dim() == 4
+    return x.contiguous(memory_format=torch.channels_last) if is_map else x
 
 
 def _supports_input(x: Tensor) -> bool:

@@ -37,11 +37,6 @@ def variant() -> str:
     return _library_path().stem.removeprefix("kernels_")
 
 
-def lanes() -> int:
-    """Return the number of floats in a vector."""
-    return _load().lamnet_lanes()
-
-
 @cache
 def bf16_available() -> bool:
     """Return whether products can be computed in bfloat16, with AMX."""
@@ -102,8 +97,8 @@ INFERENCE, FORWARD, BACKWARD = range(3)
 """Passes of a kernel: forward without gradients, forward followed by a backward pass, backward."""
 
 
-def maps_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int], kind: int) -> tuple[int, int, int, int]:
-    """Return the shape of the maps of a pass: (images, H + 1, channels, padded width).
+def maps_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int], kind: int) -> tuple[int, int]:
+    """Return the shape of the maps of a pass: (images, floats of an image).
 
     The maps of a forward pass are kept for the backward pass, those of others are working memory.
 
@@ -113,12 +108,12 @@ def maps_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int], kind
         shape: Shape of the input; its sizes may be symbolic.
         kind: ``INFERENCE``, ``FORWARD`` or ``BACKWARD``.
     """
-    border = ctypes.c_int()
-    channels = getattr(_load(), f"lamnet_{kernel}_maps")(ctypes.byref(config), kind, ctypes.byref(border))
+    sizes = _MapSizes()
+    getattr(_load(), f"lamnet_{kernel}_maps")(ctypes.byref(config), kind, ctypes.byref(sizes))
     batch, _, height, width = shape
     threads = torch.get_num_threads()
     images = batch if kind == FORWARD else 1 if batch < threads else threads
-    return images, height + 1, channels, (width + lanes() - 1) // lanes() * lanes() + border.value
+    return images, sizes.channels * (height + sizes.border) * (width + sizes.border) + sizes.others
 
 
 def forward(
@@ -130,16 +125,17 @@ def forward(
     maps: Tensor,
     save: bool,
 ) -> None:
-    """Run a forward kernel. Tensors have column stride 1; ``maps`` has the shape of ``maps_shape``."""
+    """Run a forward kernel. Tensors have channel stride 1; ``maps`` has the shape of ``maps_shape``."""
     function = getattr(_load(), f"lamnet_{kernel}_forward")
-    tensors = _tensor(x), _tensor(out), _pointers(parameters), _maps(maps)
+    tensors = _tensor(x), _tensor(out), _pointers(parameters), *_maps(maps)
     function(ctypes.byref(config), _shape(x), *tensors, int(save), torch.get_num_threads())
 
 
 def backward(
     kernel: str,
     config: ctypes.Structure,
-    inputs: Sequence[Tensor],
+    x: Tensor,
+    grad: Tensor,
     grad_x: Tensor,
     parameters: Sequence[Tensor | None],
     maps: Tensor,
@@ -151,7 +147,8 @@ def backward(
     Args:
         kernel: Name of the kernel.
         config: Configuration of the kernel.
-        inputs: Input, unless the kernel saved it, and gradient of the output.
+        x: Input of the forward pass.
+        grad: Gradient of the output.
         grad_x: Receives the gradient of the input.
         parameters: Parameters, None for absent ones.
         maps: Maps of the forward pass.
@@ -159,8 +156,8 @@ def backward(
         grads: Receive the gradients of the parameters.
     """
     function = getattr(_load(), f"lamnet_{kernel}_backward")
-    tensors = [_tensor(tensor) for tensor in (*inputs, grad_x)]
-    tensors += [_pointers(parameters), _maps(maps), _maps(working_maps), _pointers(grads)]
+    tensors = [_tensor(tensor) for tensor in (x, grad, grad_x)]
+    tensors += [_pointers(parameters), *_maps(maps), *_maps(working_maps), _pointers(grads)]
     function(ctypes.byref(config), _shape(grad_x), *tensors, torch.get_num_threads())
 
 
@@ -168,9 +165,13 @@ class _Tensor(ctypes.Structure):
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("batch_stride", ctypes.c_int64),
-        ("channel_stride", ctypes.c_int64),
         ("row_stride", ctypes.c_int64),
+        ("column_stride", ctypes.c_int64),
     )
+
+
+class _MapSizes(ctypes.Structure):
+    _fields_ = (("channels", ctypes.c_int32), ("border", ctypes.c_int32), ("others", ctypes.c_int32))
 
 
 class _Shape(ctypes.Structure):
@@ -182,12 +183,12 @@ def _shape(x: Tensor):
 
 
 def _tensor(x: Tensor):
-    return ctypes.byref(_Tensor(x.data_ptr(), *x.stride()[:3]))
+    batch, _, row, column = x.stride()
+    return ctypes.byref(_Tensor(x.data_ptr(), batch, row, column))
 
 
 def _maps(maps: Tensor):
-    batch, row, channel, _ = maps.stride()  # (images, H + 1, channels, padded width): rows before channels
-    return ctypes.byref(_Tensor(maps.data_ptr(), batch, channel, row))
+    return ctypes.c_void_p(maps.data_ptr()), ctypes.c_int64(maps.stride(0))
 
 
 def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array:

@@ -118,7 +118,7 @@ _LIBRARY.define(f"native_layer_backward(Tensor grad, Tensor x, Tensor maps, Tens
 def native_layer(x: Tensor, parameters: list[Tensor], layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
     """Return the output of a layer and the maps of its forward pass, as the operator ``lamnet::native_layer``.
 
-    The output is channels last if the input is, except of a focal pass, and else contiguous.
+    The output is channels last if the input is, else contiguous.
 
     Args:
         x: Features, (B, C, H, W), float32 on a CPU.
@@ -137,8 +137,8 @@ def _forward(x: Tensor, parameters: list[Tensor], *layer) -> tuple[Tensor, Tenso
     out, maps = _empty_outputs(x, layer, save)
     if x.numel():
         slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
-        result = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
-        library.forward(layer.kernel, config, _with_adjacent_columns(x), result, slots, maps, save)
+        result = _with_adjacent_channels(out, copy=False)
+        library.forward(layer.kernel, config, _with_adjacent_channels(x), result, slots, maps, save)
         if result is not out:
             out.copy_(result)
     return out, maps
@@ -157,10 +157,13 @@ def _gradients(grad: Tensor, x: Tensor, maps: Tensor, parameters: list[Tensor], 
     grads = _empty_gradients(x, parameters)
     if not x.numel():
         return [grads[0], *(gradient.zero_() for gradient in grads[1:])]
-    inputs = [_with_adjacent_columns(tensor) for tensor in ((grad,) if kernel == "focal_pass" else (x, grad))]
+    x, grad, grad_x = _with_adjacent_channels(x), _with_adjacent_channels(grad), grads[0]
+    result = _with_adjacent_channels(grad_x, copy=False)
     slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
     working_maps = x.new_empty(library.maps_shape(kernel, config, x.shape, library.BACKWARD))
-    library.backward(kernel, config, inputs, grads[0], slots, maps, working_maps, layer.slots(grads[1:]))
+    library.backward(kernel, config, x, grad, result, slots, maps, working_maps, layer.slots(grads[1:]))
+    if result is not grad_x:
+        grad_x.copy_(result)
     return grads
 
 
@@ -214,16 +217,20 @@ def _(grad_shape, x_shape, maps_shape, parameter_shapes, *layer, out_shape=None,
 
 
 def _empty_outputs(x: Tensor, layer: Layer, save: bool) -> tuple[Tensor, Tensor]:
-    keeps_format = layer.kernel != "focal_pass" and is_channels_last(x)
-    out = torch.empty_like(x, memory_format=torch.channels_last if keeps_format else torch.contiguous_format)
-    return out, x.new_empty(
-        library.maps_shape(layer.kernel, layer.config(), x.shape, library.FORWARD if save else library.INFERENCE)
-    )
+    kind = library.FORWARD if save else library.INFERENCE
+    return _empty_like(x), x.new_empty(library.maps_shape(layer.kernel, layer.config(), x.shape, kind))
 
 
 def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    return [x.new_empty(x.shape), *(parameter.new_empty(parameter.shape) for parameter in parameters)]
+    return [_empty_like(x), *(parameter.new_empty(parameter.shape) for parameter in parameters)]
 
 
-def _with_adjacent_columns(x: Tensor) -> Tensor:
-    return x if x.stride(3) == 1 else x.contiguous()
+def _empty_like(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)
+
+
+def _with_adjacent_channels(x: Tensor, copy: bool = True) -> Tensor:
+    """Return x, or a tensor like it that is channels last, with its values if ``copy``."""
+    if x.stride(1) == 1:
+        return x
+    return x.contiguous(memory_format=torch.channels_last) if copy else torch.empty_like(x, memory_format=torch.channels_last)

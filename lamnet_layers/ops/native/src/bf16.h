@@ -35,14 +35,6 @@ INLINE Bf16 round_to_bf16(float x) {
   return Bf16(x != x ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// A block of lines: pixel i of channel c of line y is at data + y · line + c · channel + i.
-struct Block {
-  const float* data;
-  long channel, line;
-
-  Block from(int first) const { return {data + first * channel, channel, line}; }  // channels from `first` on
-};
-
 #ifdef LAMNET_AMX
 
 // Whether the processor has AMX for bfloat16 and the system lets this process use it.
@@ -132,11 +124,13 @@ AMX INLINE void add_tiles(int depth, const Bf16* a, long a_row, const Bf16* b, l
   }
 }
 
-AMX INLINE void clear_sums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+// Loads the sums of 1 or 2 rows and columns of tiles; with stride 0, each row of a tile is the same.
+template <int ROWS, int COLS>
+AMX INLINE void load_sums(const float* c, long stride) {
+  _tile_loadd(0, c, stride * 4);
+  if (COLS > 1) _tile_loadd(1, c + kTile, stride * 4);
+  if (ROWS > 1) _tile_loadd(2, c + kTile * stride, stride * 4);
+  if (ROWS > 1 && COLS > 1) _tile_loadd(3, c + kTile * stride + kTile, stride * 4);
 }
 
 template <int ROWS, int COLS>
@@ -147,74 +141,62 @@ AMX INLINE void store_sums(float* c, long stride) {
   if (ROWS > 1 && COLS > 1) _tile_stored(3, c + kTile * stride + kTile, stride * 4);
 }
 
-// c = a · b + bias for 1 or 2 tiles of rows, of which `rows` rows exist, and 1 or 2 vectors of pixels.
 template <int ROWS, int COLS>
-AMX static void product_of_tiles(int rows, int depth, const Bf16* a, const Bf16* b, float* c, long ldc,
-                                 const float* bias) {
+AMX INLINE void product_of_tiles(int depth, const Bf16* a, const Bf16* b, const float* bias, float* c, long stride) {
   finish_stores();
-  if (bias) {
-    _tile_loadd(0, bias, 4 * kTile);
-    if (COLS > 1) _tile_loadd(1, bias, 4 * kTile);
-    if (ROWS > 1) _tile_loadd(2, bias + kTile * kTile, 4 * kTile);
-    if (ROWS > 1 && COLS > 1) _tile_loadd(3, bias + kTile * kTile, 4 * kTile);
-  } else {
-    clear_sums();
-  }
+  load_sums<ROWS, COLS>(bias, 0);
   add_tiles<ROWS, COLS>(depth, a, depth * kTileElements, b, depth * kTileElements);
-  if (rows == ROWS * kTile) return store_sums<ROWS, COLS>(c, ldc);
-  alignas(64) float sums[2 * kTile][2 * kTile];
-  store_sums<ROWS, COLS>(sums[0], 2 * kTile);
-  for (int i = 0; i < rows; i++)
-    UNROLL for (int j = 0; j < COLS; j++) store(c + i * ldc + j * kTile, load(sums[i] + j * kTile));
+  store_sums<ROWS, COLS>(c, stride);
 }
 
-// Tiles B of 16 pixels of a line.
-AMX static void pack_pixels(const float* b, long ldb, int cols, Bf16* out) {
-  for (int k = 0; k < round_up(cols, kTileDepth); k += 2, b += 2 * ldb, out += kTileDepth) {
-    const Vec even = k < cols ? load(b) : Vec{}, odd = k + 1 < cols ? load(b + ldb) : Vec{};
-    _mm512_store_si512(out, interleave((__m512)even, (__m512)odd));
-  }
-}
-
-// c = a · b + bias for n pixels, a multiple of the vector size. a is in tiles; so is the bias, repeated for 16 pixels,
-// or null.
-AMX static void multiply_bf16(int rows, int cols, const Bf16* a, const float* b, long ldb, long n, float* c, long ldc,
-                              const float* bias) {
-  constexpr int kCols = 4;  // tiles of pixels at a time: loads soon after the stores would stall
-  alignas(64) Bf16 tiles[kCols * kMaxTileDepth * kTileElements];
-  const int depth = int(round_up(cols, kTileDepth)) / kTileDepth;
-  const long stride = depth * kTileElements;
-  for (long p = 0; p < n; p += kCols * kTile) {
-    const int count = int(n - p < kCols * kTile ? n - p : kCols * kTile) / kTile;
-    for (int j = 0; j < count; j++) pack_pixels(b + p + j * kTile, ldb, cols, tiles + j * stride);
-    for (int i = 0; i < rows; i += 2 * kTile) {
-      const int m = rows - i < 2 * kTile ? rows - i : 2 * kTile;
-      const Bf16* weights = a + i / kTile * stride;
-      const float* sums = bias ? bias + i * kTile : nullptr;
-      for (int j = 0; j < count; j += 2) {
-        const Bf16* pixels = tiles + j * stride;
-        float* out = c + i * ldc + p + j * kTile;
-        if (m > kTile && j + 1 < count) product_of_tiles<2, 2>(m, depth, weights, pixels, out, ldc, sums);
-        else if (m > kTile) product_of_tiles<2, 1>(m, depth, weights, pixels, out, ldc, sums);
-        else if (j + 1 < count) product_of_tiles<1, 2>(m, depth, weights, pixels, out, ldc, sums);
-        else product_of_tiles<1, 1>(m, depth, weights, pixels, out, ldc, sums);
-      }
+// out = x · weights + bias for 16 or 32 pixels, of which n exist; the weights are in tiles.
+template <int ROWS>
+AMX static void multiply_pixels(int rows, int cols, const Bf16* weights, const float* bias, const float* x, long x_pitch,
+                                long n, float* out, long pitch) {
+  alignas(64) Bf16 pixels[ROWS * kMaxTileDepth * kTileElements];
+  alignas(64) float sums[ROWS * kTile][2 * kTile];
+  const int depth = int(round_up(rows, kTileDepth)) / kTileDepth;
+  for (int i = 0; i < ROWS * kTile; i++) {
+    Bf16* row = pixels + i / kTile * depth * kTileElements + i % kTile * kTileDepth;
+    for (int k = 0; k < rows; k += kTileDepth, row += kTileElements) {
+      const Vec low = i < n ? load(x + i * x_pitch + k) : Vec{};
+      const Vec high = i < n && k + kTile < rows ? load(x + i * x_pitch + k + kTile) : Vec{};
+      _mm512_store_si512(row, to_bf16((__m512)low, (__m512)high));
     }
   }
+  const bool whole = n == ROWS * kTile;
+  for (int j = 0; j < cols; j += 2 * kTile) {
+    const Bf16* column = weights + j / kTile * depth * kTileElements;
+    float* result = whole ? out + j : sums[0];
+    const long stride = whole ? pitch : 2 * kTile;
+    if (j + kTile < cols) product_of_tiles<ROWS, 2>(depth, pixels, column, bias + j, result, stride);
+    else product_of_tiles<ROWS, 1>(depth, pixels, column, bias + j, result, stride);
+    if (whole) continue;
+    finish_stores();
+    for (int i = 0; i < n; i++)
+      for (int k = 0; k < 2 * kTile && j + k < cols; k += kTile) store(out + i * pitch + j + k, load(sums[i] + k));
+  }
 }
 
-// Some tiles of 16 channels of a block of lines of n pixels: A, or with TRANSPOSED, B. Missing elements are 0.
+static void multiply_bf16(int rows, int cols, const Bf16* weights, const float* bias, const float* x, long x_pitch,
+                          long n, float* out, long pitch) {
+  for (long p = 0; p < n; p += 2 * kTile) {
+    const long count = n - p < 2 * kTile ? n - p : 2 * kTile;
+    if (count > kTile) multiply_pixels<2>(rows, cols, weights, bias, x + p * x_pitch, x_pitch, count, out + p * pitch, pitch);
+    else multiply_pixels<1>(rows, cols, weights, bias, x + p * x_pitch, x_pitch, count, out + p * pitch, pitch);
+  }
+}
+
+// Tiles of up to 16 channels of n pixels: B, or with TRANSPOSED, A.
 template <bool TRANSPOSED>
-AMX static void pack_channels(const Block& x, int channels, long n, long first, int count, Bf16* out) {
-  const long per_line = (n + kTileDepth - 1) / kTileDepth;
-  for (long tile = first; tile < first + count; tile++, out += kTileElements) {
-    const long p = tile % per_line * kTileDepth;
-    const float* pixels = x.data + tile / per_line * x.line + p;
+AMX static void pack_pairs(const float* x, long pitch, long n, Bf16* out) {
+  for (long p = 0; p < n; p += kTileDepth, out += kTileElements) {
     __m512i rows[kTile];
     UNROLL for (int i = 0; i < kTile; i++) {
-      const Vec low = i < channels ? load(pixels + i * x.channel) : Vec{};
-      const Vec high = i < channels && p + kTile < n ? load(pixels + i * x.channel + kTile) : Vec{};
-      rows[i] = to_bf16((__m512)low, (__m512)high);
+      const long even = p + 2 * i;
+      const Vec first = even < n ? load(x + even * pitch) : Vec{};
+      const Vec second = even + 1 < n ? load(x + (even + 1) * pitch) : Vec{};
+      rows[i] = interleave((__m512)first, (__m512)second);
     }
     if (TRANSPOSED) transpose(rows);
     UNROLL for (int i = 0; i < kTile; i++) _mm512_store_si512(out + i * kTileDepth, rows[i]);
@@ -222,46 +204,42 @@ AMX static void pack_channels(const Block& x, int channels, long n, long first, 
 }
 
 template <int ROWS, int COLS>
-AMX static void outer_product_of_tiles(int depth, long stride, const Bf16* y, const Bf16* x, int rows, int cols,
-                                       float* out, long ld) {
-  alignas(64) float sums[2 * kTile][2 * kTile];
-  finish_stores();
-  clear_sums();
+AMX INLINE void add_outer_tiles(int depth, long stride, const Bf16* y, const Bf16* x, float* out, long pitch) {
+  load_sums<ROWS, COLS>(out, pitch);
   add_tiles<ROWS, COLS>(depth, y, stride, x, stride);
-  store_sums<ROWS, COLS>(sums[0], 2 * kTile);
-  for (int i = 0; i < rows; i++)
-    for (int j = 0; j < cols; j++) out[i * ld + j] += sums[i][j];
+  store_sums<ROWS, COLS>(out, pitch);
 }
 
-// out[i][j] += Σ y[i] · x[j] over the pixels of a block of lines.
-AMX static void add_outer_product_bf16(const Block& y, int rows, const Block& x, int cols, long lines, long n,
-                                       float* out) {
-  constexpr int kDepth = 8, kPanel = 4;  // tiles of pixels and of x's channels at a time
+// out[i][j] += Σ y[i] · x[j] over n pixels; rows and columns are rounded up to 16.
+AMX static void add_outer_product_bf16(const float* y, long y_pitch, int rows, const float* x, long x_pitch, int cols,
+                                       long n, float* out, long pitch) {
+  constexpr int kDepth = 4, kPanel = 4;  // tiles of pixels and of x's channels at a time
   constexpr long kStride = kDepth * kTileElements;
-  alignas(64) static thread_local Bf16 x_tiles[kPanel * kStride], y_tiles[2 * kStride];
-  const long tiles = lines * ((n + kTileDepth - 1) / kTileDepth);
-  for (long t = 0; t < tiles; t += kDepth) {
-    const int depth = int(tiles - t < kDepth ? tiles - t : kDepth);
+  alignas(64) Bf16 x_tiles[kPanel * kStride], y_tiles[2 * kStride];
+  for (long p = 0; p < n; p += kDepth * kTileDepth) {
+    const long count = n - p < kDepth * kTileDepth ? n - p : kDepth * kTileDepth;
+    const int depth = int(count + kTileDepth - 1) / kTileDepth;
     for (int first = 0; first < cols; first += kPanel * kTile) {
       const int end = cols - first < kPanel * kTile ? cols : first + kPanel * kTile;
       for (int j = first; j < end; j += kTile)
-        pack_channels<true>(x.from(j), end - j, n, t, depth, x_tiles + (j - first) / kTile * kStride);
+        pack_pairs<false>(x + p * x_pitch + j, x_pitch, count, x_tiles + (j - first) / kTile * kStride);
       for (int i = 0; i < rows; i += 2 * kTile) {
-        const int m = rows - i < 2 * kTile ? rows - i : 2 * kTile;
-        for (int j = 0; j < m; j += kTile)
-          pack_channels<false>(y.from(i + j), m - j, n, t, depth, y_tiles + j / kTile * kStride);
+        const bool two = i + kTile < rows;
+        for (int j = i; j < (two ? i + 2 * kTile : i + kTile); j += kTile)
+          pack_pairs<true>(y + p * y_pitch + j, y_pitch, count, y_tiles + (j - i) / kTile * kStride);
+        finish_stores();
         for (int j = first; j < end; j += 2 * kTile) {
-          const int c = end - j < 2 * kTile ? end - j : 2 * kTile;
           const Bf16* panel = x_tiles + (j - first) / kTile * kStride;
-          float* sums = out + long(i) * cols + j;
-          if (m > kTile && c > kTile) outer_product_of_tiles<2, 2>(depth, kStride, y_tiles, panel, m, c, sums, cols);
-          else if (m > kTile) outer_product_of_tiles<2, 1>(depth, kStride, y_tiles, panel, m, c, sums, cols);
-          else if (c > kTile) outer_product_of_tiles<1, 2>(depth, kStride, y_tiles, panel, m, c, sums, cols);
-          else outer_product_of_tiles<1, 1>(depth, kStride, y_tiles, panel, m, c, sums, cols);
+          float* sums = out + i * pitch + j;
+          if (two && j + kTile < end) add_outer_tiles<2, 2>(depth, kStride, y_tiles, panel, sums, pitch);
+          else if (two) add_outer_tiles<2, 1>(depth, kStride, y_tiles, panel, sums, pitch);
+          else if (j + kTile < end) add_outer_tiles<1, 2>(depth, kStride, y_tiles, panel, sums, pitch);
+          else add_outer_tiles<1, 1>(depth, kStride, y_tiles, panel, sums, pitch);
         }
       }
     }
   }
+  finish_stores();
 }
 
 #else

@@ -1,4 +1,6 @@
 // The feed-forward sub-block: x + α · DGFN(norm(x)), forward and backward. Norm and residual are optional.
+//
+// Lines of hidden features have the two halves at multiples of the vector size.
 #pragma once
 
 #include "mixer.h"
@@ -18,120 +20,155 @@ enum FeedForwardParameter {
 
 struct FeedForwardWeights {
   int dim, hidden, both;  // both halves
-  float eps;
+  int half, width;        // places of one half and of both
   bool norm, residual, bf16;
+  Norm normalizer;
   Matrix in, out, in_transposed, out_transposed;
-  const float *kernel, *kernel_bias;
-  float* flipped;
+  float *kernel, *kernel_bias;
 
-  FeedForwardWeights(const FeedForwardConfig& config, const float* const* p, Arena& arena, bool backward) {
-    dim = config.dim, hidden = config.hidden, both = 2 * hidden, eps = config.eps, bf16 = config.bf16;
-    norm = p[kFfNormWeight], residual = p[kFfAlpha];
+  FeedForwardWeights(const FeedForwardConfig& config, const float* const* p, Arena& arena, bool backward)
+      : dim(config.dim), hidden(config.hidden), both(2 * hidden), half(int(round_up(hidden))), width(2 * half),
+        norm(p[kFfNormWeight]), residual(p[kFfAlpha]), bf16(config.bf16), normalizer(dim, config.eps) {
     float* storage[4];
-    const long size = std::max(Matrix::size(dim, both), Matrix::size(both, dim));
-    for (int i = 0; i < (backward ? 4 : 2); i++) storage[i] = arena.take(size);
-    flipped = arena.take(9 * both);
-    if (!flipped) return;
-    kernel = p[kFfKernel], kernel_bias = p[kFfKernelBias];
+    const int shapes[][2] = {{dim, width}, {width, dim}, {width, dim}, {dim, width}};
+    for (int i = 0; i < (backward ? 4 : 2); i++) storage[i] = arena.take(Matrix::size(shapes[i][0], shapes[i][1]));
+    kernel = arena.take(9 * width), kernel_bias = arena.take(width);
+    if (!kernel) return;
     const float *first = p[kFfInWeight], *last = p[kFfOutWeight];
     auto gain = [&](int k) { return norm ? p[kFfNormWeight][k] : 1.0f; };
     auto alpha = [&](int n) { return residual ? p[kFfAlpha][n] : 1.0f; };
-    auto in_bias = [&](int n) {
-      float sum = p[kFfInBias][n];
-      for (int k = 0; norm && k < dim; k++) sum += first[n * dim + k] * p[kFfNormBias][k];
+    auto in_bias = [&](int place) {
+      const int n = channel(place);
+      float sum = n < 0 ? 0.0f : p[kFfInBias][n];
+      for (int k = 0; norm && n >= 0 && k < dim; k++) sum += first[n * dim + k] * p[kFfNormBias][k];
       return sum;
     };
-    auto out_bias = [&](int n) { return p[kFfOutBias][n] * alpha(n); };
-    in.pack(both, dim, bf16, storage[0], [&](int n, int k) { return first[n * dim + k] * gain(k); }, in_bias);
-    out.pack(dim, both, bf16, storage[1], [&](int n, int k) { return last[n * both + k] * alpha(n); }, out_bias);
+    auto expanding = [&](int k, int place) {
+      return channel(place) < 0 ? 0.0f : first[channel(place) * dim + k] * gain(k);
+    };
+    auto reducing = [&](int place, int n) {
+      return channel(place) < 0 ? 0.0f : last[n * both + channel(place)] * alpha(n);
+    };
+    in.pack(dim, width, bf16, storage[0], expanding, in_bias);
+    out.pack(width, dim, bf16, storage[1], reducing, [&](int n) { return p[kFfOutBias][n] * alpha(n); });
+    for (int place = 0; place < width; place++) {
+      const int c = channel(place);
+      for (int t = 0; t < 9; t++) kernel[t * width + place] = c < 0 ? 0.0f : p[kFfKernel][c * 9 + t];
+      kernel_bias[place] = c < 0 ? 0.0f : p[kFfKernelBias][c];
+    }
     if (!backward) return;
-    in_transposed.pack(dim, both, bf16, storage[2], [&](int n, int k) { return first[k * dim + n] * gain(n); });
-    out_transposed.pack(both, dim, bf16, storage[3], [&](int n, int k) { return last[k * both + n] * alpha(k); });
-    for (int c = 0; c < both; c++)
-      for (int t = 0; t < 9; t++) flipped[c * 9 + t] = kernel[c * 9 + 8 - t];
+    in_transposed.pack(width, dim, bf16, storage[2], [&](int place, int n) { return expanding(n, place); });
+    out_transposed.pack(dim, width, bf16, storage[3], [&](int k, int place) { return reducing(place, k); });
+  }
+
+  int dim_pitch() const { return int(round_up(dim)); }
+  // Distance of the pixels of hidden maps: not a power of two, since the rows of a column would share a few cache sets.
+  static constexpr int map_pitch(int width) { return width + 16; }
+  int map_pitch() const { return map_pitch(width); }
+
+  // Calls work with the width, as a constant for the published networks.
+  template <class Work>
+  void with_width(Work work) const {
+    if (width == 128) work(std::integral_constant<int, 128>());
+    else work(width);
+  }
+
+  int place(int channel) const { return channel < hidden ? channel : half + channel - hidden; }
+  int channel(int place) const {
+    const int c = place % half;
+    return c >= hidden ? -1 : place < half ? c : c + hidden;
+  }
+
+  // Hidden features of n pixels.
+  void expand(Pixels x, const float* statistics, long n, float* normalized, float* out, long pitch) const {
+    if (norm) {
+      normalizer.normalize(x, statistics, n, normalized, dim_pitch());
+      x = {normalized, dim_pitch()};
+    }
+    multiply(in, x, n, out, pitch);
   }
 };
 
-// 3×3 depthwise convolution of a channel, from three lines whose first pixel is the left neighbor.
-static void convolve3x3(const float* above, const float* line, const float* below, const float* kernel, float bias,
+// 3×3 depthwise convolution of n pixels, from three lines that start with the left neighbor; taps are `step` apart.
+template <class Width>
+static void convolve3x3(const float* const rows[3], Width width, const float* kernel, long step, const float* bias,
                         long n, float* out) {
-  const float* lines[3] = {above, line, below};
-  Vec taps[9];
-  UNROLL for (int t = 0; t < 9; t++) taps[t] = broadcast(kernel[t]);
-  for (long p = 0; p < n; p += kLanes) {
-    Vec sums[3] = {broadcast(bias)};
-    UNROLL for (int r = 0; r < 3; r++)
-      UNROLL for (int t = 0; t < 3; t++) sums[r] += taps[3 * r + t] * load(lines[r] + p + t);
-    store(out + p, sums[0] + sums[1] + sums[2]);
+  const long pitch = FeedForwardWeights::map_pitch(width);
+  for (int c = 0; c < width; c += kLanes) {
+    Vec taps[9];
+    UNROLL for (int t = 0; t < 9; t++) taps[t] = load(kernel + t * step + c);
+    const Vec start = bias ? load(bias + c) : Vec{};
+    for (long p = 0; p < n; p++) {
+      Vec sums[3] = {start};
+      UNROLL for (int r = 0; r < 3; r++)
+        UNROLL for (int t = 0; t < 3; t++) sums[r] += taps[3 * r + t] * load(rows[r] + (p + t) * pitch + c);
+      store(out + p * width + c, sums[0] + sums[1] + sums[2]);
+    }
   }
 }
 
 class FeedForwardForward {
  public:
-  static constexpr long kStrip = 64;  // pixels of a row at a time
+  static constexpr long kStrip = 48;  // pixels of a row at a time
 
   FeedForwardForward(const FeedForwardWeights& weights, const Shape& shape) : w(weights), shape(shape) {}
 
-  long scratch() const {
-    constexpr long n = kStrip + 3 * kLanes;
-    return n * (2 * w.dim + 4 * w.both) + 1024;
-  }
+  struct Memory {
+    float *input, *norm, *normalized, *features, *result, *lines[3];
 
-  void run(const Team& team, const Map& x, const Map& out, float* buffer) const {
+    Memory(const FeedForwardForward& layer, Arena&& arena) : Memory(layer, arena) {}
+    Memory(const FeedForwardForward& layer, Arena& arena) {
+      const FeedForwardWeights& w = layer.w;
+      constexpr long n = kStrip + 2;
+      input = arena.take(n * w.dim_pitch()), normalized = arena.take(n * w.dim_pitch()), norm = arena.take(2 * n);
+      features = arena.take(kStrip * w.width), result = arena.take(kStrip * w.dim_pitch());
+      for (float*& line : lines) line = arena.take(n * w.map_pitch());
+    }
+  };
+
+  void run(const Team& team, const Map& x, const Map& out, Memory&& memory) const {
     for (long x0 = 0; x0 < shape.width; x0 += kStrip)
-      strip(x, out, x0, team.begin(shape.height), team.end(shape.height), Arena(buffer));
+      strip(x, out, x0, team.begin(shape.height), team.end(shape.height), memory);
   }
 
  private:
   const FeedForwardWeights& w;
   const Shape shape;
 
-  void strip(const Map& x, const Map& out, long x0, long begin, long end, Arena arena) const {
-    const long n = std::min(kStrip, shape.width - x0), np = round_up(n), pitch = np + 2 * kLanes;
-    const long left = x0 > 0, right = x0 + n < shape.width, m = n + left + right, mp = round_up(m);
-    float *input = arena.take(w.dim * mp), *gated = arena.take(w.both * np), *result = arena.take(w.dim * np);
-    float* lines[3];  // column 0 is the left neighbor
-    for (float*& line : lines) {
-      line = arena.take(w.both * pitch + kLanes);
-      std::memset(line, 0, (w.both * pitch + kLanes) * sizeof(float));
-    }
+  void strip(const Map& x, const Map& out, long x0, long begin, long end, Memory& memory) const {
+    const long n = std::min(kStrip, shape.width - x0), pitch = w.map_pitch();
+    const long left = x0 > 0, right = x0 + n < shape.width, m = n + left + right;
     for (long y = begin - 1; y <= end && begin < end; y++) {
-      float* line = lines[(y + 3) % 3];
+      float* line = memory.lines[(y + 3) % 3];
       if (y < 0 || y >= shape.height) {
-        std::memset(line, 0, w.both * pitch * sizeof(float));
+        clear(line, (n + 2) * pitch);
       } else {
-        copy_row(x, w.dim, y, x0 - left, x0 + n + right, input, mp, mp);
-        if (w.norm) normalize(input, mp, w.dim, mp, w.eps, nullptr, nullptr);
-        multiply(w.in, input, mp, mp, line + 1 - left, pitch);
-        if (!left) clear_columns(line, pitch, w.both, 0, 1);
-        clear_columns(line, pitch, w.both, 1 + n + right, pitch);
+        if (!left) clear(line, pitch);
+        if (!right) clear(line + (n + 1) * pitch, pitch);
+        const Pixels input = read_row(x, y, x0 - left, m, w.dim, memory.input);
+        if (w.norm) w.normalizer.statistics(input, m, memory.norm);
+        w.expand(input, memory.norm, m, memory.normalized, line + (1 - left) * pitch, pitch);
       }
       if (y <= begin) continue;
-      const float* rows[3] = {lines[(y + 1) % 3], lines[(y + 2) % 3], lines[y % 3]};
-      gate(rows, pitch, np, gated);
-      multiply(w.out, gated, np, np, result, np);
-      write_row(result, np, w.dim, n, w.residual ? x : Map{}, out, y - 1, x0);
+      const float* rows[3] = {memory.lines[(y + 1) % 3], memory.lines[(y + 2) % 3], memory.lines[y % 3]};
+      w.with_width([&](auto width) { convolve3x3(rows, width, w.kernel, width, w.kernel_bias, n, memory.features); });
+      gate(memory.features, n);
+      const Map line_out = row_to_write(out, y - 1, x0, w.dim, memory.result);
+      multiply(w.out, {memory.features, w.width}, n, line_out.data, line_out.column);
+      if (w.residual) add_pixels(read_row(x, y - 1, x0, n, w.dim, memory.input), n, w.dim, line_out);
+      write_row(line_out, out, y - 1, x0, n, w.dim);
     }
   }
 
-  void gate(const float* const rows[3], long pitch, long n, float* out) const {
-    for (int c = 0; c < w.hidden; c++) {
-      const int other = c + w.hidden;
-      float *x1 = out + c * n, *x2 = out + other * n;
-      for (float* x : {x1, x2}) {
-        const int channel = x == x1 ? c : other;
-        const long offset = channel * pitch;
-        convolve3x3(rows[0] + offset, rows[1] + offset, rows[2] + offset, w.kernel + 9 * channel,
-                    w.kernel_bias[channel], n, x);
-      }
-      for (long p = 0; p < n; p += kLanes) {
-        const Vec v1 = load(x1 + p);
+  void gate(float* features, long n) const {
+    for (long p = 0; p < n; p++, features += w.width)
+      for (int c = 0; c < w.half; c += kLanes) {
+        const Vec x1 = load(features + c);
         Vec density;
-        const Vec u = v1 * normal_cdf(v1, &density);
-        store(x1 + p, u * v1);
-        store(x2 + p, u * load(x2 + p));
+        const Vec u = x1 * normal_cdf(x1, &density);
+        store(features + c, u * x1);
+        store(features + w.half + c, u * load(features + w.half + c));
       }
-    }
   }
 };
 
@@ -140,172 +177,152 @@ struct FeedForwardGradients {
 
   FeedForwardGradients(const FeedForwardWeights& w, Arena&& arena) : FeedForwardGradients(w, arena) {}
   FeedForwardGradients(const FeedForwardWeights& w, Arena& arena) {
-    in = arena.take(w.both * w.dim), in_bias = arena.take(w.both);
-    kernel = arena.take(9 * w.both), kernel_bias = arena.take(w.both);
-    out = arena.take(w.dim * w.both), out_bias = arena.take(w.dim);
+    in = arena.take(outer_size(w.width, w.dim_pitch())), in_bias = arena.take(w.width);
+    kernel = arena.take(9 * w.width), kernel_bias = arena.take(w.width);
+    out = arena.take(outer_size(w.dim, w.width)), out_bias = arena.take(w.dim_pitch());
   }
 
   void store(const FeedForwardWeights& w, const float* const* p, float* const* g) const {
-    MixerGradients::store_normalized(w.both, w.dim, p[kFfInWeight], p[kFfNormWeight], p[kFfNormBias], in, in_bias,
-                                     g + kFfNormWeight, g + kFfInWeight);
-    MixerGradients::store_scaled(w.dim, w.both, p[kFfOutWeight], p[kFfOutBias], p[kFfAlpha], out, out_bias,
-                                 g + kFfOutWeight, g[kFfAlpha]);
-    std::memcpy(g[kFfKernel], kernel, 9 * w.both * sizeof(float));
-    std::memcpy(g[kFfKernelBias], kernel_bias, w.both * sizeof(float));
+    MixerGradients::store_normalized(w.both, w.dim, p[kFfInWeight], p[kFfNormWeight], p[kFfNormBias],
+                                     [&](int n, int k) { return in[w.place(n) * w.dim_pitch() + k]; },
+                                     [&](int n) { return in_bias[w.place(n)]; }, g + kFfNormWeight, g + kFfInWeight);
+    MixerGradients::store_scaled(w.dim, w.both, p[kFfOutWeight], p[kFfOutBias], p[kFfAlpha],
+                                 [&](int n, int k) { return out[n * w.width + w.place(k)]; },
+                                 [&](int n) { return out_bias[n]; }, g + kFfOutWeight, g[kFfAlpha]);
+    for (int c = 0; c < w.both; c++) {
+      for (int t = 0; t < 9; t++) g[kFfKernel][c * 9 + t] = kernel[t * w.width + w.place(c)];
+      g[kFfKernelBias][c] = kernel_bias[w.place(c)];
+    }
   }
 };
 
-// Maps of one image between the stages of the backward pass. The hidden features are computed again: keeping them from
-// the forward pass takes as long, and much memory.
+// Maps of one image between the stages of the backward pass, with a border of zeros. The hidden features are computed
+// again: keeping them from the forward pass takes as long, and much memory.
 struct FeedForwardMaps {
-  static constexpr int kBorder = 8;  // floats that a row is longer than for other maps
+  static constexpr int kBorder = 2;  // rows and columns in addition to those of the image
 
-  long pitch;
-  Map hidden, grad;  // depthwise convolution: its input, and the gradient of its output; zero borders left and right
-  Map norm;          // mean and scale
+  Map hidden, grad;  // depthwise convolution: its input, and the gradient of its output
+  float* norm;
 
-  FeedForwardMaps(const FeedForwardWeights& w, const Map& map)
-      : pitch(map.channel), hidden(map), grad(map.from(w.both)), norm(map.from(2 * w.both)) {}
+  FeedForwardMaps(const FeedForwardWeights& w, float* data, const Shape& shape) {
+    const long row = (shape.width + kBorder) * w.map_pitch(), size = (shape.height + kBorder) * row;
+    hidden = {data, w.map_pitch(), row}, grad = {data + size, w.map_pitch(), row};
+    norm = data + 2 * size;
+  }
 
-  static int channels(int hidden) { return odd(4 * hidden + 2); }
+  static int channels(int hidden) { return 2 * (2 * int(round_up(hidden)) + 16) + 2; }
 };
 
 // The backward pass needs only the input of the forward pass.
 class FeedForwardBackward {
  public:
-  FeedForwardBackward(const FeedForwardWeights& weights, const Shape& shape)
-      : w(weights), shape(shape), n(round_up(shape.width)),
-        rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))),
-        zeros(w.both * (n + FeedForwardMaps::kBorder) + 2 * kLanes) {}
+  FeedForwardBackward(const FeedForwardWeights& weights, const Shape& shape) : w(weights), shape(shape) {}
 
-  long scratch() const { return block_pitch(rows, n) * 2 * (w.dim + w.both) + n * w.both + zeros + 4096; }
+  struct Memory {
+    float *input, *output, *features, *grad, *result;
+
+    Memory(const FeedForwardBackward& layer, Arena&& arena) : Memory(layer, arena) {}
+    Memory(const FeedForwardBackward& layer, Arena& arena) {
+      const FeedForwardWeights& w = layer.w;
+      const long n = layer.shape.width;
+      input = arena.take(n * w.dim_pitch()), output = arena.take(n * w.dim_pitch());
+      features = arena.take(n * w.width), grad = arena.take(n * w.width), result = arena.take(n * w.dim_pitch());
+    }
+  };
 
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
-           FeedForwardGradients& sums, float* buffer) const {
-    team.for_each_block(shape.height, rows, [&](long y, long end) { expand(x, maps, y, end, Arena(buffer)); });
+           FeedForwardGradients& sums, Memory&& memory) const {
+    const long begin = team.begin(shape.height), end = team.end(shape.height);
+    for (const Map& map : {maps.hidden, maps.grad}) clear_border(map, begin, end);
+    for (long y = begin; y < end; y++) {
+      const Pixels input = read_row(x, y, 0, shape.width, w.dim, memory.input);
+      float* statistics = maps.norm + 2 * y * shape.width;
+      if (w.norm) w.normalizer.statistics(input, shape.width, statistics);
+      w.expand(input, statistics, shape.width, memory.input, maps.hidden.at(y + 1, 1), maps.hidden.column);
+    }
     team.sync();
-    team.for_each_block(shape.height, rows, [&](long y, long end) {
-      gated(grad_out, maps, sums, y, end, Arena(buffer));
-    });
+    for (long y = begin; y < end; y++) gated(grad_out, maps, sums, y, memory);
     team.sync();
-    team.for_each_block(shape.height, rows, [&](long y, long end) {
-      outer(x, grad_out, grad_x, maps, sums, y, end, Arena(buffer));
-    });
+    for (long y = begin; y < end; y++) outer(x, grad_out, grad_x, maps, sums, y, memory);
     team.sync();
   }
 
  private:
   const FeedForwardWeights& w;
   const Shape shape;
-  const long n, rows, zeros;
 
-  void expand(const Map& x, const FeedForwardMaps& maps, long begin, long end, Arena arena) const {
-    const long block = block_pitch(rows, n), pitch = maps.pitch;
-    float* inputs = arena.take(w.dim * block);
-    copy_rows(x, w.dim, begin, end, shape.width, inputs, block, n);
-    for (long y = begin; y < end; y++) {
-      float *input = inputs + (y - begin) * n, *mean = maps.norm.at(y), *out = maps.hidden.at(y);
-      if (w.norm) normalize(input, block, w.dim, n, w.eps, mean, mean + pitch);
-      multiply(w.in, input, block, n, out + 1, pitch);
-      clear_borders(out, pitch);
-    }
+  void clear_border(const Map& map, long begin, long end) const {
+    if (begin == end) return;
+    if (begin == 0) clear(map.data, map.row);
+    if (end == shape.height) clear(map.at(end + 1, 0), map.row);
+    for (long y = begin + 1; y <= end; y++)
+      for (long x : {0L, shape.width + 1}) clear(map.at(y, x), map.column);
   }
 
-  // Sets the columns of a row left and right of the image to 0.
-  void clear_borders(float* row, long pitch) const {
-    for (int c = 0; c < w.both; c++) {
-      row[c * pitch] = 0;
-      clear_line(row + c * pitch + 1 + shape.width, pitch - 1 - shape.width);
-    }
-  }
-
-  void gated(const Map& grad_out, const FeedForwardMaps& maps, FeedForwardGradients& sums, long begin, long end,
-             Arena arena) const {
-    const long block = block_pitch(rows, n), pitch = maps.pitch;
-    float *result = arena.take(w.dim * block), *product = arena.take(w.both * block), *d = arena.take(w.both * n);
-    float* zero = arena.take(zeros);
-    std::memset(zero, 0, zeros * sizeof(float));
-    copy_rows(grad_out, w.dim, begin, end, shape.width, result, block, n);
-    for (long y = begin; y < end; y++) {
-      float* q = product + (y - begin) * n;
-      multiply(w.out_transposed, result + (y - begin) * n, block, n, d, n);
-      const float* lines[3] = {y > 0 ? maps.hidden.at(y - 1) : zero, maps.hidden.at(y),
-                               y + 1 < shape.height ? maps.hidden.at(y + 1) : zero};
-      for (int c = 0; c < w.hidden; c++) {
-        const int other = c + w.hidden;
-        float *q1 = q + c * block, *q2 = q + other * block;
-        for (float* x : {q1, q2}) {
-          const int channel = x == q1 ? c : other;
-          const long offset = channel * pitch;
-          convolve3x3(lines[0] + offset, lines[1] + offset, lines[2] + offset, w.kernel + 9 * channel,
-                      w.kernel_bias[channel], n, x);
-        }
-        float *out1 = maps.grad.at(y) + c * pitch, *out2 = maps.grad.at(y) + other * pitch;
-        for (long p = 0; p < n; p += kLanes) {
-          const Vec x1 = load(q1 + p), x2 = load(q2 + p);
-          Vec density;
-          const Vec cdf = normal_cdf(x1, &density), u = x1 * cdf;
-          store(q1 + p, u * x1);
-          store(q2 + p, u * x2);
-          const Vec g1 = load(d + c * n + p), g2 = load(d + other * n + p);
-          store(out1 + 1 + p, g1 * u + (g1 * x1 + g2 * x2) * (cdf + x1 * density));
-          store(out2 + 1 + p, g2 * u);
-        }
+  void gated(const Map& grad_out, const FeedForwardMaps& maps, FeedForwardGradients& sums, long y,
+             Memory& memory) const {
+    const long n = shape.width, pitch = w.map_pitch();
+    const Pixels output = read_row(grad_out, y, 0, n, w.dim, memory.output);
+    const float* rows[3] = {maps.hidden.at(y, 0), maps.hidden.at(y + 1, 0), maps.hidden.at(y + 2, 0)};
+    w.with_width([&](auto width) { convolve3x3(rows, width, w.kernel, width, w.kernel_bias, n, memory.features); });
+    multiply(w.out_transposed, output, n, memory.grad, w.width);
+    float* grad = maps.grad.at(y + 1, 1);
+    for (long p = 0; p < n; p++) {
+      float *first = memory.features + p * w.width, *second = first + w.half;
+      const float* g = memory.grad + p * w.width;
+      for (int c = 0; c < w.half; c += kLanes) {
+        const Vec x1 = load(first + c), x2 = load(second + c), g1 = load(g + c), g2 = load(g + w.half + c);
+        Vec density;
+        const Vec cdf = normal_cdf(x1, &density), u = x1 * cdf;
+        store(first + c, u * x1);
+        store(second + c, u * x2);
+        store(grad + p * pitch + c, g1 * u + (g1 * x1 + g2 * x2) * (cdf + x1 * density));
+        store(grad + p * pitch + w.half + c, g2 * u);
       }
-      clear_borders(maps.grad.at(y), pitch);
     }
-    add_outer_product(w.bf16, {result, block, n}, w.dim, {product, block, n}, w.both, end - begin, n, sums.out);
-    add_sums({result, block, n}, w.dim, end - begin, n, sums.out_bias);
+    add_outer_product(w.bf16, output, w.dim, {memory.features, w.width}, w.width, n, sums.out);
+    add_sums(output, w.dim_pitch(), n, sums.out_bias);
+    w.with_width([&](auto width) { kernel_gradient(rows, grad, width, n, sums); });
+  }
+
+  template <class Width>
+  void kernel_gradient(const float* const rows[3], const float* grad, Width width, long n,
+                       FeedForwardGradients& sums) const {
+    const long pitch = w.map_pitch(width);
+    for (int c = 0; c < width; c += kLanes) {
+      Vec taps[9], bias = load(sums.kernel_bias + c);
+      UNROLL for (int t = 0; t < 9; t++) taps[t] = load(sums.kernel + t * width + c);
+      for (long p = 0; p < n; p++) {
+        const Vec g = load(grad + p * pitch + c);
+        bias += g;
+        UNROLL for (int r = 0; r < 3; r++)
+          UNROLL for (int t = 0; t < 3; t++) taps[3 * r + t] += g * load(rows[r] + (p + t) * pitch + c);
+      }
+      UNROLL for (int t = 0; t < 9; t++) store(sums.kernel + t * width + c, taps[t]);
+      store(sums.kernel_bias + c, bias);
+    }
   }
 
   void outer(const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
-             FeedForwardGradients& sums, long begin, long end, Arena arena) const {
-    const long block = block_pitch(rows, n), pitch = maps.pitch;
-    float *inputs = arena.take(w.dim * block), *hidden = arena.take(w.both * block);
-    float* result = arena.take(w.dim * block);
-    float* zero = arena.take(zeros);
-    std::memset(zero, 0, zeros * sizeof(float));
-    auto row = [&](const Map& map, long y) { return y >= 0 && y < shape.height ? map.at(y) : zero; };
-    for (int c = 0; c < w.both; c++) kernel_gradient(maps, sums, c, begin, end, row);
-    copy_rows(x, w.dim, begin, end, shape.width, inputs, block, n);
-    for (long y = begin; y < end; y++) {
-      float *dh = hidden + (y - begin) * n, *normalized = inputs + (y - begin) * n, *grad_in = result + (y - begin) * n;
-      const float* rows[3] = {row(maps.grad, y - 1), row(maps.grad, y), row(maps.grad, y + 1)};
-      for (int c = 0; c < w.both; c++) {
-        const long offset = c * pitch;
-        convolve3x3(rows[0] + offset, rows[1] + offset, rows[2] + offset, w.flipped + 9 * c, 0.0f, n, dh + c * block);
-      }
-      clear_columns(dh, block, w.both, shape.width, n);
-      const float *mean = maps.norm.at(y), *scale = mean + maps.norm.channel;
-      if (w.norm)
-        for (int c = 0; c < w.dim; c++)
-          for (long p = 0; p < n; p += kLanes)
-            store(normalized + c * block + p, (load(normalized + c * block + p) - load(mean + p)) * load(scale + p));
-      multiply(w.in_transposed, dh, block, n, grad_in, block);
-      if (w.norm) normalize_backward(normalized, grad_in, block, w.dim, n, scale);
+             FeedForwardGradients& sums, long y, Memory& memory) const {
+    const long n = shape.width;
+    const float* rows[3] = {maps.grad.at(y, 0), maps.grad.at(y + 1, 0), maps.grad.at(y + 2, 0)};
+    w.with_width([&](auto width) {
+      convolve3x3(rows, width, w.kernel + 8 * width, -long(width), nullptr, n, memory.grad);
+    });
+    const float* statistics = maps.norm + 2 * y * n;
+    Pixels input = read_row(x, y, 0, n, w.dim, memory.input);
+    if (w.norm) {
+      w.normalizer.normalize(input, statistics, n, memory.input, w.dim_pitch());
+      input = {memory.input, w.dim_pitch()};
     }
-    write_rows(result, block, n, w.dim, shape.width, w.residual ? grad_out : Map{}, grad_x, begin, end);
-    add_outer_product(w.bf16, {hidden, block, n}, w.both, {inputs, block, n}, w.dim, end - begin, n, sums.in);
-    add_sums({hidden, block, n}, w.both, end - begin, n, sums.in_bias);
-  }
-
-  template <class Row>
-  void kernel_gradient(const FeedForwardMaps& maps, FeedForwardGradients& sums, int c, long begin, long end,
-                       Row row) const {
-    Vec taps[9] = {}, bias = {};
-    for (long y = begin; y < end; y++) {
-      const float* g = maps.grad.at(y) + c * maps.pitch + 1;
-      const float* lines[3] = {row(maps.hidden, y - 1) + c * maps.pitch, row(maps.hidden, y) + c * maps.pitch,
-                               row(maps.hidden, y + 1) + c * maps.pitch};
-      for (long p = 0; p < n; p += kLanes) {
-        const Vec v = load(g + p);
-        bias += v;
-        UNROLL for (int r = 0; r < 3; r++)
-          UNROLL for (int t = 0; t < 3; t++) taps[3 * r + t] += v * load(lines[r] + p + t);
-      }
-    }
-    for (int t = 0; t < 9; t++) sums.kernel[9 * c + t] += sum_lanes(taps[t]);
-    sums.kernel_bias[c] += sum_lanes(bias);
+    add_outer_product(w.bf16, {memory.grad, w.width}, w.width, input, w.dim_pitch(), n, sums.in);
+    add_sums({memory.grad, w.width}, w.width, n, sums.in_bias);
+    const Map line = row_to_write(grad_x, y, 0, w.dim, memory.result);
+    multiply(w.in_transposed, {memory.grad, w.width}, n, line.data, line.column);
+    if (w.norm) w.normalizer.backward(input, statistics, n, line);
+    if (w.residual) add_pixels(read_row(grad_out, y, 0, n, w.dim, memory.output), n, w.dim, line);
+    write_row(line, grad_x, y, 0, n, w.dim);
   }
 };
 

@@ -12,106 +12,67 @@ struct FocalPassConfig {
   int32_t bf16;  // whether the products are in bfloat16
 };
 
-// Maps of one image; `hidden` and `weights` are for the backward pass only.
-struct FocalPassMaps {
-  Map x, hidden, weights;
-
-  FocalPassMaps(const PassWeights& w, const Map& map)
-      : x(map), hidden(map.from(w.channels)), weights(map.from(2 * w.channels)) {}
-
-  static int channels(int dim, int outputs, bool save) { return odd(dim + (save ? dim + outputs : 0)); }
-};
-
-// Maps of one image in the backward pass.
-struct FocalPassGradientMaps {
-  Map result, hidden;
-
-  FocalPassGradientMaps(const PassWeights& w, const Map& map) : result(map), hidden(map.from(w.channels)) {}
-
-  static int channels(int dim) { return odd(2 * dim); }
-};
-
 class FocalPass {
  public:
   FocalPass(const PassWeights& weights, const Shape& shape, bool vertical)
-      : w(weights), shape(shape), vertical(vertical), n(round_up(shape.width)), radius(w.window.radius),
-        padded(round_up(shape.width + 2 * radius) + kLanes),
-        rows(std::min<long>(shape.height, std::max<long>(1, 512 / n))) {}
+      : w(weights), lines(vertical ? shape.width : shape.height), n(vertical ? shape.height : shape.width),
+        vertical(vertical) {}
 
-  long scratch() const {
-    return block_pitch(rows, padded) * (w.channels + w.outputs()) +
-           (3 * w.channels + 2 * w.outputs() + 1) * padded + (rows + 2 * radius) * n + 4096;
-  }
+  struct Memory {
+    PassLine line;
+    float* result;
 
-  void forward(const Team& team, const Map& x, const Map& out, const FocalPassMaps& maps, bool save,
-               float* buffer) const {
-    const long begin = team.begin(shape.height), end = team.end(shape.height);
-    for (long y = begin; y < end; y++) copy_row(x, w.channels, y, 0, shape.width, maps.x.at(y), n, n);
-    team.sync();
-    for (long y = begin; y < end; y++) {
-      Arena arena(buffer);
-      float *result = arena.take(w.channels * n), *line = arena.take(w.channels * padded + kLanes);
-      float* hidden = save ? maps.hidden.at(y) : arena.take(w.channels * n);
-      float* weights = save ? maps.weights.at(y) : arena.take(w.outputs() * n);
-      w.forward(input_line(maps.x, w.channels, y, line), n, hidden, n, weights, n, result, n);
-      write_row(result, n, w.channels, shape.width, Map{}, out, y, 0);
+    Memory(const FocalPass& pass, bool backward, Arena&& arena) : Memory(pass, backward, arena) {}
+    Memory(const FocalPass& pass, bool backward, Arena& arena)
+        : line(pass.w, pass.n, backward, arena), result(arena.take(pass.n * pass.w.pitch())) {}
+  };
+
+  void forward(const Team& team, const Map& x, const Map& out, Memory&& memory) const {
+    for (long i = team.begin(lines); i < team.end(lines); i++) {
+      float* line = memory.line.input(n);
+      read(x, i, line);
+      memory.line.forward(line, n, memory.result, w.pitch());
+      write(memory.result, out, i);
     }
   }
 
-  void backward(const Team& team, const Map& grad_out, const Map& grad_x, const FocalPassMaps& maps,
-                const FocalPassGradientMaps& grads, PassGradients& sums, float* buffer) const {
-    team.for_each_block(shape.height, rows, [&](long y, long end) {
-      weight_gradients(grad_out, maps, grads, sums, y, end, Arena(buffer));
-    });
-    team.sync();
-    for (long y = team.begin(shape.height); y < team.end(shape.height); y++) {
-      Arena arena(buffer);
-      float *result = arena.take(w.channels * n), *weights = arena.take(w.outputs() * padded + kLanes);
-      float *grad = arena.take(w.channels * padded + kLanes), *hidden = arena.take(w.channels * padded + kLanes);
-      w.backward_input(input_line(grads.result, w.channels, y, grad), input_line(maps.weights, w.outputs(), y, weights),
-                       input_line(grads.hidden, w.channels, y, hidden), n, result, n);
-      write_row(result, n, w.channels, shape.width, Map{}, grad_x, y, 0);
+  void backward(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, PassGradients& sums,
+                Memory&& memory) const {
+    for (long i = team.begin(lines); i < team.end(lines); i++) {
+      read(x, i, memory.line.input(n));
+      read(grad_out, i, memory.line.output_gradient(n));
+      memory.line.backward(n, sums, memory.result, w.pitch());
+      write(memory.result, grad_x, i);
     }
-    team.sync();
   }
 
  private:
   const PassWeights& w;
-  const Shape shape;
+  const long lines, n;
   const bool vertical;
-  const long n, radius, padded, rows;
 
-  // Line of a row of a map; `storage` receives a padded copy for horizontal passes.
-  Line input_line(const Map& map, int channels, long y, float* storage) const {
-    return input_line(map, channels, y, storage, padded);
+  float* pixel(const Map& map, long line, long i) const { return vertical ? map.at(i, line) : map.at(line, i); }
+
+  void read(const Map& map, long line, float* to) const {
+    const HeadLayout& layout = w.layout;
+    for (long i = 0; i < n; i++, to += layout.pitch) {
+      const float* from = pixel(map, line, i);
+      if (!layout.is_padded()) {
+        copy(from, layout.channels, to);
+        continue;
+      }
+      clear(to, layout.pitch);
+      for (int c = 0; c < layout.channels; c++) to[layout.place(c)] = from[c];
+    }
   }
 
-  Line input_line(const Map& map, int channels, long y, float* storage, long pitch) const {
-    if (vertical) return column_line(map, y, 0, shape.height, w.window);
-    copy_row(map, channels, y, 0, shape.width, storage, pitch, padded, radius);
-    return row_line(storage, pitch, w.window);
-  }
-
-  void weight_gradients(const Map& grad_out, const FocalPassMaps& maps, const FocalPassGradientMaps& grads,
-                        PassGradients& sums, long begin, long end, Arena arena) const {
-    const long count = end - begin, block = block_pitch(rows, n), padded_block = block_pitch(rows, padded);
-    float *projected = arena.take(w.outputs() * block), *lines = arena.take(w.channels * padded_block + kLanes);
-    float* column = arena.take((rows + 2 * radius) * n);
-    for (long y = begin; y < end; y++) {
-      copy_row(grad_out, w.channels, y, 0, shape.width, grads.result.at(y), n, n);
-      const Line x = input_line(maps.x, w.channels, y, lines + (y - begin) * padded, padded_block);
-      w.backward_weights(x, grads.result.at(y), n, maps.weights.at(y), n, n, projected + (y - begin) * n, block,
-                         grads.hidden.at(y), n);
+  void write(const float* from, const Map& map, long line) const {
+    const HeadLayout& layout = w.layout;
+    for (long i = 0; i < n; i++, from += layout.pitch) {
+      float* to = pixel(map, line, i);
+      if (!layout.is_padded()) copy(from, layout.channels, to);
+      else for (int c = 0; c < layout.channels; c++) to[c] = from[layout.place(c)];
     }
-    sums.add(w, {projected, block, n}, {grads.hidden.at(begin), n, grads.hidden.row},
-             {maps.hidden.at(begin), n, maps.hidden.row}, count, n);
-    if (vertical) {
-      add_column_kernel_gradient(w, grads.hidden, maps.x, shape.height, begin, end, n, column, sums.kernel);
-      return;
-    }
-    for (int c = 0; c < w.channels; c++)
-      add_kernel_gradient(grads.hidden.at(begin) + c * n, grads.hidden.row, lines + c * padded_block, padded, 1, count,
-                          n, w.size(), sums.kernel + c * w.size());
   }
 };
 

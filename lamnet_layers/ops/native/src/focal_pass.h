@@ -2,22 +2,12 @@
 //
 //   hidden = depthwise(x)   weights = tanh(project(hidden))   out[p] = Σ_k weights[k, p] · mean of cell k of x around p
 //
-// The functions work on n adjacent pixels of a row, for both axes: a Line gives the distance between the pixels that a
-// tap steps over, 1 along the row and the row stride along the column, and the range of offsets inside the image.
-// Horizontal lines are zero-padded instead, and have all offsets.
+// A line is a row or column of pixels, with zeros for the radius of the window before its first and after its last pixel.
 #pragma once
 
 #include "image.h"
 
 namespace lamnet {
-
-struct Line {
-  const float* data;  // first pixel, offset 0
-  long channel, step;
-  long low, high;  // valid offsets, inclusive
-
-  const float* at(long offset) const { return data + offset * step; }
-};
 
 struct Window {
   int radius, taps;
@@ -26,348 +16,389 @@ struct Window {
   int size() const { return 2 * radius + 1; }
 };
 
-INLINE Line row_line(const float* padded, long pitch, const Window& window) {
-  return {padded + window.radius, pitch, 1, -window.radius, window.radius};
-}
+// Places of the channels of a pixel: the channels of each head fill whole vectors, which may have fewer lanes than others.
+struct HeadLayout {
+  int channels, heads, head_dim;
+  int lanes, padded_head_dim;
+  int pitch;  // a multiple of the vector size
 
-INLINE Line column_line(const Map& map, long y, long x, long height, const Window& window) {
-  return {map.at(y) + x, map.channel, map.row, std::max<long>(-window.radius, -y),
-          std::min<long>(window.radius, height - 1 - y)};
-}
-
-// out[c, p] = bias[c] + Σ_t kernel[c, t] · x[c, p + t − radius]; without bias, the sum is added to out.
-template <int CHANNELS, int VECS>
-INLINE void convolve_tile(const Line& x, const float* kernel, const float* bias, int size, long p, float* out,
-                          long pitch) {
-  const int radius = size / 2;
-  Vec sum[CHANNELS][VECS];
-  UNROLL for (int i = 0; i < CHANNELS; i++)
-    UNROLL for (int j = 0; j < VECS; j++)
-      sum[i][j] = bias ? broadcast(bias[i]) : load(out + i * pitch + p + j * kLanes);
-  for (long t = x.low; t <= x.high; t++) {
-    const float* tap = x.at(t) + p;
-    UNROLL for (int i = 0; i < CHANNELS; i++) {
-      const Vec w = broadcast(kernel[i * size + radius + t]);
-      UNROLL for (int j = 0; j < VECS; j++) sum[i][j] += w * load(tap + i * x.channel + j * kLanes);
-    }
+  HeadLayout() = default;
+  HeadLayout(int channels_, int heads_) : channels(channels_), heads(heads_), head_dim(channels_ / heads_) {
+    lanes = 4;
+    auto vectors = [&](int n) { return round_up(head_dim, n) / n; };
+    for (int n = 8; n <= kLanes; n *= 2)
+      if (vectors(n) < vectors(lanes)) lanes = n;
+    padded_head_dim = int(round_up(head_dim, lanes));
+    pitch = int(round_up(heads * padded_head_dim));
   }
-  UNROLL for (int i = 0; i < CHANNELS; i++)
-    UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + p + j * kLanes, sum[i][j]);
-}
 
-template <int CHANNELS>
-INLINE void convolve_channels(const Line& x, const float* kernel, const float* bias, int size, long n, float* out,
-                              long pitch) {
-  long p = 0;
-  for (; p + 4 * kLanes <= n; p += 4 * kLanes) convolve_tile<CHANNELS, 4>(x, kernel, bias, size, p, out, pitch);
-  for (; p + 2 * kLanes <= n; p += 2 * kLanes) convolve_tile<CHANNELS, 2>(x, kernel, bias, size, p, out, pitch);
-  for (; p < n; p += kLanes) convolve_tile<CHANNELS, 1>(x, kernel, bias, size, p, out, pitch);
-}
+  int vectors_per_head() const { return padded_head_dim / lanes; }
+  bool is_padded() const { return pitch != channels; }
+  int place(int channel) const { return channel / head_dim * padded_head_dim + channel % head_dim; }
 
-static void convolve(const Line& x, int channels, const float* kernel, const float* bias, int size, long n, float* out,
-                     long pitch) {
-  int c = 0;
-  for (; c + 2 <= channels; c += 2)
-    convolve_channels<2>({x.data + c * x.channel, x.channel, x.step, x.low, x.high}, kernel + c * size,
-                         bias ? bias + c : nullptr, size, n, out + c * pitch, pitch);
-  if (c < channels)
-    convolve_channels<1>({x.data + c * x.channel, x.channel, x.step, x.low, x.high}, kernel + c * size,
-                         bias ? bias + c : nullptr, size, n, out + c * pitch, pitch);
-}
+  // Channel at a place, or -1.
+  int channel(int place) const {
+    const int head = place / padded_head_dim, i = place % padded_head_dim;
+    return head < heads && i < head_dim ? head * head_dim + i : -1;
+  }
 
-// The part of a tap's cell that is inside the image.
-struct Cell {
-  int tap;
-  long offset, length;  // distance to the first pixel; number of pixels
-  float scale;          // 1 / length of the whole cell
+  template <class Value>
+  auto at(Value value) const {
+    return [this, value](int place) { return channel(place) < 0 ? 0.0f : value(channel(place)); };
+  }
 };
 
-// Cells of a line, without those outside the image. Valid until the next call in the thread.
-static const std::vector<Cell>& cells_of(const Line& x, const Window& window) {
-  static thread_local std::vector<Cell> cells;
-  cells.clear();
-  for (int k = 0; k < window.taps; k++) {
-    const long first = std::max<long>(window.first[k], x.low);
-    const long last = std::min<long>(window.first[k] + window.length[k] - 1, x.high);
-    if (first <= last) cells.push_back({k, first * x.step, last - first + 1, 1.0f / window.length[k]});
-  }
-  return cells;
-}
+// Sizes of a pass, known when compiled or not.
+template <int LANES, int PITCH, int HEADS, int TAPS>
+struct FixedSizes {
+  static constexpr int lanes = LANES, heads = HEADS, taps = TAPS, per_head = PITCH / HEADS / LANES;
+  static constexpr std::integral_constant<int, PITCH> pitch = {};
+};
 
-// Calls work with the length of a cell as a constant if it is common, since loops over cells are short.
+template <int LANES>
+struct Sizes {
+  static constexpr int lanes = LANES;
+  const int pitch, heads, taps, per_head;  // per_head: vectors of a head
+
+  Sizes(const HeadLayout& layout, int taps)
+      : pitch(layout.pitch), heads(layout.heads), taps(taps), per_head(layout.vectors_per_head()) {}
+};
+
+// Calls work with the sizes, as constants for the published networks.
 template <class Work>
-INLINE void with_length(long length, Work work) {
-  if (length == 1) work(std::integral_constant<long, 1>());
-  else if (length == 2) work(std::integral_constant<long, 2>());
-  else if (length == 4) work(std::integral_constant<long, 4>());
-  else if (length > 0) work(length);
+INLINE void with_sizes(const HeadLayout& layout, int taps, Work work) {
+  constexpr int kPublishedLanes = kLanes < 8 ? 4 : 8;
+  if (layout.lanes == kPublishedLanes && layout.pitch == 32 && layout.heads == 4 && layout.padded_head_dim == 8 && taps == 13)
+    return work(FixedSizes<kPublishedLanes, 32, 4, 13>());
+  if (layout.lanes == 4) return work(Sizes<4>(layout, taps));
+  if (layout.lanes == 8) return work(Sizes<8>(layout, taps));
+  work(Sizes<16>(layout, taps));
 }
 
-template <class Length>
-INLINE Vec cell_sum(const float* x, long step, Length length) {
-  Vec sum = load(x);
-  for (long i = 1; i < length; i++) sum += load(x + i * step);
-  return sum;
-}
-
-template <int CHANNELS, int VECS>
-INLINE void aggregate_tile(const float* x, long channel, long step, const std::vector<Cell>& cells,
-                           const float* weights, long weight_pitch, float* out, long pitch) {
-  Vec sum[CHANNELS][VECS] = {};
-  for (const Cell& cell : cells) {
-    Vec w[VECS];
-    UNROLL for (int j = 0; j < VECS; j++) w[j] = load(weights + cell.tap * weight_pitch + j * kLanes) * cell.scale;
-    const float* first = x + cell.offset;
-    with_length(cell.length, [&](auto length) {
-      UNROLL for (int i = 0; i < CHANNELS; i++)
-        UNROLL for (int j = 0; j < VECS; j++)
-          sum[i][j] += w[j] * cell_sum(first + i * channel + j * kLanes, step, length);
-    });
-  }
-  UNROLL for (int i = 0; i < CHANNELS; i++)
-    UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + j * kLanes, sum[i][j]);
-}
-
-// Calls tile(channels, vectors, channel, pixel) to cover the channels of a head and n pixels.
-template <class Tile>
-INLINE void for_each_tile(int first, int end, long n, Tile tile) {
-  using std::integral_constant;
-  int c = first;
-  for (; c + 4 <= end; c += 4) {
-    long p = 0;
-    for (; p + 2 * kLanes <= n; p += 2 * kLanes) tile(integral_constant<int, 4>(), integral_constant<int, 2>(), c, p);
-    for (; p < n; p += kLanes) tile(integral_constant<int, 4>(), integral_constant<int, 1>(), c, p);
-  }
-  for (; c < end; c++)
-    for (long p = 0; p < n; p += kLanes) tile(integral_constant<int, 1>(), integral_constant<int, 1>(), c, p);
-}
-
-static void aggregate(const Line& x, int channels, int heads, const Window& window, const float* weights,
-                      long weight_pitch, long n, float* out, long pitch) {
-  const int width = channels / heads;
-  const std::vector<Cell>& cells = cells_of(x, window);
-  for (int h = 0; h < heads; h++, weights += window.taps * weight_pitch)
-    for_each_tile(h * width, (h + 1) * width, n, [&](auto count, auto vectors, int c, long p) {
-      aggregate_tile<count, vectors>(x.data + c * x.channel + p, x.channel, x.step, cells, weights + p, weight_pitch,
-                                     out + c * pitch + p, pitch);
-    });
-}
-
-// Adds Σ_j grad[j, p] · sum of cell k of x[j] to out[k, p], for some channels j of a head and one vector of pixels.
-template <int CHANNELS>
-INLINE void weight_gradient_tile(const float* x, long channel, long step, const std::vector<Cell>& cells,
-                                 const float* grad, long grad_pitch, float* out, long pitch) {
-  Vec g[CHANNELS];
-  UNROLL for (int i = 0; i < CHANNELS; i++) g[i] = load(grad + i * grad_pitch);
-  for (const Cell& cell : cells) {
-    Vec sums[2] = {load(out + cell.tap * pitch)};
-    with_length(cell.length, [&](auto length) {
-      UNROLL for (int i = 0; i < CHANNELS; i++)
-        sums[i % 2] += g[i] * cell_sum(x + cell.offset + i * channel, step, length);
-    });
-    store(out + cell.tap * pitch, sums[0] + sums[1]);
+// Adds TAPS taps of a depthwise kernel for PIXELS pixels: each pixel of the input is loaded once.
+template <int PIXELS, int TAPS, class Pitch>
+INLINE void add_taps(const float* x, const float* kernel, long step, Pitch pitch, Vec* sum) {
+  Vec w[TAPS];
+  UNROLL for (int t = 0; t < TAPS; t++) w[t] = load(kernel + t * step);
+  UNROLL for (int i = 0; i < PIXELS + TAPS - 1; i++) {
+    const Vec value = load(x + i * pitch);
+    UNROLL for (int t = 0; t < TAPS; t++)
+      if (i >= t && i - t < PIXELS) sum[i - t] += w[t] * value;
   }
 }
 
-// Gradient of the weights before the tanh: out[k, p] = (1 − weights²) · Σ_j grad[j, p] · mean of cell k of x[j].
-static void aggregate_backward_weights(const Line& x, int channels, int heads, const Window& window,
-                                       const float* grad, long grad_pitch, const float* weights, long weight_pitch,
-                                       long n, float* out, long pitch) {
-  const int width = channels / heads;
-  const std::vector<Cell>& cells = cells_of(x, window);
-  for (int h = 0; h < heads; h++) {
-    float* result = out + h * window.taps * pitch;
-    clear_columns(result, pitch, window.taps, 0, n);
-    for (long p = 0; p < n; p += kLanes)
-      for (int c = 0, count; c < width; c += count) {
-        const int channel = h * width + c;
-        const float *features = x.data + channel * x.channel + p, *g = grad + channel * grad_pitch + p;
-        count = width - c >= 8 ? 8 : width - c >= 4 ? 4 : 1;
-        if (count == 8)
-          weight_gradient_tile<8>(features, x.channel, x.step, cells, g, grad_pitch, result + p, pitch);
-        else if (count == 4)
-          weight_gradient_tile<4>(features, x.channel, x.step, cells, g, grad_pitch, result + p, pitch);
-        else
-          weight_gradient_tile<1>(features, x.channel, x.step, cells, g, grad_pitch, result + p, pitch);
-      }
-    for (int k = 0; k < window.taps; k++, result += pitch, weights += weight_pitch)
-      for (long p = 0; p < n; p += kLanes) {
-        const Vec w = load(weights + p);
-        store(result + p, load(result + p) * (1.0f / window.length[k]) * (1.0f - w * w));
-      }
-  }
-}
-
-// A pixel p whose cell contains the pixel q: its distances from q in the weights and in the gradient.
-struct Source {
-  long weight, grad;
-  float scale;  // 1 / length of the cell
-};
-
-// Pixel q is in cell k of the pixels q − o, for each offset o of the cell. Valid until the next call in the thread.
-static const std::vector<Source>& sources_of(const Line& grad, const Line& weights, const Window& window) {
-  static thread_local std::vector<Source> sources;
-  sources.clear();
-  for (int k = 0; k < window.taps; k++)
-    for (long o = window.first[k]; o < window.first[k] + window.length[k]; o++)
-      if (-o >= grad.low && -o <= grad.high)
-        sources.push_back({k * weights.channel - o * weights.step, -o * grad.step, 1.0f / window.length[k]});
-  return sources;
-}
-
-template <int CHANNELS, int VECS>
-INLINE void scatter_tile(const float* grad, long channel, const float* weights, const std::vector<Source>& sources,
-                         float* out, long pitch) {
-  Vec sum[CHANNELS][VECS] = {};
-  for (const Source& source : sources) {
-    const float *w = weights + source.weight, *g = grad + source.grad;
-    Vec scaled[VECS];
-    UNROLL for (int j = 0; j < VECS; j++) scaled[j] = load(w + j * kLanes) * source.scale;
-    UNROLL for (int i = 0; i < CHANNELS; i++)
-      UNROLL for (int j = 0; j < VECS; j++) sum[i][j] += scaled[j] * load(g + i * channel + j * kLanes);
-  }
-  UNROLL for (int i = 0; i < CHANNELS; i++)
-    UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + j * kLanes, sum[i][j]);
-}
-
-// Gradient of the aggregated features: out[q] = Σ_k Σ_(p: q in cell k of p) weights[k, p] · grad[p] / length of cell k.
-static void aggregate_backward_input(const Line& grad, int channels, int heads, const Line& weights,
-                                     const Window& window, long n, float* out, long pitch) {
-  const int width = channels / heads;
-  const std::vector<Source>& sources = sources_of(grad, weights, window);
-  for (int h = 0; h < heads; h++) {
-    const float* head = weights.data + h * window.taps * weights.channel;
-    for_each_tile(h * width, (h + 1) * width, n, [&](auto count, auto vectors, int c, long p) {
-      scatter_tile<count, vectors>(grad.data + c * grad.channel + p, grad.channel, head + p, sources,
-                                   out + c * pitch + p, pitch);
-    });
-  }
-}
-
-template <int TAPS>
-static void kernel_gradient_tile(const float* grad, long grad_line, const float* x, long x_line, long step, long lines,
-                                 long n, float* out) {
-  Vec sum[TAPS] = {};
-  for (long line = 0; line < lines; line++, grad += grad_line, x += x_line)
-    for (long p = 0; p < n; p += kLanes) {
-      const Vec g = load(grad + p);
-      UNROLL for (int t = 0; t < TAPS; t++) sum[t] += g * load(x + t * step + p);
-    }
-  UNROLL for (int t = 0; t < TAPS; t++) out[t] += sum_lanes(sum[t]);
-}
-
-// out[t] += Σ_p grad[p] · x[p + t · step] for the taps of one channel, over a block of lines; x starts at the first tap.
-static void add_kernel_gradient(const float* grad, long grad_line, const float* x, long x_line, long step, long lines,
-                                long n, int size, float* out) {
+template <int PIXELS, class Pitch>
+INLINE void convolve_pixels(const float* x, const float* kernel, long step, int size, Pitch pitch, Vec* sum) {
   int t = 0;
-  for (; t + 12 <= size; t += 12)
-    kernel_gradient_tile<12>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
-  if (t + 11 == size) {
-    kernel_gradient_tile<11>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
-    return;
-  }
-  for (; t + 4 <= size; t += 4)
-    kernel_gradient_tile<4>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
-  for (; t < size; t++) kernel_gradient_tile<1>(grad, grad_line, x + t * step, x_line, step, lines, n, out + t);
+  for (; t + 4 <= size; t += 4) add_taps<PIXELS, 4>(x + t * pitch, kernel + t * step, step, pitch, sum);
+  for (; t < size; t++) add_taps<PIXELS, 1>(x + t * pitch, kernel + t * step, step, pitch, sum);
 }
 
-// Parameters of a pass and, for the backward pass, their transposes.
+template <int PIXELS, class Pitch>
+INLINE void convolve_block(const float* x, const float* kernel, long step, int size, const float* bias, Pitch pitch,
+                           float* out, long out_pitch) {
+  Vec sum[PIXELS];
+  UNROLL for (int i = 0; i < PIXELS; i++) sum[i] = bias ? load(bias) : load(out + i * out_pitch);
+  convolve_pixels<PIXELS>(x, kernel, step, size, pitch, sum);
+  UNROLL for (int i = 0; i < PIXELS; i++) store(out + i * out_pitch, sum[i]);
+}
+
+// out[p] = bias + Σ_t kernel[t] · x[p + t] for n pixels, taps `step` apart; without bias, the sum is added to out.
+template <class Pitch>
+static void convolve(const float* x, Pitch pitch, const float* kernel, long step, int size, const float* bias, long n,
+                     float* out, long out_pitch) {
+  for (long c = 0; c < pitch; c += kLanes) {
+    const float* channel_bias = bias ? bias + c : nullptr;
+    long p = 0;
+    for (; p + 8 <= n; p += 8)
+      convolve_block<8>(x + p * pitch + c, kernel + c, step, size, channel_bias, pitch, out + p * out_pitch + c, out_pitch);
+    for (; p < n; p++)
+      convolve_block<1>(x + p * pitch + c, kernel + c, step, size, channel_bias, pitch, out + p * out_pitch + c, out_pitch);
+  }
+}
+
+template <int TAPS, class Pitch>
+INLINE void kernel_gradient_taps(const float* grad, const float* x, Pitch pitch, long n, float* out) {
+  Vec sum[TAPS];
+  UNROLL for (int t = 0; t < TAPS; t++) sum[t] = load(out + t * pitch);
+  for (long p = 0; p < n; p++) {
+    const Vec g = load(grad + p * pitch);
+    UNROLL for (int t = 0; t < TAPS; t++) sum[t] += g * load(x + (p + t) * pitch);
+  }
+  UNROLL for (int t = 0; t < TAPS; t++) store(out + t * pitch, sum[t]);
+}
+
+// out[t] += Σ_p grad[p] · x[p + t].
+template <class Pitch>
+static void add_kernel_gradient(const float* grad, const float* x, Pitch pitch, int size, long n, float* out) {
+  for (long c = 0; c < pitch; c += kLanes) {
+    int t = 0;
+    for (; t + 12 <= size; t += 12) kernel_gradient_taps<12>(grad + c, x + t * pitch + c, pitch, n, out + t * pitch + c);
+    for (; t + 4 <= size; t += 4) kernel_gradient_taps<4>(grad + c, x + t * pitch + c, pitch, n, out + t * pitch + c);
+    for (; t < size; t++) kernel_gradient_taps<1>(grad + c, x + t * pitch + c, pitch, n, out + t * pitch + c);
+  }
+}
+
+// Parameters of a pass, with the channels in the places of the layout.
 struct PassWeights {
   Window window;
-  int channels, heads;
+  HeadLayout layout;
   bool bf16;
-  const float *kernel, *kernel_bias;
+  std::vector<int> lengths;  // of cells, in ascending order; the first is 1
+  std::vector<int> groups;   // index of each tap's length
+  float *kernel, *kernel_bias;
   Matrix project, project_transposed;
-  const float* flipped;  // kernel with reversed taps
 
-  int outputs() const { return heads * window.taps; }
-  int size() const { return window.size(); }
+  int outputs() const { return layout.heads * window.taps; }
+  // Distance of the weights of pixels: the last head may be followed by 3 others.
+  int weights_pitch() const { return int(round_up(outputs() + 3)); }
+  int pitch() const { return layout.pitch; }
+  long kernel_size() const { return long(window.size()) * pitch(); }
 
-  void prepare(const Window& window_, int channels_, int heads_, bool bf16_, const float* const* parameters,
+  void prepare(const Window& window_, const HeadLayout& layout_, bool bf16_, const float* const* parameters,
                Arena& arena, bool backward) {
-    window = window_, channels = channels_, heads = heads_, bf16 = bf16_;
-    kernel = parameters[0], kernel_bias = parameters[1];
-    const float *matrix = parameters[2], *bias = parameters[3];
-    float* storage = arena.take(Matrix::size(outputs(), channels));
-    float* transposed = backward ? arena.take(Matrix::size(channels, outputs())) : nullptr;
-    float* reversed = backward ? arena.take(channels * size()) : nullptr;
-    flipped = reversed;
+    window = window_, layout = layout_, bf16 = bf16_;
+    lengths = {1};
+    lengths.insert(lengths.end(), window.length, window.length + window.taps);
+    std::sort(lengths.begin(), lengths.end());
+    lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
+    groups.clear();
+    for (int k = 0; k < window.taps; k++)
+      groups.push_back(int(std::lower_bound(lengths.begin(), lengths.end(), window.length[k]) - lengths.begin()));
+    kernel = arena.take(kernel_size());
+    kernel_bias = arena.take(pitch());
+    float* storage = arena.take(Matrix::size(pitch(), outputs()));
+    float* transposed = backward ? arena.take(Matrix::size(outputs(), pitch())) : nullptr;
     if (!storage) return;
-    project.pack(outputs(), channels, bf16, storage, [&](int n, int k) { return matrix[n * channels + k]; },
-                 [&](int n) { return bias[n]; });
+    const float *taps = parameters[0], *taps_bias = parameters[1], *matrix = parameters[2], *bias = parameters[3];
+    const int channels = layout.channels, size = window.size();
+    for (int place = 0; place < pitch(); place++) {
+      kernel_bias[place] = layout.at([&](int c) { return taps_bias[c]; })(place);
+      for (int t = 0; t < size; t++)
+        kernel[t * pitch() + place] = layout.at([&](int c) { return taps[c * size + t]; })(place);
+    }
+    auto element = [&](int place, int n) { return layout.at([&](int c) { return matrix[n * channels + c]; })(place); };
+    project.pack(pitch(), outputs(), bf16, storage, element, [&](int n) { return bias[n]; });
     if (!backward) return;
-    project_transposed.pack(channels, outputs(), bf16, transposed, [&](int n, int k) { return matrix[k * channels + n]; });
-    for (int c = 0; c < channels; c++)
-      for (int t = 0; t < size(); t++) reversed[c * size() + t] = kernel[c * size() + size() - 1 - t];
-  }
-
-  // hidden, weights and the result of n pixels.
-  void forward(const Line& x, long n, float* hidden, long hidden_pitch, float* weights, long weight_pitch, float* out,
-               long pitch) const {
-    convolve(x, channels, kernel, kernel_bias, size(), n, hidden, hidden_pitch);
-    multiply(project, hidden, hidden_pitch, n, weights, weight_pitch);
-    for (int c = 0; c < outputs(); c++)
-      for (long p = 0; p < n; p += kLanes)
-        store(weights + c * weight_pitch + p, tanh(load(weights + c * weight_pitch + p)));
-    aggregate(x, channels, heads, window, weights, weight_pitch, n, out, pitch);
-  }
-
-  // Gradients of the projection's output and of hidden, given the gradient of the result.
-  void backward_weights(const Line& x, const float* grad, long grad_pitch, const float* weights, long weight_pitch,
-                        long n, float* projected, long projected_pitch, float* hidden, long hidden_pitch) const {
-    aggregate_backward_weights(x, channels, heads, window, grad, grad_pitch, weights, weight_pitch, n, projected,
-                               projected_pitch);
-    multiply(project_transposed, projected, projected_pitch, n, hidden, hidden_pitch);
-  }
-
-  // Gradient of x, given those of the result and of hidden around the n pixels.
-  void backward_input(const Line& grad, const Line& weights, const Line& hidden, long n, float* out, long pitch) const {
-    aggregate_backward_input(grad, channels, heads, weights, window, n, out, pitch);
-    convolve(hidden, channels, flipped, nullptr, size(), n, out, pitch);
+    project_transposed.pack(outputs(), pitch(), bf16, transposed, [&](int n, int place) { return element(place, n); });
   }
 };
 
-// Sums of the parameter gradients of a pass, laid out as the parameters.
+// Sums of the parameter gradients of a pass.
 struct PassGradients {
   float *kernel, *kernel_bias, *project, *project_bias;
 
-  void take(const PassWeights& pass, Arena&& arena) { take(pass, arena); }
-  void take(const PassWeights& pass, Arena& arena) {
-    kernel = arena.take(pass.channels * pass.size());
-    kernel_bias = arena.take(pass.channels);
-    project = arena.take(pass.outputs() * pass.channels);
-    project_bias = arena.take(pass.outputs());
+  void take(const PassWeights& w, Arena&& arena) { take(w, arena); }
+  void take(const PassWeights& w, Arena& arena) {
+    kernel = arena.take(w.kernel_size()), kernel_bias = arena.take(w.pitch());
+    project = arena.take(outer_size(w.outputs(), w.pitch())), project_bias = arena.take(w.weights_pitch());
   }
 
-  // Adds a block of lines, given the gradients of the projection's output and of hidden.
-  void add(const PassWeights& pass, Block projected, Block hidden_grad, Block hidden, long lines, long n) {
-    add_outer_product(pass.bf16, projected, pass.outputs(), hidden, pass.channels, lines, n, project);
-    add_sums(projected, pass.outputs(), lines, n, project_bias);
-    add_sums(hidden_grad, pass.channels, lines, n, kernel_bias);
-  }
-
-  void store(float* const* gradients, const PassWeights& pass) const {
-    std::memcpy(gradients[0], kernel, pass.channels * pass.size() * sizeof(float));
-    std::memcpy(gradients[1], kernel_bias, pass.channels * sizeof(float));
-    std::memcpy(gradients[2], project, pass.outputs() * pass.channels * sizeof(float));
-    std::memcpy(gradients[3], project_bias, pass.outputs() * sizeof(float));
+  void store(float* const* gradients, const PassWeights& w) const {
+    const int channels = w.layout.channels, size = w.window.size();
+    for (int c = 0; c < channels; c++) {
+      const int place = w.layout.place(c);
+      for (int t = 0; t < size; t++) gradients[0][c * size + t] = kernel[t * w.pitch() + place];
+      gradients[1][c] = kernel_bias[place];
+      for (int n = 0; n < w.outputs(); n++) gradients[2][n * channels + c] = project[n * w.pitch() + place];
+    }
+    std::memcpy(gradients[3], project_bias, w.outputs() * sizeof(float));
   }
 };
 
-// Adds the gradient of a vertical kernel over rows [begin, end), from maps of hidden's gradient and of the input.
-// `column` holds (rows + 2 · radius) × n floats.
-static void add_column_kernel_gradient(const PassWeights& pass, const Map& grad, const Map& x, long height, long begin,
-                                       long end, long n, float* column, float* out) {
-  const int radius = pass.window.radius;
-  for (int c = 0; c < pass.channels; c++) {
-    for (long y = begin - radius; y < end + radius; y++) {
-      float* line = column + (y - begin + radius) * n;
-      if (y < 0 || y >= height) clear_line(line, n);
-      else copy_line(x.at(y) + c * x.channel, n, line);
-    }
-    add_kernel_gradient(grad.at(begin) + c * grad.channel, grad.row, column, n, n, end - begin, n, pass.size(),
-                        out + c * pass.size());
+// Working memory for lines of up to `longest` pixels, and the pass over a line.
+class PassLine {
+ public:
+  PassLine(const PassWeights& weights, long longest, bool backward, Arena& arena)
+      : w(weights), pitch(w.pitch()), weights_pitch(w.weights_pitch()), radius(w.window.radius), cells(w.window.taps) {
+    const long padded = longest + 2 * radius;
+    x = arena.take(padded * pitch);
+    for (size_t i = 1; i < w.lengths.size(); i++) means.push_back(arena.take(padded * pitch));
+    hidden = arena.take(longest * pitch);
+    weights_of_line = arena.take((backward ? padded : longest) * weights_pitch);
+    if (weights_of_line) clear(weights_of_line, (backward ? padded : longest) * weights_pitch);
+    if (!backward) return;
+    grad = arena.take(padded * pitch), hidden_grad = arena.take(padded * pitch);
+    projected = arena.take(longest * weights_pitch);
+    if (projected) clear(projected, longest * weights_pitch);
+    for (size_t i = 1; i < w.lengths.size(); i++) sums.push_back(arena.take((longest + w.lengths[i]) * pitch));
   }
-}
+
+  // Memory for the n pixels of the input and of the gradient, with zeros around them.
+  float* input(long n) const { return pad(x, n); }
+  float* output_gradient(long n) const { return pad(grad, n); }
+
+  // Writes the results of n pixels; the pixels of `line` have neighbors.
+  void forward(const float* line, long n, float* out, long out_pitch) {
+    with_sizes(w.layout, w.window.taps, [&](auto sizes) {
+      weigh(sizes, line, n, weights_of_line);
+      for (long p = 0; p < n; p++)
+        aggregate(sizes, weights_of_line + p * weights_pitch, p * sizes.pitch, out + p * out_pitch);
+    });
+  }
+
+  // Writes the gradients of the n pixels of `input`, given `output_gradient`, and adds those of the parameters.
+  void backward(long n, PassGradients& gradients, float* out, long out_pitch) {
+    with_sizes(w.layout, w.window.taps, [&](auto sizes) { backward(sizes, n, gradients, out, out_pitch); });
+  }
+
+ private:
+  const PassWeights& w;
+  const long pitch, weights_pitch, radius;
+  float *x, *hidden, *weights_of_line, *grad = nullptr, *hidden_grad = nullptr, *projected = nullptr;
+  std::vector<float*> means;        // of the cells that start at a pixel, for each length above 1
+  std::vector<const float*> cells;  // means of each tap's cell for the first pixel
+  std::vector<float*> sums;         // gradients of the means
+
+  struct Source {
+    long weight, grad;  // distances of a pixel whose cell starts at a pixel
+  };
+  std::vector<Source> sources;
+
+  float* pad(float* line, long n) const {
+    clear(line, radius * pitch);
+    clear(line + (radius + n) * pitch, radius * pitch);
+    return line + radius * pitch;
+  }
+
+  template <class S>
+  void backward(S sizes, long n, PassGradients& gradients, float* out, long out_pitch) {
+    const float* line = x + radius * pitch;
+    float *weights = weights_of_line + radius * weights_pitch, *g = hidden_grad + radius * pitch;
+    clear(weights_of_line, radius * weights_pitch);
+    clear(weights + n * weights_pitch, radius * weights_pitch);
+    weigh(sizes, line, n, weights);
+    for (long p = 0; p < n; p++) weight_gradients(sizes, p, projected + p * weights_pitch);
+    for (long i = 0; i < n * weights_pitch; i += kLanes) {
+      const Vec value = load(weights + i);
+      store(projected + i, load(projected + i) * (1.0f - value * value));
+    }
+    pad(hidden_grad, n);
+    multiply(w.project_transposed, {projected, weights_pitch}, n, g, pitch);
+    add_sums({projected, weights_pitch}, int(weights_pitch), n, gradients.project_bias);
+    add_sums({g, pitch}, int(pitch), n, gradients.kernel_bias);
+    add_outer_product(w.bf16, {projected, weights_pitch}, w.outputs(), {hidden, pitch}, int(pitch), n, gradients.project);
+    add_kernel_gradient(g, x, sizes.pitch, w.window.size(), n, gradients.kernel);
+    input_gradients(sizes, weights, n, out, out_pitch);
+    const float* last_tap = w.kernel + (w.window.size() - 1) * pitch;
+    convolve(hidden_grad, sizes.pitch, last_tap, -pitch, w.window.size(), nullptr, n, out, out_pitch);
+  }
+
+  // Computes hidden and the weights of n pixels, and the means of their cells.
+  template <class S>
+  void weigh(S sizes, const float* line, long n, float* weights) {
+    const float* first = line - radius * pitch;
+    convolve(first, sizes.pitch, w.kernel, pitch, w.window.size(), w.kernel_bias, n, hidden, pitch);
+    multiply(w.project, {hidden, pitch}, n, weights, weights_pitch);
+    for (long p = 0; p < n; p++)
+      for (int i = 0; i < w.project.cols; i += kLanes)
+        store(weights + p * weights_pitch + i, tanh(load(weights + p * weights_pitch + i)));
+    for (size_t i = 1; i < w.lengths.size(); i++) {
+      const int length = w.lengths[i], shorter = w.lengths[i - 1];
+      const float* half = i > 1 ? means[i - 2] : first;
+      const long end = (n + 2 * radius - length + 1) * pitch;
+      if (length == 2 * shorter)
+        for (long j = 0; j < end; j += kLanes)
+          store(means[i - 1] + j, 0.5f * (load(half + j) + load(half + j + shorter * pitch)));
+      else
+        for (long j = 0; j < end; j += kLanes) {
+          Vec sum = load(first + j);
+          for (int k = 1; k < length; k++) sum += load(first + j + k * pitch);
+          store(means[i - 1] + j, sum * (1.0f / length));
+        }
+    }
+    for (int k = 0; k < w.window.taps; k++)
+      cells[k] = (w.groups[k] ? means[w.groups[k] - 1] : first) + (radius + w.window.first[k]) * pitch;
+  }
+
+  // Calls work with the first of some columns and their number; columns are the vectors of the heads of a pixel.
+  template <class S, class Work>
+  static INLINE_MEMBER void for_each_columns(S sizes, Work work) {
+    const int columns = sizes.heads * sizes.per_head;
+    int j = 0;
+    for (; j + 4 <= columns; j += 4) work(j, std::integral_constant<int, 4>());
+    for (; j < columns; j++) work(j, std::integral_constant<int, 1>());
+  }
+
+  template <class S>
+  INLINE_MEMBER void aggregate(S sizes, const float* weights, long offset, float* out) const {
+    constexpr int lanes = S::lanes;
+    for_each_columns(sizes, [&](int first, auto count) {
+      constexpr int columns = decltype(count)::value;
+      typename Lanes<lanes>::Vec sum[columns] = {};
+      const float* head[columns];
+      UNROLL for (int i = 0; i < columns; i++) head[i] = weights + (first + i) / sizes.per_head * sizes.taps;
+      const long start = offset + first * lanes;
+      for (int k = 0; k < sizes.taps; k++) {
+        const float* cell = cells[k] + start;
+        UNROLL for (int i = 0; i < columns; i++) sum[i] += head[i][k] * load_lanes<lanes>(cell + i * lanes);
+      }
+      UNROLL for (int i = 0; i < columns; i++) store_lanes<lanes>(out + (first + i) * lanes, sum[i]);
+    });
+    clear(out + sizes.heads * sizes.per_head * lanes, sizes.pitch - sizes.heads * sizes.per_head * lanes);
+  }
+
+  // Gradients of the weights of a pixel: sums over the channels of a head.
+  template <class S>
+  INLINE_MEMBER void weight_gradients(S sizes, long p, float* out) const {
+    constexpr int lanes = S::lanes;
+    for (int h = 0; h < sizes.heads; h++, out += sizes.taps) {
+      const long offset = p * sizes.pitch + h * sizes.per_head * lanes;
+      const float* g = grad + radius * sizes.pitch + offset;
+      for (int k = 0; k < sizes.taps; k += 4) {
+        typename Lanes<lanes>::Vec products[4] = {};
+        UNROLL for (int i = 0; i < 4; i++) {
+          if (k + i == sizes.taps) break;
+          const float* cell = cells[k + i] + offset;
+          products[i] = load_lanes<lanes>(g) * load_lanes<lanes>(cell);
+          for (int j = 1; j < sizes.per_head; j++)
+            products[i] += load_lanes<lanes>(g + j * lanes) * load_lanes<lanes>(cell + j * lanes);
+        }
+        store_lanes<4>(out + k, sums_of_lanes(products));
+      }
+    }
+  }
+
+  // Gradients of the input through the cells.
+  template <class S>
+  void input_gradients(S sizes, const float* weights, long n, float* out, long out_pitch) {
+    for (size_t i = 0; i < w.lengths.size(); i++) {
+      const int before = w.lengths[i] - 1;  // pixels before the first one where a cell can start
+      sources.clear();
+      for (int k = 0; k < w.window.taps; k++)
+        if (w.groups[k] == int(i)) sources.push_back({k - w.window.first[k] * weights_pitch, -w.window.first[k] * pitch});
+      for (long q = -before; q < n; q++)
+        cell_gradients(sizes, weights + q * weights_pitch, grad + (radius + q) * pitch,
+                       i ? sums[i - 1] + (q + before) * pitch : out + q * out_pitch);
+    }
+    for (size_t i = 1; i < w.lengths.size(); i++) {
+      const int length = w.lengths[i];
+      for (long q = 0; q < n; q++)
+        for (int c = 0; c < pitch; c += kLanes) {
+          const float* last = sums[i - 1] + q * pitch + c;
+          Vec sum = load(last);
+          for (int j = 1; j < length; j++) sum += load(last + j * pitch);
+          float* result = out + q * out_pitch + c;
+          store(result, load(result) + sum * (1.0f / length));
+        }
+    }
+  }
+
+  template <class S>
+  INLINE_MEMBER void cell_gradients(S sizes, const float* weights, const float* g, float* out) const {
+    constexpr int lanes = S::lanes;
+    for_each_columns(sizes, [&](int first, auto count) {
+      constexpr int columns = decltype(count)::value;
+      typename Lanes<lanes>::Vec sum[columns] = {};
+      for (const Source& source : sources) {
+        const float *weight = weights + source.weight, *gradient = g + source.grad + first * lanes;
+        UNROLL for (int i = 0; i < columns; i++)
+          sum[i] += weight[(first + i) / sizes.per_head * sizes.taps] * load_lanes<lanes>(gradient + i * lanes);
+      }
+      UNROLL for (int i = 0; i < columns; i++) store_lanes<lanes>(out + (first + i) * lanes, sum[i]);
+    });
+    clear(out + sizes.heads * sizes.per_head * lanes, sizes.pitch - sizes.heads * sizes.per_head * lanes);
+  }
+};
 
 }  // namespace lamnet

@@ -20,21 +20,20 @@ extern "C" int omp_get_num_threads() noexcept;
 
 namespace lamnet {
 
-// One image of a tensor or of working memory; columns are adjacent.
+// One image of a tensor or of working memory; the channels of a pixel are adjacent.
 struct Map {
-  float* data;
-  long channel, row;
+  float* data = nullptr;
+  long column = 0, row = 0;
 
-  float* at(long y) const { return data + y * row; }
-  Map from(int first) const { return {data + first * channel, channel, row}; }  // channels from `first` on
+  float* at(long y, long x) const { return data + y * row + x * column; }
 };
 
-// A tensor (batch, channels, height, width) with column stride 1.
+// A tensor (batch, channels, height, width) with channel stride 1.
 struct Tensor {
   float* data;
-  int64_t batch_stride, channel_stride, row_stride;
+  int64_t batch_stride, row_stride, column_stride;
 
-  Map image(long b) const { return {data + b * batch_stride, channel_stride, row_stride}; }
+  Map image(long b) const { return {data + b * batch_stride, column_stride, row_stride}; }
 };
 
 struct Shape {
@@ -59,12 +58,6 @@ class Arena {
   float* begin_;
   long used_ = 0;
 };
-
-// Maps have an odd number of channels: with a power of two, the rows of a column would share a few cache sets.
-constexpr int odd(int channels) { return channels | 1; }
-
-// Distance between the channels of a block of lines: not a power of two either.
-constexpr long block_pitch(long lines, long n) { return lines * n + 16; }
 
 struct Free {
   void operator()(float* p) const { std::free(p); }
@@ -157,119 +150,125 @@ static void for_each_image(long batch, int threads, bool bf16, Work work) {
 }
 
 // Lines are short: calls of memcpy and memset would take longer than the copies.
-INLINE void copy_line(const float* from, long n, float* to) {
+INLINE void copy(const float* from, long n, float* to) {
   long i = 0;
   for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
   for (; i < n; i++) to[i] = from[i];
 }
 
-INLINE void clear_line(float* line, long n) {
+INLINE void clear(float* data, long n) {
   long i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(line + i, Vec{});
-  for (; i < n; i++) line[i] = 0;
+  for (; i + kLanes <= n; i += kLanes) store(data + i, Vec{});
+  for (; i < n; i++) data[i] = 0;
 }
 
-// Copies n pixels to a line of `size` pixels with `border` zeros before them; the rest of the line is set to 0.
-INLINE void pad_line(const float* from, long n, float* line, long size, long border = 0) {
-  clear_line(line, border);
-  copy_line(from, n, line + border);
-  clear_line(line + border + n, size - border - n);
+// n pixels of a row, with a multiple of the vector size of channels: in place, or copied to `buffer` and padded with 0.
+static Pixels read_row(const Map& map, long y, long x, long n, int channels, float* buffer) {
+  if (channels % kLanes == 0) return {map.at(y, x), map.column};
+  const long pitch = round_up(channels);
+  for (long i = 0; i < n; i++) {
+    copy(map.at(y, x + i), channels, buffer + i * pitch);
+    clear(buffer + i * pitch + channels, pitch - channels);
+  }
+  return {buffer, pitch};
 }
 
-// Fetches a line that is needed soon into the second-level cache: lines are too short for the processor to foresee.
-INLINE void prefetch(const float* line, long n) {
-  for (long i = 0; i < n; i += 16) __builtin_prefetch(line + i, 0, 2);
+// Memory for n pixels of a row that is written: in place or `buffer`, of which write_row then copies the channels.
+static Map row_to_write(const Map& map, long y, long x, int channels, float* buffer) {
+  if (channels % kLanes == 0) return {map.at(y, x), map.column, 0};
+  return {buffer, round_up(channels), 0};
 }
 
-INLINE void prefetch_to_write(const float* line, long n) {
-  for (long i = 0; i < n; i += 16) __builtin_prefetch(line + i, 1, 2);
+static void write_row(const Map& line, const Map& map, long y, long x, long n, int channels) {
+  if (channels % kLanes == 0) return;
+  for (long i = 0; i < n; i++) copy(line.at(0, i), channels, map.at(y, x + i));
 }
 
-constexpr int kChannelsAhead = 2;  // distance of the channel to fetch from the one that is copied
+// Adds n pixels of one line to another.
+static void add_pixels(Pixels x, long n, int channels, const Map& out) {
+  for (long i = 0; i < n; i++)
+    for (int c = 0; c < channels; c += kLanes) store(out.at(0, i) + c, load(out.at(0, i) + c) + load(x.at(i) + c));
+}
 
-// Copies columns [first, last) of a row to padded lines of `size` pixels, `pitch` apart.
-static void copy_row(const Map& map, int channels, long y, long first, long last, float* out, long pitch, long size,
-                     long border = 0) {
-  for (int c = 0; c < channels; c++) {
-    const float* line = map.at(y) + c * map.channel + first;
-    prefetch(line + map.row, last - first);
-    pad_line(line, last - first, out + c * pitch, size, border);
+// Calls work with the number of vectors as a constant if it is common: loops over the channels of a pixel are short.
+template <class Work>
+INLINE void with_vectors(int vectors, Work work) {
+  switch (vectors) {
+    case 1: return work(std::integral_constant<int, 1>());
+    case 2: return work(std::integral_constant<int, 2>());
+    case 3: return work(std::integral_constant<int, 3>());
+    case 4: return work(std::integral_constant<int, 4>());
+    case 6: return work(std::integral_constant<int, 6>());
+    case 8: return work(std::integral_constant<int, 8>());
+    default: return work(vectors);
   }
 }
 
-// Copies rows [begin, end) to a block of lines of n pixels. Channel by channel: rows of a channel are close in memory.
-static void copy_rows(const Map& map, int channels, long begin, long end, long width, float* out, long pitch, long n) {
-  for (int c = 0; c < channels; c++)
-    for (long y = begin; y < end; y++) {
-      const float* line = map.at(y) + c * map.channel;
-      prefetch(line + kChannelsAhead * map.channel, width);
-      pad_line(line, width, out + c * pitch + (y - begin) * n, n);
-    }
-}
-
-static void clear_columns(float* lines, long pitch, int channels, long first, long last) {
-  if (first < last)
-    for (int c = 0; c < channels; c++) clear_line(lines + c * pitch + first, last - first);
-}
-
-// Writes n pixels of a line, plus those of the same place in `shortcut` if it has data.
-INLINE void write_line(const float* line, int channel, long n, const Map& shortcut, const Map& out, long y, long x) {
-  float* result = out.at(y) + channel * out.channel + x;
-  if (!shortcut.data) return copy_line(line, n, result);
-  const float* other = shortcut.at(y) + channel * shortcut.channel + x;
-  long i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(result + i, load(line + i) + load(other + i));
-  for (; i < n; i++) result[i] = line[i] + other[i];
-}
-
-static void write_row(const float* lines, long pitch, int channels, long n, const Map& shortcut, const Map& out, long y,
-                      long x) {
-  for (int c = 0; c < channels; c++) {
-    prefetch_to_write(out.at(y + 1) + c * out.channel + x, n);
-    write_line(lines + c * pitch, c, n, shortcut, out, y, x);
+// Layer norm without gain and shift. The additional channels of the input are 0, those of the output too.
+class Norm {
+ public:
+  Norm(int channels, float eps)
+      : channels_(channels), vectors_(int(round_up(channels)) / kLanes), eps_(eps), last_(broadcast(1.0f)) {
+    for (int i = 0; i < kLanes; i++)
+      if ((vectors_ - 1) * kLanes + i >= channels) last_[i] = 0.0f;
   }
-}
 
-// Writes rows [begin, end) from a block of lines of n pixels.
-static void write_rows(const float* lines, long pitch, long n, int channels, long width, const Map& shortcut,
-                       const Map& out, long begin, long end) {
-  for (int c = 0; c < channels; c++)
-    for (long y = begin; y < end; y++) {
-      prefetch_to_write(out.at(y) + (c + kChannelsAhead) * out.channel, width);
-      if (shortcut.data) prefetch(shortcut.at(y) + (c + kChannelsAhead) * shortcut.channel, width);
-      write_line(lines + c * pitch + (y - begin) * n, c, width, shortcut, out, y, 0);
-    }
-}
-
-// Normalizes n pixels over the channels in place; mean and inverse deviation are stored unless null.
-static void normalize(float* x, long pitch, int channels, long n, float eps, float* mean_out, float* scale_out) {
-  for (long p = 0; p < n; p += kLanes) {
-    float* column = x + p;
-    const Vec mean = sum_of(channels, [&](int c) { return load(column + c * pitch); }) / float(channels);
-    const Vec squares = sum_of(channels, [&](int c) {
-      const Vec d = load(column + c * pitch) - mean;
-      return d * d;
+  // Mean and inverse deviation of each pixel are stored as two floats.
+  void statistics(Pixels x, long n, float* out) const {
+    with_vectors(vectors_, [&](auto vectors) {
+      for (long p = 0; p < n; p++) {
+        const float* pixel = x.at(p);
+        Vec sum = {}, squares = {};
+        for (int i = 0; i < vectors; i++) sum += load(pixel + i * kLanes);
+        const float mean = sum_lanes(sum) / float(channels_);
+        for (int i = 0; i < vectors; i++) {
+          Vec d = load(pixel + i * kLanes) - mean;
+          if (i == vectors - 1) d *= last_;
+          squares += d * d;
+        }
+        out[2 * p] = mean;
+        out[2 * p + 1] = 1.0f / std::sqrt(sum_lanes(squares) / float(channels_) + eps_);
+      }
     });
-    Vec scale = squares / float(channels) + eps;
-    for (int i = 0; i < kLanes; i++) scale[i] = 1.0f / std::sqrt(scale[i]);
-    for (int c = 0; c < channels; c++) store(column + c * pitch, (load(column + c * pitch) - mean) * scale);
-    if (mean_out) store(mean_out + p, mean), store(scale_out + p, scale);
   }
-}
 
-// Gradient of the input of a layer norm, given the normalized x and its gradient; in place.
-static void normalize_backward(const float* x, float* grad, long pitch, int channels, long n, const float* scale) {
-  for (long p = 0; p < n; p += kLanes) {
-    const float *input = x + p, *gradient = grad + p;
-    const Vec mean = sum_of(channels, [&](int c) { return load(gradient + c * pitch); }) / float(channels);
-    const Vec products = sum_of(channels, [&](int c) { return load(gradient + c * pitch) * load(input + c * pitch); });
-    const Vec product = products / float(channels);
-    const Vec s = load(scale + p);
-    for (int c = 0; c < channels; c++) {
-      const long i = c * pitch + p;
-      store(grad + i, s * (load(grad + i) - mean - load(x + i) * product));
-    }
+  void normalize(Pixels x, const float* statistics, long n, float* out, long pitch) const {
+    with_vectors(vectors_, [&](auto vectors) {
+      for (long p = 0; p < n; p++) {
+        const Vec mean = broadcast(statistics[2 * p]), scale = broadcast(statistics[2 * p + 1]);
+        for (int i = 0; i < vectors; i++) {
+          const Vec value = (load(x.at(p) + i * kLanes) - mean) * scale;
+          store(out + p * pitch + i * kLanes, i == vectors - 1 ? value * last_ : value);
+        }
+      }
+    });
   }
-}
+
+  // Gradient of the input, given the normalized input and its gradient, whose additional channels are 0; in place.
+  void backward(Pixels normalized, const float* statistics, long n, const Map& grad) const {
+    with_vectors(vectors_, [&](auto vectors) {
+      for (long p = 0; p < n; p++) {
+        const float* x = normalized.at(p);
+        float* g = grad.at(0, p);
+        Vec sum = {}, products = {};
+        for (int i = 0; i < vectors; i++) {
+          const Vec v = load(g + i * kLanes);
+          sum += v;
+          products += v * load(x + i * kLanes);
+        }
+        const Vec mean = broadcast(sum_lanes(sum) / float(channels_));
+        const Vec product = broadcast(sum_lanes(products) / float(channels_));
+        const Vec scale = broadcast(statistics[2 * p + 1]);
+        for (int i = 0; i < vectors; i++)
+          store(g + i * kLanes, scale * (load(g + i * kLanes) - mean - load(x + i * kLanes) * product));
+      }
+    });
+  }
+
+ private:
+  int channels_, vectors_;
+  float eps_;
+  Vec last_;  // 1 for existing channels of the last vector
+};
 
 }  // namespace lamnet

@@ -1,4 +1,5 @@
-// C interface of the CPU kernels, in float32 or with products in bfloat16. Tensors are (batch, channels, height, width) with column stride 1.
+// C interface of the CPU kernels, in float32 or with products in bfloat16. Tensors are (batch, channels, height, width)
+// with channel stride 1.
 //
 // The maps of a forward pass hold what the backward pass needs. Parameters are arrays of pointers in the order of the
 // enumerations; absent ones (norm, α) are null.
@@ -21,7 +22,7 @@ long weights_size(const Config& config, const float* const* parameters, bool bac
 
 struct PassParameters : PassWeights {
   PassParameters(const FocalPassConfig& config, const float* const* parameters, Arena& arena, bool backward) {
-    prepare({config.radius, config.taps, config.first, config.length}, config.dim, config.heads, config.bf16,
+    prepare({config.radius, config.taps, config.first, config.length}, HeadLayout(config.dim, config.heads), config.bf16,
             parameters, arena, backward);
   }
 };
@@ -56,15 +57,19 @@ long measure(Take take) {
 // Maps in memory of the caller: of each image of the batch, or of each image that is processed at a time.
 class Maps {
  public:
-  Maps(const Shape& shape, int threads, const Tensor& storage, bool of_each_image)
-      : storage_(storage), of_each_image_(of_each_image), together_(work_together(shape.batch, threads)) {
-    use_huge_pages(storage.data, storage.batch_stride * (of_each_image ? shape.batch : together_ ? 1 : threads));
+  Maps(const Shape& shape, int threads, float* data, int64_t image_size, bool of_each_image)
+      : data_(data), image_size_(image_size), of_each_image_(of_each_image),
+        together_(work_together(shape.batch, threads)) {
+    use_huge_pages(data, image_size * (of_each_image ? shape.batch : together_ ? 1 : threads));
   }
 
-  Map map(long image, int thread) const { return storage_.image(of_each_image_ ? image : together_ ? 0 : thread); }
+  float* image(long image, int thread) const {
+    return data_ + image_size_ * (of_each_image_ ? image : together_ ? 0 : thread);
+  }
 
  private:
-  const Tensor& storage_;
+  float* data_;
+  int64_t image_size_;
   bool of_each_image_, together_;
 };
 
@@ -110,55 +115,55 @@ EXPORT int lamnet_lanes() { return kLanes; }
 
 EXPORT int lamnet_bf16_available() { return bf16_available(); }
 
-// Channels and border of the maps of a pass: (images, height + 1, channels, width rounded up to vectors, plus the border).
-// There is one for each image of the batch in a forward pass that is followed by a backward pass; else, one for each image
+// Sizes of the maps of a pass: floats of each pixel, rows and columns in addition to those of the image, and floats of
+// the image in addition to those of its pixels.
+struct MapSizes {
+  int32_t channels, border, others;
+};
+
+// There are maps for each image of the batch in a forward pass that is followed by a backward pass; else, for each image
 // that is processed at a time.
 enum Pass { kInference, kForward, kBackward };
 
-EXPORT int lamnet_focal_pass_maps(const FocalPassConfig* config, int pass, int* border) {
-  *border = 0;
-  if (pass == kBackward) return FocalPassGradientMaps::channels(config->dim);
-  return FocalPassMaps::channels(config->dim, config->heads * config->taps, pass == kForward);
+EXPORT void lamnet_focal_pass_maps(const FocalPassConfig*, int, MapSizes* sizes) { *sizes = {}; }
+
+EXPORT void lamnet_mixer_maps(const MixerConfig* config, int pass, MapSizes* sizes) {
+  const int pitch = HeadLayout(config->dim / 2, config->heads).pitch;
+  if (pass == kBackward) *sizes = {MixerGradientMaps::channels(pitch), 0, 0};
+  else *sizes = {MixerMaps::channels(pitch, config->reduced, pass == kForward), 0, MixerMaps::others(pitch)};
 }
 
-EXPORT int lamnet_mixer_maps(const MixerConfig* config, int pass, int* border) {
-  *border = 0;
-  if (pass == kBackward) return MixerGradientMaps::channels(config->dim);
-  return MixerMaps::channels(config->dim / 2, config->reduced, config->heads * config->taps, pass == kForward);
-}
-
-EXPORT int lamnet_feed_forward_maps(const FeedForwardConfig* config, int pass, int* border) {
-  *border = FeedForwardMaps::kBorder;
-  return pass == kBackward ? FeedForwardMaps::channels(config->hidden) : 0;
+EXPORT void lamnet_feed_forward_maps(const FeedForwardConfig* config, int pass, MapSizes* sizes) {
+  *sizes = {};
+  if (pass == kBackward) *sizes = {FeedForwardMaps::channels(config->hidden), FeedForwardMaps::kBorder, 0};
 }
 
 EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
-                                      const Tensor* out, const float* const* parameters, const Tensor* storage,
-                                      int save, int threads) {
+                                      const Tensor* out, const float* const* parameters, float*, int64_t, int,
+                                      int threads) {
   const Owned<PassParameters> owned(*config, parameters, false);
-  const PassWeights& w = owned.weights;
-  const FocalPass pass(w, *shape, config->vertical);
-  const Maps maps(*shape, threads, *storage, save);
-  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
-    const Scratch scratch(pass.scratch());
-    pass.forward(team, x->image(b), out->image(b), FocalPassMaps(w, maps.map(b, thread)), save, scratch.get());
+  const FocalPass pass(owned.weights, *shape, config->vertical);
+  const long size = measure([&](Arena& arena) { FocalPass::Memory(pass, false, arena); });
+  for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int) {
+    const Scratch scratch(size);
+    pass.forward(team, x->image(b), out->image(b), FocalPass::Memory(pass, false, Arena(scratch.get())));
   });
 }
 
-EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shape* shape, const Tensor* grad_out,
-                                       const Tensor* grad_x, const float* const* parameters, const Tensor* saved,
-                                       const Tensor* working, float* const* gradients, int threads) {
+EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
+                                       const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
+                                       float*, int64_t, float*, int64_t, float* const* gradients, int threads) {
   const Owned<PassParameters> owned(*config, parameters, true);
   const PassWeights& w = owned.weights;
   const FocalPass pass(w, *shape, config->vertical);
   GradientSums sums(measure([&](Arena& arena) { PassGradients().take(w, arena); }), threads);
-  const Maps maps(*shape, threads, *working, false);
+  const long size = measure([&](Arena& arena) { FocalPass::Memory(pass, true, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
-    const Scratch scratch(pass.scratch());
+    const Scratch scratch(size);
     PassGradients gradient;
     gradient.take(w, sums.thread(thread));
-    pass.backward(team, grad_out->image(b), grad_x->image(b), FocalPassMaps(w, saved->image(b)),
-                  FocalPassGradientMaps(w, maps.map(b, thread)), gradient, scratch.get());
+    pass.backward(team, x->image(b), grad_out->image(b), grad_x->image(b), gradient,
+                  FocalPass::Memory(pass, true, Arena(scratch.get())));
   });
   sums.reduce();
   PassGradients gradient;
@@ -167,62 +172,73 @@ EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shap
 }
 
 EXPORT void lamnet_mixer_forward(const MixerConfig* config, const Shape* shape, const Tensor* x, const Tensor* out,
-                                 const float* const* parameters, const Tensor* storage, int save, int threads) {
+                                 const float* const* parameters, float* data, int64_t image_size, int save,
+                                 int threads) {
   const Owned<MixerWeights> owned(*config, parameters, false);
   const MixerWeights& w = owned.weights;
   const MixerForward mixer(w, *shape, save);
-  const Maps maps(*shape, threads, *storage, save);
-  const ImageSums sums(*shape, threads, mixer.bands() * w.dim);
+  const Maps maps(*shape, threads, data, image_size, save);
+  const ImageSums sums(*shape, threads, mixer.blocks() * mixer.sums_per_block());
+  const long size = measure([&](Arena& arena) { MixerForward::Memory(mixer, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
-    const Scratch scratch(mixer.scratch());
-    const MixerMaps image(w, maps.map(b, thread), shape->height);
-    mixer.run(team, x->image(b), out->image(b), image, scratch.get(), sums.image(thread));
+    const Scratch scratch(size);
+    const MixerMaps image(w, maps.image(b, thread), shape->height * shape->width);
+    mixer.run(team, x->image(b), out->image(b), image, sums.image(thread),
+              MixerForward::Memory(mixer, Arena(scratch.get())));
   });
 }
 
 EXPORT void lamnet_mixer_backward(const MixerConfig* config, const Shape* shape, const Tensor* x,
                                   const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
-                                  const Tensor* saved, const Tensor* working, float* const* gradients, int threads) {
+                                  float* saved, int64_t saved_size, float* working, int64_t working_size,
+                                  float* const* gradients, int threads) {
   const Owned<MixerWeights> owned(*config, parameters, true);
   const MixerWeights& w = owned.weights;
   const MixerBackward mixer(w, *shape);
   GradientSums sums(measure([&](Arena& arena) { MixerGradients(w, arena); }), threads);
-  const Maps maps(*shape, threads, *working, false);
-  const ImageSums totals(*shape, threads, long(w.dim) * threads);
+  const Maps maps(*shape, threads, saved, saved_size, true), grads(*shape, threads, working, working_size, false);
+  const ImageSums totals(*shape, threads, mixer.sums_per_thread() * threads);
+  const long size = measure([&](Arena& arena) { MixerBackward::Memory(mixer, arena); });
+  const long pixels = shape->height * shape->width;
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
-    const Scratch scratch(mixer.scratch());
+    const Scratch scratch(size);
     MixerGradients gradient(w, sums.thread(thread));
-    mixer.run(team, x->image(b), grad_out->image(b), grad_x->image(b), MixerMaps(w, saved->image(b), shape->height),
-              MixerGradientMaps(w, maps.map(b, thread)), gradient, scratch.get(), totals.image(thread));
+    mixer.run(team, x->image(b), grad_out->image(b), grad_x->image(b), MixerMaps(w, maps.image(b, thread), pixels),
+              MixerGradientMaps(w, grads.image(b, thread), pixels), gradient, totals.image(thread),
+              MixerBackward::Memory(mixer, Arena(scratch.get())));
   });
   sums.reduce();
   MixerGradients(w, sums.thread(0)).store(w, parameters, gradients);
 }
 
 EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
-                                        const Tensor* out, const float* const* parameters, const Tensor*, int,
+                                        const Tensor* out, const float* const* parameters, float*, int64_t, int,
                                         int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, false);
-  const FeedForwardForward feed_forward(owned.weights, *shape);
+  const FeedForwardForward layer(owned.weights, *shape);
+  const long size = measure([&](Arena& arena) { FeedForwardForward::Memory(layer, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int) {
-    const Scratch scratch(feed_forward.scratch());
-    feed_forward.run(team, x->image(b), out->image(b), scratch.get());
+    const Scratch scratch(size);
+    layer.run(team, x->image(b), out->image(b), FeedForwardForward::Memory(layer, Arena(scratch.get())));
   });
 }
 
 EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
                                          const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
-                                         const Tensor*, const Tensor* working, float* const* gradients, int threads) {
+                                         float*, int64_t, float* working, int64_t working_size,
+                                         float* const* gradients, int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, true);
   const FeedForwardWeights& w = owned.weights;
-  const FeedForwardBackward feed_forward(w, *shape);
+  const FeedForwardBackward layer(w, *shape);
   GradientSums sums(measure([&](Arena& arena) { FeedForwardGradients(w, arena); }), threads);
-  const Maps maps(*shape, threads, *working, false);
+  const Maps maps(*shape, threads, working, working_size, false);
+  const long size = measure([&](Arena& arena) { FeedForwardBackward::Memory(layer, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
-    const Scratch scratch(feed_forward.scratch());
+    const Scratch scratch(size);
     FeedForwardGradients gradient(w, sums.thread(thread));
-    feed_forward.run(team, x->image(b), grad_out->image(b), grad_x->image(b),
-                     FeedForwardMaps(w, maps.map(b, thread)), gradient, scratch.get());
+    layer.run(team, x->image(b), grad_out->image(b), grad_x->image(b),
+              FeedForwardMaps(w, maps.image(b, thread), *shape), gradient,
+              FeedForwardBackward::Memory(layer, Arena(scratch.get())));
   });
   sums.reduce();
   FeedForwardGradients(w, sums.thread(0)).store(w, parameters, gradients);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
 #ifndef LAMNET_LANES
@@ -36,22 +37,67 @@ INLINE Vec broadcast(float x) { return x - Vec{}; }
 
 constexpr long round_up(long n, long multiple = kLanes) { return (n + multiple - 1) / multiple * multiple; }
 
-INLINE float sum_lanes(Vec v) {
-  typedef float Quad __attribute__((vector_size(16), may_alias));
-  Quad quads[kLanes / 4];
-  __builtin_memcpy(quads, &v, sizeof v);
-  for (int n = kLanes / 8; n > 0; n /= 2) UNROLL for (int i = 0; i < n; i++) quads[i] += quads[i + n];
-  return (quads[0][0] + quads[0][2]) + (quads[0][1] + quads[0][3]);
+// Vectors with other numbers of lanes, for the channels of a head.
+template <int LANES>
+struct Lanes;
+
+#define DEFINE_LANES(N)                                                                 \
+  template <>                                                                           \
+  struct Lanes<N> {                                                                     \
+    typedef float Vec __attribute__((vector_size(4 * N)));                              \
+    typedef float Unaligned __attribute__((vector_size(4 * N), aligned(4), may_alias)); \
+  };
+DEFINE_LANES(4)
+DEFINE_LANES(8)
+DEFINE_LANES(16)
+
+template <int LANES>
+INLINE typename Lanes<LANES>::Vec load_lanes(const float* p) {
+  return *reinterpret_cast<const typename Lanes<LANES>::Unaligned*>(p);
 }
 
-// Σ term(i) for i < count, in four independent sums.
-template <class Term>
-INLINE Vec sum_of(int count, Term term) {
-  Vec sums[4] = {};
-  int i = 0;
-  for (; i + 4 <= count; i += 4) UNROLL for (int j = 0; j < 4; j++) sums[j] += term(i + j);
-  for (; i < count; i++) sums[0] += term(i);
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+template <int LANES>
+INLINE void store_lanes(float* p, typename Lanes<LANES>::Vec v) {
+  *reinterpret_cast<typename Lanes<LANES>::Unaligned*>(p) = v;
+}
+
+typedef Lanes<4>::Vec Quad;
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+
+INLINE Quad sum_quads(Lanes<4>::Vec v) { return v; }
+INLINE Quad sum_quads(Lanes<8>::Vec v) { return SHUFFLE(v, v, 0, 1, 2, 3) + SHUFFLE(v, v, 4, 5, 6, 7); }
+INLINE Quad sum_quads(Lanes<16>::Vec v) {
+  return sum_quads(SHUFFLE(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + SHUFFLE(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+#else
+typedef int32_t IntQuad __attribute__((vector_size(16)));
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, IntQuad{__VA_ARGS__})
+
+template <class V>
+INLINE Quad sum_quads(V v) {
+  constexpr int kQuads = sizeof(V) / sizeof(Quad);
+  Quad quads[kQuads];
+  __builtin_memcpy(quads, &v, sizeof v);
+  for (int n = kQuads / 2; n > 0; n /= 2) UNROLL for (int i = 0; i < n; i++) quads[i] += quads[i + n];
+  return quads[0];
+}
+#endif
+
+template <class V>
+INLINE float sum_lanes(V v) {
+  const Quad sums = sum_quads(v);
+  return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+}
+
+// The sums of the lanes of each of four vectors.
+template <class V>
+INLINE Quad sums_of_lanes(const V* v) {
+  const Quad q[4] = {sum_quads(v[0]), sum_quads(v[1]), sum_quads(v[2]), sum_quads(v[3])};
+  const Quad first = SHUFFLE(q[0], q[1], 0, 4, 1, 5) + SHUFFLE(q[0], q[1], 2, 6, 3, 7);
+  const Quad second = SHUFFLE(q[2], q[3], 0, 4, 1, 5) + SHUFFLE(q[2], q[3], 2, 6, 3, 7);
+  return SHUFFLE(first, second, 0, 1, 4, 5) + SHUFFLE(first, second, 2, 3, 6, 7);
 }
 
 // Comparisons keep NaN: it must reach the output as in PyTorch.
