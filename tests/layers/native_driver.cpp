@@ -67,9 +67,9 @@ class Floats {
   std::unique_ptr<float[]> block_;
 };
 
-// Order of the strides of a tensor, and the gaps between its rows, channels and images.
+// Order of the strides of a tensor, and the gaps between its pixels, rows or columns, and images.
 struct Layout {
-  bool rows_first;
+  bool columns_first;
   int gap;
 };
 
@@ -81,12 +81,12 @@ struct Features {
 
   Features(const Shape& shape, int channels_, Layout layout)
       : batch(shape.batch), channels(channels_), height(shape.height), width(shape.width) {
-    const long line = width + layout.gap;
-    const long channel = layout.rows_first ? line : height * line + layout.gap;
-    const long row = layout.rows_first ? channels * line + layout.gap : line;
-    const long image = layout.rows_first ? height * row : channels * channel;
-    values = Floats((batch - 1) * image + (channels - 1) * channel + (height - 1) * row + width);
-    tensor = {values.data(), image, channel, row};
+    const long pixel = channels + layout.gap;
+    const long column = layout.columns_first ? height * pixel + layout.gap : pixel;
+    const long row = layout.columns_first ? pixel : width * pixel + layout.gap;
+    const long image = layout.columns_first ? width * column : height * row;
+    values = Floats((batch - 1) * image + (height - 1) * row + (width - 1) * column + channels);
+    tensor = {values.data(), image, row, column};
   }
 
   template <class Visit>
@@ -95,7 +95,7 @@ struct Features {
       for (long c = 0; c < channels; c++)
         for (long y = 0; y < height; y++)
           for (long x = 0; x < width; x++)
-            visit(values.data()[b * tensor.batch_stride + c * tensor.channel_stride + y * tensor.row_stride + x]);
+            visit(values.data()[b * tensor.batch_stride + y * tensor.row_stride + x * tensor.column_stride + c]);
   }
 
   Features& fill() {
@@ -164,32 +164,27 @@ Outputs run(const Config& config, Case& test, int threads, Maps maps, Forward fo
   Outputs outputs;
   random_state = 7;
   Parameters& parameters = test.parameters;
-  const Layout by_rows = {true, 0};
+  const Layout dense = {false, 0};
   const Features x = std::move(Features(test.shape, test.dim, test.layout).fill());
   const Features grad = std::move(Features(test.shape, test.dim, test.layout).fill());
-  const Features inference(test.shape, test.dim, by_rows), out(test.shape, test.dim, by_rows);
-  const Features grad_x(test.shape, test.dim, by_rows);
-  Floats memory(0), copy(0);
-  Tensor saved;
-  for (const int save : {0, 1}) {
-    int border;
-    const long channels = maps(&config, save, &border), pitch = round_up(test.shape.width) + border;
-    const long image = (test.shape.height + 1) * channels * pitch;
-    const long images = save ? test.shape.batch : test.shape.batch < threads ? 1 : threads;
-    memory = Floats(images * image), copy = Floats(images * image);
-    saved = {memory.data(), image, pitch, channels * pitch};
-    forward(&config, &test.shape, &x.tensor, save ? &out.tensor : &inference.tensor, parameters.pointers.data(), &saved,
-            save, threads);
-  }
-  copy.copy(memory);
-  int border;
-  const long channels = maps(&config, 2, &border), pitch = round_up(test.shape.width) + border;
-  const long image = (test.shape.height + 1) * channels * pitch;
-  Floats working_memory(image * (test.shape.batch < threads ? 1 : threads));
-  const Tensor working = {working_memory.data(), image, pitch, channels * pitch};
-  backward(&config, &test.shape, &x.tensor, &grad.tensor, &grad_x.tensor, parameters.pointers.data(), &saved, &working,
-           parameters.grad_pointers.data(), threads);
-  check(!std::memcmp(memory.data(), copy.data(), memory.size * sizeof(float)), "saved tensor changed");
+  const Features inference(test.shape, test.dim, dense), out(test.shape, test.dim, test.layout);
+  const Features grad_x(test.shape, test.dim, test.layout);
+  auto image_size = [&](int pass) {
+    MapSizes sizes;
+    maps(&config, pass, &sizes);
+    return sizes.channels * (test.shape.height + sizes.border) * (test.shape.width + sizes.border) + sizes.others;
+  };
+  const long together = test.shape.batch < threads ? 1 : threads;
+  const long size = image_size(kInference), saved_size = image_size(kForward), working_size = image_size(kBackward);
+  Floats memory(size * together), saved(saved_size * test.shape.batch), working(working_size * together);
+  float* const* parameters_of_kernel = parameters.pointers.data();
+  forward(&config, &test.shape, &x.tensor, &inference.tensor, parameters_of_kernel, memory.data(), size, 0, threads);
+  forward(&config, &test.shape, &x.tensor, &out.tensor, parameters_of_kernel, saved.data(), saved_size, 1, threads);
+  Floats copy(saved.size);
+  copy.copy(saved);
+  backward(&config, &test.shape, &x.tensor, &grad.tensor, &grad_x.tensor, parameters_of_kernel, saved.data(), saved_size,
+           working.data(), working_size, parameters.grad_pointers.data(), threads);
+  check(!std::memcmp(saved.data(), copy.data(), saved.size * sizeof(float)), "saved maps changed");
   for (const Features* features : {&inference, &out, &grad_x}) outputs.push_back(features->list());
   parameters.add_grads(outputs);
   return outputs;
@@ -235,12 +230,8 @@ void test_focal_pass(std::FILE* file, const std::string& name, Shape shape, Layo
   Case test = {shape, dim, layout, Parameters({dim * (2L * cells.radius + 1), dim, outputs * dim, outputs})};
   const FocalPassConfig config = {dim,         heads, cells.taps(), cells.radius, cells.first.data(), cells.length.data(),
                                   vertical,    bf16};
-  auto backward = [](auto config, auto shape, const Tensor*, auto grad, auto grad_x, auto parameters, auto saved, auto working,
-                     auto grads, int threads) {
-    lamnet_focal_pass_backward(config, shape, grad, grad_x, parameters, saved, working, grads, threads);
-  };
   compare(file, name, [&](int threads) {
-    return run(config, test, threads, lamnet_focal_pass_maps, lamnet_focal_pass_forward, backward);
+    return run(config, test, threads, lamnet_focal_pass_maps, lamnet_focal_pass_forward, lamnet_focal_pass_backward);
   });
 }
 

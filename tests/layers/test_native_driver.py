@@ -86,7 +86,7 @@ def errors(tensors: list[array], expected: list[array]) -> list[float]:
     """Return the largest error of each tensor, relative to its largest value or 1."""
     assert [len(tensor) for tensor in tensors] == [len(tensor) for tensor in expected]
     return [
-        max((abs(a - b) for a, b in zip(first, second, strict=True)), default=0) / max(1, *map(abs, second))
+        max((abs(a - b) for a, b in zip(first, second, strict=True)), default=0) / max([1, *map(abs, second)])
         for first, second in zip(tensors, expected, strict=True)
     ]
 
