@@ -100,12 +100,12 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def to_channels_last(x: Tensor) -> Tensor:
-    """Return features in the memory format in which the layers are fastest: norms and most products reduce over channels.
+    """Return features in the memory format in which the layers are fastest on a CPU.
 
-    Other inputs are returned as they are, for layers to reject.
+    Norms and most products reduce over the channels of a pixel. In programs that are traced, exported or transformed,
+    and on other devices, x is returned as it is.
     """
-    is_map = isinstance(x, Tensor) and x.dim() == 4
-    return x.contiguous(memory_format=torch.channels_last) if is_map else x
+    return x.contiguous(memory_format=torch.channels_last) if _supports_input(x) and x.dim() == 4 else x
 
 
 def _supports_input(x: Tensor) -> bool:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lamnet_layers import DGFN, ULM, FocalSeparableAttention, FocalWindow, LAMBlock, ScaledResidual
-from lamnet_layers.fusion import to_channels_last
 from lamnet_layers.validation import check_choice, check_divides, check_feature_map, check_int
 
 from .devices import check_compiler
@@ -218,7 +217,8 @@ class LAMNet(nn.Module):
 
     def extract(self, x: Tensor) -> Tensor:
         """Return the shallow features, the input of the blocks, (B, C, H, W); receptive radius 1."""
-        return to_channels_last(self._outside_blocks(self.conv_first, x - self.mean))  # as all that follows
+        features = self._outside_blocks(self.conv_first, x - self.mean)
+        return features.contiguous(memory_format=torch.channels_last)  # the format of all later layers
 
     def reconstruct(self, shallow: Tensor, features: Tensor) -> Tensor:
         """Return the upscaled images from shallow features and block output; receptive radius 2."""

@@ -22,7 +22,7 @@ from lamnet_models.inference.upscaler import UpscaleOutput
 from lamnet_models.names import INTERPOLATIONS, default_model_for_scale, find_local_weights
 from lamnet_models.training.images import training_data
 
-SCALES = (2, 4)
+SCALES = (2, 3, 4)
 HELD_OUT, HOLDOUT, CROP = "held-out", 20, 256  # as in the recipe of the weights
 DEGRADATIONS = {
     "sample": ("", *(f"jpeg={quality}" for quality in (95, 90, 75, 50, 30)), "noise=5", "noise=10", "noise=5,jpeg=75"),

@@ -137,7 +137,7 @@ def _forward(x: Tensor, parameters: list[Tensor], *layer) -> tuple[Tensor, Tenso
     out, maps = _empty_outputs(x, layer, save)
     if x.numel():
         slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
-        result = _with_adjacent_channels(out, copy=False)
+        result = _destination(out)
         library.forward(layer.kernel, config, _with_adjacent_channels(x), result, slots, maps, save)
         if result is not out:
             out.copy_(result)
@@ -158,7 +158,7 @@ def _gradients(grad: Tensor, x: Tensor, maps: Tensor, parameters: list[Tensor], 
     if not x.numel():
         return [grads[0], *(gradient.zero_() for gradient in grads[1:])]
     x, grad, grad_x = _with_adjacent_channels(x), _with_adjacent_channels(grad), grads[0]
-    result = _with_adjacent_channels(grad_x, copy=False)
+    result = _destination(grad_x)
     slots = [None if slot is None else slot.contiguous() for slot in layer.slots(parameters)]
     working_maps = x.new_empty(library.maps_shape(kernel, config, x.shape, library.BACKWARD))
     library.backward(kernel, config, x, grad, result, slots, maps, working_maps, layer.slots(grads[1:]))
@@ -229,8 +229,10 @@ def _empty_like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)
 
 
-def _with_adjacent_channels(x: Tensor, copy: bool = True) -> Tensor:
-    """Return x, or a tensor like it that is channels last, with its values if ``copy``."""
-    if x.stride(1) == 1:
-        return x
-    return x.contiguous(memory_format=torch.channels_last) if copy else torch.empty_like(x, memory_format=torch.channels_last)
+def _with_adjacent_channels(x: Tensor) -> Tensor:
+    return x if x.stride(1) == 1 else x.contiguous(memory_format=torch.channels_last)
+
+
+def _destination(out: Tensor) -> Tensor:
+    """Return the tensor that a kernel writes: out, or a channels-last one to be copied to it."""
+    return out if out.stride(1) == 1 else torch.empty_like(out, memory_format=torch.channels_last)

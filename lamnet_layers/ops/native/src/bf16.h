@@ -124,6 +124,13 @@ AMX INLINE void add_tiles(int depth, const Bf16* a, long a_row, const Bf16* b, l
   }
 }
 
+AMX INLINE void clear_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
 // Loads the sums of 1 or 2 rows and columns of tiles; with stride 0, each row of a tile is the same.
 template <int ROWS, int COLS>
 AMX INLINE void load_sums(const float* c, long stride) {
@@ -151,8 +158,8 @@ AMX INLINE void product_of_tiles(int depth, const Bf16* a, const Bf16* b, const 
 
 // out = x · weights + bias for 16 or 32 pixels, of which n exist; the weights are in tiles.
 template <int ROWS>
-AMX static void multiply_pixels(int rows, int cols, const Bf16* weights, const float* bias, const float* x, long x_pitch,
-                                long n, float* out, long pitch) {
+AMX static void multiply_pixels(int rows, int cols, const Bf16* weights, const float* bias, const float* x,
+                                long x_pitch, long n, float* out, long pitch) {
   alignas(64) Bf16 pixels[ROWS * kMaxTileDepth * kTileElements];
   alignas(64) float sums[ROWS * kTile][2 * kTile];
   const int depth = int(round_up(rows, kTileDepth)) / kTileDepth;
@@ -182,8 +189,8 @@ static void multiply_bf16(int rows, int cols, const Bf16* weights, const float* 
                           long n, float* out, long pitch) {
   for (long p = 0; p < n; p += 2 * kTile) {
     const long count = n - p < 2 * kTile ? n - p : 2 * kTile;
-    if (count > kTile) multiply_pixels<2>(rows, cols, weights, bias, x + p * x_pitch, x_pitch, count, out + p * pitch, pitch);
-    else multiply_pixels<1>(rows, cols, weights, bias, x + p * x_pitch, x_pitch, count, out + p * pitch, pitch);
+    const auto multiply = count > kTile ? multiply_pixels<2> : multiply_pixels<1>;
+    multiply(rows, cols, weights, bias, x + p * x_pitch, x_pitch, count, out + p * pitch, pitch);
   }
 }
 
@@ -203,16 +210,21 @@ AMX static void pack_pairs(const float* x, long pitch, long n, Bf16* out) {
   }
 }
 
+// Adds to 1 or 2 rows and columns of tiles of `out`. The sums start at 0, which is more accurate.
 template <int ROWS, int COLS>
 AMX INLINE void add_outer_tiles(int depth, long stride, const Bf16* y, const Bf16* x, float* out, long pitch) {
-  load_sums<ROWS, COLS>(out, pitch);
+  alignas(64) float sums[2 * kTile][2 * kTile];
+  clear_sums();
   add_tiles<ROWS, COLS>(depth, y, stride, x, stride);
-  store_sums<ROWS, COLS>(out, pitch);
+  store_sums<ROWS, COLS>(sums[0], 2 * kTile);
+  finish_stores();
+  for (int i = 0; i < ROWS * kTile; i++)
+    UNROLL for (int j = 0; j < COLS; j++) add(out + i * pitch + j * kTile, load(sums[i] + j * kTile));
 }
 
 // out[i][j] += Σ y[i] · x[j] over n pixels; rows and columns are rounded up to 16.
 AMX static void add_outer_product_bf16(const float* y, long y_pitch, int rows, const float* x, long x_pitch, int cols,
-                                       long n, float* out, long pitch) {
+                                       long n, float* out) {
   constexpr int kDepth = 4, kPanel = 4;  // tiles of pixels and of x's channels at a time
   constexpr long kStride = kDepth * kTileElements;
   alignas(64) Bf16 x_tiles[kPanel * kStride], y_tiles[2 * kStride];
@@ -230,16 +242,15 @@ AMX static void add_outer_product_bf16(const float* y, long y_pitch, int rows, c
         finish_stores();
         for (int j = first; j < end; j += 2 * kTile) {
           const Bf16* panel = x_tiles + (j - first) / kTile * kStride;
-          float* sums = out + i * pitch + j;
-          if (two && j + kTile < end) add_outer_tiles<2, 2>(depth, kStride, y_tiles, panel, sums, pitch);
-          else if (two) add_outer_tiles<2, 1>(depth, kStride, y_tiles, panel, sums, pitch);
-          else if (j + kTile < end) add_outer_tiles<1, 2>(depth, kStride, y_tiles, panel, sums, pitch);
-          else add_outer_tiles<1, 1>(depth, kStride, y_tiles, panel, sums, pitch);
+          float* sums = out + long(i) * cols + j;
+          if (two && j + kTile < end) add_outer_tiles<2, 2>(depth, kStride, y_tiles, panel, sums, cols);
+          else if (two) add_outer_tiles<2, 1>(depth, kStride, y_tiles, panel, sums, cols);
+          else if (j + kTile < end) add_outer_tiles<1, 2>(depth, kStride, y_tiles, panel, sums, cols);
+          else add_outer_tiles<1, 1>(depth, kStride, y_tiles, panel, sums, cols);
         }
       }
     }
   }
-  finish_stores();
 }
 
 #else

@@ -1,6 +1,6 @@
 // The feed-forward sub-block: x + α · DGFN(norm(x)), forward and backward. Norm and residual are optional.
 //
-// Lines of hidden features have the two halves at multiples of the vector size.
+// Both halves of the hidden features are padded to a multiple of the vector size.
 #pragma once
 
 #include "mixer.h"
@@ -18,65 +18,94 @@ enum FeedForwardParameter {
   kFeedForwardParameters
 };
 
+// Distance between the pixels of a row of hidden maps: with a power of two, they would share a few cache sets.
+constexpr int hidden_map_pitch(int hidden_pitch) { return hidden_pitch + 16; }
+
+// 3×3 depthwise convolution of n pixels, from three rows that start with the left neighbor; taps are `step` apart.
+template <class Pitch>
+static void convolve3x3(const float* const rows[3], Pitch hidden_pitch, const float* kernel, long step,
+                        const float* bias, long n, float* out) {
+  const long pitch = hidden_map_pitch(hidden_pitch);
+  for (int c = 0; c < hidden_pitch; c += kLanes) {
+    Vec taps[9];
+    UNROLL for (int t = 0; t < 9; t++) taps[t] = load(kernel + t * step + c);
+    const Vec start = bias ? load(bias + c) : Vec{};
+    for (long p = 0; p < n; p++) {
+      Vec sums[3] = {start};
+      UNROLL for (int r = 0; r < 3; r++)
+        UNROLL for (int t = 0; t < 3; t++) sums[r] += taps[3 * r + t] * load(rows[r] + (p + t) * pitch + c);
+      store(out + p * hidden_pitch + c, sums[0] + sums[1] + sums[2]);
+    }
+  }
+}
+
 struct FeedForwardWeights {
   int dim, hidden, both;  // both halves
-  int half, width;        // places of one half and of both
+  int half, hidden_pitch;  // padded, one half and both
   bool norm, residual, bf16;
   Norm normalizer;
   Matrix in, out, in_transposed, out_transposed;
   float *kernel, *kernel_bias;
 
   FeedForwardWeights(const FeedForwardConfig& config, const float* const* p, Arena& arena, bool backward)
-      : dim(config.dim), hidden(config.hidden), both(2 * hidden), half(int(round_up(hidden))), width(2 * half),
+      : dim(config.dim), hidden(config.hidden), both(2 * hidden), half(int(round_up(hidden))), hidden_pitch(2 * half),
         norm(p[kFfNormWeight]), residual(p[kFfAlpha]), bf16(config.bf16), normalizer(dim, config.eps) {
     float* storage[4];
-    const int shapes[][2] = {{dim, width}, {width, dim}, {width, dim}, {dim, width}};
+    const int shapes[][2] = {{dim, hidden_pitch}, {hidden_pitch, dim}, {hidden_pitch, dim}, {dim, hidden_pitch}};
     for (int i = 0; i < (backward ? 4 : 2); i++) storage[i] = arena.take(Matrix::size(shapes[i][0], shapes[i][1]));
-    kernel = arena.take(9 * width), kernel_bias = arena.take(width);
+    kernel = arena.take(9 * hidden_pitch), kernel_bias = arena.take(hidden_pitch);
     if (!kernel) return;
     const float *first = p[kFfInWeight], *last = p[kFfOutWeight];
     auto gain = [&](int k) { return norm ? p[kFfNormWeight][k] : 1.0f; };
     auto alpha = [&](int n) { return residual ? p[kFfAlpha][n] : 1.0f; };
-    auto in_bias = [&](int place) {
-      const int n = channel(place);
+    auto in_bias = [&](int index) {
+      const int n = channel(index);
       float sum = n < 0 ? 0.0f : p[kFfInBias][n];
       for (int k = 0; norm && n >= 0 && k < dim; k++) sum += first[n * dim + k] * p[kFfNormBias][k];
       return sum;
     };
-    auto expanding = [&](int k, int place) {
-      return channel(place) < 0 ? 0.0f : first[channel(place) * dim + k] * gain(k);
+    auto expanding = [&](int k, int index) {
+      return channel(index) < 0 ? 0.0f : first[channel(index) * dim + k] * gain(k);
     };
-    auto reducing = [&](int place, int n) {
-      return channel(place) < 0 ? 0.0f : last[n * both + channel(place)] * alpha(n);
+    auto reducing = [&](int index, int n) {
+      return channel(index) < 0 ? 0.0f : last[n * both + channel(index)] * alpha(n);
     };
-    in.pack(dim, width, bf16, storage[0], expanding, in_bias);
-    out.pack(width, dim, bf16, storage[1], reducing, [&](int n) { return p[kFfOutBias][n] * alpha(n); });
-    for (int place = 0; place < width; place++) {
-      const int c = channel(place);
-      for (int t = 0; t < 9; t++) kernel[t * width + place] = c < 0 ? 0.0f : p[kFfKernel][c * 9 + t];
-      kernel_bias[place] = c < 0 ? 0.0f : p[kFfKernelBias][c];
+    in.pack(dim, hidden_pitch, bf16, storage[0], expanding, in_bias);
+    out.pack(hidden_pitch, dim, bf16, storage[1], reducing, [&](int n) { return p[kFfOutBias][n] * alpha(n); });
+    for (int index = 0; index < hidden_pitch; index++) {
+      const int c = channel(index);
+      for (int t = 0; t < 9; t++) kernel[t * hidden_pitch + index] = c < 0 ? 0.0f : p[kFfKernel][c * 9 + t];
+      kernel_bias[index] = c < 0 ? 0.0f : p[kFfKernelBias][c];
     }
     if (!backward) return;
-    in_transposed.pack(width, dim, bf16, storage[2], [&](int place, int n) { return expanding(n, place); });
-    out_transposed.pack(dim, width, bf16, storage[3], [&](int k, int place) { return reducing(place, k); });
+    in_transposed.pack(hidden_pitch, dim, bf16, storage[2], [&](int index, int n) { return expanding(n, index); });
+    out_transposed.pack(dim, hidden_pitch, bf16, storage[3], [&](int k, int index) { return reducing(index, k); });
   }
 
   int dim_pitch() const { return int(round_up(dim)); }
-  // Distance of the pixels of hidden maps: not a power of two, since the rows of a column would share a few cache sets.
-  static constexpr int map_pitch(int width) { return width + 16; }
-  int map_pitch() const { return map_pitch(width); }
+  int map_pitch() const { return hidden_map_pitch(hidden_pitch); }
 
-  // Calls work with the width, as a constant for the published networks.
+  // Calls work with the pitch of the hidden features, as a constant for the published networks.
   template <class Work>
-  void with_width(Work work) const {
-    if (width == 128) work(std::integral_constant<int, 128>());
-    else work(width);
+  void with_hidden_pitch(Work work) const {
+    if (hidden_pitch == 128) work(std::integral_constant<int, 128>());
+    else work(hidden_pitch);
   }
 
-  int place(int channel) const { return channel < hidden ? channel : half + channel - hidden; }
-  int channel(int place) const {
-    const int c = place % half;
-    return c >= hidden ? -1 : place < half ? c : c + hidden;
+  void convolve(const float* const rows[3], long n, float* result) const {
+    with_hidden_pitch([&](auto pitch) { convolve3x3(rows, pitch, kernel, pitch, kernel_bias, n, result); });
+  }
+
+  void convolve_transposed(const float* const rows[3], long n, float* result) const {
+    with_hidden_pitch([&](auto pitch) {
+      convolve3x3(rows, pitch, kernel + 8 * pitch, -long(pitch), nullptr, n, result);
+    });
+  }
+
+  int index(int channel) const { return channel < hidden ? channel : half + channel - hidden; }
+  int channel(int index) const {
+    const int c = index % half;
+    return c >= hidden ? -1 : index < half ? c : c + hidden;
   }
 
   // Hidden features of n pixels.
@@ -89,24 +118,6 @@ struct FeedForwardWeights {
   }
 };
 
-// 3×3 depthwise convolution of n pixels, from three lines that start with the left neighbor; taps are `step` apart.
-template <class Width>
-static void convolve3x3(const float* const rows[3], Width width, const float* kernel, long step, const float* bias,
-                        long n, float* out) {
-  const long pitch = FeedForwardWeights::map_pitch(width);
-  for (int c = 0; c < width; c += kLanes) {
-    Vec taps[9];
-    UNROLL for (int t = 0; t < 9; t++) taps[t] = load(kernel + t * step + c);
-    const Vec start = bias ? load(bias + c) : Vec{};
-    for (long p = 0; p < n; p++) {
-      Vec sums[3] = {start};
-      UNROLL for (int r = 0; r < 3; r++)
-        UNROLL for (int t = 0; t < 3; t++) sums[r] += taps[3 * r + t] * load(rows[r] + (p + t) * pitch + c);
-      store(out + p * width + c, sums[0] + sums[1] + sums[2]);
-    }
-  }
-}
-
 class FeedForwardForward {
  public:
   static constexpr long kStrip = 48;  // pixels of a row at a time
@@ -114,14 +125,13 @@ class FeedForwardForward {
   FeedForwardForward(const FeedForwardWeights& weights, const Shape& shape) : w(weights), shape(shape) {}
 
   struct Memory {
-    float *input, *norm, *normalized, *features, *result, *lines[3];
+    float *input, *norm, *features, *result, *lines[3];
 
-    Memory(const FeedForwardForward& layer, Arena&& arena) : Memory(layer, arena) {}
     Memory(const FeedForwardForward& layer, Arena& arena) {
       const FeedForwardWeights& w = layer.w;
       constexpr long n = kStrip + 2;
-      input = arena.take(n * w.dim_pitch()), normalized = arena.take(n * w.dim_pitch()), norm = arena.take(2 * n);
-      features = arena.take(kStrip * w.width), result = arena.take(kStrip * w.dim_pitch());
+      input = arena.take(n * w.dim_pitch()), norm = arena.take(2 * n);
+      features = arena.take(kStrip * w.hidden_pitch), result = arena.take(kStrip * w.dim_pitch());
       for (float*& line : lines) line = arena.take(n * w.map_pitch());
     }
   };
@@ -147,21 +157,21 @@ class FeedForwardForward {
         if (!right) clear(line + (n + 1) * pitch, pitch);
         const Pixels input = read_row(x, y, x0 - left, m, w.dim, memory.input);
         if (w.norm) w.normalizer.statistics(input, m, memory.norm);
-        w.expand(input, memory.norm, m, memory.normalized, line + (1 - left) * pitch, pitch);
+        w.expand(input, memory.norm, m, memory.input, line + (1 - left) * pitch, pitch);
       }
       if (y <= begin) continue;
       const float* rows[3] = {memory.lines[(y + 1) % 3], memory.lines[(y + 2) % 3], memory.lines[y % 3]};
-      w.with_width([&](auto width) { convolve3x3(rows, width, w.kernel, width, w.kernel_bias, n, memory.features); });
+      w.convolve(rows, n, memory.features);
       gate(memory.features, n);
       const Map line_out = row_to_write(out, y - 1, x0, w.dim, memory.result);
-      multiply(w.out, {memory.features, w.width}, n, line_out.data, line_out.column);
+      multiply(w.out, {memory.features, w.hidden_pitch}, n, line_out.data, line_out.column);
       if (w.residual) add_pixels(read_row(x, y - 1, x0, n, w.dim, memory.input), n, w.dim, line_out);
       write_row(line_out, out, y - 1, x0, n, w.dim);
     }
   }
 
   void gate(float* features, long n) const {
-    for (long p = 0; p < n; p++, features += w.width)
+    for (long p = 0; p < n; p++, features += w.hidden_pitch)
       for (int c = 0; c < w.half; c += kLanes) {
         const Vec x1 = load(features + c);
         Vec density;
@@ -175,23 +185,22 @@ class FeedForwardForward {
 struct FeedForwardGradients {
   float *in, *in_bias, *kernel, *kernel_bias, *out, *out_bias;
 
-  FeedForwardGradients(const FeedForwardWeights& w, Arena&& arena) : FeedForwardGradients(w, arena) {}
   FeedForwardGradients(const FeedForwardWeights& w, Arena& arena) {
-    in = arena.take(outer_size(w.width, w.dim_pitch())), in_bias = arena.take(w.width);
-    kernel = arena.take(9 * w.width), kernel_bias = arena.take(w.width);
-    out = arena.take(outer_size(w.dim, w.width)), out_bias = arena.take(w.dim_pitch());
+    in = arena.take(outer_size(w.hidden_pitch, w.dim_pitch())), in_bias = arena.take(w.hidden_pitch);
+    kernel = arena.take(9 * w.hidden_pitch), kernel_bias = arena.take(w.hidden_pitch);
+    out = arena.take(outer_size(w.dim, w.hidden_pitch)), out_bias = arena.take(w.dim_pitch());
   }
 
   void store(const FeedForwardWeights& w, const float* const* p, float* const* g) const {
     MixerGradients::store_normalized(w.both, w.dim, p[kFfInWeight], p[kFfNormWeight], p[kFfNormBias],
-                                     [&](int n, int k) { return in[w.place(n) * w.dim_pitch() + k]; },
-                                     [&](int n) { return in_bias[w.place(n)]; }, g + kFfNormWeight, g + kFfInWeight);
+                                     [&](int n, int k) { return in[w.index(n) * w.dim_pitch() + k]; },
+                                     [&](int n) { return in_bias[w.index(n)]; }, g + kFfNormWeight, g + kFfInWeight);
     MixerGradients::store_scaled(w.dim, w.both, p[kFfOutWeight], p[kFfOutBias], p[kFfAlpha],
-                                 [&](int n, int k) { return out[n * w.width + w.place(k)]; },
+                                 [&](int n, int k) { return out[n * w.hidden_pitch + w.index(k)]; },
                                  [&](int n) { return out_bias[n]; }, g + kFfOutWeight, g[kFfAlpha]);
     for (int c = 0; c < w.both; c++) {
-      for (int t = 0; t < 9; t++) g[kFfKernel][c * 9 + t] = kernel[t * w.width + w.place(c)];
-      g[kFfKernelBias][c] = kernel_bias[w.place(c)];
+      for (int t = 0; t < 9; t++) g[kFfKernel][c * 9 + t] = kernel[t * w.hidden_pitch + w.index(c)];
+      g[kFfKernelBias][c] = kernel_bias[w.index(c)];
     }
   }
 };
@@ -210,7 +219,9 @@ struct FeedForwardMaps {
     norm = data + 2 * size;
   }
 
-  static int channels(int hidden) { return 2 * (2 * int(round_up(hidden)) + 16) + 2; }
+  static int floats_per_pixel(int hidden) {
+    return 2 * hidden_map_pitch(2 * int(round_up(hidden))) + 2;
+  }
 };
 
 // The backward pass needs only the input of the forward pass.
@@ -221,12 +232,12 @@ class FeedForwardBackward {
   struct Memory {
     float *input, *output, *features, *grad, *result;
 
-    Memory(const FeedForwardBackward& layer, Arena&& arena) : Memory(layer, arena) {}
     Memory(const FeedForwardBackward& layer, Arena& arena) {
       const FeedForwardWeights& w = layer.w;
       const long n = layer.shape.width;
       input = arena.take(n * w.dim_pitch()), output = arena.take(n * w.dim_pitch());
-      features = arena.take(n * w.width), grad = arena.take(n * w.width), result = arena.take(n * w.dim_pitch());
+      features = arena.take(n * w.hidden_pitch), grad = arena.take(n * w.hidden_pitch);
+      result = arena.take(n * w.dim_pitch());
     }
   };
 
@@ -244,7 +255,6 @@ class FeedForwardBackward {
     for (long y = begin; y < end; y++) gated(grad_out, maps, sums, y, memory);
     team.sync();
     for (long y = begin; y < end; y++) outer(x, grad_out, grad_x, maps, sums, y, memory);
-    team.sync();
   }
 
  private:
@@ -264,12 +274,12 @@ class FeedForwardBackward {
     const long n = shape.width, pitch = w.map_pitch();
     const Pixels output = read_row(grad_out, y, 0, n, w.dim, memory.output);
     const float* rows[3] = {maps.hidden.at(y, 0), maps.hidden.at(y + 1, 0), maps.hidden.at(y + 2, 0)};
-    w.with_width([&](auto width) { convolve3x3(rows, width, w.kernel, width, w.kernel_bias, n, memory.features); });
-    multiply(w.out_transposed, output, n, memory.grad, w.width);
+    w.convolve(rows, n, memory.features);
+    multiply(w.out_transposed, output, n, memory.grad, w.hidden_pitch);
     float* grad = maps.grad.at(y + 1, 1);
     for (long p = 0; p < n; p++) {
-      float *first = memory.features + p * w.width, *second = first + w.half;
-      const float* g = memory.grad + p * w.width;
+      float *first = memory.features + p * w.hidden_pitch, *second = first + w.half;
+      const float* g = memory.grad + p * w.hidden_pitch;
       for (int c = 0; c < w.half; c += kLanes) {
         const Vec x1 = load(first + c), x2 = load(second + c), g1 = load(g + c), g2 = load(g + w.half + c);
         Vec density;
@@ -280,26 +290,25 @@ class FeedForwardBackward {
         store(grad + p * pitch + w.half + c, g2 * u);
       }
     }
-    add_outer_product(w.bf16, output, w.dim, {memory.features, w.width}, w.width, n, sums.out);
+    add_outer_product(w.bf16, output, w.dim, {memory.features, w.hidden_pitch}, w.hidden_pitch, n, sums.out);
     add_sums(output, w.dim_pitch(), n, sums.out_bias);
-    w.with_width([&](auto width) { kernel_gradient(rows, grad, width, n, sums); });
+    w.with_hidden_pitch([&](auto hidden_pitch) { kernel_gradient(rows, grad, hidden_pitch, n, sums); });
   }
 
-  template <class Width>
-  void kernel_gradient(const float* const rows[3], const float* grad, Width width, long n,
+  template <class Pitch>
+  void kernel_gradient(const float* const rows[3], const float* grad, Pitch hidden_pitch, long n,
                        FeedForwardGradients& sums) const {
-    const long pitch = w.map_pitch(width);
-    for (int c = 0; c < width; c += kLanes) {
-      Vec taps[9], bias = load(sums.kernel_bias + c);
-      UNROLL for (int t = 0; t < 9; t++) taps[t] = load(sums.kernel + t * width + c);
+    const long pitch = hidden_map_pitch(hidden_pitch);
+    for (int c = 0; c < hidden_pitch; c += kLanes) {
+      Vec taps[9] = {}, bias = {};
       for (long p = 0; p < n; p++) {
         const Vec g = load(grad + p * pitch + c);
         bias += g;
         UNROLL for (int r = 0; r < 3; r++)
           UNROLL for (int t = 0; t < 3; t++) taps[3 * r + t] += g * load(rows[r] + (p + t) * pitch + c);
       }
-      UNROLL for (int t = 0; t < 9; t++) store(sums.kernel + t * width + c, taps[t]);
-      store(sums.kernel_bias + c, bias);
+      UNROLL for (int t = 0; t < 9; t++) add(sums.kernel + t * hidden_pitch + c, taps[t]);
+      add(sums.kernel_bias + c, bias);
     }
   }
 
@@ -307,19 +316,17 @@ class FeedForwardBackward {
              FeedForwardGradients& sums, long y, Memory& memory) const {
     const long n = shape.width;
     const float* rows[3] = {maps.grad.at(y, 0), maps.grad.at(y + 1, 0), maps.grad.at(y + 2, 0)};
-    w.with_width([&](auto width) {
-      convolve3x3(rows, width, w.kernel + 8 * width, -long(width), nullptr, n, memory.grad);
-    });
+    w.convolve_transposed(rows, n, memory.grad);
     const float* statistics = maps.norm + 2 * y * n;
     Pixels input = read_row(x, y, 0, n, w.dim, memory.input);
     if (w.norm) {
       w.normalizer.normalize(input, statistics, n, memory.input, w.dim_pitch());
       input = {memory.input, w.dim_pitch()};
     }
-    add_outer_product(w.bf16, {memory.grad, w.width}, w.width, input, w.dim_pitch(), n, sums.in);
-    add_sums({memory.grad, w.width}, w.width, n, sums.in_bias);
+    add_outer_product(w.bf16, {memory.grad, w.hidden_pitch}, w.hidden_pitch, input, w.dim_pitch(), n, sums.in);
+    add_sums({memory.grad, w.hidden_pitch}, w.hidden_pitch, n, sums.in_bias);
     const Map line = row_to_write(grad_x, y, 0, w.dim, memory.result);
-    multiply(w.in_transposed, {memory.grad, w.width}, n, line.data, line.column);
+    multiply(w.in_transposed, {memory.grad, w.hidden_pitch}, n, line.data, line.column);
     if (w.norm) w.normalizer.backward(input, statistics, n, line);
     if (w.residual) add_pixels(read_row(grad_out, y, 0, n, w.dim, memory.output), n, w.dim, line);
     write_row(line, grad_x, y, 0, n, w.dim);

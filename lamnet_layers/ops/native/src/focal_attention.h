@@ -22,7 +22,6 @@ class FocalPass {
     PassLine line;
     float* result;
 
-    Memory(const FocalPass& pass, bool backward, Arena&& arena) : Memory(pass, backward, arena) {}
     Memory(const FocalPass& pass, bool backward, Arena& arena)
         : line(pass.w, pass.n, backward, arena), result(arena.take(pass.n * pass.w.pitch())) {}
   };
@@ -62,7 +61,7 @@ class FocalPass {
         continue;
       }
       clear(to, layout.pitch);
-      for (int c = 0; c < layout.channels; c++) to[layout.place(c)] = from[c];
+      for (int c = 0; c < layout.channels; c++) to[layout.index(c)] = from[c];
     }
   }
 
@@ -71,7 +70,7 @@ class FocalPass {
     for (long i = 0; i < n; i++, from += layout.pitch) {
       float* to = pixel(map, line, i);
       if (!layout.is_padded()) copy(from, layout.channels, to);
-      else for (int c = 0; c < layout.channels; c++) to[c] = from[layout.place(c)];
+      else for (int c = 0; c < layout.channels; c++) to[c] = from[layout.index(c)];
     }
   }
 };

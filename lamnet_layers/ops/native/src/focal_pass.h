@@ -2,7 +2,8 @@
 //
 //   hidden = depthwise(x)   weights = tanh(project(hidden))   out[p] = Σ_k weights[k, p] · mean of cell k of x around p
 //
-// A line is a row or column of pixels, with zeros for the radius of the window before its first and after its last pixel.
+// A line is a row or column of pixels, with as many zeros as the radius of the window before its first pixel and after
+// its last.
 #pragma once
 
 #include "image.h"
@@ -16,7 +17,7 @@ struct Window {
   int size() const { return 2 * radius + 1; }
 };
 
-// Places of the channels of a pixel: the channels of each head fill whole vectors, which may have fewer lanes than others.
+// Order of the channels of a pixel in memory: each head is padded to whole vectors of `lanes` lanes, at most kLanes.
 struct HeadLayout {
   int channels, heads, head_dim;
   int lanes, padded_head_dim;
@@ -34,17 +35,18 @@ struct HeadLayout {
 
   int vectors_per_head() const { return padded_head_dim / lanes; }
   bool is_padded() const { return pitch != channels; }
-  int place(int channel) const { return channel / head_dim * padded_head_dim + channel % head_dim; }
+  int index(int channel) const { return channel / head_dim * padded_head_dim + channel % head_dim; }
 
-  // Channel at a place, or -1.
-  int channel(int place) const {
-    const int head = place / padded_head_dim, i = place % padded_head_dim;
+  // Channel at an index, or -1 for padding.
+  int channel(int index) const {
+    const int head = index / padded_head_dim, i = index % padded_head_dim;
     return head < heads && i < head_dim ? head * head_dim + i : -1;
   }
 
+  // Function of an index, from a function of a channel.
   template <class Value>
-  auto at(Value value) const {
-    return [this, value](int place) { return channel(place) < 0 ? 0.0f : value(channel(place)); };
+  auto padded(Value value) const {
+    return [this, value](int index) { return channel(index) < 0 ? 0.0f : value(channel(index)); };
   }
 };
 
@@ -68,7 +70,7 @@ struct Sizes {
 template <class Work>
 INLINE void with_sizes(const HeadLayout& layout, int taps, Work work) {
   constexpr int kPublishedLanes = kLanes < 8 ? 4 : 8;
-  if (layout.lanes == kPublishedLanes && layout.pitch == 32 && layout.heads == 4 && layout.padded_head_dim == 8 && taps == 13)
+  if (layout.lanes == kPublishedLanes && layout.heads == 4 && layout.padded_head_dim == 8 && taps == 13)
     return work(FixedSizes<kPublishedLanes, 32, 4, 13>());
   if (layout.lanes == 4) return work(Sizes<4>(layout, taps));
   if (layout.lanes == 8) return work(Sizes<8>(layout, taps));
@@ -107,39 +109,38 @@ INLINE void convolve_block(const float* x, const float* kernel, long step, int s
 template <class Pitch>
 static void convolve(const float* x, Pitch pitch, const float* kernel, long step, int size, const float* bias, long n,
                      float* out, long out_pitch) {
-  for (long c = 0; c < pitch; c += kLanes) {
+  for (long c = 0; c < pitch; c += kLanes, x += kLanes, kernel += kLanes, out += kLanes) {
     const float* channel_bias = bias ? bias + c : nullptr;
     long p = 0;
     for (; p + 8 <= n; p += 8)
-      convolve_block<8>(x + p * pitch + c, kernel + c, step, size, channel_bias, pitch, out + p * out_pitch + c, out_pitch);
+      convolve_block<8>(x + p * pitch, kernel, step, size, channel_bias, pitch, out + p * out_pitch, out_pitch);
     for (; p < n; p++)
-      convolve_block<1>(x + p * pitch + c, kernel + c, step, size, channel_bias, pitch, out + p * out_pitch + c, out_pitch);
+      convolve_block<1>(x + p * pitch, kernel, step, size, channel_bias, pitch, out + p * out_pitch, out_pitch);
   }
 }
 
 template <int TAPS, class Pitch>
 INLINE void kernel_gradient_taps(const float* grad, const float* x, Pitch pitch, long n, float* out) {
-  Vec sum[TAPS];
-  UNROLL for (int t = 0; t < TAPS; t++) sum[t] = load(out + t * pitch);
+  Vec sum[TAPS] = {};
   for (long p = 0; p < n; p++) {
     const Vec g = load(grad + p * pitch);
     UNROLL for (int t = 0; t < TAPS; t++) sum[t] += g * load(x + (p + t) * pitch);
   }
-  UNROLL for (int t = 0; t < TAPS; t++) store(out + t * pitch, sum[t]);
+  UNROLL for (int t = 0; t < TAPS; t++) add(out + t * pitch, sum[t]);
 }
 
 // out[t] += Σ_p grad[p] · x[p + t].
 template <class Pitch>
 static void add_kernel_gradient(const float* grad, const float* x, Pitch pitch, int size, long n, float* out) {
-  for (long c = 0; c < pitch; c += kLanes) {
+  for (long c = 0; c < pitch; c += kLanes, grad += kLanes, x += kLanes, out += kLanes) {
     int t = 0;
-    for (; t + 12 <= size; t += 12) kernel_gradient_taps<12>(grad + c, x + t * pitch + c, pitch, n, out + t * pitch + c);
-    for (; t + 4 <= size; t += 4) kernel_gradient_taps<4>(grad + c, x + t * pitch + c, pitch, n, out + t * pitch + c);
-    for (; t < size; t++) kernel_gradient_taps<1>(grad + c, x + t * pitch + c, pitch, n, out + t * pitch + c);
+    for (; t + 12 <= size; t += 12) kernel_gradient_taps<12>(grad, x + t * pitch, pitch, n, out + t * pitch);
+    for (; t + 4 <= size; t += 4) kernel_gradient_taps<4>(grad, x + t * pitch, pitch, n, out + t * pitch);
+    for (; t < size; t++) kernel_gradient_taps<1>(grad, x + t * pitch, pitch, n, out + t * pitch);
   }
 }
 
-// Parameters of a pass, with the channels in the places of the layout.
+// Parameters of a pass, with the channels in the order of the layout.
 struct PassWeights {
   Window window;
   HeadLayout layout;
@@ -150,7 +151,7 @@ struct PassWeights {
   Matrix project, project_transposed;
 
   int outputs() const { return layout.heads * window.taps; }
-  // Distance of the weights of pixels: the last head may be followed by 3 others.
+  // Distance between the weights of two pixels: gradients are stored four at a time, up to 3 past the last.
   int weights_pitch() const { return int(round_up(outputs() + 3)); }
   int pitch() const { return layout.pitch; }
   long kernel_size() const { return long(window.size()) * pitch(); }
@@ -172,15 +173,17 @@ struct PassWeights {
     if (!storage) return;
     const float *taps = parameters[0], *taps_bias = parameters[1], *matrix = parameters[2], *bias = parameters[3];
     const int channels = layout.channels, size = window.size();
-    for (int place = 0; place < pitch(); place++) {
-      kernel_bias[place] = layout.at([&](int c) { return taps_bias[c]; })(place);
+    for (int index = 0; index < pitch(); index++) {
+      kernel_bias[index] = layout.padded([&](int c) { return taps_bias[c]; })(index);
       for (int t = 0; t < size; t++)
-        kernel[t * pitch() + place] = layout.at([&](int c) { return taps[c * size + t]; })(place);
+        kernel[t * pitch() + index] = layout.padded([&](int c) { return taps[c * size + t]; })(index);
     }
-    auto element = [&](int place, int n) { return layout.at([&](int c) { return matrix[n * channels + c]; })(place); };
+    auto element = [&](int index, int n) {
+      return layout.padded([&](int c) { return matrix[n * channels + c]; })(index);
+    };
     project.pack(pitch(), outputs(), bf16, storage, element, [&](int n) { return bias[n]; });
     if (!backward) return;
-    project_transposed.pack(outputs(), pitch(), bf16, transposed, [&](int n, int place) { return element(place, n); });
+    project_transposed.pack(outputs(), pitch(), bf16, transposed, [&](int n, int index) { return element(index, n); });
   }
 };
 
@@ -188,7 +191,6 @@ struct PassWeights {
 struct PassGradients {
   float *kernel, *kernel_bias, *project, *project_bias;
 
-  void take(const PassWeights& w, Arena&& arena) { take(w, arena); }
   void take(const PassWeights& w, Arena& arena) {
     kernel = arena.take(w.kernel_size()), kernel_bias = arena.take(w.pitch());
     project = arena.take(outer_size(w.outputs(), w.pitch())), project_bias = arena.take(w.weights_pitch());
@@ -197,10 +199,10 @@ struct PassGradients {
   void store(float* const* gradients, const PassWeights& w) const {
     const int channels = w.layout.channels, size = w.window.size();
     for (int c = 0; c < channels; c++) {
-      const int place = w.layout.place(c);
-      for (int t = 0; t < size; t++) gradients[0][c * size + t] = kernel[t * w.pitch() + place];
-      gradients[1][c] = kernel_bias[place];
-      for (int n = 0; n < w.outputs(); n++) gradients[2][n * channels + c] = project[n * w.pitch() + place];
+      const int index = w.layout.index(c);
+      for (int t = 0; t < size; t++) gradients[0][c * size + t] = kernel[t * w.pitch() + index];
+      gradients[1][c] = kernel_bias[index];
+      for (int n = 0; n < w.outputs(); n++) gradients[2][n * channels + c] = project[n * w.pitch() + index];
     }
     std::memcpy(gradients[3], project_bias, w.outputs() * sizeof(float));
   }
@@ -216,8 +218,8 @@ class PassLine {
     for (size_t i = 1; i < w.lengths.size(); i++) means.push_back(arena.take(padded * pitch));
     hidden = arena.take(longest * pitch);
     weights_of_line = arena.take((backward ? padded : longest) * weights_pitch);
-    if (weights_of_line) clear(weights_of_line, (backward ? padded : longest) * weights_pitch);
     if (!backward) return;
+    if (weights_of_line) clear(weights_of_line, padded * weights_pitch);
     grad = arena.take(padded * pitch), hidden_grad = arena.take(padded * pitch);
     projected = arena.take(longest * weights_pitch);
     if (projected) clear(projected, longest * weights_pitch);
@@ -277,7 +279,8 @@ class PassLine {
     multiply(w.project_transposed, {projected, weights_pitch}, n, g, pitch);
     add_sums({projected, weights_pitch}, int(weights_pitch), n, gradients.project_bias);
     add_sums({g, pitch}, int(pitch), n, gradients.kernel_bias);
-    add_outer_product(w.bf16, {projected, weights_pitch}, w.outputs(), {hidden, pitch}, int(pitch), n, gradients.project);
+    add_outer_product(w.bf16, {projected, weights_pitch}, w.outputs(), {hidden, pitch}, int(pitch), n,
+                      gradients.project);
     add_kernel_gradient(g, x, sizes.pitch, w.window.size(), n, gradients.kernel);
     input_gradients(sizes, weights, n, out, out_pitch);
     const float* last_tap = w.kernel + (w.window.size() - 1) * pitch;
@@ -365,8 +368,10 @@ class PassLine {
     for (size_t i = 0; i < w.lengths.size(); i++) {
       const int before = w.lengths[i] - 1;  // pixels before the first one where a cell can start
       sources.clear();
-      for (int k = 0; k < w.window.taps; k++)
-        if (w.groups[k] == int(i)) sources.push_back({k - w.window.first[k] * weights_pitch, -w.window.first[k] * pitch});
+      for (int k = 0; k < w.window.taps; k++) {
+        const long start = w.window.first[k];
+        if (w.groups[k] == int(i)) sources.push_back({k - start * weights_pitch, -start * pitch});
+      }
       for (long q = -before; q < n; q++)
         cell_gradients(sizes, weights + q * weights_pitch, grad + (radius + q) * pitch,
                        i ? sums[i - 1] + (q + before) * pitch : out + q * out_pitch);

@@ -110,15 +110,6 @@ struct Team {
   long begin(long height) const { return height * rank / size; }
   long end(long height) const { return height * (rank + 1) / size; }
 
-  // Calls work(first, end) for blocks of at most `count` of this thread's rows.
-  template <class Work>
-  void for_each_block(long height, long count, Work work) const {
-    for (long y = begin(height), next; y < end(height); y = next) {
-      next = std::min(y + count, end(height));
-      work(y, next);
-    }
-  }
-
   void sync() const {
     if (size > 1) {
 #pragma omp barrier
@@ -149,7 +140,7 @@ static void for_each_image(long batch, int threads, bool bf16, Work work) {
   }
 }
 
-// Lines are short: calls of memcpy and memset would take longer than the copies.
+// Most lines are short: calls of memcpy and memset would take longer than the copies.
 INLINE void copy(const float* from, long n, float* to) {
   long i = 0;
   for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
@@ -187,7 +178,7 @@ static void write_row(const Map& line, const Map& map, long y, long x, long n, i
 // Adds n pixels of one line to another.
 static void add_pixels(Pixels x, long n, int channels, const Map& out) {
   for (long i = 0; i < n; i++)
-    for (int c = 0; c < channels; c += kLanes) store(out.at(0, i) + c, load(out.at(0, i) + c) + load(x.at(i) + c));
+    for (int c = 0; c < channels; c += kLanes) add(out.at(0, i) + c, load(x.at(i) + c));
 }
 
 // Calls work with the number of vectors as a constant if it is common: loops over the channels of a pixel are short.
@@ -204,7 +195,7 @@ INLINE void with_vectors(int vectors, Work work) {
   }
 }
 
-// Layer norm without gain and shift. The additional channels of the input are 0, those of the output too.
+// Layer norm without gain and shift. The additional channels of the input are 0, and those of the normalized input too.
 class Norm {
  public:
   Norm(int channels, float eps)
@@ -213,21 +204,30 @@ class Norm {
       if ((vectors_ - 1) * kLanes + i >= channels) last_[i] = 0.0f;
   }
 
-  // Mean and inverse deviation of each pixel are stored as two floats.
+  // Stores the mean and the inverse deviation of each pixel. Four pixels at a time, for their sums across lanes.
   void statistics(Pixels x, long n, float* out) const {
+    const float scale = 1.0f / float(channels_);
     with_vectors(vectors_, [&](auto vectors) {
-      for (long p = 0; p < n; p++) {
-        const float* pixel = x.at(p);
-        Vec sum = {}, squares = {};
-        for (int i = 0; i < vectors; i++) sum += load(pixel + i * kLanes);
-        const float mean = sum_lanes(sum) / float(channels_);
-        for (int i = 0; i < vectors; i++) {
-          Vec d = load(pixel + i * kLanes) - mean;
-          if (i == vectors - 1) d *= last_;
-          squares += d * d;
+      for (long p = 0; p < n; p += 4) {
+        const float* pixels[4];
+        Vec sums[4], squares[4];
+        UNROLL for (int k = 0; k < 4; k++) pixels[k] = x.at(std::min(p + k, n - 1));
+        UNROLL for (int k = 0; k < 4; k++) {
+          sums[k] = load(pixels[k]);
+          for (int i = 1; i < vectors; i++) sums[k] += load(pixels[k] + i * kLanes);
         }
-        out[2 * p] = mean;
-        out[2 * p + 1] = 1.0f / std::sqrt(sum_lanes(squares) / float(channels_) + eps_);
+        const Quad means = sums_of_lanes(sums) * scale;
+        UNROLL for (int k = 0; k < 4; k++) {
+          Vec d = (load(pixels[k] + (vectors - 1) * kLanes) - means[k]) * last_;
+          squares[k] = d * d;
+          for (int i = 0; i < vectors - 1; i++) {
+            d = load(pixels[k] + i * kLanes) - means[k];
+            squares[k] += d * d;
+          }
+        }
+        const Quad variances = sums_of_lanes(squares) * scale + eps_;
+        for (int k = 0; k < 4 && p + k < n; k++)
+          out[2 * (p + k)] = means[k], out[2 * (p + k) + 1] = 1.0f / std::sqrt(variances[k]);
       }
     });
   }

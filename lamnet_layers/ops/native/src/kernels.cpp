@@ -1,7 +1,7 @@
 // C interface of the CPU kernels, in float32 or with products in bfloat16. Tensors are (batch, channels, height, width)
 // with channel stride 1.
 //
-// The maps of a forward pass hold what the backward pass needs. Parameters are arrays of pointers in the order of the
+// Maps hold what the backward pass needs, or are working memory. Parameters are arrays of pointers in the order of the
 // enumerations; absent ones (norm, α) are null.
 
 #include "feed_forward.h"
@@ -22,8 +22,8 @@ long weights_size(const Config& config, const float* const* parameters, bool bac
 
 struct PassParameters : PassWeights {
   PassParameters(const FocalPassConfig& config, const float* const* parameters, Arena& arena, bool backward) {
-    prepare({config.radius, config.taps, config.first, config.length}, HeadLayout(config.dim, config.heads), config.bf16,
-            parameters, arena, backward);
+    const Window window = {config.radius, config.taps, config.first, config.length};
+    prepare(window, HeadLayout(config.dim, config.heads), config.bf16, parameters, arena, backward);
   }
 };
 
@@ -83,9 +83,10 @@ class GradientSums {
   Arena thread(int index) const { return Arena(buffer_.get() + index * size_); }
 
   // Adds the sums of the other threads to those of the first, in order: the result is deterministic.
-  void reduce() {
+  Arena reduce() const {
     for (int t = 1; t < threads_; t++)
       for (long i = 0; i < size_; i++) buffer_.get()[i] += buffer_.get()[t * size_ + i];
+    return thread(0);
   }
 
  private:
@@ -111,31 +112,29 @@ class ImageSums {
 
 }  // namespace
 
-EXPORT int lamnet_lanes() { return kLanes; }
-
 EXPORT int lamnet_bf16_available() { return bf16_available(); }
 
-// Sizes of the maps of a pass: floats of each pixel, rows and columns in addition to those of the image, and floats of
-// the image in addition to those of its pixels.
+// Floats of the maps of a pass: per pixel, with a border of some rows and columns in all, and per image.
 struct MapSizes {
-  int32_t channels, border, others;
+  int32_t per_pixel, border, per_image;
 };
 
-// There are maps for each image of the batch in a forward pass that is followed by a backward pass; else, for each image
-// that is processed at a time.
+// A forward pass that is followed by a backward pass needs maps for each image of the batch, others for each image that
+// is processed at a time.
 enum Pass { kInference, kForward, kBackward };
 
 EXPORT void lamnet_focal_pass_maps(const FocalPassConfig*, int, MapSizes* sizes) { *sizes = {}; }
 
 EXPORT void lamnet_mixer_maps(const MixerConfig* config, int pass, MapSizes* sizes) {
   const int pitch = HeadLayout(config->dim / 2, config->heads).pitch;
-  if (pass == kBackward) *sizes = {MixerGradientMaps::channels(pitch), 0, 0};
-  else *sizes = {MixerMaps::channels(pitch, config->reduced, pass == kForward), 0, MixerMaps::others(pitch)};
+  const int per_pixel = MixerMaps::floats_per_pixel(pitch, config->reduced, pass == kForward);
+  if (pass == kBackward) *sizes = {MixerGradientMaps::floats_per_pixel(pitch), 0, 0};
+  else *sizes = {per_pixel, 0, MixerMaps::floats_per_image(pitch)};
 }
 
 EXPORT void lamnet_feed_forward_maps(const FeedForwardConfig* config, int pass, MapSizes* sizes) {
   *sizes = {};
-  if (pass == kBackward) *sizes = {FeedForwardMaps::channels(config->hidden), FeedForwardMaps::kBorder, 0};
+  if (pass == kBackward) *sizes = {FeedForwardMaps::floats_per_pixel(config->hidden), FeedForwardMaps::kBorder, 0};
 }
 
 EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
@@ -146,7 +145,8 @@ EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape
   const long size = measure([&](Arena& arena) { FocalPass::Memory(pass, false, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int) {
     const Scratch scratch(size);
-    pass.forward(team, x->image(b), out->image(b), FocalPass::Memory(pass, false, Arena(scratch.get())));
+    Arena arena(scratch.get());
+    pass.forward(team, x->image(b), out->image(b), FocalPass::Memory(pass, false, arena));
   });
 }
 
@@ -160,14 +160,15 @@ EXPORT void lamnet_focal_pass_backward(const FocalPassConfig* config, const Shap
   const long size = measure([&](Arena& arena) { FocalPass::Memory(pass, true, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(size);
+    Arena arena(scratch.get()), own = sums.thread(thread);
     PassGradients gradient;
-    gradient.take(w, sums.thread(thread));
+    gradient.take(w, own);
     pass.backward(team, x->image(b), grad_out->image(b), grad_x->image(b), gradient,
-                  FocalPass::Memory(pass, true, Arena(scratch.get())));
+                  FocalPass::Memory(pass, true, arena));
   });
-  sums.reduce();
+  Arena total = sums.reduce();
   PassGradients gradient;
-  gradient.take(w, sums.thread(0));
+  gradient.take(w, total);
   gradient.store(gradients, w);
 }
 
@@ -183,8 +184,8 @@ EXPORT void lamnet_mixer_forward(const MixerConfig* config, const Shape* shape, 
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(size);
     const MixerMaps image(w, maps.image(b, thread), shape->height * shape->width);
-    mixer.run(team, x->image(b), out->image(b), image, sums.image(thread),
-              MixerForward::Memory(mixer, Arena(scratch.get())));
+    Arena arena(scratch.get());
+    mixer.run(team, x->image(b), out->image(b), image, sums.image(thread), MixerForward::Memory(mixer, arena));
   });
 }
 
@@ -202,13 +203,14 @@ EXPORT void lamnet_mixer_backward(const MixerConfig* config, const Shape* shape,
   const long pixels = shape->height * shape->width;
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(size);
-    MixerGradients gradient(w, sums.thread(thread));
+    Arena arena(scratch.get()), own = sums.thread(thread);
+    MixerGradients gradient(w, own);
     mixer.run(team, x->image(b), grad_out->image(b), grad_x->image(b), MixerMaps(w, maps.image(b, thread), pixels),
               MixerGradientMaps(w, grads.image(b, thread), pixels), gradient, totals.image(thread),
-              MixerBackward::Memory(mixer, Arena(scratch.get())));
+              MixerBackward::Memory(mixer, arena));
   });
-  sums.reduce();
-  MixerGradients(w, sums.thread(0)).store(w, parameters, gradients);
+  Arena total = sums.reduce();
+  MixerGradients(w, total).store(w, parameters, gradients);
 }
 
 EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
@@ -219,7 +221,8 @@ EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const S
   const long size = measure([&](Arena& arena) { FeedForwardForward::Memory(layer, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int) {
     const Scratch scratch(size);
-    layer.run(team, x->image(b), out->image(b), FeedForwardForward::Memory(layer, Arena(scratch.get())));
+    Arena arena(scratch.get());
+    layer.run(team, x->image(b), out->image(b), FeedForwardForward::Memory(layer, arena));
   });
 }
 
@@ -235,11 +238,12 @@ EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const 
   const long size = measure([&](Arena& arena) { FeedForwardBackward::Memory(layer, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(size);
-    FeedForwardGradients gradient(w, sums.thread(thread));
+    Arena arena(scratch.get()), own = sums.thread(thread);
+    FeedForwardGradients gradient(w, own);
     layer.run(team, x->image(b), grad_out->image(b), grad_x->image(b),
               FeedForwardMaps(w, maps.image(b, thread), *shape), gradient,
-              FeedForwardBackward::Memory(layer, Arena(scratch.get())));
+              FeedForwardBackward::Memory(layer, arena));
   });
-  sums.reduce();
-  FeedForwardGradients(w, sums.thread(0)).store(w, parameters, gradients);
+  Arena total = sums.reduce();
+  FeedForwardGradients(w, total).store(w, parameters, gradients);
 }

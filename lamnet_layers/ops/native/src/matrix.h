@@ -18,16 +18,16 @@ struct Pixels {
   const float* at(long i) const { return data + i * pitch; }
 };
 
-constexpr int kTilePixels = 6;
+constexpr int kTileRows = 6;
 constexpr int kTileVecs = kManyRegisters ? 4 : 2;
 
-// Pixels of the next tile of a product, given the number of pixels left.
-constexpr int tile_pixels(long left) {
-  return left >= kTilePixels && left != 7 && left != 8 ? kTilePixels : left >= 4 ? 4 : int(left);
+// Rows of the next tile of a product, given the number of rows left.
+constexpr int tile_rows(long left) {
+  return left >= kTileRows && left != 7 && left != 8 ? kTileRows : left >= 4 ? 4 : int(left);
 }
 
-// Weights and bias, packed by panels of vectors: element (k, column) of a panel is at k · columns of the panel + column.
-// In bfloat16, in tiles of 32 × 16 elements, with adjacent pairs of rows.
+// Weights and bias, packed by panels of vectors: element (k, column) of a panel is at k · (columns of the panel) +
+// column. In bfloat16, in tiles of 32 × 16 elements, with adjacent pairs of rows.
 struct Matrix {
   int rows = 0, cols = 0;  // input and output channels
   bool bf16 = false;
@@ -90,12 +90,11 @@ static __attribute__((noinline)) void product_tile(int rows, const float* weight
 template <int VECS>
 INLINE void product_panel(int rows, const float* weights, const float* bias, Pixels x, long n, float* out, long pitch) {
   for (long p = 0, count; p < n; p += count) {
-    count = tile_pixels(n - p);
+    count = tile_rows(n - p);
     const Pixels tile = {x.at(p), x.pitch};
     float* result = out + p * pitch;
     switch (count) {
       case 6: product_tile<6, VECS>(rows, weights, bias, tile, result, pitch); break;
-      case 5: product_tile<5, VECS>(rows, weights, bias, tile, result, pitch); break;
       case 4: product_tile<4, VECS>(rows, weights, bias, tile, result, pitch); break;
       case 3: product_tile<3, VECS>(rows, weights, bias, tile, result, pitch); break;
       case 2: product_tile<2, VECS>(rows, weights, bias, tile, result, pitch); break;
@@ -123,9 +122,7 @@ static void multiply(const Matrix& m, Pixels x, long n, float* out, long pitch) 
 
 template <int ROWS, int VECS>
 static __attribute__((noinline)) void outer_tile(Pixels y, Pixels x, long n, float* out, long pitch) {
-  Vec sum[ROWS][VECS];
-  UNROLL for (int i = 0; i < ROWS; i++)
-    UNROLL for (int j = 0; j < VECS; j++) sum[i][j] = load(out + i * pitch + j * kLanes);
+  Vec sum[ROWS][VECS] = {};
   for (long p = 0; p < n; p++, y.data += y.pitch, x.data += x.pitch) {
     Vec values[VECS];
     UNROLL for (int j = 0; j < VECS; j++) values[j] = load(x.data + j * kLanes);
@@ -135,13 +132,13 @@ static __attribute__((noinline)) void outer_tile(Pixels y, Pixels x, long n, flo
     }
   }
   UNROLL for (int i = 0; i < ROWS; i++)
-    UNROLL for (int j = 0; j < VECS; j++) store(out + i * pitch + j * kLanes, sum[i][j]);
+    UNROLL for (int j = 0; j < VECS; j++) add(out + i * pitch + j * kLanes, sum[i][j]);
 }
 
 template <int VECS>
 INLINE void outer_columns(Pixels y, int rows, Pixels x, long n, float* out, long pitch) {
   for (int i = 0, count; i < rows; i += count, y.data += count, out += count * pitch) {
-    count = tile_pixels(rows - i);
+    count = tile_rows(rows - i);
     switch (count) {
       case 6: outer_tile<6, VECS>(y, x, n, out, pitch); break;
       case 4: outer_tile<4, VECS>(y, x, n, out, pitch); break;
@@ -156,7 +153,7 @@ constexpr long outer_size(long rows, long cols) { return round_up(rows, kTile) *
 // out[i][j] += Σ y[i] · x[j] over n pixels; `bf16`: whether the products are in bfloat16.
 static void add_outer_product([[maybe_unused]] bool bf16, Pixels y, int rows, Pixels x, int cols, long n, float* out) {
 #ifdef LAMNET_AMX
-  if (bf16) return add_outer_product_bf16(y.data, y.pitch, rows, x.data, x.pitch, cols, n, out, cols);
+  if (bf16) return add_outer_product_bf16(y.data, y.pitch, rows, x.data, x.pitch, cols, n, out);
 #endif
   for (int j = 0, vecs; j < cols; j += vecs * kLanes) {
     vecs = Matrix::panel(cols - j);
@@ -170,9 +167,9 @@ static void add_outer_product([[maybe_unused]] bool bf16, Pixels y, int rows, Pi
 // out[c] += Σ x[c] over n pixels.
 static void add_sums(Pixels x, int channels, long n, float* out) {
   for (int c = 0; c < channels; c += kLanes) {
-    Vec sum = load(out + c);
+    Vec sum = {};
     for (long p = 0; p < n; p++) sum += load(x.at(p) + c);
-    store(out + c, sum);
+    add(out + c, sum);
   }
 }
 

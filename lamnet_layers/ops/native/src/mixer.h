@@ -4,7 +4,7 @@
 //   1. rows:    norm, first projection, channel branch c, horizontal pass
 //   2. columns: vertical pass a, image-wide sums of the exchange
 //   3. rows:    exchange, last projection, residual
-// The channels of both branches are in the places of the heads' layout.
+// The channels of both branches are in the order of the heads' layout.
 #pragma once
 
 #include "focal_pass.h"
@@ -55,44 +55,47 @@ struct MixerWeights {
       const int begin = branch * half;
       (branch ? in_spatial : in_channel)
           .pack(dim, pitch(), bf16, storage[branch],
-                [&](int k, int place) {
-                  return layout.at([&](int c) { return first[(begin + c) * dim + k] * gain(k); })(place);
+                [&](int k, int index) {
+                  return layout.padded([&](int c) { return first[(begin + c) * dim + k] * gain(k); })(index);
                 },
-                layout.at([&](int c) { return in_bias(begin + c); }));
+                layout.padded([&](int c) { return in_bias(begin + c); }));
     }
-    auto reducing = [&](int place, int n) {
-      return layout.at([&](int c) { return p[kReduceWeight][n * half + c]; })(place);
+    auto reducing = [&](int index, int n) {
+      return layout.padded([&](int c) { return p[kReduceWeight][n * half + c]; })(index);
     };
-    auto expanding = [&](int k, int place) {
-      return layout.at([&](int c) { return p[kExpandWeight][c * reduced + k]; })(place);
+    auto expanding = [&](int k, int index) {
+      return layout.padded([&](int c) { return p[kExpandWeight][c * reduced + k]; })(index);
     };
-    auto projecting = [&](int place, int n) {  // of both branches
-      const int c = channel(place);
+    auto projecting = [&](int index, int n) {  // of both branches
+      const int c = channel(index);
       return c < 0 ? 0.0f : last[n * dim + c] * alpha(n);
     };
     reduce.pack(pitch(), reduced, bf16, storage[2], reducing, [&](int n) { return p[kReduceBias][n]; });
-    expand.pack(reduced, pitch(), bf16, storage[3], expanding, layout.at([&](int c) { return p[kExpandBias][c]; }));
+    expand.pack(reduced, pitch(), bf16, storage[3], expanding,
+                layout.padded([&](int c) { return p[kExpandBias][c]; }));
     out.pack(2 * pitch(), dim, bf16, storage[4], projecting, [&](int n) { return p[kOutBias][n] * alpha(n); });
     if (!backward) return;
-    in_transposed.pack(2 * pitch(), dim, bf16, storage[5], [&](int place, int n) {
-      const int c = channel(place);
+    in_transposed.pack(2 * pitch(), dim, bf16, storage[5], [&](int index, int n) {
+      const int c = channel(index);
       return c < 0 ? 0.0f : first[c * dim + n] * gain(n);
     });
-    reduce_transposed.pack(reduced, pitch(), bf16, storage[6], [&](int k, int place) { return reducing(place, k); });
-    expand_transposed.pack(pitch(), reduced, bf16, storage[7], [&](int place, int n) { return expanding(n, place); });
-    out_transposed.pack(dim, 2 * pitch(), bf16, storage[8], [&](int k, int place) { return projecting(place, k); });
+    reduce_transposed.pack(reduced, pitch(), bf16, storage[6], [&](int k, int index) { return reducing(index, k); });
+    expand_transposed.pack(pitch(), reduced, bf16, storage[7], [&](int index, int n) { return expanding(n, index); });
+    out_transposed.pack(dim, 2 * pitch(), bf16, storage[8], [&](int k, int index) { return projecting(index, k); });
   }
 
   int pitch() const { return layout.pitch; }
   int dim_pitch() const { return int(round_up(dim)); }
   int reduced_pitch() const { return int(round_up(reduced)); }
 
-  // Channel of both branches at a place, or -1; and the place of a channel.
-  int channel(int place) const {
-    const int c = layout.channel(place % pitch());
-    return c < 0 || place < pitch() ? c : c + half;
+  // Channel of both branches at an index, or -1; and the index of a channel.
+  int channel(int index) const {
+    const int c = layout.channel(index % pitch());
+    return c < 0 || index < pitch() ? c : c + half;
   }
-  int place(int channel) const { return channel < half ? layout.place(channel) : pitch() + layout.place(channel - half); }
+  int index(int channel) const {
+    return channel < half ? layout.index(channel) : pitch() + layout.index(channel - half);
+  }
 };
 
 // Maps of one image between the stages; those after `c_mean` are for the backward pass only.
@@ -110,15 +113,15 @@ struct MixerMaps {
     reduced = take(w.reduced_pitch() * pixels), gate = take(pixels), norm = take(2 * pixels);
   }
 
-  // Floats of each pixel, and of each image.
-  static int channels(int pitch, int reduced, bool save) {
+  static int floats_per_pixel(int pitch, int reduced, bool save) {
     return 3 * pitch + 1 + (save ? 2 * pitch + int(round_up(reduced)) + 3 : 0);
   }
-  static int others(int pitch) { return 2 * pitch; }
+  static int floats_per_image(int pitch) { return 2 * pitch; }
 };
 
 // Writes the branches of n pixels, scaled by their gates.
-static void scale_branches(const MixerWeights& w, const MixerMaps& maps, long p, long n, const float* gate, float* out) {
+static void scale_branches(const MixerWeights& w, const MixerMaps& maps, long p, long n, const float* gate,
+                           float* out) {
   const long pitch = w.pitch();
   for (long i = 0; i < n; i++, out += 2 * pitch) {
     const float *c = maps.c + (p + i) * pitch, *a = maps.a + (p + i) * pitch;
@@ -142,14 +145,14 @@ class MixerForward {
 
   struct Memory {
     PassLine horizontal, vertical;
-    float *row, *columns, *input, *normalized, *norm, *in, *reduced, *gate, *branches, *result, *sums;
+    float *row, *columns, *column, *input, *normalized, *norm, *in, *reduced, *gate, *branches, *result, *sums;
 
-    Memory(const MixerForward& mixer, Arena&& arena) : Memory(mixer, arena) {}
     Memory(const MixerForward& mixer, Arena& arena)
         : horizontal(mixer.w.horizontal, kSegment, false, arena), vertical(mixer.w.vertical, kSegment, false, arena) {
       const MixerWeights& w = mixer.w;
       row = arena.take((mixer.shape.width + 2 * mixer.radius) * w.pitch());
       columns = arena.take(kColumns * (kSegment + 2 * mixer.radius) * w.pitch());
+      column = arena.take(kSegment * w.pitch());
       input = arena.take(kSegment * w.dim_pitch()), normalized = arena.take(kSegment * w.dim_pitch());
       norm = arena.take(2 * kSegment), in = arena.take(kSegment * w.pitch());
       reduced = arena.take(kSegment * w.reduced_pitch()), gate = arena.take(kSegment);
@@ -228,17 +231,17 @@ class MixerForward {
       clear(memory.sums, 2 * pitch);
       for (long j = 0; j < count; j++) {
         const long p = y0 * shape.width + x0 + j;
-        float* a = maps.a + p * pitch;
-        memory.vertical.forward(memory.columns + j * length + radius * pitch, n, a, shape.width * pitch);
+        memory.vertical.forward(memory.columns + j * length + radius * pitch, n, memory.column, pitch);
         for (long i = 0; i < pitch; i += kLanes) {
-          Vec sum = load(memory.sums + i), agreement = load(memory.sums + pitch + i);
+          Vec sum = {}, agreement = {};
           for (long k = 0; k < n; k++) {
-            const Vec value = load(a + k * shape.width * pitch + i);
+            const Vec value = load(memory.column + k * pitch + i);
             sum += value;
             agreement += value * maps.c_mean[p + k * shape.width];
           }
-          store(memory.sums + i, sum), store(memory.sums + pitch + i, agreement);
+          add(memory.sums + i, sum), add(memory.sums + pitch + i, agreement);
         }
+        for (long k = 0; k < n; k++) copy(memory.column + k * pitch, pitch, maps.a + (p + k * shape.width) * pitch);
       }
       for (long i = 0; i < 2 * pitch; i++) totals[i] += memory.sums[i];
     }
@@ -271,12 +274,11 @@ class MixerForward {
   }
 };
 
-// Sums of the parameter gradients, with the channels in their places, and of the folded projections.
+// Sums of the parameter gradients, with the channels in the order of the layout, and of the folded projections.
 struct MixerGradients {
   PassGradients horizontal, vertical;
   float *in, *in_bias, *reduce, *reduce_bias, *expand, *expand_bias, *out, *out_bias;
 
-  MixerGradients(const MixerWeights& w, Arena&& arena) : MixerGradients(w, arena) {}
   MixerGradients(const MixerWeights& w, Arena& arena) {
     horizontal.take(w.horizontal, arena), vertical.take(w.vertical, arena);
     in = arena.take(outer_size(2 * w.pitch(), w.dim_pitch())), in_bias = arena.take(2 * w.pitch());
@@ -289,19 +291,19 @@ struct MixerGradients {
   void store(const MixerWeights& w, const float* const* p, float* const* g) const {
     horizontal.store(g + kHorizontal, w.horizontal), vertical.store(g + kVertical, w.vertical);
     for (int c = 0; c < w.half; c++) {
-      const int place = w.layout.place(c);
+      const int index = w.layout.index(c);
       for (int n = 0; n < w.reduced; n++) {
-        g[kReduceWeight][n * w.half + c] = reduce[n * w.pitch() + place];
-        g[kExpandWeight][c * w.reduced + n] = expand[place * w.reduced_pitch() + n];
+        g[kReduceWeight][n * w.half + c] = reduce[n * w.pitch() + index];
+        g[kExpandWeight][c * w.reduced + n] = expand[index * w.reduced_pitch() + n];
       }
-      g[kExpandBias][c] = expand_bias[place];
+      g[kExpandBias][c] = expand_bias[index];
     }
     std::memcpy(g[kReduceBias], reduce_bias, w.reduced * sizeof(float));
     store_normalized(w.dim, w.dim, p[kInWeight], p[kNormWeight], p[kNormBias],
-                     [&](int n, int k) { return in[w.place(n) * w.dim_pitch() + k]; },
-                     [&](int n) { return in_bias[w.place(n)]; }, g + kNormWeight, g + kInWeight);
+                     [&](int n, int k) { return in[w.index(n) * w.dim_pitch() + k]; },
+                     [&](int n) { return in_bias[w.index(n)]; }, g + kNormWeight, g + kInWeight);
     store_scaled(w.dim, w.dim, p[kOutWeight], p[kOutBias], p[kAlpha],
-                 [&](int n, int k) { return out[n * 2 * w.pitch() + w.place(k)]; }, [&](int n) { return out_bias[n]; },
+                 [&](int n, int k) { return out[n * 2 * w.pitch() + w.index(k)]; }, [&](int n) { return out_bias[n]; },
                  g + kOutWeight, g[kAlpha]);
   }
 
@@ -341,14 +343,15 @@ struct MixerGradients {
   }
 };
 
-// Maps of one image between the stages of the backward pass: gradients of c, of the scaled a, and of the horizontal pass.
+// Maps of one image between the stages of the backward pass: gradients of c, of the scaled a, and of the horizontal
+// pass.
 struct MixerGradientMaps {
   float *c, *scaled, *horizontal;
 
   MixerGradientMaps(const MixerWeights& w, float* data, long pixels)
       : c(data), scaled(c + w.pitch() * pixels), horizontal(scaled + w.pitch() * pixels) {}
 
-  static int channels(int pitch) { return 3 * pitch; }
+  static int floats_per_pixel(int pitch) { return 3 * pitch; }
 };
 
 // Three stages, as in the forward pass: rows, columns, rows.
@@ -362,7 +365,6 @@ class MixerBackward {
     PassLine horizontal, vertical;
     float *input, *output, *branches, *grad, *in_grad, *reduced_grad, *result, *sums;
 
-    Memory(const MixerBackward& mixer, Arena&& arena) : Memory(mixer, arena) {}
     Memory(const MixerBackward& mixer, Arena& arena)
         : horizontal(mixer.w.horizontal, mixer.shape.width, true, arena),
           vertical(mixer.w.vertical, mixer.shape.height, true, arena) {
@@ -378,17 +380,16 @@ class MixerBackward {
 
   void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const MixerMaps& maps,
            const MixerGradientMaps& grads, MixerGradients& sums, double* totals, Memory&& memory) const {
-    clear(memory.sums, 2 * pitch);
+    double* own = totals + team.rank * sums_per_thread();
+    std::fill_n(own, sums_per_thread(), 0.0);
     for (long y = team.begin(shape.height); y < team.end(shape.height); y++)
-      exchange(grad_out, maps, grads, sums, y, memory);
-    for (long i = 0; i < 2 * pitch; i++) totals[team.rank * sums_per_thread() + i] = memory.sums[i];
+      exchange(grad_out, maps, grads, sums, y, own, memory);
     team.sync();
     mean_gradients(maps, totals, team.size, memory.sums);
     for (long i = team.begin(shape.width); i < team.end(shape.width); i++) vertical(maps, grads, sums, i, memory);
     team.sync();
     for (long y = team.begin(shape.height); y < team.end(shape.height); y++)
       branches(x, grad_out, grad_x, maps, grads, sums, y, memory);
-    team.sync();
   }
 
  private:
@@ -396,14 +397,15 @@ class MixerBackward {
   const Shape shape;
   const long pitch;
 
-  void exchange(const Map& grad_out, const MixerMaps& maps, const MixerGradientMaps& grads, MixerGradients& sums, long y,
-                Memory& memory) const {
+  void exchange(const Map& grad_out, const MixerMaps& maps, const MixerGradientMaps& grads, MixerGradients& sums,
+                long y, double* totals, Memory& memory) const {
     const long n = shape.width, p = y * n;
     const Pixels output = read_row(grad_out, y, 0, n, w.dim, memory.output);
     scale_branches(w, maps, p, n, maps.gate + p, memory.branches);
     add_outer_product(w.bf16, output, w.dim, {memory.branches, 2 * pitch}, int(2 * pitch), n, sums.out);
     add_sums(output, w.dim_pitch(), n, sums.out_bias);
     multiply(w.out_transposed, output, n, memory.grad, 2 * pitch);
+    clear(memory.sums, 2 * pitch);
     for (long i = 0; i < n; i++) {
       const float *c = maps.c + (p + i) * pitch, *a = maps.a + (p + i) * pitch, *g = memory.grad + i * 2 * pitch;
       float *c_grad = grads.c + (p + i) * pitch, *scaled = grads.scaled + (p + i) * pitch;
@@ -413,12 +415,13 @@ class MixerBackward {
       const float gate_grad = sum_lanes(agreement) * gate * (1.0f - gate) / float(w.half);
       for (long j = 0; j < pitch; j += kLanes) {
         store(c_grad + j, load(g + j) * gate + gate_grad * load(maps.mean + j));
-        store(memory.sums + j, load(memory.sums + j) + gate_grad * load(c + j));
+        add(memory.sums + j, gate_grad * load(c + j));
         const Vec v = load(g + pitch + j);
         store(scaled + j, v);
-        store(memory.sums + pitch + j, load(memory.sums + pitch + j) + v * load(a + j));
+        add(memory.sums + pitch + j, v * load(a + j));
       }
     }
+    for (long i = 0; i < 2 * pitch; i++) totals[i] += memory.sums[i];
   }
 
   // Gradients of the mean of a, and of the channel gate before the sigmoid, of each pixel.
@@ -440,12 +443,13 @@ class MixerBackward {
       const long p = y * shape.width + x;
       for (long j = 0; j < pitch; j += kLanes) {
         store(input + y * pitch + j, load(maps.horizontal + p * pitch + j));
-        store(g + y * pitch + j, load(grads.scaled + p * pitch + j) * load(maps.channel_gate + j) + load(memory.sums + j) +
-                                     load(memory.sums + pitch + j) * maps.c_mean[p]);
+        const Vec mean_grad = load(memory.sums + j) + load(memory.sums + pitch + j) * maps.c_mean[p];
+        store(g + y * pitch + j, load(grads.scaled + p * pitch + j) * load(maps.channel_gate + j) + mean_grad);
       }
     }
     memory.vertical.backward(n, sums.vertical, memory.result, pitch);
-    for (long y = 0; y < n; y++) copy(memory.result + y * pitch, pitch, grads.horizontal + (y * shape.width + x) * pitch);
+    for (long y = 0; y < n; y++)
+      copy(memory.result + y * pitch, pitch, grads.horizontal + (y * shape.width + x) * pitch);
   }
 
   void branches(const Map& x, const Map& grad_out, const Map& grad_x, const MixerMaps& maps,
@@ -457,8 +461,7 @@ class MixerBackward {
       Vec sum = {};
       for (long j = 0; j < pitch; j += kLanes) sum += load(memory.sums + pitch + j) * load(a + j);
       const float mean_grad = sum_lanes(sum) / float(w.half);
-      for (long j = 0; j < pitch; j += kLanes)
-        store(c_grad + i * pitch + j, load(c_grad + i * pitch + j) + mean_grad);
+      for (long j = 0; j < pitch; j += kLanes) add(c_grad + i * pitch + j, broadcast(mean_grad));
     }
     add_outer_product(w.bf16, {c_grad, pitch}, int(pitch), {reduced, r}, int(r), n, sums.expand);
     add_sums({c_grad, pitch}, int(pitch), n, sums.expand_bias);

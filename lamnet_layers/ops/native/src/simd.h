@@ -33,6 +33,7 @@ typedef int32_t IntVec __attribute__((vector_size(4 * LAMNET_LANES)));
 
 INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+INLINE void add(float* p, Vec v) { store(p, load(p) + v); }
 INLINE Vec broadcast(float x) { return x - Vec{}; }
 
 constexpr long round_up(long n, long multiple = kLanes) { return (n + multiple - 1) / multiple * multiple; }
