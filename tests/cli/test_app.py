@@ -167,9 +167,11 @@ def test_page_photo_weights_with_strength(page, tmp_path, photo_weights):
     photo = page.get_by_role("radio", name="Photo")
     photo.click()
     strength.wait_for()
-    page.get_by_role("radio", name="×3").click()
-    photo.wait_for(state="hidden")  # lamnet_x3 has no such weights
+    page.get_by_role("radio", name="LAMNet-large").click()
+    photo.wait_for(state="hidden")  # it has no such weights
     strength.wait_for(state="hidden")
+    page.get_by_role("radio", name="LAMNet", exact=True).click()
+    photo.wait_for()
     page.get_by_role("radio", name="×2").click()
     photo.click()
     strength.fill("0.5")
