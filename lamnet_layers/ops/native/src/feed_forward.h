@@ -110,10 +110,7 @@ struct FeedForwardWeights {
 
   // Hidden features of n pixels.
   void expand(Pixels x, const float* statistics, long n, float* normalized, float* out, long pitch) const {
-    if (norm) {
-      normalizer.normalize(x, statistics, n, normalized, dim_pitch());
-      x = {normalized, dim_pitch()};
-    }
+    if (norm) x = normalizer.normalize(x, statistics, n, normalized);
     multiply(in, x, n, out, pitch);
   }
 };
@@ -319,10 +316,7 @@ class FeedForwardBackward {
     w.convolve_transposed(rows, n, memory.grad);
     const float* statistics = maps.norm + 2 * y * n;
     Pixels input = read_row(x, y, 0, n, w.dim, memory.input);
-    if (w.norm) {
-      w.normalizer.normalize(input, statistics, n, memory.input, w.dim_pitch());
-      input = {memory.input, w.dim_pitch()};
-    }
+    if (w.norm) input = w.normalizer.normalize(input, statistics, n, memory.input);
     add_outer_product(w.bf16, {memory.grad, w.hidden_pitch}, w.hidden_pitch, input, w.dim_pitch(), n, sums.in);
     add_sums({memory.grad, w.hidden_pitch}, w.hidden_pitch, n, sums.in_bias);
     const Map line = row_to_write(grad_x, y, 0, w.dim, memory.result);

@@ -90,18 +90,13 @@ INLINE void add_taps(const float* x, const float* kernel, long step, Pitch pitch
 }
 
 template <int PIXELS, class Pitch>
-INLINE void convolve_pixels(const float* x, const float* kernel, long step, int size, Pitch pitch, Vec* sum) {
-  int t = 0;
-  for (; t + 4 <= size; t += 4) add_taps<PIXELS, 4>(x + t * pitch, kernel + t * step, step, pitch, sum);
-  for (; t < size; t++) add_taps<PIXELS, 1>(x + t * pitch, kernel + t * step, step, pitch, sum);
-}
-
-template <int PIXELS, class Pitch>
 INLINE void convolve_block(const float* x, const float* kernel, long step, int size, const float* bias, Pitch pitch,
                            float* out, long out_pitch) {
   Vec sum[PIXELS];
   UNROLL for (int i = 0; i < PIXELS; i++) sum[i] = bias ? load(bias) : load(out + i * out_pitch);
-  convolve_pixels<PIXELS>(x, kernel, step, size, pitch, sum);
+  int t = 0;
+  for (; t + 4 <= size; t += 4) add_taps<PIXELS, 4>(x + t * pitch, kernel + t * step, step, pitch, sum);
+  for (; t < size; t++) add_taps<PIXELS, 1>(x + t * pitch, kernel + t * step, step, pitch, sum);
   UNROLL for (int i = 0; i < PIXELS; i++) store(out + i * out_pitch, sum[i]);
 }
 
@@ -383,8 +378,7 @@ class PassLine {
           const float* last = sums[i - 1] + q * pitch + c;
           Vec sum = load(last);
           for (int j = 1; j < length; j++) sum += load(last + j * pitch);
-          float* result = out + q * out_pitch + c;
-          store(result, load(result) + sum * (1.0f / length));
+          add(out + q * out_pitch + c, sum * (1.0f / length));
         }
     }
   }

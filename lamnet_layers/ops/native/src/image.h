@@ -232,7 +232,9 @@ class Norm {
     });
   }
 
-  void normalize(Pixels x, const float* statistics, long n, float* out, long pitch) const {
+  // Normalizes n pixels to `out`, which may be x.
+  Pixels normalize(Pixels x, const float* statistics, long n, float* out) const {
+    const long pitch = long(vectors_) * kLanes;
     with_vectors(vectors_, [&](auto vectors) {
       for (long p = 0; p < n; p++) {
         const Vec mean = broadcast(statistics[2 * p]), scale = broadcast(statistics[2 * p + 1]);
@@ -242,6 +244,7 @@ class Norm {
         }
       }
     });
+    return {out, pitch};
   }
 
   // Gradient of the input, given the normalized input and its gradient, whose additional channels are 0; in place.

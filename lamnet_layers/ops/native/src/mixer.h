@@ -145,7 +145,7 @@ class MixerForward {
 
   struct Memory {
     PassLine horizontal, vertical;
-    float *row, *columns, *column, *input, *normalized, *norm, *in, *reduced, *gate, *branches, *result, *sums;
+    float *row, *columns, *column, *input, *norm, *in, *reduced, *gate, *branches, *result, *sums;
 
     Memory(const MixerForward& mixer, Arena& arena)
         : horizontal(mixer.w.horizontal, kSegment, false, arena), vertical(mixer.w.vertical, kSegment, false, arena) {
@@ -153,8 +153,8 @@ class MixerForward {
       row = arena.take((mixer.shape.width + 2 * mixer.radius) * w.pitch());
       columns = arena.take(kColumns * (kSegment + 2 * mixer.radius) * w.pitch());
       column = arena.take(kSegment * w.pitch());
-      input = arena.take(kSegment * w.dim_pitch()), normalized = arena.take(kSegment * w.dim_pitch());
-      norm = arena.take(2 * kSegment), in = arena.take(kSegment * w.pitch());
+      input = arena.take(kSegment * w.dim_pitch()), norm = arena.take(2 * kSegment);
+      in = arena.take(kSegment * w.pitch());
       reduced = arena.take(kSegment * w.reduced_pitch()), gate = arena.take(kSegment);
       branches = arena.take(2 * kSegment * w.pitch()), result = arena.take(kSegment * w.dim_pitch());
       sums = arena.take(2 * w.pitch());
@@ -189,8 +189,7 @@ class MixerForward {
       if (w.norm) {
         float* statistics = save ? maps.norm + 2 * p : memory.norm;
         w.normalizer.statistics(input, n, statistics);
-        w.normalizer.normalize(input, statistics, n, memory.normalized, w.dim_pitch());
-        input = {memory.normalized, w.dim_pitch()};
+        input = w.normalizer.normalize(input, statistics, n, memory.input);
       }
       multiply(w.in_spatial, input, n, row + x0 * pitch, pitch);
       if (save) copy(row + x0 * pitch, n * pitch, maps.in_spatial + p * pitch);
@@ -480,10 +479,7 @@ class MixerBackward {
     memory.horizontal.backward(n, sums.horizontal, in_grad + pitch, 2 * pitch);
 
     Pixels input = read_row(x, y, 0, n, w.dim, memory.input);
-    if (w.norm) {
-      w.normalizer.normalize(input, maps.norm + 2 * p, n, memory.input, w.dim_pitch());
-      input = {memory.input, w.dim_pitch()};
-    }
+    if (w.norm) input = w.normalizer.normalize(input, maps.norm + 2 * p, n, memory.input);
     add_outer_product(w.bf16, {in_grad, 2 * pitch}, int(2 * pitch), input, w.dim_pitch(), n, sums.in);
     add_sums({in_grad, 2 * pitch}, int(2 * pitch), n, sums.in_bias);
     const Map line = row_to_write(grad_x, y, 0, w.dim, memory.result);
