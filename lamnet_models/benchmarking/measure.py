@@ -260,7 +260,7 @@ def _forward(network: nn.Module, image: Tensor, mixed: bool = False) -> Callable
 def _training_step(network: nn.Module, image: Tensor, precision: str = "fp32") -> Callable[[], None]:
     with torch.no_grad():
         target = torch.rand_like(network(image))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()

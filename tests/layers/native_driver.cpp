@@ -172,7 +172,7 @@ Outputs run(const Config& config, Case& test, int threads, Maps maps, Forward fo
   auto image_size = [&](int pass) {
     MapSizes sizes;
     maps(&config, pass, &sizes);
-    return sizes.per_pixel * (test.shape.height + sizes.border) * (test.shape.width + sizes.border) + sizes.per_image;
+    return sizes.per_pixel * test.shape.height * test.shape.width + sizes.per_image;
   };
   const long together = test.shape.batch < threads ? 1 : threads;
   const long size = image_size(kInference), saved_size = image_size(kForward), working_size = image_size(kBackward);

@@ -113,7 +113,7 @@ def maps_shape(kernel: str, config: ctypes.Structure, shape: Sequence[int], kind
     batch, _, height, width = shape
     threads = torch.get_num_threads()
     images = batch if kind == FORWARD else 1 if batch < threads else threads
-    return images, sizes.per_pixel * (height + sizes.border) * (width + sizes.border) + sizes.per_image
+    return images, sizes.per_pixel * height * width + sizes.per_image
 
 
 def forward(
@@ -171,7 +171,7 @@ class _Tensor(ctypes.Structure):
 
 
 class _MapSizes(ctypes.Structure):
-    _fields_ = (("per_pixel", ctypes.c_int32), ("border", ctypes.c_int32), ("per_image", ctypes.c_int32))
+    _fields_ = (("per_pixel", ctypes.c_int32), ("per_image", ctypes.c_int32))
 
 
 class _Shape(ctypes.Structure):

@@ -104,7 +104,7 @@ struct FeedForwardWeights {
 
   int index(int channel) const { return channel < hidden ? channel : half + channel - hidden; }
   int channel(int index) const {
-    const int c = index % half;
+    const int c = index < half ? index : index - half;
     return c >= hidden ? -1 : index < half ? c : c + hidden;
   }
 
@@ -202,78 +202,83 @@ struct FeedForwardGradients {
   }
 };
 
-// Maps of one image between the stages of the backward pass, with a border of zeros. The hidden features are computed
-// again: keeping them from the forward pass takes as long, and much memory.
-struct FeedForwardMaps {
-  static constexpr int kBorder = 2;  // rows and columns in addition to those of the image
-
-  Map hidden, grad;  // depthwise convolution: its input, and the gradient of its output
-  float* norm;
-
-  FeedForwardMaps(const FeedForwardWeights& w, float* data, const Shape& shape) {
-    const long row = (shape.width + kBorder) * w.map_pitch(), size = (shape.height + kBorder) * row;
-    hidden = {data, w.map_pitch(), row}, grad = {data + size, w.map_pitch(), row};
-    norm = data + 2 * size;
-  }
-
-  static int floats_per_pixel(int hidden) {
-    return 2 * hidden_map_pitch(2 * int(round_up(hidden))) + 2;
-  }
-};
-
-// The backward pass needs only the input of the forward pass.
+// Line by line, as in the forward pass, and from its input only: keeping the hidden features takes as long as computing
+// them again, and much memory.
 class FeedForwardBackward {
  public:
   FeedForwardBackward(const FeedForwardWeights& weights, const Shape& shape) : w(weights), shape(shape) {}
 
+  // A row of the image. Those of the depthwise convolution, its input and the gradient of its output, start and end with
+  // a pixel of zeros.
+  struct Line {
+    float *input, *norm, *hidden, *grad;
+    Pixels normalized;
+  };
+
   struct Memory {
-    float *input, *output, *features, *grad, *result;
+    Line lines[3];
+    float *output, *features, *grad, *result;
 
     Memory(const FeedForwardBackward& layer, Arena& arena) {
       const FeedForwardWeights& w = layer.w;
       const long n = layer.shape.width;
-      input = arena.take(n * w.dim_pitch()), output = arena.take(n * w.dim_pitch());
+      for (Line& line : lines) {
+        line.input = arena.take(n * w.dim_pitch()), line.norm = arena.take(2 * n);
+        line.hidden = arena.take((n + 2) * w.map_pitch()), line.grad = arena.take((n + 2) * w.map_pitch());
+      }
+      output = arena.take(n * w.dim_pitch()), result = arena.take(n * w.dim_pitch());
       features = arena.take(n * w.hidden_pitch), grad = arena.take(n * w.hidden_pitch);
-      result = arena.take(n * w.dim_pitch());
     }
+
+    Line& line(long y) { return lines[(y + 3) % 3]; }
   };
 
-  void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
-           FeedForwardGradients& sums, Memory&& memory) const {
+  // Rows next to those of the team are computed, too, as the depthwise convolution and its transpose need them.
+  void run(const Team& team, const Map& x, const Map& grad_out, const Map& grad_x, FeedForwardGradients& sums,
+           Memory&& memory) const {
     const long begin = team.begin(shape.height), end = team.end(shape.height);
-    for (const Map& map : {maps.hidden, maps.grad}) clear_border(map, begin, end);
-    for (long y = begin; y < end; y++) {
-      const Pixels input = read_row(x, y, 0, shape.width, w.dim, memory.input);
-      float* statistics = maps.norm + 2 * y * shape.width;
-      if (w.norm) w.normalizer.statistics(input, shape.width, statistics);
-      w.expand(input, statistics, shape.width, memory.input, maps.hidden.at(y + 1, 1), maps.hidden.column);
+    if (begin == end) return;
+    for (Line& line : memory.lines)
+      for (float* map : {line.hidden, line.grad})
+        for (long i : {0L, shape.width + 1}) clear(map + i * w.map_pitch(), w.map_pitch());
+    for (long y = begin - 2; y < end + 2; y++) {
+      expand(x, y, memory);
+      if (y >= begin) {
+        const Pixels output = exists(y - 1) ? read_row(grad_out, y - 1, 0, shape.width, w.dim, memory.output) : Pixels();
+        gate(output, y - 1, memory);
+        if (y > begin && y <= end) add_gradients(output, y - 1, sums, memory);
+      }
+      if (y >= begin + 2) project(grad_out, grad_x, y - 2, sums, memory);
     }
-    team.sync();
-    for (long y = begin; y < end; y++) gated(grad_out, maps, sums, y, memory);
-    team.sync();
-    for (long y = begin; y < end; y++) outer(x, grad_out, grad_x, maps, sums, y, memory);
   }
 
  private:
   const FeedForwardWeights& w;
   const Shape shape;
 
-  void clear_border(const Map& map, long begin, long end) const {
-    if (begin == end) return;
-    if (begin == 0) clear(map.data, map.row);
-    if (end == shape.height) clear(map.at(end + 1, 0), map.row);
-    for (long y = begin + 1; y <= end; y++)
-      for (long x : {0L, shape.width + 1}) clear(map.at(y, x), map.column);
+  bool exists(long y) const { return 0 <= y && y < shape.height; }
+
+  // Hidden features of a row.
+  void expand(const Map& x, long y, Memory& memory) const {
+    Line& line = memory.line(y);
+    float* hidden = line.hidden + w.map_pitch();
+    if (!exists(y)) return clear(hidden, shape.width * w.map_pitch());
+    line.normalized = read_row(x, y, 0, shape.width, w.dim, line.input);
+    if (w.norm) {
+      w.normalizer.statistics(line.normalized, shape.width, line.norm);
+      line.normalized = w.normalizer.normalize(line.normalized, line.norm, shape.width, line.input);
+    }
+    multiply(w.in, line.normalized, shape.width, hidden, w.map_pitch());
   }
 
-  void gated(const Map& grad_out, const FeedForwardMaps& maps, FeedForwardGradients& sums, long y,
-             Memory& memory) const {
+  // Gated features of a row, and the gradient of the output of the depthwise convolution.
+  void gate(Pixels output, long y, Memory& memory) const {
     const long n = shape.width, pitch = w.map_pitch();
-    const Pixels output = read_row(grad_out, y, 0, n, w.dim, memory.output);
-    const float* rows[3] = {maps.hidden.at(y, 0), maps.hidden.at(y + 1, 0), maps.hidden.at(y + 2, 0)};
+    float* grad = memory.line(y).grad + pitch;
+    if (!exists(y)) return clear(grad, n * pitch);
+    const float* rows[3] = {memory.line(y - 1).hidden, memory.line(y).hidden, memory.line(y + 1).hidden};
     w.convolve(rows, n, memory.features);
     multiply(w.out_transposed, output, n, memory.grad, w.hidden_pitch);
-    float* grad = maps.grad.at(y + 1, 1);
     for (long p = 0; p < n; p++) {
       float *first = memory.features + p * w.hidden_pitch, *second = first + w.half;
       const float* g = memory.grad + p * w.hidden_pitch;
@@ -287,8 +292,15 @@ class FeedForwardBackward {
         store(grad + p * pitch + w.half + c, g2 * u);
       }
     }
+  }
+
+  // Adds the parameter gradients of the last projection and of the depthwise convolution.
+  void add_gradients(Pixels output, long y, FeedForwardGradients& sums, Memory& memory) const {
+    const long n = shape.width;
     add_outer_product(w.bf16, output, w.dim, {memory.features, w.hidden_pitch}, w.hidden_pitch, n, sums.out);
     add_sums(output, w.dim_pitch(), n, sums.out_bias);
+    const float* rows[3] = {memory.line(y - 1).hidden, memory.line(y).hidden, memory.line(y + 1).hidden};
+    const float* grad = memory.line(y).grad + w.map_pitch();
     w.with_hidden_pitch([&](auto hidden_pitch) { kernel_gradient(rows, grad, hidden_pitch, n, sums); });
   }
 
@@ -309,19 +321,18 @@ class FeedForwardBackward {
     }
   }
 
-  void outer(const Map& x, const Map& grad_out, const Map& grad_x, const FeedForwardMaps& maps,
-             FeedForwardGradients& sums, long y, Memory& memory) const {
+  // Gradient of the input, and those of the parameters of the first projection.
+  void project(const Map& grad_out, const Map& grad_x, long y, FeedForwardGradients& sums, Memory& memory) const {
     const long n = shape.width;
-    const float* rows[3] = {maps.grad.at(y, 0), maps.grad.at(y + 1, 0), maps.grad.at(y + 2, 0)};
+    const Line& row = memory.line(y);
+    const float* rows[3] = {memory.line(y - 1).grad, row.grad, memory.line(y + 1).grad};
     w.convolve_transposed(rows, n, memory.grad);
-    const float* statistics = maps.norm + 2 * y * n;
-    Pixels input = read_row(x, y, 0, n, w.dim, memory.input);
-    if (w.norm) input = w.normalizer.normalize(input, statistics, n, memory.input);
-    add_outer_product(w.bf16, {memory.grad, w.hidden_pitch}, w.hidden_pitch, input, w.dim_pitch(), n, sums.in);
-    add_sums({memory.grad, w.hidden_pitch}, w.hidden_pitch, n, sums.in_bias);
+    const Pixels hidden_grad = {memory.grad, w.hidden_pitch};
+    add_outer_product(w.bf16, hidden_grad, w.hidden_pitch, row.normalized, w.dim_pitch(), n, sums.in);
+    add_sums(hidden_grad, w.hidden_pitch, n, sums.in_bias);
     const Map line = row_to_write(grad_x, y, 0, w.dim, memory.result);
-    multiply(w.in_transposed, {memory.grad, w.hidden_pitch}, n, line.data, line.column);
-    if (w.norm) w.normalizer.backward(input, statistics, n, line);
+    multiply(w.in_transposed, hidden_grad, n, line.data, line.column);
+    if (w.norm) w.normalizer.backward(row.normalized, row.norm, n, line);
     if (w.residual) add_pixels(read_row(grad_out, y, 0, n, w.dim, memory.output), n, w.dim, line);
     write_row(line, grad_x, y, 0, n, w.dim);
   }

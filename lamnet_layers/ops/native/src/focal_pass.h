@@ -17,64 +17,73 @@ struct Window {
   int size() const { return 2 * radius + 1; }
 };
 
-// Order of the channels of a pixel in memory: each head is padded to whole vectors of `lanes` lanes, at most kLanes.
+// Order of the channels of a pixel in memory: each head is padded to whole vectors, or to a half or quarter of one.
 struct HeadLayout {
-  int channels, heads, head_dim;
-  int lanes, padded_head_dim;
+  int channels, heads;
+  int heads_per_vector, padded_head_dim;
   int pitch;  // a multiple of the vector size
 
   HeadLayout() = default;
-  HeadLayout(int channels_, int heads_) : channels(channels_), heads(heads_), head_dim(channels_ / heads_) {
-    lanes = 4;
-    auto vectors = [&](int n) { return round_up(head_dim, n) / n; };
-    for (int n = 8; n <= kLanes; n *= 2)
-      if (vectors(n) < vectors(lanes)) lanes = n;
-    padded_head_dim = int(round_up(head_dim, lanes));
+  HeadLayout(int channels_, int heads_) : channels(channels_), heads(heads_), heads_per_vector(1) {
+    const int head_dim = channels / heads;
+    padded_head_dim = int(round_up(head_dim));
+    for (; kLanes / heads_per_vector >= 8 && head_dim <= kLanes / heads_per_vector / 2; heads_per_vector *= 2)
+      padded_head_dim /= 2;
     pitch = int(round_up(heads * padded_head_dim));
+    channel_.assign(pitch, -1);
+    for (int c = 0; c < channels; c++) {
+      index_.push_back(c / head_dim * padded_head_dim + c % head_dim);
+      channel_[index_[c]] = c;
+    }
   }
 
-  int vectors_per_head() const { return padded_head_dim / lanes; }
+  // Of the weights of a pixel, which are computed for four heads at a time.
+  int padded_heads() const { return int(round_up(heads, 4)); }
   bool is_padded() const { return pitch != channels; }
-  int index(int channel) const { return channel / head_dim * padded_head_dim + channel % head_dim; }
-
-  // Channel at an index, or -1 for padding.
-  int channel(int index) const {
-    const int head = index / padded_head_dim, i = index % padded_head_dim;
-    return head < heads && i < head_dim ? head * head_dim + i : -1;
-  }
+  int index(int channel) const { return index_[channel]; }
+  int channel(int index) const { return channel_[index]; }  // or -1 for padding
 
   // Function of an index, from a function of a channel.
   template <class Value>
   auto padded(Value value) const {
     return [this, value](int index) { return channel(index) < 0 ? 0.0f : value(channel(index)); };
   }
+
+ private:
+  std::vector<int> index_, channel_;
 };
 
-// Sizes of a pass, known when compiled or not.
-template <int LANES, int PITCH, int HEADS, int TAPS>
+// Sizes of a pass, known when compiled or not; heads: padded.
+template <int HEADS_PER_VECTOR, int PITCH, int HEADS, int TAPS>
 struct FixedSizes {
-  static constexpr int lanes = LANES, heads = HEADS, taps = TAPS, per_head = PITCH / HEADS / LANES;
+  static constexpr int heads_per_vector = HEADS_PER_VECTOR, heads = HEADS, taps = TAPS;
+  static constexpr int head_pitch = PITCH / HEADS * HEADS_PER_VECTOR;
   static constexpr std::integral_constant<int, PITCH> pitch = {};
 };
 
-template <int LANES>
+template <int HEADS_PER_VECTOR>
 struct Sizes {
-  static constexpr int lanes = LANES;
-  const int pitch, heads, taps, per_head;  // per_head: vectors of a head
+  static constexpr int heads_per_vector = HEADS_PER_VECTOR;
+  const int pitch, heads, taps;
+  const int head_pitch;  // channels of a head in whole vectors, or of the heads of a vector
 
   Sizes(const HeadLayout& layout, int taps)
-      : pitch(layout.pitch), heads(layout.heads), taps(taps), per_head(layout.vectors_per_head()) {}
+      : pitch(layout.pitch), heads(layout.padded_heads()), taps(taps),
+        head_pitch(layout.padded_head_dim * HEADS_PER_VECTOR) {}
 };
 
 // Calls work with the sizes, as constants for the published networks.
 template <class Work>
 INLINE void with_sizes(const HeadLayout& layout, int taps, Work work) {
-  constexpr int kPublishedLanes = kLanes < 8 ? 4 : 8;
-  if (layout.lanes == kPublishedLanes && layout.heads == 4 && layout.padded_head_dim == 8 && taps == 13)
-    return work(FixedSizes<kPublishedLanes, 32, 4, 13>());
-  if (layout.lanes == 4) return work(Sizes<4>(layout, taps));
-  if (layout.lanes == 8) return work(Sizes<8>(layout, taps));
-  work(Sizes<16>(layout, taps));
+  constexpr int kPublished = kLanes < 8 ? 1 : kLanes / 8;
+  if (layout.heads == 4 && layout.padded_head_dim == 8 && taps == 13) return work(FixedSizes<kPublished, 32, 4, 13>());
+#if LAMNET_LANES == 16
+  if (layout.heads_per_vector == 4) return work(Sizes<4>(layout, taps));
+#endif
+#if LAMNET_LANES >= 8
+  if (layout.heads_per_vector == 2) return work(Sizes<2>(layout, taps));
+#endif
+  work(Sizes<1>(layout, taps));
 }
 
 // Adds TAPS taps of a depthwise kernel for PIXELS pixels: each pixel of the input is loaded once.
@@ -145,9 +154,10 @@ struct PassWeights {
   float *kernel, *kernel_bias;
   Matrix project, project_transposed;
 
-  int outputs() const { return layout.heads * window.taps; }
-  // Distance between the weights of two pixels: gradients are stored four at a time, up to 3 past the last.
-  int weights_pitch() const { return int(round_up(outputs() + 3)); }
+  // The weights of a pixel: those of all heads, padded, for each tap.
+  int outputs() const { return window.taps * layout.padded_heads(); }
+  int output(int head, int tap) const { return tap * layout.padded_heads() + head; }
+  int weights_pitch() const { return int(round_up(outputs())); }
   int pitch() const { return layout.pitch; }
   long kernel_size() const { return long(window.size()) * pitch(); }
 
@@ -173,10 +183,14 @@ struct PassWeights {
       for (int t = 0; t < size; t++)
         kernel[t * pitch() + index] = layout.padded([&](int c) { return taps[c * size + t]; })(index);
     }
+    std::vector<int> rows(outputs(), -1);  // of the matrix
+    for (int head = 0; head < layout.heads; head++)
+      for (int k = 0; k < window.taps; k++) rows[output(head, k)] = head * window.taps + k;
     auto element = [&](int index, int n) {
-      return layout.padded([&](int c) { return matrix[n * channels + c]; })(index);
+      const int c = layout.channel(index);
+      return c < 0 || rows[n] < 0 ? 0.0f : matrix[rows[n] * channels + c];
     };
-    project.pack(pitch(), outputs(), bf16, storage, element, [&](int n) { return bias[n]; });
+    project.pack(pitch(), outputs(), bf16, storage, element, [&](int n) { return rows[n] < 0 ? 0.0f : bias[rows[n]]; });
     if (!backward) return;
     project_transposed.pack(outputs(), pitch(), bf16, transposed, [&](int n, int index) { return element(index, n); });
   }
@@ -197,9 +211,12 @@ struct PassGradients {
       const int index = w.layout.index(c);
       for (int t = 0; t < size; t++) gradients[0][c * size + t] = kernel[t * w.pitch() + index];
       gradients[1][c] = kernel_bias[index];
-      for (int n = 0; n < w.outputs(); n++) gradients[2][n * channels + c] = project[n * w.pitch() + index];
+      for (int head = 0, n = 0; head < w.layout.heads; head++)
+        for (int k = 0; k < w.window.taps; k++, n++)
+          gradients[2][n * channels + c] = project[w.output(head, k) * w.pitch() + index];
     }
-    std::memcpy(gradients[3], project_bias, w.outputs() * sizeof(float));
+    for (int head = 0, n = 0; head < w.layout.heads; head++)
+      for (int k = 0; k < w.window.taps; k++, n++) gradients[3][n] = project_bias[w.output(head, k)];
   }
 };
 
@@ -309,52 +326,57 @@ class PassLine {
       cells[k] = (w.groups[k] ? means[w.groups[k] - 1] : first) + (radius + w.window.first[k]) * pitch;
   }
 
-  // Calls work with the first of some columns and their number; columns are the vectors of the heads of a pixel.
+  // Calls work with the first vectors of a pixel and their number.
   template <class S, class Work>
-  static INLINE_MEMBER void for_each_columns(S sizes, Work work) {
-    const int columns = sizes.heads * sizes.per_head;
-    int j = 0;
-    for (; j + 4 <= columns; j += 4) work(j, std::integral_constant<int, 4>());
-    for (; j < columns; j++) work(j, std::integral_constant<int, 1>());
+  static INLINE_MEMBER void for_each_vectors(S sizes, Work work) {
+    const int vectors = sizes.pitch / kLanes;
+    int i = 0;
+    for (; i + 4 <= vectors; i += 4) work(i, std::integral_constant<int, 4>());
+    for (; i + 2 <= vectors; i += 2) work(i, std::integral_constant<int, 2>());
+    for (; i < vectors; i++) work(i, std::integral_constant<int, 1>());
+  }
+
+  // Weights of the heads of a vector, given those of a tap.
+  template <class S>
+  static INLINE_MEMBER const float* weights_of(S sizes, int vector, const float* weights) {
+    return weights + vector * kLanes / sizes.head_pitch * S::heads_per_vector;
   }
 
   template <class S>
   INLINE_MEMBER void aggregate(S sizes, const float* weights, long offset, float* out) const {
-    constexpr int lanes = S::lanes;
-    for_each_columns(sizes, [&](int first, auto count) {
-      constexpr int columns = decltype(count)::value;
-      typename Lanes<lanes>::Vec sum[columns] = {};
-      const float* head[columns];
-      UNROLL for (int i = 0; i < columns; i++) head[i] = weights + (first + i) / sizes.per_head * sizes.taps;
-      const long start = offset + first * lanes;
+    for_each_vectors(sizes, [&](int first, auto count) {
+      constexpr int vectors = decltype(count)::value;
+      Vec sum[vectors] = {};
+      const float* heads[vectors];
+      UNROLL for (int i = 0; i < vectors; i++) heads[i] = weights_of(sizes, first + i, weights);
       for (int k = 0; k < sizes.taps; k++) {
-        const float* cell = cells[k] + start;
-        UNROLL for (int i = 0; i < columns; i++) sum[i] += head[i][k] * load_lanes<lanes>(cell + i * lanes);
+        const float* cell = cells[k] + offset + first * kLanes;
+        UNROLL for (int i = 0; i < vectors; i++)
+          sum[i] += spread<S::heads_per_vector>(heads[i] + k * sizes.heads) * load(cell + i * kLanes);
       }
-      UNROLL for (int i = 0; i < columns; i++) store_lanes<lanes>(out + (first + i) * lanes, sum[i]);
+      UNROLL for (int i = 0; i < vectors; i++) store(out + (first + i) * kLanes, sum[i]);
     });
-    clear(out + sizes.heads * sizes.per_head * lanes, sizes.pitch - sizes.heads * sizes.per_head * lanes);
   }
 
-  // Gradients of the weights of a pixel: sums over the channels of a head.
+  // Gradients of the weights of a pixel: sums over the channels of a head, for four heads at a time. Four vectors have
+  // the products of those for as many taps as a vector has heads.
   template <class S>
   INLINE_MEMBER void weight_gradients(S sizes, long p, float* out) const {
-    constexpr int lanes = S::lanes;
-    for (int h = 0; h < sizes.heads; h++, out += sizes.taps) {
-      const long offset = p * sizes.pitch + h * sizes.per_head * lanes;
-      const float* g = grad + radius * sizes.pitch + offset;
-      for (int k = 0; k < sizes.taps; k += 4) {
-        typename Lanes<lanes>::Vec products[4] = {};
+    constexpr int taps = S::heads_per_vector, vectors = 4 / taps;
+    const float* g = grad + (radius + p) * sizes.pitch;
+    for (int k = 0; k < sizes.taps; k += taps)
+      for (int head = 0; head < sizes.heads; head += 4) {
+        Vec products[4] = {};
         UNROLL for (int i = 0; i < 4; i++) {
-          if (k + i == sizes.taps) break;
-          const float* cell = cells[k + i] + offset;
-          products[i] = load_lanes<lanes>(g) * load_lanes<lanes>(cell);
-          for (int j = 1; j < sizes.per_head; j++)
-            products[i] += load_lanes<lanes>(g + j * lanes) * load_lanes<lanes>(cell + j * lanes);
+          const int tap = k + i / vectors, first = (head / taps + i % vectors) * sizes.head_pitch;
+          if (tap >= sizes.taps || first >= sizes.pitch) continue;
+          const float* cell = cells[tap] + p * sizes.pitch;
+          for (int c = first; c < first + sizes.head_pitch; c += kLanes) products[i] += load(g + c) * load(cell + c);
         }
-        store_lanes<4>(out + k, sums_of_lanes(products));
+        Quad sums[taps];
+        sum_parts<taps>(products, sums);
+        for (int t = 0; t < taps && k + t < sizes.taps; t++) store_quad(out + (k + t) * sizes.heads + head, sums[t]);
       }
-    }
   }
 
   // Gradients of the input through the cells.
@@ -365,7 +387,7 @@ class PassLine {
       sources.clear();
       for (int k = 0; k < w.window.taps; k++) {
         const long start = w.window.first[k];
-        if (w.groups[k] == int(i)) sources.push_back({k - start * weights_pitch, -start * pitch});
+        if (w.groups[k] == int(i)) sources.push_back({k * sizes.heads - start * weights_pitch, -start * pitch});
       }
       for (long q = -before; q < n; q++)
         cell_gradients(sizes, weights + q * weights_pitch, grad + (radius + q) * pitch,
@@ -385,18 +407,18 @@ class PassLine {
 
   template <class S>
   INLINE_MEMBER void cell_gradients(S sizes, const float* weights, const float* g, float* out) const {
-    constexpr int lanes = S::lanes;
-    for_each_columns(sizes, [&](int first, auto count) {
-      constexpr int columns = decltype(count)::value;
-      typename Lanes<lanes>::Vec sum[columns] = {};
+    for_each_vectors(sizes, [&](int first, auto count) {
+      constexpr int vectors = decltype(count)::value;
+      Vec sum[vectors] = {};
+      const float* heads[vectors];
+      UNROLL for (int i = 0; i < vectors; i++) heads[i] = weights_of(sizes, first + i, weights);
       for (const Source& source : sources) {
-        const float *weight = weights + source.weight, *gradient = g + source.grad + first * lanes;
-        UNROLL for (int i = 0; i < columns; i++)
-          sum[i] += weight[(first + i) / sizes.per_head * sizes.taps] * load_lanes<lanes>(gradient + i * lanes);
+        const float* gradient = g + source.grad + first * kLanes;
+        UNROLL for (int i = 0; i < vectors; i++)
+          sum[i] += spread<S::heads_per_vector>(heads[i] + source.weight) * load(gradient + i * kLanes);
       }
-      UNROLL for (int i = 0; i < columns; i++) store_lanes<lanes>(out + (first + i) * lanes, sum[i]);
+      UNROLL for (int i = 0; i < vectors; i++) store(out + (first + i) * kLanes, sum[i]);
     });
-    clear(out + sizes.heads * sizes.per_head * lanes, sizes.pitch - sizes.heads * sizes.per_head * lanes);
   }
 };
 

@@ -114,9 +114,9 @@ class ImageSums {
 
 EXPORT int lamnet_bf16_available() { return bf16_available(); }
 
-// Floats of the maps of a pass: per pixel, with a border of some rows and columns in all, and per image.
+// Floats of the maps of a pass: per pixel, and per image.
 struct MapSizes {
-  int32_t per_pixel, border, per_image;
+  int32_t per_pixel, per_image;
 };
 
 // A forward pass that is followed by a backward pass needs maps for each image of the batch, others for each image that
@@ -128,14 +128,11 @@ EXPORT void lamnet_focal_pass_maps(const FocalPassConfig*, int, MapSizes* sizes)
 EXPORT void lamnet_mixer_maps(const MixerConfig* config, int pass, MapSizes* sizes) {
   const int pitch = HeadLayout(config->dim / 2, config->heads).pitch;
   const int per_pixel = MixerMaps::floats_per_pixel(pitch, config->reduced, pass == kForward);
-  if (pass == kBackward) *sizes = {MixerGradientMaps::floats_per_pixel(pitch), 0, 0};
-  else *sizes = {per_pixel, 0, MixerMaps::floats_per_image(pitch)};
+  if (pass == kBackward) *sizes = {MixerGradientMaps::floats_per_pixel(pitch), 0};
+  else *sizes = {per_pixel, MixerMaps::floats_per_image(pitch)};
 }
 
-EXPORT void lamnet_feed_forward_maps(const FeedForwardConfig* config, int pass, MapSizes* sizes) {
-  *sizes = {};
-  if (pass == kBackward) *sizes = {FeedForwardMaps::floats_per_pixel(config->hidden), FeedForwardMaps::kBorder, 0};
-}
+EXPORT void lamnet_feed_forward_maps(const FeedForwardConfig*, int, MapSizes* sizes) { *sizes = {}; }
 
 EXPORT void lamnet_focal_pass_forward(const FocalPassConfig* config, const Shape* shape, const Tensor* x,
                                       const Tensor* out, const float* const* parameters, float*, int64_t, int,
@@ -228,20 +225,17 @@ EXPORT void lamnet_feed_forward_forward(const FeedForwardConfig* config, const S
 
 EXPORT void lamnet_feed_forward_backward(const FeedForwardConfig* config, const Shape* shape, const Tensor* x,
                                          const Tensor* grad_out, const Tensor* grad_x, const float* const* parameters,
-                                         float*, int64_t, float* working, int64_t working_size,
-                                         float* const* gradients, int threads) {
+                                         float*, int64_t, float*, int64_t, float* const* gradients, int threads) {
   const Owned<FeedForwardWeights> owned(*config, parameters, true);
   const FeedForwardWeights& w = owned.weights;
   const FeedForwardBackward layer(w, *shape);
   GradientSums sums(measure([&](Arena& arena) { FeedForwardGradients(w, arena); }), threads);
-  const Maps maps(*shape, threads, working, working_size, false);
   const long size = measure([&](Arena& arena) { FeedForwardBackward::Memory(layer, arena); });
   for_each_image(shape->batch, threads, config->bf16, [&](const Team& team, long b, int thread) {
     const Scratch scratch(size);
     Arena arena(scratch.get()), own = sums.thread(thread);
     FeedForwardGradients gradient(w, own);
-    layer.run(team, x->image(b), grad_out->image(b), grad_x->image(b),
-              FeedForwardMaps(w, maps.image(b, thread), *shape), gradient,
+    layer.run(team, x->image(b), grad_out->image(b), grad_x->image(b), gradient,
               FeedForwardBackward::Memory(layer, arena));
   });
   Arena total = sums.reduce();

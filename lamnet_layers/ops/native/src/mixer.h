@@ -90,8 +90,9 @@ struct MixerWeights {
 
   // Channel of both branches at an index, or -1; and the index of a channel.
   int channel(int index) const {
-    const int c = layout.channel(index % pitch());
-    return c < 0 || index < pitch() ? c : c + half;
+    if (index < pitch()) return layout.channel(index);
+    const int c = layout.channel(index - pitch());
+    return c < 0 ? c : c + half;
   }
   int index(int channel) const {
     return channel < half ? layout.index(channel) : pitch() + layout.index(channel - half);

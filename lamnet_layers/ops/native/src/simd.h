@@ -38,67 +38,109 @@ INLINE Vec broadcast(float x) { return x - Vec{}; }
 
 constexpr long round_up(long n, long multiple = kLanes) { return (n + multiple - 1) / multiple * multiple; }
 
-// Vectors with other numbers of lanes, for the channels of a head.
-template <int LANES>
-struct Lanes;
+typedef float Quad __attribute__((vector_size(16)));
+typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4), may_alias));
 
-#define DEFINE_LANES(N)                                                                 \
-  template <>                                                                           \
-  struct Lanes<N> {                                                                     \
-    typedef float Vec __attribute__((vector_size(4 * N)));                              \
-    typedef float Unaligned __attribute__((vector_size(4 * N), aligned(4), may_alias)); \
-  };
-DEFINE_LANES(4)
-DEFINE_LANES(8)
-DEFINE_LANES(16)
-
-template <int LANES>
-INLINE typename Lanes<LANES>::Vec load_lanes(const float* p) {
-  return *reinterpret_cast<const typename Lanes<LANES>::Unaligned*>(p);
-}
-
-template <int LANES>
-INLINE void store_lanes(float* p, typename Lanes<LANES>::Vec v) {
-  *reinterpret_cast<typename Lanes<LANES>::Unaligned*>(p) = v;
-}
-
-typedef Lanes<4>::Vec Quad;
+INLINE void store_quad(float* p, Quad v) { *reinterpret_cast<UnalignedQuad*>(p) = v; }
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 
-INLINE Quad sum_quads(Lanes<4>::Vec v) { return v; }
-INLINE Quad sum_quads(Lanes<8>::Vec v) { return SHUFFLE(v, v, 0, 1, 2, 3) + SHUFFLE(v, v, 4, 5, 6, 7); }
-INLINE Quad sum_quads(Lanes<16>::Vec v) {
-  return sum_quads(SHUFFLE(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + SHUFFLE(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
-}
+template <int I>
+INLINE Quad quad(Vec v) { return SHUFFLE(v, v, 4 * I, 4 * I + 1, 4 * I + 2, 4 * I + 3); }
 #else
-typedef int32_t IntQuad __attribute__((vector_size(16)));
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, IntQuad{__VA_ARGS__})
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, decltype((a) < (b)){__VA_ARGS__})
 
-template <class V>
-INLINE Quad sum_quads(V v) {
-  constexpr int kQuads = sizeof(V) / sizeof(Quad);
-  Quad quads[kQuads];
+template <int I>
+INLINE Quad quad(Vec v) {
+  Quad quads[kLanes / 4];
   __builtin_memcpy(quads, &v, sizeof v);
-  for (int n = kQuads / 2; n > 0; n /= 2) UNROLL for (int i = 0; i < n; i++) quads[i] += quads[i + n];
-  return quads[0];
+  return quads[I];
 }
 #endif
 
-template <class V>
-INLINE float sum_lanes(V v) {
-  const Quad sums = sum_quads(v);
-  return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+// The same shuffle of each four lanes: two of a, then two of b.
+#if LAMNET_LANES == 16
+#define SHUFFLE_QUADS(a, b, i, j, k, l)                                                                         \
+  SHUFFLE(a, b, i, j, k + 16, l + 16, i + 4, j + 4, k + 20, l + 20, i + 8, j + 8, k + 24, l + 24, i + 12, j + 12, \
+          k + 28, l + 28)
+#elif LAMNET_LANES == 8
+#define SHUFFLE_QUADS(a, b, i, j, k, l) SHUFFLE(a, b, i, j, k + 8, l + 8, i + 4, j + 4, k + 12, l + 12)
+#else
+#define SHUFFLE_QUADS(a, b, i, j, k, l) SHUFFLE(a, b, i, j, k + 4, l + 4)
+#endif
+
+// Sum of the quads FIRST ... FIRST + COUNT - 1.
+template <int FIRST, int COUNT>
+INLINE Quad sum_quads(Vec v) {
+  if constexpr (COUNT == 1) return quad<FIRST>(v);
+  else return sum_quads<FIRST, COUNT / 2>(v) + sum_quads<FIRST + COUNT / 2, COUNT / 2>(v);
+}
+
+// The sums of each four lanes of four vectors, side by side.
+INLINE Vec sums_in_quads(const Vec* v) {
+  const Vec first = SHUFFLE_QUADS(v[0], v[1], 0, 2, 0, 2) + SHUFFLE_QUADS(v[0], v[1], 1, 3, 1, 3);
+  const Vec second = SHUFFLE_QUADS(v[2], v[3], 0, 2, 0, 2) + SHUFFLE_QUADS(v[2], v[3], 1, 3, 1, 3);
+  return SHUFFLE_QUADS(first, second, 0, 2, 0, 2) + SHUFFLE_QUADS(first, second, 1, 3, 1, 3);
 }
 
 // The sums of the lanes of each of four vectors.
-template <class V>
-INLINE Quad sums_of_lanes(const V* v) {
-  const Quad q[4] = {sum_quads(v[0]), sum_quads(v[1]), sum_quads(v[2]), sum_quads(v[3])};
-  const Quad first = SHUFFLE(q[0], q[1], 0, 4, 1, 5) + SHUFFLE(q[0], q[1], 2, 6, 3, 7);
-  const Quad second = SHUFFLE(q[2], q[3], 0, 4, 1, 5) + SHUFFLE(q[2], q[3], 2, 6, 3, 7);
-  return SHUFFLE(first, second, 0, 1, 4, 5) + SHUFFLE(first, second, 2, 3, 6, 7);
+INLINE Quad sums_of_lanes(const Vec* v) { return sum_quads<0, kLanes / 4>(sums_in_quads(v)); }
+
+INLINE float sum_lanes(Vec v) {
+  const Quad sums = sum_quads<0, kLanes / 4>(v);
+  return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+}
+
+typedef int64_t LongVec __attribute__((vector_size(4 * LAMNET_LANES)));
+
+INLINE Vec broadcast_pair(const float* p) {
+  int64_t pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return reinterpret_cast<Vec>(pair - LongVec{});
+}
+
+// PARTS adjacent numbers, each in a part of the lanes, of at least four lanes.
+template <int PARTS>
+INLINE Vec spread(const float* p) {
+  if constexpr (PARTS == 1) return broadcast(*p);
+#if LAMNET_LANES == 8
+  if constexpr (PARTS == 2) {
+    const Vec pair = broadcast_pair(p);
+    return SHUFFLE(pair, pair, 0, 0, 2, 2, 5, 5, 7, 7);
+  }
+#elif LAMNET_LANES == 16
+  if constexpr (PARTS == 2) {
+    const Vec pair = broadcast_pair(p);
+    return SHUFFLE(pair, pair, 0, 0, 2, 2, 4, 4, 6, 6, 9, 9, 11, 11, 13, 13, 15, 15);
+  }
+  if constexpr (PARTS == 4) {
+    const Vec first = broadcast_pair(p), second = broadcast_pair(p + 2);
+    return SHUFFLE(first, second, 0, 0, 2, 2, 5, 5, 7, 7, 24, 24, 26, 26, 29, 29, 31, 31);
+  }
+#endif
+}
+
+// Sums of the parts of four vectors: those of the first 4 / PARTS vectors in out[0], of the next in out[1], and so on.
+template <int PARTS>
+INLINE void sum_parts(const Vec* v, Quad* out) {
+  constexpr int kQuads = kLanes / 4 / PARTS;
+  const Vec sums = sums_in_quads(v);
+  const Quad a = sum_quads<0, kQuads>(sums);
+  if constexpr (PARTS == 1) {
+    out[0] = a;
+  } else {
+    const Quad b = sum_quads<kQuads, kQuads>(sums);
+    const Quad low = SHUFFLE(a, b, 0, 4, 1, 5), high = SHUFFLE(a, b, 2, 6, 3, 7);
+    if constexpr (PARTS == 2) {
+      out[0] = low, out[1] = high;
+    } else {
+      const Quad c = sum_quads<2 * kQuads, kQuads>(sums), d = sum_quads<3 * kQuads, kQuads>(sums);
+      const Quad next_low = SHUFFLE(c, d, 0, 4, 1, 5), next_high = SHUFFLE(c, d, 2, 6, 3, 7);
+      out[0] = SHUFFLE(low, next_low, 0, 1, 4, 5), out[1] = SHUFFLE(low, next_low, 2, 3, 6, 7);
+      out[2] = SHUFFLE(high, next_high, 0, 1, 4, 5), out[3] = SHUFFLE(high, next_high, 2, 3, 6, 7);
+    }
+  }
 }
 
 // Comparisons keep NaN: it must reach the output as in PyTorch.
