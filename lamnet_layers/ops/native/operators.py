@@ -222,7 +222,8 @@ def _empty_outputs(x: Tensor, layer: Layer, save: bool) -> tuple[Tensor, Tensor]
 
 
 def _empty_gradients(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    return [_empty_like(x), *(parameter.new_empty(parameter.shape) for parameter in parameters)]
+    contiguous = torch.contiguous_format
+    return [_empty_like(x), *(torch.empty_like(parameter, memory_format=contiguous) for parameter in parameters)]
 
 
 def _empty_like(x: Tensor) -> Tensor:

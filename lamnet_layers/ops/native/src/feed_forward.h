@@ -50,19 +50,14 @@ struct FeedForwardWeights {
   FeedForwardWeights(const FeedForwardConfig& config, const float* const* p, Arena& arena, bool backward)
       : dim(config.dim), hidden(config.hidden), both(2 * hidden), half(int(round_up(hidden))), hidden_pitch(2 * half),
         norm(p[kFfNormWeight]), residual(p[kFfAlpha]), bf16(config.bf16), normalizer(dim, config.eps) {
-    float* storage[4];
-    const int shapes[][2] = {{dim, hidden_pitch}, {hidden_pitch, dim}, {hidden_pitch, dim}, {dim, hidden_pitch}};
-    for (int i = 0; i < (backward ? 4 : 2); i++) storage[i] = arena.take(Matrix::size(shapes[i][0], shapes[i][1]));
     kernel = arena.take(9 * hidden_pitch), kernel_bias = arena.take(hidden_pitch);
-    if (!kernel) return;
     const float *first = p[kFfInWeight], *last = p[kFfOutWeight];
     auto gain = [&](int k) { return norm ? p[kFfNormWeight][k] : 1.0f; };
     auto alpha = [&](int n) { return residual ? p[kFfAlpha][n] : 1.0f; };
     auto in_bias = [&](int index) {
       const int n = channel(index);
-      float sum = n < 0 ? 0.0f : p[kFfInBias][n];
-      for (int k = 0; norm && n >= 0 && k < dim; k++) sum += first[n * dim + k] * p[kFfNormBias][k];
-      return sum;
+      if (n < 0) return 0.0f;
+      return p[kFfInBias][n] + (norm ? dot(first + n * dim, p[kFfNormBias], dim) : 0.0f);
     };
     auto expanding = [&](int k, int index) {
       return channel(index) < 0 ? 0.0f : first[channel(index) * dim + k] * gain(k);
@@ -70,16 +65,18 @@ struct FeedForwardWeights {
     auto reducing = [&](int index, int n) {
       return channel(index) < 0 ? 0.0f : last[n * both + channel(index)] * alpha(n);
     };
-    in.pack(dim, hidden_pitch, bf16, storage[0], expanding, in_bias);
-    out.pack(hidden_pitch, dim, bf16, storage[1], reducing, [&](int n) { return p[kFfOutBias][n] * alpha(n); });
-    for (int index = 0; index < hidden_pitch; index++) {
+    for (int index = 0; index < hidden_pitch && kernel; index++) {
       const int c = channel(index);
       for (int t = 0; t < 9; t++) kernel[t * hidden_pitch + index] = c < 0 ? 0.0f : p[kFfKernel][c * 9 + t];
       kernel_bias[index] = c < 0 ? 0.0f : p[kFfKernelBias][c];
     }
-    if (!backward) return;
-    in_transposed.pack(hidden_pitch, dim, bf16, storage[2], [&](int index, int n) { return expanding(n, index); });
-    out_transposed.pack(dim, hidden_pitch, bf16, storage[3], [&](int k, int index) { return reducing(index, k); });
+    in.pack(dim, hidden_pitch, bf16, arena, expanding, in_bias);
+    if (backward) {
+      in_transposed.pack(hidden_pitch, dim, bf16, arena, [&](int index, int n) { return expanding(n, index); });
+      out_transposed.pack(dim, hidden_pitch, bf16, arena, [&](int k, int index) { return reducing(index, k); });
+    } else {
+      out.pack(hidden_pitch, dim, bf16, arena, reducing, [&](int n) { return p[kFfOutBias][n] * alpha(n); });
+    }
   }
 
   int dim_pitch() const { return int(round_up(dim)); }

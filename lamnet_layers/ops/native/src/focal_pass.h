@@ -173,12 +173,9 @@ struct PassWeights {
       groups.push_back(int(std::lower_bound(lengths.begin(), lengths.end(), window.length[k]) - lengths.begin()));
     kernel = arena.take(kernel_size());
     kernel_bias = arena.take(pitch());
-    float* storage = arena.take(Matrix::size(pitch(), outputs()));
-    float* transposed = backward ? arena.take(Matrix::size(outputs(), pitch())) : nullptr;
-    if (!storage) return;
     const float *taps = parameters[0], *taps_bias = parameters[1], *matrix = parameters[2], *bias = parameters[3];
     const int channels = layout.channels, size = window.size();
-    for (int index = 0; index < pitch(); index++) {
+    for (int index = 0; index < pitch() && kernel; index++) {
       kernel_bias[index] = layout.padded([&](int c) { return taps_bias[c]; })(index);
       for (int t = 0; t < size; t++)
         kernel[t * pitch() + index] = layout.padded([&](int c) { return taps[c * size + t]; })(index);
@@ -190,9 +187,9 @@ struct PassWeights {
       const int c = layout.channel(index);
       return c < 0 || rows[n] < 0 ? 0.0f : matrix[rows[n] * channels + c];
     };
-    project.pack(pitch(), outputs(), bf16, storage, element, [&](int n) { return rows[n] < 0 ? 0.0f : bias[rows[n]]; });
-    if (!backward) return;
-    project_transposed.pack(outputs(), pitch(), bf16, transposed, [&](int n, int index) { return element(index, n); });
+    project.pack(pitch(), outputs(), bf16, arena, element, [&](int n) { return rows[n] < 0 ? 0.0f : bias[rows[n]]; });
+    if (backward)
+      project_transposed.pack(outputs(), pitch(), bf16, arena, [&](int n, int index) { return element(index, n); });
   }
 };
 

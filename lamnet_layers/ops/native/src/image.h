@@ -41,24 +41,6 @@ struct Shape {
 };
 static_assert(sizeof(long) == sizeof(int64_t));
 
-// Allocates from a buffer, or measures the size of the buffer if it is null.
-class Arena {
- public:
-  explicit Arena(float* buffer) : begin_(buffer) {}
-
-  float* take(long n) {
-    float* result = begin_ ? begin_ + used_ : nullptr;
-    used_ += round_up(n, 16);
-    return result;
-  }
-
-  long used() const { return used_; }
-
- private:
-  float* begin_;
-  long used_ = 0;
-};
-
 struct Free {
   void operator()(float* p) const { std::free(p); }
 };

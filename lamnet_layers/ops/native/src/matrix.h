@@ -18,6 +18,24 @@ struct Pixels {
   const float* at(long i) const { return data + i * pitch; }
 };
 
+// Allocates from a buffer, or measures the size of the buffer if it is null.
+class Arena {
+ public:
+  explicit Arena(float* buffer) : begin_(buffer) {}
+
+  float* take(long n) {
+    float* result = begin_ ? begin_ + used_ : nullptr;
+    used_ += round_up(n, 16);
+    return result;
+  }
+
+  long used() const { return used_; }
+
+ private:
+  float* begin_;
+  long used_ = 0;
+};
+
 constexpr int kTileRows = 6;
 constexpr int kTileVecs = kManyRegisters ? 4 : 2;
 
@@ -38,8 +56,10 @@ struct Matrix {
 
   // element(row, column) and bias_of(column) return the values.
   template <class Element, class Bias>
-  void pack(int rows_, int cols_, bool bf16_, float* storage, Element element, Bias bias_of) {
-    rows = rows_, cols = int(round_up(cols_)), data = storage;
+  void pack(int rows_, int cols_, bool bf16_, Arena& arena, Element element, Bias bias_of) {
+    rows = rows_, cols = int(round_up(cols_)), data = arena.take(size(rows_, cols_));
+    if (!data) return;
+    float* storage = data;
     bf16 = bf16_ && rows <= kMaxTileDepth * kTileDepth;
     bias = storage + round_up(rows, kTileDepth) * round_up(cols, kTile);
     for (int j = 0; j < cols; j++) bias[j] = j < cols_ ? bias_of(j) : 0.0f;
@@ -61,8 +81,8 @@ struct Matrix {
   }
 
   template <class Element>
-  void pack(int rows_, int cols_, bool bf16_, float* storage, Element element) {
-    pack(rows_, cols_, bf16_, storage, element, [](int) { return 0.0f; });
+  void pack(int rows_, int cols_, bool bf16_, Arena& arena, Element element) {
+    pack(rows_, cols_, bf16_, arena, element, [](int) { return 0.0f; });
   }
 
   // Vectors of the next panel, given the number of columns left.
@@ -164,12 +184,23 @@ static void add_outer_product([[maybe_unused]] bool bf16, Pixels y, int rows, Pi
   }
 }
 
+INLINE float dot(const float* a, const float* b, int n) {
+  Vec sums = {};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums += load(a + i) * load(b + i);
+  float sum = sum_lanes(sums);
+  for (; i < n; i++) sum += a[i] * b[i];
+  return sum;
+}
+
 // out[c] += Σ x[c] over n pixels.
 static void add_sums(Pixels x, int channels, long n, float* out) {
   for (int c = 0; c < channels; c += kLanes) {
-    Vec sum = {};
-    for (long p = 0; p < n; p++) sum += load(x.at(p) + c);
-    add(out + c, sum);
+    Vec sums[4] = {};  // one sum would wait for each addition
+    long p = 0;
+    for (; p + 4 <= n; p += 4) UNROLL for (int i = 0; i < 4; i++) sums[i] += load(x.at(p + i) + c);
+    for (; p < n; p++) sums[0] += load(x.at(p) + c);
+    add(out + c, (sums[0] + sums[1]) + (sums[2] + sums[3]));
   }
 }
 

@@ -29,8 +29,8 @@ struct MixerWeights {
   Norm normalizer;
   HeadLayout layout;
   PassWeights horizontal, vertical;
-  Matrix in_channel, in_spatial, reduce, expand, out;
-  Matrix in_transposed, reduce_transposed, expand_transposed, out_transposed;
+  Matrix in_channel, in_spatial, reduce, expand, out;                           // of the forward pass
+  Matrix in_transposed, reduce_transposed, expand_transposed, out_transposed;  // of the backward pass
 
   MixerWeights(const MixerConfig& config, const float* const* p, Arena& arena, bool backward)
       : dim(config.dim), half(dim / 2), reduced(config.reduced), norm(p[kNormWeight]), residual(p[kAlpha]),
@@ -38,28 +38,12 @@ struct MixerWeights {
     const Window window = {config.radius, config.taps, config.first, config.length};
     horizontal.prepare(window, layout, bf16, p + kHorizontal, arena, backward);
     vertical.prepare(window, layout, bf16, p + kVertical, arena, backward);
-    float* storage[9];
-    const int shapes[][2] = {{dim, pitch()}, {dim, pitch()}, {pitch(), reduced}, {reduced, pitch()}, {2 * pitch(), dim},
-                             {2 * pitch(), dim}, {reduced, pitch()}, {pitch(), reduced}, {dim, 2 * pitch()}};
-    for (int i = 0; i < (backward ? 9 : 5); i++) storage[i] = arena.take(Matrix::size(shapes[i][0], shapes[i][1]));
-    if (!storage[0]) return;
     const float *first = p[kInWeight], *last = p[kOutWeight];
     auto gain = [&](int k) { return norm ? p[kNormWeight][k] : 1.0f; };
     auto alpha = [&](int n) { return residual ? p[kAlpha][n] : 1.0f; };
     auto in_bias = [&](int n) {
-      float sum = p[kInBias][n];
-      for (int k = 0; norm && k < dim; k++) sum += first[n * dim + k] * p[kNormBias][k];
-      return sum;
+      return p[kInBias][n] + (norm ? dot(first + n * dim, p[kNormBias], dim) : 0.0f);
     };
-    for (int branch : {0, 1}) {
-      const int begin = branch * half;
-      (branch ? in_spatial : in_channel)
-          .pack(dim, pitch(), bf16, storage[branch],
-                [&](int k, int index) {
-                  return layout.padded([&](int c) { return first[(begin + c) * dim + k] * gain(k); })(index);
-                },
-                layout.padded([&](int c) { return in_bias(begin + c); }));
-    }
     auto reducing = [&](int index, int n) {
       return layout.padded([&](int c) { return p[kReduceWeight][n * half + c]; })(index);
     };
@@ -70,18 +54,28 @@ struct MixerWeights {
       const int c = channel(index);
       return c < 0 ? 0.0f : last[n * dim + c] * alpha(n);
     };
-    reduce.pack(pitch(), reduced, bf16, storage[2], reducing, [&](int n) { return p[kReduceBias][n]; });
-    expand.pack(reduced, pitch(), bf16, storage[3], expanding,
-                layout.padded([&](int c) { return p[kExpandBias][c]; }));
-    out.pack(2 * pitch(), dim, bf16, storage[4], projecting, [&](int n) { return p[kOutBias][n] * alpha(n); });
-    if (!backward) return;
-    in_transposed.pack(2 * pitch(), dim, bf16, storage[5], [&](int index, int n) {
-      const int c = channel(index);
-      return c < 0 ? 0.0f : first[c * dim + n] * gain(n);
-    });
-    reduce_transposed.pack(reduced, pitch(), bf16, storage[6], [&](int k, int index) { return reducing(index, k); });
-    expand_transposed.pack(pitch(), reduced, bf16, storage[7], [&](int index, int n) { return expanding(n, index); });
-    out_transposed.pack(dim, 2 * pitch(), bf16, storage[8], [&](int k, int index) { return projecting(index, k); });
+    if (backward) {
+      in_transposed.pack(2 * pitch(), dim, bf16, arena, [&](int index, int n) {
+        const int c = channel(index);
+        return c < 0 ? 0.0f : first[c * dim + n] * gain(n);
+      });
+      reduce_transposed.pack(reduced, pitch(), bf16, arena, [&](int k, int index) { return reducing(index, k); });
+      expand_transposed.pack(pitch(), reduced, bf16, arena, [&](int index, int n) { return expanding(n, index); });
+      out_transposed.pack(dim, 2 * pitch(), bf16, arena, [&](int k, int index) { return projecting(index, k); });
+      return;
+    }
+    for (int branch : {0, 1}) {
+      const int begin = branch * half;
+      (branch ? in_spatial : in_channel)
+          .pack(dim, pitch(), bf16, arena,
+                [&](int k, int index) {
+                  return layout.padded([&](int c) { return first[(begin + c) * dim + k] * gain(k); })(index);
+                },
+                layout.padded([&](int c) { return in_bias(begin + c); }));
+    }
+    reduce.pack(pitch(), reduced, bf16, arena, reducing, [&](int n) { return p[kReduceBias][n]; });
+    expand.pack(reduced, pitch(), bf16, arena, expanding, layout.padded([&](int c) { return p[kExpandBias][c]; }));
+    out.pack(2 * pitch(), dim, bf16, arena, projecting, [&](int n) { return p[kOutBias][n] * alpha(n); });
   }
 
   int pitch() const { return layout.pitch; }
@@ -135,7 +129,7 @@ static void scale_branches(const MixerWeights& w, const MixerMaps& maps, long p,
 
 class MixerForward {
  public:
-  static constexpr long kSegment = 64, kColumns = 4;  // pixels of a line, and columns, at a time
+  static constexpr long kSegment = 64, kColumns = 8;  // pixels of a line, and columns, at a time
 
   MixerForward(const MixerWeights& weights, const Shape& shape, bool save)
       : w(weights), shape(shape), save(save), radius(w.horizontal.window.radius), pitch(w.pitch()) {}
@@ -311,19 +305,20 @@ struct MixerGradients {
   template <class Sum, class BiasSum>
   static void store_normalized(int rows, int cols, const float* weight, const float* gain, const float* shift, Sum sum,
                                BiasSum bias_sum, float* const* norm_out, float* const* out) {
-    if (gain)
-      for (int i : {0, 1}) std::memset(norm_out[i], 0, cols * sizeof(float));
+    std::vector<float> gain_grad(cols), shift_grad(cols);
     for (int n = 0; n < rows; n++) {
-      out[1][n] = bias_sum(n);
+      const float bias_grad = out[1][n] = bias_sum(n);
+      float* grad = out[0] + n * cols;
+      for (int k = 0; k < cols; k++) grad[k] = sum(n, k);
+      if (!gain) continue;
       for (int k = 0; k < cols; k++) {
-        const int i = n * cols + k;
-        out[0][i] = sum(n, k);
-        if (!gain) continue;
-        norm_out[0][k] += weight[i] * sum(n, k);
-        norm_out[1][k] += weight[i] * bias_sum(n);
-        out[0][i] = sum(n, k) * gain[k] + bias_sum(n) * shift[k];
+        gain_grad[k] += weight[n * cols + k] * grad[k], shift_grad[k] += weight[n * cols + k] * bias_grad;
+        grad[k] = grad[k] * gain[k] + bias_grad * shift[k];
       }
     }
+    if (!gain) return;
+    std::copy(gain_grad.begin(), gain_grad.end(), norm_out[0]);
+    std::copy(shift_grad.begin(), shift_grad.end(), norm_out[1]);
   }
 
   // Splits the gradient of a scaled projection: α · (weight · x + bias).
@@ -331,14 +326,12 @@ struct MixerGradients {
   static void store_scaled(int rows, int cols, const float* weight, const float* bias, const float* alpha, Sum sum,
                            BiasSum bias_sum, float* const* out, float* alpha_out) {
     for (int n = 0; n < rows; n++) {
-      float total = bias[n] * bias_sum(n);
       const float scale = alpha ? alpha[n] : 1.0f;
-      for (int k = 0; k < cols; k++) {
-        total += weight[n * cols + k] * sum(n, k);
-        out[0][n * cols + k] = scale * sum(n, k);
-      }
+      float* grad = out[0] + n * cols;
+      for (int k = 0; k < cols; k++) grad[k] = sum(n, k);
+      if (alpha) alpha_out[n] = dot(weight + n * cols, grad, cols) + bias[n] * bias_sum(n);
+      for (int k = 0; k < cols; k++) grad[k] *= scale;
       out[1][n] = scale * bias_sum(n);
-      if (alpha) alpha_out[n] = total;
     }
   }
 };
