@@ -30,6 +30,8 @@ from ..filesystem import atomic_path
 from ..inference.planner import used_memory
 from ..lamnet import LAMNet
 from ..names import display_name
+from ..training.optimizer import create_optimizer
+from ..training.recipe import Recipe
 from .peers import open_network
 
 MODES = ("eager", "compiled", "onnxruntime")
@@ -260,7 +262,7 @@ def _forward(network: nn.Module, image: Tensor, mixed: bool = False) -> Callable
 def _training_step(network: nn.Module, image: Tensor, precision: str = "fp32") -> Callable[[], None]:
     with torch.no_grad():
         target = torch.rand_like(network(image))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    optimizer = create_optimizer(network, Recipe(lr=1e-4, steps=1))
 
     def step() -> None:
         optimizer.zero_grad()
