@@ -65,11 +65,12 @@ struct FeedForwardWeights {
     auto reducing = [&](int index, int n) {
       return channel(index) < 0 ? 0.0f : last[n * both + channel(index)] * alpha(n);
     };
-    for (int index = 0; index < hidden_pitch && kernel; index++) {
-      const int c = channel(index);
-      for (int t = 0; t < 9; t++) kernel[t * hidden_pitch + index] = c < 0 ? 0.0f : p[kFfKernel][c * 9 + t];
-      kernel_bias[index] = c < 0 ? 0.0f : p[kFfKernelBias][c];
-    }
+    if (kernel)
+      for (int index = 0; index < hidden_pitch; index++) {
+        const int c = channel(index);
+        for (int t = 0; t < 9; t++) kernel[t * hidden_pitch + index] = c < 0 ? 0.0f : p[kFfKernel][c * 9 + t];
+        kernel_bias[index] = c < 0 ? 0.0f : p[kFfKernelBias][c];
+      }
     in.pack(dim, hidden_pitch, bf16, arena, expanding, in_bias);
     if (backward) {
       in_transposed.pack(hidden_pitch, dim, bf16, arena, [&](int index, int n) { return expanding(n, index); });
@@ -105,10 +106,14 @@ struct FeedForwardWeights {
     return c >= hidden ? -1 : index < half ? c : c + hidden;
   }
 
-  // Hidden features of n pixels.
-  void expand(Pixels x, const float* statistics, long n, float* normalized, float* out, long pitch) const {
-    if (norm) x = normalizer.normalize(x, statistics, n, normalized);
+  // Hidden features of n pixels; returns the normalized input, in its place or in `normalized`.
+  Pixels expand(Pixels x, long n, float* statistics, float* normalized, float* out, long pitch) const {
+    if (norm) {
+      normalizer.statistics(x, n, statistics);
+      x = normalizer.normalize(x, statistics, n, normalized);
+    }
     multiply(in, x, n, out, pitch);
+    return x;
   }
 };
 
@@ -150,8 +155,7 @@ class FeedForwardForward {
         if (!left) clear(line, pitch);
         if (!right) clear(line + (n + 1) * pitch, pitch);
         const Pixels input = read_row(x, y, x0 - left, m, w.dim, memory.input);
-        if (w.norm) w.normalizer.statistics(input, m, memory.norm);
-        w.expand(input, memory.norm, m, memory.input, line + (1 - left) * pitch, pitch);
+        w.expand(input, m, memory.norm, memory.input, line + (1 - left) * pitch, pitch);
       }
       if (y <= begin) continue;
       const float* rows[3] = {memory.lines[(y + 1) % 3], memory.lines[(y + 2) % 3], memory.lines[y % 3]};
@@ -260,12 +264,8 @@ class FeedForwardBackward {
     Line& line = memory.line(y);
     float* hidden = line.hidden + w.map_pitch();
     if (!exists(y)) return clear(hidden, shape.width * w.map_pitch());
-    line.normalized = read_row(x, y, 0, shape.width, w.dim, line.input);
-    if (w.norm) {
-      w.normalizer.statistics(line.normalized, shape.width, line.norm);
-      line.normalized = w.normalizer.normalize(line.normalized, line.norm, shape.width, line.input);
-    }
-    multiply(w.in, line.normalized, shape.width, hidden, w.map_pitch());
+    const Pixels input = read_row(x, y, 0, shape.width, w.dim, line.input);
+    line.normalized = w.expand(input, shape.width, line.norm, line.input, hidden, w.map_pitch());
   }
 
   // Gated features of a row, and the gradient of the output of the depthwise convolution.

@@ -27,8 +27,7 @@ struct HeadLayout {
   HeadLayout(int channels_, int heads_) : channels(channels_), heads(heads_), heads_per_vector(1) {
     const int head_dim = channels / heads;
     padded_head_dim = int(round_up(head_dim));
-    for (; kLanes / heads_per_vector >= 8 && head_dim <= kLanes / heads_per_vector / 2; heads_per_vector *= 2)
-      padded_head_dim /= 2;
+    for (; padded_head_dim / 2 >= std::max(head_dim, 4); padded_head_dim /= 2) heads_per_vector *= 2;
     pitch = int(round_up(heads * padded_head_dim));
     channel_.assign(pitch, -1);
     for (int c = 0; c < channels; c++) {
@@ -175,11 +174,12 @@ struct PassWeights {
     kernel_bias = arena.take(pitch());
     const float *taps = parameters[0], *taps_bias = parameters[1], *matrix = parameters[2], *bias = parameters[3];
     const int channels = layout.channels, size = window.size();
-    for (int index = 0; index < pitch() && kernel; index++) {
-      kernel_bias[index] = layout.padded([&](int c) { return taps_bias[c]; })(index);
-      for (int t = 0; t < size; t++)
-        kernel[t * pitch() + index] = layout.padded([&](int c) { return taps[c * size + t]; })(index);
-    }
+    if (kernel)
+      for (int index = 0; index < pitch(); index++) {
+        kernel_bias[index] = layout.padded([&](int c) { return taps_bias[c]; })(index);
+        for (int t = 0; t < size; t++)
+          kernel[t * pitch() + index] = layout.padded([&](int c) { return taps[c * size + t]; })(index);
+      }
     std::vector<int> rows(outputs(), -1);  // of the matrix
     for (int head = 0; head < layout.heads; head++)
       for (int k = 0; k < window.taps; k++) rows[output(head, k)] = head * window.taps + k;
