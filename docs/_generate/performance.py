@@ -40,13 +40,13 @@ TASKS = {"Inference, 320×180 → ×4": {}, "Training step, 8×32×32": {"train"
 
 def native() -> None:
     """Write the tables and the chart that compare the CPU kernels with eager code and other networks."""
-    command = "lamnet bench lamnet_x4 omni_sr swinir_light --backend native,eager --threads N [--train 8x32] --rounds 3"
+    command = "lamnet bench lamnet_x4 omni_sr swinir_light --backend native,eager --threads N [--train 8x32] --rounds 5"
     columns = ("network", "threads", "s", "±", "of mm", "MB", "ratio")
     lines = [f"`{command} --memory`:", ""]
     for task, options in TASKS.items():
         rows = []
         for threads in (1, 2):
-            measured = {"backends": ("native", "eager"), "rounds": 3, "memory": True, "threads": threads}
+            measured = {"backends": ("native", "eager"), "rounds": 5, "memory": True, "threads": threads}
             results = bench(["lamnet_x4", *CLOSEST], **options, **measured)
             for result in results:
                 name = ", ".join(filter(None, (result.name, result.backend)))
