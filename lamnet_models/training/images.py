@@ -258,7 +258,7 @@ def open_store(
         if min(height, width) < minimum
     ]
     if not usable.any():
-        raise TrainingError(f"{dataset.folder}: all images are unusable for training, such as {problems[0]}")
+        raise TrainingError(f"all images are unusable for training, such as {problems[0]}")
     names = tuple(name for name, keep in zip(index["names"], usable, strict=True) if keep)
     starts = np.cumsum(areas) - areas
     store = Store(dataset.scale, hr, lr, sizes[usable], starts[usable], names, digest, tuple(problems))
@@ -315,7 +315,7 @@ def _write_store(dataset: Dataset, folder: Path, progress: Callable[[int, int], 
             file.flush()
             os.fsync(file.fileno())
     if not index["names"]:
-        raise TrainingError(f"{dataset.folder}: all images are unusable for training, such as {index['problems'][0]}")
+        raise TrainingError(f"all images are unusable for training, such as {index['problems'][0]}")
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 

@@ -467,7 +467,8 @@ class Trainer:
 
     def _open_images(self, train_set: Dataset) -> None:
         accelerator = self.accelerator
-        self.callback.on_message(f"reading {quantity(len(train_set.pairs), 'image')} in {one_line(train_set.folder)}")
+        sources = ", ".join(one_line(source) for source in self.recipe.data)
+        self.callback.on_message(f"reading {quantity(len(train_set.pairs), 'image')} from {sources}")
 
         def show(done: int, total: int) -> None:
             if done % _DECODED_EVERY == 0:

@@ -227,7 +227,7 @@ def test_open_store_cached_with_problems(photos):
     assert len(open_store(train_set, 22).names) == 4  # other patches, the same store
     (photos / "0.png").write_bytes((photos / "2.png").read_bytes())
     assert open_store(training_data([str(photos)], 2)[0], 8).digest != store.digest
-    with pytest.raises(TrainingError, match=r"photos: .*broken\.png"):
+    with pytest.raises(TrainingError, match=r"all images are unusable .*broken\.png"):
         open_store(train_set, 1000)
 
 
@@ -441,6 +441,13 @@ def test_train_failed_validation(tmp_path, photos):
     train(Recipe(**TINY), tmp_path / "other", callback=callback, valid=str(photos))
     assert any("validation failed" in message for message in callback.messages)
     assert not (tmp_path / "other/best.safetensors").exists()
+
+
+def test_train_names_all_sources(tmp_path, photos):
+    callback = Recorder()
+    train(Recipe(**TINY), tmp_path / "run", callback=callback, data=["sample", str(photos)])
+    reading = next(message for message in callback.messages if message.startswith("reading"))
+    assert reading.endswith(f" images from sample, {photos}")
 
 
 def test_train_resume_other_images(tmp_path, photos):
