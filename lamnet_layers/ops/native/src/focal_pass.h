@@ -74,7 +74,7 @@ struct Sizes {
 // Calls work with the sizes, as constants for the published networks.
 template <class Work>
 INLINE void with_sizes(const HeadLayout& layout, int taps, Work work) {
-  constexpr int kPublished = kLanes < 8 ? 1 : kLanes / 8;
+  constexpr int kPublished = std::max(kLanes / 8, 1);
   if (layout.heads == 4 && layout.padded_head_dim == 8 && taps == 13) return work(FixedSizes<kPublished, 32, 4, 13>());
 #if LAMNET_LANES == 16
   if (layout.heads_per_vector == 4) return work(Sizes<4>(layout, taps));
@@ -150,12 +150,12 @@ struct PassWeights {
   bool bf16;
   std::vector<int> lengths;  // of cells, in ascending order; the first is 1
   std::vector<int> groups;   // index of each tap's length
+  std::vector<int> rows;     // of the projection's matrix, for each weight of a pixel, or -1 for padding
   float *kernel, *kernel_bias;
   Matrix project, project_transposed;
 
-  // The weights of a pixel: those of all heads, padded, for each tap.
+  // Number of the weights of a pixel: those of all heads, padded, for each tap.
   int outputs() const { return window.taps * layout.padded_heads(); }
-  int output(int head, int tap) const { return tap * layout.padded_heads() + head; }
   int weights_pitch() const { return int(round_up(outputs())); }
   int pitch() const { return layout.pitch; }
   long kernel_size() const { return long(window.size()) * pitch(); }
@@ -180,9 +180,9 @@ struct PassWeights {
         for (int t = 0; t < size; t++)
           kernel[t * pitch() + index] = layout.padded([&](int c) { return taps[c * size + t]; })(index);
       }
-    std::vector<int> rows(outputs(), -1);  // of the matrix
+    rows.assign(outputs(), -1);
     for (int head = 0; head < layout.heads; head++)
-      for (int k = 0; k < window.taps; k++) rows[output(head, k)] = head * window.taps + k;
+      for (int k = 0; k < window.taps; k++) rows[k * layout.padded_heads() + head] = head * window.taps + k;
     auto element = [&](int index, int n) {
       const int c = layout.channel(index);
       return c < 0 || rows[n] < 0 ? 0.0f : matrix[rows[n] * channels + c];
@@ -208,12 +208,11 @@ struct PassGradients {
       const int index = w.layout.index(c);
       for (int t = 0; t < size; t++) gradients[0][c * size + t] = kernel[t * w.pitch() + index];
       gradients[1][c] = kernel_bias[index];
-      for (int head = 0, n = 0; head < w.layout.heads; head++)
-        for (int k = 0; k < w.window.taps; k++, n++)
-          gradients[2][n * channels + c] = project[w.output(head, k) * w.pitch() + index];
+      for (int n = 0; n < w.outputs(); n++)
+        if (w.rows[n] >= 0) gradients[2][w.rows[n] * channels + c] = project[n * w.pitch() + index];
     }
-    for (int head = 0, n = 0; head < w.layout.heads; head++)
-      for (int k = 0; k < w.window.taps; k++, n++) gradients[3][n] = project_bias[w.output(head, k)];
+    for (int n = 0; n < w.outputs(); n++)
+      if (w.rows[n] >= 0) gradients[3][w.rows[n]] = project_bias[n];
   }
 };
 
@@ -333,26 +332,32 @@ class PassLine {
     for (; i < vectors; i++) work(i, std::integral_constant<int, 1>());
   }
 
-  // Weights of the heads of a vector, given those of a tap.
-  template <class S>
-  static INLINE_MEMBER const float* weights_of(S sizes, int vector, const float* weights) {
-    return weights + vector * kLanes / sizes.head_pitch * S::heads_per_vector;
+  // Weights of a pixel for the heads, and the features that they scale.
+  struct Term {
+    const float *weights, *features;
+  };
+
+  // Writes the sum of weights · features over the terms of a pixel.
+  template <class S, class TermOf>
+  static INLINE_MEMBER void sum_terms(S sizes, int terms, TermOf term_of, float* out) {
+    for_each_vectors(sizes, [&](int first, auto count) {
+      constexpr int vectors = decltype(count)::value;
+      Vec sum[vectors] = {};
+      int heads[vectors];  // the first head of each vector
+      UNROLL for (int i = 0; i < vectors; i++)
+        heads[i] = (first + i) * kLanes / sizes.head_pitch * S::heads_per_vector;
+      for (int k = 0; k < terms; k++) {
+        const Term term = term_of(k);
+        UNROLL for (int i = 0; i < vectors; i++)
+          sum[i] += spread<S::heads_per_vector>(term.weights + heads[i]) * load(term.features + (first + i) * kLanes);
+      }
+      UNROLL for (int i = 0; i < vectors; i++) store(out + (first + i) * kLanes, sum[i]);
+    });
   }
 
   template <class S>
   INLINE_MEMBER void aggregate(S sizes, const float* weights, long offset, float* out) const {
-    for_each_vectors(sizes, [&](int first, auto count) {
-      constexpr int vectors = decltype(count)::value;
-      Vec sum[vectors] = {};
-      const float* heads[vectors];
-      UNROLL for (int i = 0; i < vectors; i++) heads[i] = weights_of(sizes, first + i, weights);
-      for (int k = 0; k < sizes.taps; k++) {
-        const float* cell = cells[k] + offset + first * kLanes;
-        UNROLL for (int i = 0; i < vectors; i++)
-          sum[i] += spread<S::heads_per_vector>(heads[i] + k * sizes.heads) * load(cell + i * kLanes);
-      }
-      UNROLL for (int i = 0; i < vectors; i++) store(out + (first + i) * kLanes, sum[i]);
-    });
+    sum_terms(sizes, sizes.taps, [&](int k) { return Term{weights + k * sizes.heads, cells[k] + offset}; }, out);
   }
 
   // Gradients of the weights of a pixel: sums over the channels of a head, for four heads at a time. Four vectors have
@@ -404,18 +409,8 @@ class PassLine {
 
   template <class S>
   INLINE_MEMBER void cell_gradients(S sizes, const float* weights, const float* g, float* out) const {
-    for_each_vectors(sizes, [&](int first, auto count) {
-      constexpr int vectors = decltype(count)::value;
-      Vec sum[vectors] = {};
-      const float* heads[vectors];
-      UNROLL for (int i = 0; i < vectors; i++) heads[i] = weights_of(sizes, first + i, weights);
-      for (const Source& source : sources) {
-        const float* gradient = g + source.grad + first * kLanes;
-        UNROLL for (int i = 0; i < vectors; i++)
-          sum[i] += spread<S::heads_per_vector>(heads[i] + source.weight) * load(gradient + i * kLanes);
-      }
-      UNROLL for (int i = 0; i < vectors; i++) store(out + (first + i) * kLanes, sum[i]);
-    });
+    sum_terms(sizes, int(sources.size()),
+              [&](int k) { return Term{weights + sources[k].weight, g + sources[k].grad}; }, out);
   }
 };
 

@@ -184,6 +184,7 @@ static void add_outer_product([[maybe_unused]] bool bf16, Pixels y, int rows, Pi
   }
 }
 
+// Σ a[i] · b[i].
 INLINE float dot(const float* a, const float* b, int n) {
   Vec sums = {};
   int i = 0;
@@ -196,7 +197,7 @@ INLINE float dot(const float* a, const float* b, int n) {
 // out[c] += Σ x[c] over n pixels.
 static void add_sums(Pixels x, int channels, long n, float* out) {
   for (int c = 0; c < channels; c += kLanes) {
-    Vec sums[4] = {};  // one sum would wait for each addition
+    Vec sums[4] = {};  // independent: additions overlap
     long p = 0;
     for (; p + 4 <= n; p += 4) UNROLL for (int i = 0; i < 4; i++) sums[i] += load(x.at(p + i) + c);
     for (; p < n; p++) sums[0] += load(x.at(p) + c);
